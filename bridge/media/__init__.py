@@ -1,0 +1,1 @@
+"""The mechanisms of forwarding: pure, `now` (monotonic seconds) is an argument."""

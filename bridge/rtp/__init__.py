@@ -1,0 +1,1 @@
+"""RTP and RTCP bytes to meaning and back: pure, no clock, no I/O."""
