@@ -1,0 +1,107 @@
+# make run      a running bridge with a demo conference; Ctrl-C ends it
+# make test     everything a change must pass; installs what it needs (system packages only as root)
+# make lint     formatting, lint and types only
+# make bench    the short benchmarks, one JSON line each
+# make soak     an hour of conference under load, with leaks and losses checked
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_SECONDS ?= 10
+SOAK_SECONDS ?= 3600
+
+BIN := $(VENV)/bin
+
+# What `make test` drives from outside: a real browser, a real Prometheus, a WHIP encoder that is not ours,
+# and a firewall to break networks with.
+TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute2 \
+	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
+	gstreamer1.0-plugins-ugly gstreamer1.0-nice
+
+.PHONY: run test lint python-lint web-lint unit bench soak lock clean
+
+run: $(VENV)/.run-installed
+	@exec $(BIN)/hoichan serve --demo $(RUN_ARGS)
+
+test: $(VENV)/.system-packages $(VENV)/.test-installed lint
+	node --test web/tests/
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: python-lint web-lint
+
+python-lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+web-lint: web/node_modules/.package-lock.json
+	cd web && npx --no-install tsc --checkJs --noEmit -p .
+
+unit: $(VENV)/.test-installed
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.packet_path --json
+	$(BIN)/python -m benchmarks.conference --scenario lecture --points 30 --seconds $(BENCH_SECONDS) --json
+	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(BENCH_SECONDS) --json
+	$(BIN)/python -m benchmarks.conference --scenario ceremony --points 300 --seconds $(BENCH_SECONDS) --json
+
+soak: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
+
+# Writes requirements-test.lock anew from the newest versions that pyproject.toml allows.
+lock:
+	rm -rf $(VENV)/lock
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet '.[test]'
+	@{ echo "# Exact versions of what runs and tests the bridge, dependencies included. Written by \`make lock\`."; \
+		$(VENV)/lock/bin/pip freeze --exclude hoichan; } > requirements-test.lock
+	rm -rf $(VENV)/lock
+
+clean:
+	rm -rf $(VENV) web/node_modules build hoichan.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is not. Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv; \
+		else \
+			echo "Python's venv module is missing. Install it, e.g.: sudo apt install python3-venv" >&2; exit 1; \
+		fi; }
+	$(PYTHON) -m venv $(VENV)
+
+# The tested versions are constraints here too, so that what runs is what was tested.
+$(VENV)/.run-installed: pyproject.toml requirements-test.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-test.lock --editable .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml requirements-test.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-test.lock --editable .
+	@touch $@ $(VENV)/.run-installed
+
+$(VENV)/.system-packages: Makefile | $(BIN)/python
+	@missing=""; \
+	for package in $(TEST_PACKAGES); do \
+		case $$package in \
+			nodejs) command -v node >/dev/null && continue ;; \
+			npm) command -v npm >/dev/null && continue ;; \
+		esac; \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -q --no-install-recommends $$missing; \
+		else \
+			echo "Missing for the tests:$$missing. Install them, e.g.: sudo apt install$$missing" >&2; exit 1; \
+		fi; \
+	fi
+	@touch $@
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
