@@ -1,0 +1,165 @@
+"""What the forwarding unit must know of an H.264 payload (RFC 6184), packetization modes 0 and 1."""
+
+from dataclasses import dataclass
+
+from bridge.errors import MalformedPacket
+
+_IDR_SLICE = 5
+_SPS = 7
+_STAP_A = 24
+_FU_A = 28
+# Non-IDR slice, data partition A and IDR slice begin with first_mb_in_slice (ITU-T H.264, 7.3.3).
+_SLICES = frozenset((1, 2, _IDR_SLICE))
+# SEI, SPS, PPS and access unit delimiter stand before the first slice of a picture (7.4.1.2.3).
+_BEFORE_SLICES = frozenset((6, _SPS, 8, 9))
+_PROFILES_WITH_CHROMA_FORMAT = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
+# Level 6.2 allows 16888 (ITU-T H.264, table A-1 and A.3.1); more is a misread SPS.
+_SIDE_PX_MAX = 16888
+
+
+@dataclass(slots=True)
+class H264Payload:
+    """What one packet holds of an H.264 stream."""
+
+    # A guess: the packet begins with parameter sets or with macroblock 0. Parameter sets sent in a
+    # packet of their own and the picture after them both look like a start.
+    starts_frame: bool
+    # The packet has an SPS, or an IDR slice or its beginning.
+    is_keyframe: bool
+    # From the SPS, cropped; 0 if the packet has none that can be read.
+    width_px: int
+    height_px: int
+
+
+def inspect(payload: bytes) -> H264Payload:
+    """Look at the NAL units of one payload; raises `MalformedPacket` if it is empty or one is cut off."""
+    if not payload:
+        raise MalformedPacket("H.264 payload is empty")
+    kind = payload[0] & 0x1F
+    if kind == _FU_A:
+        if len(payload) < 3:
+            raise MalformedPacket("H.264 fragment is cut off")
+        if not payload[1] & 0x80:
+            return H264Payload(False, False, 0, 0)
+        return _inspect_unit(payload[1] & 0x1F, payload[1:])
+    if kind != _STAP_A:
+        return _inspect_unit(kind, payload)
+
+    found = H264Payload(False, False, 0, 0)
+    position = 1
+    while position < len(payload):
+        start = position + 2
+        position = start + int.from_bytes(payload[position:start], "big")
+        if start >= position or position > len(payload):
+            raise MalformedPacket("H.264 aggregation is cut off")
+        unit = _inspect_unit(payload[start] & 0x1F, payload[start:position])
+        found.starts_frame |= unit.starts_frame
+        found.is_keyframe |= unit.is_keyframe
+        if unit.width_px:
+            found.width_px, found.height_px = unit.width_px, unit.height_px
+    return found
+
+
+def _inspect_unit(kind: int, unit: bytes) -> H264Payload:
+    """Judge a NAL unit, or the beginning of one; `unit` has one byte of header."""
+    if kind == _SPS:
+        width_px, height_px = _picture_size_px(unit)
+        return H264Payload(True, True, width_px, height_px)
+    # A first_mb_in_slice of 0 is coded as a single 1 bit.
+    starts_frame = kind in _BEFORE_SLICES or (kind in _SLICES and len(unit) > 1 and unit[1] & 0x80 != 0)
+    return H264Payload(starts_frame, kind == _IDR_SLICE, 0, 0)
+
+
+class _BitReader:
+    """Reads the fields of a raw byte sequence payload (ITU-T H.264, 7.2); raises IndexError at its end."""
+
+    __slots__ = ("_bits", "_left")
+
+    def __init__(self, data: bytes) -> None:
+        self._bits = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def bits(self, count: int) -> int:
+        if count > self._left:
+            raise IndexError
+        self._left -= count
+        return self._bits >> self._left & (1 << count) - 1
+
+    def unsigned(self) -> int:
+        """Exp-Golomb, ue(v), 9.1."""
+        zeros = 0
+        while not self.bits(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.bits(zeros)
+
+    def signed(self) -> int:
+        """Exp-Golomb, se(v), 9.1.1."""
+        code = self.unsigned()
+        return (code + 1) // 2 if code & 1 else -(code // 2)
+
+
+def _picture_size_px(sps: bytes) -> tuple[int, int]:
+    """Return width and height; (0, 0) if the SPS cannot be read: the decoder is the judge of it, not we."""
+    # The fields that are read fit easily; no more of a long unit is looked at.
+    reader = _BitReader(sps[1:512].replace(b"\x00\x00\x03", b"\x00\x00"))
+    try:
+        width_px, height_px = _read_picture_size_px(reader)
+    except IndexError:
+        return 0, 0
+    if not (0 < width_px <= _SIDE_PX_MAX and 0 < height_px <= _SIDE_PX_MAX):
+        return 0, 0
+    return width_px, height_px
+
+
+def _read_picture_size_px(reader: _BitReader) -> tuple[int, int]:
+    """Read seq_parameter_set_data (ITU-T H.264, 7.3.2.1.1) up to the cropping rectangle."""
+    profile = reader.bits(8)
+    reader.bits(16)
+    reader.unsigned()
+    chroma_format = 1
+        if profile in _PROFILES_WITH_CHROMA_FORMAT:
+        chroma_format = reader.unsigned()
+        if chroma_format == 3:
+            # separate_colour_plane_flag: cropping counts in luma samples either way.
+            reader.bits(1)
+        reader.unsigned()
+        reader.unsigned()
+        reader.bits(1)
+        if reader.bits(1):
+            for index in range(8 if chroma_format != 3 else 12):
+                if reader.bits(1):
+                    _skip_scaling_list(reader, 16 if index < 6 else 64)
+    reader.unsigned()
+    order_count_type = reader.unsigned()
+    if order_count_type == 0:
+        reader.unsigned()
+    elif order_count_type == 1:
+        reader.bits(1)
+        reader.signed()
+        reader.signed()
+        for _ in range(reader.unsigned()):
+            reader.signed()
+    reader.unsigned()
+    reader.bits(1)
+    width = 16 * (reader.unsigned() + 1)
+    map_units = reader.unsigned() + 1
+    is_frame_only = reader.bits(1)
+    height = 16 * map_units * (2 - is_frame_only)
+    if not is_frame_only:
+        reader.bits(1)
+    reader.bits(1)
+    if reader.bits(1):
+        # Cropping counts in chroma samples (table 6-1), and in field lines unless frame-only.
+        unit_x = 2 if chroma_format in (1, 2) else 1
+        unit_y = (2 if chroma_format == 1 else 1) * (2 - is_frame_only)
+        width -= unit_x * (reader.unsigned() + reader.unsigned())
+        height -= unit_y * (reader.unsigned() + reader.unsigned())
+    return width, height
+
+
+def _skip_scaling_list(reader: _BitReader, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + reader.signed()) & 0xFF
+        last = following or last
