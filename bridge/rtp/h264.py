@@ -117,7 +117,7 @@ def _read_picture_size_px(reader: _BitReader) -> tuple[int, int]:
     reader.bits(16)
     reader.unsigned()
     chroma_format = 1
-        if profile in _PROFILES_WITH_CHROMA_FORMAT:
+    if profile in _PROFILES_WITH_CHROMA_FORMAT:
         chroma_format = reader.unsigned()
         if chroma_format == 3:
             # separate_colour_plane_flag: cropping counts in luma samples either way.
