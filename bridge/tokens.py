@@ -1,0 +1,177 @@
+"""Signed, short-lived rights to enter a room: invitations, join tokens, bearers for devices.
+
+An invitation travels in a link's fragment and lives as long as its conference. A join token is
+made from it, lives ten minutes, is renewed while its holder is in the room, and lets the page come
+back after a restart of the server without asking anybody again.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import jwt
+
+from bridge import schema
+from bridge.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.schema import Between, Characters
+from bridge.words import Level, Role
+
+JOIN_LIFETIME_S = 600
+SECRET_BYTES = 32
+TOKEN_MAX_CHARACTERS = 4096
+_ALGORITHM = "HS256"
+
+
+class TokenKind(StrEnum):
+    """What a token is good for; one kind is never accepted in place of another."""
+
+    INVITATION = "invitation"
+    JOIN = "join"
+    PUBLISH = "publish"
+    WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says: who may enter which room, as what, until when.
+
+    `id` names the invitation; the join tokens made from it keep it, so that a removed site's link
+    can be told from the others. `exp` is in Unix seconds.
+    """
+
+    typ: TokenKind
+    room: Annotated[str, Characters(1, 64)]
+    title: Annotated[str, Characters(1, 200)]
+    site: Annotated[str, Characters(1, 120)]
+    level: Level
+    role: Role
+    id: Annotated[str, Characters(1, 32)]
+    exp: Annotated[int, Between(0, 2**40)]
+    name: Annotated[str, Characters(1, 80)] | None = None
+
+    @property
+    def kind(self) -> TokenKind:
+        """What the token is good for."""
+        return self.typ
+
+    @property
+    def expires_at(self) -> int:
+        """When the token ends, in Unix seconds."""
+        return self.exp
+
+
+def load_secret(path: Path) -> bytes:
+    """Return the node's signing secret, made on first use and readable only by its owner.
+
+    Raises InvalidConfig when the file cannot be read, or is no such secret.
+    """
+    try:
+        _create_secret(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise InvalidConfig(f"token secret {path}: {error.strerror}") from error
+    if len(secret) < SECRET_BYTES:
+        raise InvalidConfig(f"token secret {path}: shorter than {SECRET_BYTES} bytes")
+    return secret
+
+
+def _create_secret(path: Path) -> None:
+    try:
+        # O_EXCL: two processes that start together must end up with one secret.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES))
+
+
+class Tokens:
+    """Makes and checks tokens with one secret; `clock` gives Unix seconds."""
+
+    def __init__(self, secret: bytes, *, clock: Callable[[], float] = time.time) -> None:
+        self._secret = secret
+        self._clock = clock
+
+    def invitation(
+        self,
+        *,
+        room: str,
+        title: str,
+        site: str,
+        level: Level,
+        role: Role,
+        lifetime_s: int,
+        name: str | None = None,
+    ) -> str:
+        """Return a token for an invitation link."""
+        return self._issue(TokenKind.INVITATION, room, title, site, level, role, lifetime_s, name)
+
+    def device(
+        self,
+        kind: TokenKind,
+        *,
+        room: str,
+        title: str,
+        site: str,
+        level: Level,
+        role: Role,
+        lifetime_s: int,
+        name: str | None = None,
+    ) -> str:
+        """Return a bearer token to publish (WHIP) or to watch (WHEP)."""
+        return self._issue(kind, room, title, site, level, role, lifetime_s, name)
+
+    def join(self, claims: Claims) -> str:
+        """Return a fresh join token with the rights of an invitation or of an earlier join token."""
+        return self._sign({**schema.to_json(claims), "typ": TokenKind.JOIN.value}, JOIN_LIFETIME_S)
+
+    def read(self, token: str, kind: TokenKind) -> Claims:
+        """Return what the token says; raises Refused with `invalid-token` or `expired-token`."""
+        claims = self._verify(token)
+        if claims.kind is not kind:
+            raise Refused("invalid-token", f"a token of kind {claims.kind.value}, not {kind.value}")
+        if claims.expires_at <= self._clock():
+            raise Refused("expired-token", "the token has expired")
+        return claims
+
+    def _issue(
+        self,
+        kind: TokenKind,
+        room: str,
+        title: str,
+        site: str,
+        level: Level,
+        role: Role,
+        lifetime_s: int,
+        name: str | None,
+    ) -> str:
+        claims = Claims(kind, room, title, site, level, role, secrets.token_urlsafe(12), 0, name)
+        value = schema.to_json(claims)
+        # What could not be read back must not be signed: the fault is the caller's, and shows here.
+        schema.read(Claims, value)
+        return self._sign(value, lifetime_s)
+
+    def _sign(self, value: dict[str, object], lifetime_s: int) -> str:
+        value["exp"] = int(self._clock()) + lifetime_s
+        return jwt.encode(value, self._secret, algorithm=_ALGORITHM)
+
+    def _verify(self, token: str) -> Claims:
+        if len(token) > TOKEN_MAX_CHARACTERS:
+            raise Refused("invalid-token", "the token is too long")
+        try:
+            value = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp"]},
+            )
+            return schema.read(Claims, value)
+        # PyJWT parses the header's JSON before it checks the signature, so that hostile nesting and
+        # hostile text reach the JSON decoder.
+        except (jwt.PyJWTError, InvalidMessage, ValueError, RecursionError) as error:
+            raise Refused("invalid-token", "the token is damaged or not from this server") from error
