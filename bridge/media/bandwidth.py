@@ -1,0 +1,128 @@
+"""How much may be sent to one receiver, judged by its REMB and its receiver reports.
+
+Receivers that know abs-send-time but no transport-wide feedback run the delay-based estimator
+themselves and send the result as REMB (draft-alvestrand-rmcat-remb). It reacts within a second
+to a bottleneck, and when it falls it is taken at its word. But it never exceeds 1.5 times what
+is sent, and a simulcast layer is three times the one below: who waits for REMB to announce room
+for the next layer waits forever. So a REMB that does not fall is no limit. The estimate grows past
+it, the next layer is tried, and when that was too much REMB falls, the layer is left at
+once, and the next try waits twice as long.
+"""
+
+START_BPS = 2_500_000.0
+FLOOR_BPS = 50_000.0
+CEILING_BPS = 50_000_000.0
+
+GROWTH_PER_S = 0.08
+
+# Fraction of packets lost: below the first the estimate grows, above the second it is cut
+# (the bounds of Google congestion control, draft-ietf-rmcat-gcc, 6).
+LOSS_LOW = 0.02
+LOSS_HIGH = 0.10
+LOSS_CUT_MIN = 0.7
+
+# Report blocks come for each stream, about one a second; all of one second tell of the same loss.
+CUT_INTERVAL_S = 1.0
+
+REMB_FRESH_S = 5.0
+
+# REMB wavers; its detector cuts by 15 % and more when it means it.
+REMB_FALL = 0.95
+
+# After congestion the estimate does not grow for this long; twice as long after each next one.
+HOLD_MIN_S = 2.0
+HOLD_MAX_S = 60.0
+CALM_S = 60.0
+
+
+class DownlinkEstimate:
+    """The bitrate that one receiver's path carries, retransmissions included."""
+
+    __slots__ = (
+        "_bps",
+        "_ceiling_bps",
+        "_congested",
+        "_cut",
+        "_grown",
+        "_hold_s",
+        "_hold_until",
+        "_loss",
+        "_remb_at",
+        "_remb_bps",
+    )
+
+    def __init__(self, *, start_bps: float = START_BPS, ceiling_bps: float = CEILING_BPS) -> None:
+        self._bps = start_bps
+        self._ceiling_bps = ceiling_bps
+        self._loss = 0.0
+        self._remb_bps: float | None = None
+        self._remb_at = 0.0
+        # Times of the last growth, the last cut and the last congestion.
+        self._grown: float | None = None
+        self._cut: float | None = None
+        self._congested: float | None = None
+        self._hold_s = HOLD_MIN_S
+        self._hold_until = 0.0
+
+    def remb(self, bps: float, now: float, *, sent_bps: float | None = None) -> None:
+        """Take over a REMB; `sent_bps` (what is sent now) tells apart a limit from an idle path."""
+        self._grow(now)
+        before = self._remb_bps
+        is_fresh = before is not None and now - self._remb_at < REMB_FRESH_S
+        if sent_bps is not None:
+            has_fallen = bps < REMB_FALL * sent_bps
+        elif before is not None and is_fresh:
+            has_fallen = bps < REMB_FALL * before
+        else:
+            has_fallen = True
+        self._remb_bps, self._remb_at = bps, now
+        if has_fallen and bps < self._bps:
+            self._bps = max(bps, FLOOR_BPS)
+            self._hold(now)
+        elif bps > self._bps and not self._is_lossy:
+            self._bps = min(bps, self._ceiling_bps)
+
+    def report(self, fraction_lost: float, now: float, *, sent_bps: float | None = None) -> None:
+        """Take over the loss of a report block (0.0 to 1.0); `sent_bps` is what is sent now."""
+        self._grow(now)
+        # Streams with few packets waver most: move halfway with each block.
+        self._loss += (fraction_lost - self._loss) * 0.5
+        if fraction_lost <= LOSS_HIGH or not self._is_lossy:
+            return
+        if self._cut is not None and now - self._cut < CUT_INTERVAL_S:
+            return
+        self._cut = now
+        base_bps = self._bps if sent_bps is None else min(self._bps, sent_bps)
+        self._bps = max(base_bps * max(LOSS_CUT_MIN, 1.0 - 0.5 * self._loss), FLOOR_BPS)
+        self._hold(now)
+
+    @property
+    def loss(self) -> float:
+        """The smoothed fraction of packets lost on the way to this receiver, 0.0 to 1.0."""
+        return self._loss
+
+    @property
+    def _is_lossy(self) -> bool:
+        return self._loss > LOSS_LOW
+
+    def available_bps(self, now: float) -> float:
+        """Return what may be sent now, in bits per second."""
+        self._grow(now)
+        return self._bps
+
+    def _hold(self, now: float) -> None:
+        """Stop growing for a while; congestion soon after growth doubles the while."""
+        if self._congested is None or now - self._congested > CALM_S:
+            self._hold_s = HOLD_MIN_S
+        elif now >= self._hold_until:
+            self._hold_s = min(self._hold_s * 2.0, HOLD_MAX_S)
+        self._congested = now
+        self._hold_until = now + self._hold_s
+
+    def _grow(self, now: float) -> None:
+        since, self._grown = self._grown, now
+        if since is None or self._is_lossy:
+            return
+        elapsed_s = now - max(since, self._hold_until)
+        if elapsed_s > 0.0:
+            self._bps = min(self._bps * (1.0 + GROWTH_PER_S) ** elapsed_s, self._ceiling_bps)

@@ -1,0 +1,315 @@
+"""Who is speaking: the voices worth hearing, and the one speaker worth showing.
+
+Both live on the audio levels that publishers write into their packets (RFC 6464: 0 is the
+loudest, 127 is silence, in -dBov), one per 20 ms. "Loudness" is 127 minus that level.
+
+`LoudestVoices` decides within milliseconds who is heard, `DominantSpeaker` within a second who is
+shown. The latter is the method of I. Volfin and I. Cohen, "Dominant speaker identification for
+multipoint videoconferencing", Computer Speech and Language 27 (2013): speech activity is scored
+over three intervals that end now, each counting the active parts of the one before,
+
+    immediate   one frame (20 ms), N1 = 13 parts: here steps of loudness above the noise floor,
+                where the paper counts sub-bands, which a bridge that does not decode cannot see
+    medium      N2 = 5 frames (100 ms), those with more than 7 active parts
+    long        N3 = 10 mediums (1 s), those with more than 4 active frames
+
+The score of v active parts out of n is the logarithm of two likelihoods' ratio, speech (binomial,
+p = 0.5) to noise (exponential, parameter lambda):
+
+    log C(n, v) + v log p + (n - v) log(1 - p) - log lambda + lambda v
+
+Somebody takes over from the dominant speaker when the logarithms of the ratios of their scores
+exceed C1 = 3 (immediate), C2 = 2 (medium) and C3 = 0 (long). In words: the dominant speaker
+is silent right now, the other one is not, and has spoken more during the last second. Loudness
+alone never wins, nor does a cough, and a pause for breath loses nothing.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from math import comb, log
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+LEVEL_SILENCE = 127
+FRAME_S = 0.020
+
+# More speakers than a room has places that may publish; the quietest one makes room.
+SPEAKERS_MAX = 1024
+
+# --- The dominant speaker ---
+
+IMMEDIATE_PARTS = 13
+MEDIUM_FRAMES = 5
+LONG_MEDIUMS = 10
+HISTORY_FRAMES = MEDIUM_FRAMES * LONG_MEDIUMS
+
+FRAME_ACTIVE_PARTS = 7
+MEDIUM_ACTIVE_FRAMES = 4
+
+IMMEDIATE_LAMBDA = 0.78
+MEDIUM_LAMBDA = 24.0
+LONG_LAMBDA = 47.0
+
+IMMEDIATE_RATIO_MIN = 3.0
+MEDIUM_RATIO_MIN = 2.0
+LONG_RATIO_MIN = 0.0
+
+# Scores at or below zero say "noise"; their logarithm needs a positive number.
+SCORE_MIN = 1e-10
+
+DECISION_INTERVAL_S = 0.3
+
+# One part of the immediate interval. A frame is active 20 dB above the noise and has all
+# its parts 32.5 dB above it.
+PART_DB = 2.5
+
+# The noise floor follows the quietest frame of the last second: down at once, up slowly, so
+# that a talker without pauses does not become noise. It stays between digital silence with
+# some dither (-70 dBov) and a loud ventilator (-40 dBov).
+FLOOR_LOUDNESS_MIN = 57.0
+FLOOR_LOUDNESS_MAX = 87.0
+FLOOR_RISE_DB_PER_S = 3.0
+
+# Without packets for this long the publisher is muted or in discontinuous transmission.
+PAUSE_S = 0.1
+
+
+def _scores(count: int, rate: float) -> tuple[float, ...]:
+    """Return the score for each possible number of active parts out of `count`."""
+    return tuple(
+        max(log(comb(count, active)) + count * log(0.5) - log(rate) + rate * active, SCORE_MIN)
+        for active in range(count + 1)
+    )
+
+
+_IMMEDIATE_SCORES = _scores(IMMEDIATE_PARTS, IMMEDIATE_LAMBDA)
+_MEDIUM_SCORES = _scores(MEDIUM_FRAMES, MEDIUM_LAMBDA)
+_LONG_SCORES = _scores(LONG_MEDIUMS, LONG_LAMBDA)
+
+
+class _Speaker:
+    """One participant's last second, newest frame last, and its scores at the last decision."""
+
+    __slots__ = ("floor", "heard", "immediate", "levels", "long", "medium")
+
+    def __init__(self) -> None:
+        self.levels: deque[int] = deque((LEVEL_SILENCE,) * HISTORY_FRAMES, maxlen=HISTORY_FRAMES)
+        self.heard = 0.0
+        self.floor = FLOOR_LOUDNESS_MIN
+        self.immediate = self.medium = self.long = SCORE_MIN
+
+    def score(self, now: float, elapsed_s: float) -> None:
+        pause_s = now - self.heard
+        if pause_s >= PAUSE_S:
+            self.levels.extend((LEVEL_SILENCE,) * min(int(pause_s / FRAME_S), HISTORY_FRAMES))
+            self.heard = now
+        self._follow_noise(elapsed_s)
+        if LEVEL_SILENCE - min(self.levels) < self.floor + PART_DB:
+            self.immediate = self.medium = self.long = SCORE_MIN
+            return
+        loudness_min = self.floor + FRAME_ACTIVE_PARTS * PART_DB
+        level_max = LEVEL_SILENCE - loudness_min
+        active = [level < level_max for level in self.levels]
+        mediums = [sum(active[at : at + MEDIUM_FRAMES]) for at in range(0, HISTORY_FRAMES, MEDIUM_FRAMES)]
+        parts = int((LEVEL_SILENCE - self.levels[-1] - self.floor) / PART_DB)
+        self.immediate = _IMMEDIATE_SCORES[min(max(parts, 0), IMMEDIATE_PARTS)]
+        self.medium = _MEDIUM_SCORES[mediums[-1]]
+        self.long = _LONG_SCORES[sum(frames > MEDIUM_ACTIVE_FRAMES for frames in mediums)]
+
+    def _follow_noise(self, elapsed_s: float) -> None:
+        quietest = float(LEVEL_SILENCE - max(self.levels))
+        floor = min(quietest, self.floor + FLOOR_RISE_DB_PER_S * elapsed_s)
+        self.floor = min(max(floor, FLOOR_LOUDNESS_MIN), FLOOR_LOUDNESS_MAX)
+
+
+class DominantSpeaker(Generic[K]):
+    """The one participant of a room who has the word, judged by speech activity."""
+
+    __slots__ = ("_decided", "_speakers", "dominant")
+
+    def __init__(self) -> None:
+        self._speakers: dict[K, _Speaker] = {}
+        self._decided: float | None = None
+        # Stays when everybody is silent; None until somebody is heard or after `remove`.
+        self.dominant: K | None = None
+
+    def level(self, key: K, level: int, now: float) -> None:
+        """Note the audio level (0 loudest to 127) of one packet of a participant."""
+        speaker = self._speakers.get(key)
+        if speaker is None:
+            speaker = self._add(key)
+        speaker.levels.append(level)
+        speaker.heard = now
+
+    def _add(self, key: K) -> _Speaker:
+        if len(self._speakers) >= SPEAKERS_MAX:
+            self.remove(min(self._speakers, key=lambda other: self._speakers[other].long))
+        speaker = self._speakers[key] = _Speaker()
+        return speaker
+
+    def remove(self, key: K) -> None:
+        """Forget a participant who left or was muted."""
+        self._speakers.pop(key, None)
+        if self.dominant == key:
+            self.dominant = None
+
+    def poll(self, now: float) -> K | None:
+        """Decide, at most every 300 ms; return the new dominant speaker, None if it did not change."""
+        elapsed_s = DECISION_INTERVAL_S if self._decided is None else now - self._decided
+        if elapsed_s < DECISION_INTERVAL_S:
+            return None
+        self._decided = now
+        for speaker in self._speakers.values():
+            speaker.score(now, elapsed_s)
+        successor = self._first() if self.dominant is None else self._successor(self.dominant)
+        if successor is None:
+            return None
+        self.dominant = successor
+        return successor
+
+    def _first(self) -> K | None:
+        """While nobody is dominant, anybody who is heard is better than nobody."""
+        best: tuple[float, float] = (SCORE_MIN, SCORE_MIN)
+        first: K | None = None
+        for key, speaker in self._speakers.items():
+            if (speaker.long, speaker.medium) > best:
+                best, first = (speaker.long, speaker.medium), key
+        return first
+
+    def _successor(self, dominant: K) -> K | None:
+        """Return who exceeds the dominant speaker in all three intervals, most of all in the medium one."""
+        held = self._speakers.get(dominant) or _Speaker()
+        best_ratio = MEDIUM_RATIO_MIN
+        successor: K | None = None
+        for key, speaker in self._speakers.items():
+            # Most are silent and end here, before the logarithms.
+            if speaker.long <= held.long or key == dominant:
+                continue
+            medium_ratio = log(speaker.medium / held.medium)
+            if (
+                medium_ratio > best_ratio
+                and log(speaker.immediate / held.immediate) > IMMEDIATE_RATIO_MIN
+                and log(speaker.long / held.long) > LONG_RATIO_MIN
+            ):
+                best_ratio, successor = medium_ratio, key
+        return successor
+
+
+# --- The voices that are heard ---
+
+# Quieter than -70 dBov is not worth a packet to everybody.
+AUDIBLE_LOUDNESS = 57.0
+
+# Scores rise by half the difference with each packet and start from just below audible, so
+# that the first packet of a word already claims a free seat. They fall by 25 dB/s: gaps
+# between syllables cost nothing, and a new voice as loud as a seated one takes its place
+# 0.25 s after that one fell silent.
+SCORE_REST = 45.0
+ATTACK = 0.5
+DECAY_DB_PER_S = 25.0
+DECAY_DB = DECAY_DB_PER_S * FRAME_S
+
+# How much louder a voice must be than the weakest seated one, to take its seat.
+MARGIN_DB = 6.0
+
+# A seat that nobody else wants is kept for this long.
+LINGER_S = 2.0
+
+
+class _Voice:
+    """One participant's smoothed loudness."""
+
+    __slots__ = ("audible", "heard", "is_seated", "score")
+
+    def __init__(self) -> None:
+        self.score = SCORE_REST
+        self.heard = 0.0
+        self.audible = 0.0
+        self.is_seated = False
+
+
+class LoudestVoices(Generic[K]):
+    """The few voices of a room that are forwarded to everybody."""
+
+    __slots__ = ("_entry_score", "_limit", "_seated", "_voices")
+
+    def __init__(self, limit: int = 3) -> None:
+        self._limit = limit
+        self._voices: dict[K, _Voice] = {}
+        self._seated: tuple[K, ...] = ()
+        self._entry_score = AUDIBLE_LOUDNESS
+
+    def level(self, key: K, level: int, now: float) -> bool:
+        """Note the level (0 loudest to 127) of one packet; True: this voice may be due in `loudest` now."""
+        voice = self._voices.get(key)
+        if voice is None:
+            voice = self._add(key)
+        voice.heard = now
+        score = voice.score
+        loudness = LEVEL_SILENCE - level
+        if loudness > score:
+            voice.score = score = score + (loudness - score) * ATTACK
+        elif score > SCORE_REST:
+            voice.score = score = score - DECAY_DB
+        return score >= self._entry_score and not voice.is_seated
+
+    def _add(self, key: K) -> _Voice:
+        if len(self._voices) >= SPEAKERS_MAX:
+            self.remove(min(self._voices, key=lambda other: self._voices[other].score))
+        voice = self._voices[key] = _Voice()
+        return voice
+
+    def remove(self, key: K) -> None:
+        """Forget a participant who left or was muted."""
+        self._voices.pop(key, None)
+        if key in self._seated:
+            self._seated = tuple(other for other in self._seated if other != key)
+            self._entry_score = AUDIBLE_LOUDNESS
+
+    def loudest(self, now: float) -> tuple[K, ...]:
+        """Return the seated voices in the order of their seats: a successor sits where its predecessor sat.
+
+        Call every 100 ms or so, and when `level` says so. The same tuple object as before
+        means that nothing has changed.
+        """
+        voices = self._voices
+        for voice in voices.values():
+            self._decay(voice, now)
+        seats = [key for key in self._seated if now - voices[key].audible < LINGER_S]
+        waiting = [
+            key for key, voice in voices.items() if voice.score >= AUDIBLE_LOUDNESS and key not in seats
+        ]
+        waiting.sort(key=lambda key: -voices[key].score)
+        for key in waiting:
+            if len(seats) < self._limit:
+                seats.append(key)
+                continue
+            weakest = min(range(self._limit), key=lambda at: voices[seats[at]].score)
+            if voices[key].score < voices[seats[weakest]].score + MARGIN_DB:
+                break
+            seats[weakest] = key
+        self._seat(tuple(seats))
+        return self._seated
+
+    def _decay(self, voice: _Voice, now: float) -> None:
+        """Let a voice without packets (muted, discontinuous transmission) fall silent, too."""
+        pause_s = now - voice.heard
+        if pause_s >= PAUSE_S:
+            voice.score = max(voice.score - DECAY_DB_PER_S * pause_s, SCORE_REST)
+            voice.heard = now
+        if voice.score >= AUDIBLE_LOUDNESS:
+            voice.audible = now
+
+    def _seat(self, seats: tuple[K, ...]) -> None:
+        voices = self._voices
+        if seats != self._seated:
+            for key in self._seated:
+                voices[key].is_seated = False
+            for key in seats:
+                voices[key].is_seated = True
+            self._seated = seats
+        if len(seats) < self._limit:
+            self._entry_score = AUDIBLE_LOUDNESS
+        else:
+            self._entry_score = min(voices[key].score for key in seats) + MARGIN_DB

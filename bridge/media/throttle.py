@@ -1,0 +1,107 @@
+"""Limits for what receivers may ask again: key frames and retransmissions."""
+
+
+class KeyframeRequests:
+    """Decides when a key frame request (PLI or FIR) goes to the publisher of one encoding.
+
+    However many receivers ask, the publisher is asked at most once per interval, and again until
+    the key frame is here: requests get lost, and an encoding that was just switched on ignores
+    the first ones. The interval grows by half each time, up to its maximum, because an encoding
+    that is switched off never answers.
+    """
+
+    __slots__ = ("_interval_max_s", "_interval_min_s", "_interval_s", "_last", "_tries", "is_wanted")
+
+    def __init__(self, *, interval_min_s: float = 0.3, interval_max_s: float = 2.0) -> None:
+        self._interval_min_s = interval_min_s
+        self._interval_max_s = interval_max_s
+        self._interval_s = interval_min_s
+        self._last: float | None = None
+        self._tries = 0
+        self.is_wanted = False
+
+    def request(self, now: float) -> bool:
+        """Somebody needs a key frame; tell whether to send a request now."""
+        if not self.is_wanted:
+            self.is_wanted = True
+            self._tries = 0
+            self._interval_s = self._interval_min_s
+        return self.due(now)
+
+    def due(self, now: float) -> bool:
+        """Tell whether to send a request now: the first one, or one more."""
+        if not self.is_wanted:
+            return False
+        if self._last is not None and now - self._last < self._interval_s:
+            return False
+        if self._tries:
+            self._interval_s = min(self._interval_s * 1.5, self._interval_max_s)
+        self._tries += 1
+        self._last = now
+        return True
+
+    def keyframe_received(self) -> None:
+        """The wish is fulfilled."""
+        self.is_wanted = False
+
+    def cancel(self) -> None:
+        """Nobody waits for the key frame any more."""
+        self.is_wanted = False
+
+
+class RetransmissionBudget:
+    """A token bucket: retransmissions to one receiver are a share of what it is sent anyway.
+
+    Without it a receiver behind a bottleneck asks again for what the bottleneck dropped, and the
+    answers are dropped too: 40,000 requests in 12 seconds were seen at 600 kbps.
+    """
+
+    __slots__ = ("_burst_bytes", "_credit_bytes", "_floor_bytes_per_s", "_last", "_share")
+
+    def __init__(
+        self, *, share: float = 0.2, floor_bytes_per_s: float = 16_000, burst_bytes: float = 64_000
+    ) -> None:
+        self._share = share
+        self._floor_bytes_per_s = floor_bytes_per_s
+        self._burst_bytes = burst_bytes
+        self._credit_bytes = burst_bytes
+        self._last: float | None = None
+
+    def sent(self, size_bytes: int) -> None:
+        """Count media sent for the first time; it earns credit."""
+        self._credit_bytes += size_bytes * self._share
+
+    def allow(self, size_bytes: int, now: float) -> bool:
+        """Take `size_bytes` from the budget; False, and nothing taken, if it is too small."""
+        last, self._last = self._last, now
+        credit = self._credit_bytes
+        if last is not None:
+            credit += max(now - last, 0.0) * self._floor_bytes_per_s
+        credit = min(credit, self._burst_bytes)
+        is_allowed = credit >= size_bytes
+        self._credit_bytes = credit - size_bytes if is_allowed else credit
+        return is_allowed
+
+
+class SentRecently:
+    """Remembers which packets were repeated to one receiver, to not repeat them within a round trip."""
+
+    __slots__ = ("_capacity", "_sent")
+
+    def __init__(self, capacity: int = 512) -> None:
+        self._capacity = capacity
+        self._sent: dict[int, float] = {}
+
+    def allow(self, number: int, now: float, rtt_s: float) -> bool:
+        """Tell whether `number` may be repeated now, and if so remember that it was."""
+        sent = self._sent
+        last = sent.get(number)
+        if last is not None:
+            if now - last < rtt_s:
+                return False
+            del sent[number]
+        # Keys are in the order of repetition: the first one was repeated longest ago.
+        if len(sent) >= self._capacity:
+            del sent[next(iter(sent))]
+        sent[number] = now
+        return True
