@@ -42,7 +42,6 @@ class HttpConfig:
     private_key_file: str = ""
     public_url: str = ""
     web_dir: str = ""
-    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +217,7 @@ def _check_whole(config: Config) -> None:
     if not config.admin.host:
         raise InvalidConfig("admin.host must name one address: metrics are not for everybody")
     if http.public_url:
-        _check_origin("http.public_url", http.public_url)
-    for origin in http.allowed_origins:
-        _check_origin("http.allowed_origins", origin)
+        _check_origin(http.public_url)
     if bool(config.turn.urls) != bool(config.turn.secret_file):
         raise InvalidConfig("turn.urls and turn.secret_file must be set together")
     for url in config.turn.urls:
@@ -239,10 +236,10 @@ def _check_address(key: str, text: str) -> None:
         raise InvalidConfig(f"{key} must be an IP address, not {text!r}") from error
 
 
-def _check_origin(key: str, text: str) -> None:
+def _check_origin(text: str) -> None:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
-        raise InvalidConfig(f"{key} must look like https://bridge.example.vn, not {text!r}")
+        raise InvalidConfig(f"http.public_url must look like https://bridge.example.vn, not {text!r}")
 
 
 def _listed(words: Any) -> str:

@@ -1,0 +1,235 @@
+"""The command line: `hoichan serve`, `invite`, `token`, `check-config`."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from bridge import __version__, demo
+from bridge.certificate import server_context
+from bridge.config import Config, load
+from bridge.errors import InvalidConfig, InvalidMessage
+from bridge.server import Server, base_url, certificate_files, prepare_state_dir, web_dir
+from bridge.tokens import TokenKind, Tokens, load_secret
+from bridge.words import Level, Role
+
+logger = logging.getLogger("bridge")
+
+# Browsers take plain http for a secure context on loopback only, where 8080 is the custom.
+PLAIN_HTTP_PORT = 8080
+DAY_S = 86400
+EXIT_INVALID = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = parsed.command
+        return command(parsed)
+    except InvalidConfig as error:
+        print(f"hoichan: {error}", file=sys.stderr)
+    except InvalidMessage as error:
+        print(f"hoichan: {error.sentence}", file=sys.stderr)
+    return EXIT_INVALID
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hoichan", description="A multipoint tele-consultation bridge.")
+    parser.add_argument("--version", action="version", version=f"hoichan {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, metavar="FILE", help="settings; see configs/bridge.toml")
+    shared.add_argument("--state-dir", metavar="DIR", help="in place of node.state_dir")
+    shared.add_argument("--port", type=_port, metavar="N", help="in place of http.port")
+    shared.add_argument(
+        "--http",
+        action="store_true",
+        help=f"without TLS: on loopback and port {PLAIN_HTTP_PORT} unless settings say otherwise",
+    )
+
+    serve = commands.add_parser("serve", parents=[shared], help="run the bridge until SIGTERM or Ctrl-C")
+    serve.add_argument("--media-port", type=_port, metavar="N", help="in place of media.port")
+    serve.add_argument("--demo", action="store_true", help="print links to a demo conference")
+    serve.set_defaults(command=_serve)
+
+    room = argparse.ArgumentParser(add_help=False)
+    room.add_argument("--room", required=True, help="identifier of the conference, e.g. hoi-chan-tim-mach")
+    room.add_argument("--title", help="what participants read; the identifier unless given")
+    room.add_argument("--site", required=True, help="the bridge point's name")
+    room.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
+    room.add_argument("--name", help="the person's or device's name")
+    room.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+
+    invite = commands.add_parser("invite", parents=[shared, room], help="print a link for one bridge point")
+    invite.add_argument("--role", type=Role, choices=list(Role), default=Role.PRESENTER)
+    invite.add_argument("--token-only", action="store_true", help="print the token in place of the link")
+    invite.set_defaults(command=_invite)
+
+    token = commands.add_parser(
+        "token", parents=[shared, room], help="print a bearer token for a WHIP or WHEP device"
+    )
+    token.add_argument("--type", choices=["publish", "watch"], required=True, dest="kind")
+    token.set_defaults(command=_token)
+
+    check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
+    check.set_defaults(command=_check_config)
+    return parser
+
+
+def _port(text: str) -> int:
+    return _whole_number(text, 0, 65535)
+
+
+def _days(text: str) -> int:
+    return _whole_number(text, 1, 366)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"must be a whole number between {least} and {most}")
+    return value
+
+
+def _config(parsed: argparse.Namespace) -> Config:
+    """Settings from file and environment, then what the command line says."""
+    config = load(parsed.config, os.environ)
+    http, media, node = config.http, config.media, config.node
+    if parsed.http:
+        http = replace(
+            http,
+            tls=False,
+            host=http.host or "127.0.0.1",
+            port=PLAIN_HTTP_PORT if http.port == Config().http.port else http.port,
+        )
+    if parsed.port is not None:
+        http = replace(http, port=parsed.port)
+    if getattr(parsed, "media_port", None) is not None:
+        media = replace(media, port=parsed.media_port)
+    if parsed.state_dir is not None:
+        node = replace(node, state_dir=parsed.state_dir)
+    return replace(config, http=http, media=media, node=node)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    config = _config(parsed)
+    logging.basicConfig(
+        level=config.node.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(config, with_demo=parsed.demo))
+    return 0
+
+
+async def _run(config: Config, *, with_demo: bool) -> None:
+    server = Server(config)
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def asked_to_stop() -> None:
+        (second if first.is_set() else first).set()
+
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, asked_to_stop)
+    await server.start()
+    logger.info(
+        "hoichan %s: %s, media on port %d, metrics on http://%s:%d/metrics",
+        __version__,
+        base_url(config),
+        config.media.port,
+        config.admin.host,
+        config.admin.port,
+    )
+    if with_demo:
+        print(_demo_links(config, server.tokens), flush=True)
+    await first.wait()
+    logger.info("closing; once more to close at once")
+    drain = asyncio.create_task(server.drain())
+    hurry = asyncio.create_task(second.wait())
+    await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, hurry):
+        task.cancel()
+    await asyncio.gather(drain, hurry, return_exceptions=True)
+    await server.stop()
+    logger.info("closed")
+
+
+def _demo_links(config: Config, tokens: Tokens) -> str:
+    lines = ["", demo.TITLE, ""]
+    for guest in demo.GUESTS:
+        invitation = tokens.invitation(
+            room=demo.ROOM,
+            title=demo.TITLE,
+            site=guest.site,
+            level=guest.level,
+            role=guest.role,
+            lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
+        )
+        lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/#i={invitation}", ""]
+    if config.http.tls and not config.http.certificate_file:
+        lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
+    lines.append("Open each link in its own browser window. Ctrl-C ends the bridge.")
+    return "\n".join(lines)
+
+
+def _invite(parsed: argparse.Namespace) -> int:
+    config = _config(parsed)
+    invitation = _tokens(config).invitation(
+        room=parsed.room,
+        title=parsed.title or parsed.room,
+        site=parsed.site,
+        level=parsed.level,
+        role=parsed.role,
+        name=parsed.name,
+        lifetime_s=_lifetime_s(config, parsed),
+    )
+    print(invitation if parsed.token_only else f"{base_url(config)}/#i={invitation}")
+    return 0
+
+
+def _token(parsed: argparse.Namespace) -> int:
+    config = _config(parsed)
+    kind = TokenKind(parsed.kind)
+    bearer = _tokens(config).device(
+        kind,
+        room=parsed.room,
+        title=parsed.title or parsed.room,
+        site=parsed.site,
+        level=parsed.level,
+        role=Role.PRESENTER if kind is TokenKind.PUBLISH else Role.OBSERVER,
+        name=parsed.name,
+        lifetime_s=_lifetime_s(config, parsed),
+    )
+    print(bearer)
+    return 0
+
+
+def _check_config(parsed: argparse.Namespace) -> int:
+    config = _config(parsed)
+    web_dir(config)
+    if config.http.certificate_file:
+        server_context(certificate_files(config, Path(config.node.state_dir)))
+    print("the settings can be used")
+    return 0
+
+
+def _tokens(config: Config) -> Tokens:
+    return Tokens(load_secret(prepare_state_dir(config) / "token-secret"))
+
+
+def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:
+    days: int = parsed.days or config.rooms.invitation_lifetime_days
+    return days * DAY_S
+
+
+if __name__ == "__main__":
+    sys.exit(main())

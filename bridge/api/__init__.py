@@ -1,0 +1,1 @@
+"""The HTTP interface: joining from an invitation, and devices that speak WHIP or WHEP."""

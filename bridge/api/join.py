@@ -1,0 +1,57 @@
+"""POST /api/join: an invitation, taken from the link, becomes a short-lived join token."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from aiohttp import web
+
+from bridge import schema
+from bridge.api.problems import answering_problems
+from bridge.api.relays import Relays
+from bridge.counters import SessionCounters
+from bridge.errors import InvalidMessage, Refused
+from bridge.schema import Characters
+from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """The body of the request."""
+
+    invitation: Annotated[str, Characters(1, 4096)]
+
+
+class JoinApi:
+    """Exchanges invitations for join tokens."""
+
+    def __init__(self, tokens: Tokens, relays: Relays, *, counters: SessionCounters) -> None:
+        self._tokens = tokens
+        self._relays = relays
+        self._counters = counters
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/api/join", answering_problems(self._join, request="join"))
+
+    async def _join(self, request: web.Request) -> web.Response:
+        try:
+            text = (await request.read()).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidMessage("invalid-message", "the body is not UTF-8 text") from error
+        body = schema.read(JoinRequest, schema.read_json(text))
+        try:
+            claims = self._tokens.read(body.invitation, TokenKind.INVITATION)
+        except Refused as error:
+            refused = self._counters.joins_refused
+            refused[error.code] = refused.get(error.code, 0) + 1
+            raise
+        answer = {
+            "token": self._tokens.join(claims),
+            "expires_s": JOIN_LIFETIME_S,
+            "room": {"id": claims.room, "title": claims.title},
+            "site": claims.site,
+            "level": claims.level,
+            "role": claims.role,
+            "name": claims.name,
+            "ice_servers": [credential.as_json() for credential in self._relays.credentials()],
+        }
+        return web.json_response(answer, headers={"Cache-Control": "no-store"})

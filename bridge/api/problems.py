@@ -1,0 +1,49 @@
+"""How a request that could not be carried out is answered over HTTP."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from bridge.errors import RequestError
+from bridge.messages import error_from, to_json
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# By the stable code up to its first colon; everything else is the client's mistake.
+_STATUS = {
+    "invalid-token": 401,
+    "expired-token": 401,
+    "not-permitted": 403,
+    "refused": 403,
+    "room-locked": 403,
+    "unknown-participant": 404,
+    "unsupported-media-type": 415,
+    "precondition-failed": 412,
+    "rate-limited": 429,
+    "room-full": 503,
+}
+_RETRY_AFTER_S = 30
+
+
+def problem_response(error: RequestError, *, request: str) -> web.Response:
+    """Return the error message of the signalling protocol as a body, under the HTTP status that fits."""
+    family = error.code.partition(":")[0]
+    status = _STATUS.get(family, 400)
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        headers["Retry-After"] = str(_RETRY_AFTER_S)
+    return web.json_response(to_json(error_from(error, request=request)), status=status, headers=headers)
+
+
+def answering_problems(handler: Handler, *, request: str) -> Handler:
+    """Wrap a handler so that a RequestError ends only its request."""
+
+    async def answer(http_request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(http_request)
+        except RequestError as error:
+            return problem_response(error, request=request)
+
+    return answer

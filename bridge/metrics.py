@@ -1,0 +1,271 @@
+"""One Prometheus collector that reads plain counters and the live objects when it is scraped.
+
+Nothing is measured here and no label is free text: label values come from closed sets, so that neither a
+patient's nor a hospital's name can reach a time series.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from bridge import __version__
+from bridge.counters import Histogram, PortCounters, SessionCounters, SfuCounters
+from bridge.rooms import Rooms
+from bridge.sfu import LegStats
+from bridge.signalling import Signalling
+from bridge.words import Role, Source
+
+QUANTILES = (0.5, 0.95, 1.0)
+LOW_QUANTILES = (0.0, 0.05, 0.5)
+PROTOCOLS = ("udp", "tcp", "none")
+
+# Attribute, metric name without `_total`, help.
+_PORT_COUNTERS = (
+    ("datagrams_received", "hoichan_port_datagrams_received", "Datagrams and TCP frames at the media port."),
+    ("bytes_received", "hoichan_port_received_bytes", "Bytes at the media port, without IP and UDP headers."),
+    ("datagrams_sent", "hoichan_port_datagrams_sent", "Datagrams and TCP frames sent from the media port."),
+    ("bytes_sent", "hoichan_port_sent_bytes", "Bytes sent from the media port, without IP and UDP headers."),
+    ("stun_requests", "hoichan_stun_requests", "STUN binding requests with valid integrity."),
+    ("stun_responses", "hoichan_stun_responses", "STUN binding responses sent."),
+    ("tcp_connections", "hoichan_tcp_connections", "TCP connections accepted at the media port."),
+    ("dtls_handshakes", "hoichan_dtls_handshakes", "DTLS handshakes completed."),
+    ("dtls_failures", "hoichan_dtls_failures", "DTLS handshakes that failed."),
+    ("path_changes", "hoichan_path_changes", "Legs that went on from another address or protocol."),
+    ("consent_expired", "hoichan_consent_expired", "Legs that ended because nothing arrived any more."),
+)
+_SFU_COUNTERS = (
+    ("rtp_received", "hoichan_rtp_packets_received", "RTP packets received from publishers."),
+    ("rtp_received_bytes", "hoichan_rtp_received_bytes", "Bytes of RTP received from publishers."),
+    ("rtp_forwarded", "hoichan_rtp_packets_forwarded", "RTP packets sent to receivers."),
+    ("rtp_forwarded_bytes", "hoichan_rtp_forwarded_bytes", "Bytes of RTP sent to receivers."),
+    ("rtcp_received", "hoichan_rtcp_packets_received", "RTCP compounds received."),
+    ("rtcp_sent", "hoichan_rtcp_packets_sent", "RTCP compounds sent."),
+    ("nacks_received", "hoichan_nacks_received", "Packets that receivers asked for again."),
+    ("nacks_sent", "hoichan_nacks_sent", "Packets that the bridge asked publishers for again."),
+    ("retransmissions_received", "hoichan_retransmissions_received", "Lost packets that publishers resent."),
+    ("retransmissions_sent", "hoichan_retransmissions_sent", "Packets sent again to receivers."),
+    (
+        "retransmissions_suppressed",
+        "hoichan_retransmissions_suppressed",
+        "Requests not answered: over the leg's budget, or repeated within a round trip.",
+    ),
+    ("packets_lost", "hoichan_packets_lost", "Packets from publishers that were missed at first."),
+    ("packets_abandoned", "hoichan_packets_abandoned", "Packets from publishers that never came."),
+    ("plis_received", "hoichan_plis_received", "Key frames that receivers asked for (PLI and FIR)."),
+    ("plis_sent", "hoichan_plis_sent", "Key frames that the bridge asked publishers for."),
+    ("keyframes_received", "hoichan_keyframes_received", "Key frames received from publishers."),
+    ("switches", "hoichan_slot_switches", "Times a slot went on with another source or layer."),
+    ("layers_stalled", "hoichan_layers_stalled", "Layers that fell silent while somebody watched them."),
+)
+
+
+class BridgeCollector(Collector):
+    """Turns the counters and the live objects of one node into metric families."""
+
+    def __init__(
+        self,
+        *,
+        port_counters: PortCounters,
+        sfu_counters: SfuCounters,
+        session_counters: SessionCounters,
+        rooms: Rooms,
+        signalling: Signalling,
+    ) -> None:
+        self._port = port_counters
+        self._sfu = sfu_counters
+        self._session = session_counters
+        self._rooms = rooms
+        self._signalling = signalling
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("hoichan_build_info", "The running version; always 1.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield from self._collect_counters()
+        yield from self._collect_rooms()
+        yield from self._collect_legs()
+
+    def _collect_counters(self) -> Iterator[Metric]:
+        for attribute, name, text in _PORT_COUNTERS:
+            yield CounterMetricFamily(name, text, value=getattr(self._port, attribute))
+        for attribute, name, text in _SFU_COUNTERS:
+            yield CounterMetricFamily(name, text, value=getattr(self._sfu, attribute))
+        yield from self._collect_session()
+        dropped = CounterMetricFamily(
+            "hoichan_packets_dropped", "Packets that went nowhere, and why.", labels=["at", "reason"]
+        )
+        for at, counts in (("port", self._port.dropped), ("sfu", self._sfu.dropped)):
+            for reason, count in counts.items():
+                dropped.add_metric([at, reason.value], count)
+        yield dropped
+        yield _histogram(
+            "hoichan_forwarding_latency_seconds",
+            "From the kernel's receive stamp to the return of the call that sent the copies.",
+            self._sfu.forwarding_latency_s,
+        )
+
+    def _collect_session(self) -> Iterator[Metric]:
+        session = self._session
+        yield CounterMetricFamily("hoichan_joins", "Participants admitted to a room.", value=session.joins)
+        yield _labelled_counter(
+            "hoichan_joins_refused", "Attempts to join that were refused.", "code", session.joins_refused
+        )
+        yield CounterMetricFamily(
+            "hoichan_resumes", "Participants whose WebSocket came back in time.", value=session.resumes
+        )
+        yield _labelled_counter("hoichan_leaves", "Participants gone.", "reason", session.leaves)
+        yield CounterMetricFamily(
+            "hoichan_messages_received", "Signalling messages received.", value=session.messages_received
+        )
+        yield CounterMetricFamily(
+            "hoichan_messages_invalid",
+            "Signalling messages that did not have the protocol's form.",
+            value=session.messages_invalid,
+        )
+        yield _histogram(
+            "hoichan_join_latency_seconds",
+            "From the join message to the participant's first connected transport.",
+            session.join_latency_s,
+        )
+        yield _histogram(
+            "hoichan_event_loop_lag_seconds",
+            "How much later than asked a timer of the event loop fires.",
+            session.event_loop_lag_s,
+        )
+
+    def _collect_rooms(self) -> Iterator[Metric]:
+        rooms = list(self._rooms.rooms.values())
+        participants = [participant for room in rooms for participant in room.participants.values()]
+        yield GaugeMetricFamily("hoichan_rooms", "Conferences open now.", value=len(rooms))
+        yield GaugeMetricFamily(
+            "hoichan_websockets", "Signalling connections open now.", value=self._signalling.sockets
+        )
+        yield GaugeMetricFamily(
+            "hoichan_points",
+            "Bridge points connected now: distinct sites of each conference.",
+            value=len({(item.claims.room, item.site) for item in participants if item.is_connected}),
+        )
+        yield _labelled_gauge(
+            "hoichan_participants",
+            "Participants in all conferences now.",
+            "role",
+            [role.value for role in Role],
+            (participant.role.value for participant in participants),
+        )
+
+    def _collect_legs(self) -> Iterator[Metric]:
+        legs = [
+            participant.leg
+            for room in self._rooms.rooms.values()
+            for participant in room.participants.values()
+            if participant.leg is not None
+        ]
+        statistics = [leg.snapshot() for leg in legs]
+        yield _labelled_gauge(
+            "hoichan_legs",
+            "Participants' media connections by protocol; none: not connected yet.",
+            "protocol",
+            PROTOCOLS,
+            (item.protocol or "none" for item in statistics),
+        )
+        yield _labelled_gauge(
+            "hoichan_publications",
+            "Publications with packets arriving now.",
+            "source",
+            [source.value for source in Source],
+            (source.value for leg in legs for source in Source if _is_live(leg.publication(source))),
+        )
+        yield from _collect_statistics(statistics)
+
+
+def registry(collector: BridgeCollector) -> CollectorRegistry:
+    """Return a registry with the bridge's own metrics and those of the process."""
+    result = CollectorRegistry()
+    result.register(collector)
+    ProcessCollector(registry=result)
+    PlatformCollector(registry=result)
+    GCCollector(registry=result)
+    return result
+
+
+def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
+    connected = [item for item in statistics if item.protocol is not None]
+    round_trips_s = [item.rtt_ms / 1000 for item in connected if item.rtt_ms is not None]
+    yield _quantiles("hoichan_rtt_seconds", "Round trip to connected legs, over the legs.", round_trips_s)
+    loss = GaugeMetricFamily(
+        "hoichan_loss_ratio",
+        "Share of packets lost (0 to 1), over the connected legs; up: from clients, down: to clients.",
+        labels=["direction", "quantile"],
+    )
+    for direction, ratios in (
+        ("up", [item.loss_up for item in connected]),
+        ("down", [item.loss_down for item in connected]),
+    ):
+        for quantile, value in _quantile_values(ratios, QUANTILES):
+            loss.add_metric([direction, quantile], value)
+    yield loss
+    yield GaugeMetricFamily(
+        "hoichan_media_received_bits_per_second",
+        "Media arriving from all legs now.",
+        value=sum(item.received_bps for item in connected),
+    )
+    yield _quantiles(
+        "hoichan_available_bits_per_second",
+        "What the bridge believes that legs can receive, over the connected legs; 0 is the thinnest line.",
+        [item.available_bps for item in connected],
+        LOW_QUANTILES,
+    )
+
+
+def _is_live(publication: object) -> bool:
+    return publication is not None and bool(getattr(publication, "is_live", False))
+
+
+def _quantile_values(values: Iterable[float], quantiles: Sequence[float]) -> Iterator[tuple[str, float]]:
+    """Nearest-rank quantiles; none over an empty collection, for there is no such value."""
+    ordered = sorted(values)
+    for quantile in quantiles if ordered else ():
+        rank = max(1, math.ceil(quantile * len(ordered)))
+        yield f"{quantile:g}", ordered[rank - 1]
+
+
+def _quantiles(
+    name: str, text: str, values: Iterable[float], quantiles: Sequence[float] = QUANTILES
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["quantile"])
+    for quantile, value in _quantile_values(values, quantiles):
+        family.add_metric([quantile], value)
+    return family
+
+
+def _labelled_counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    totals: Counter[str] = Counter()
+    for key, count in counts.items():
+        # negotiation-failed:<which> counts with its family.
+        totals[key.partition(":")[0]] += count
+    for key, count in totals.items():
+        family.add_metric([key], count)
+    return family
+
+
+def _labelled_gauge(name: str, text: str, label: str, words: Iterable[str], found: Iterable[str]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    counts = Counter(found)
+    for word in words:
+        family.add_metric([word], counts[word])
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", total))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.sum)

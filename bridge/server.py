@@ -1,0 +1,279 @@
+"""One node: the media port, the forwarding unit, the rooms, and the two HTTP applications around them.
+
+Started from below to above and stopped from above to below, so that nobody is ever offered what is gone.
+"""
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ifaddr
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from bridge.api.health import HealthApi
+from bridge.api.join import JoinApi
+from bridge.api.relays import Relays
+from bridge.api.whep import whep_endpoint
+from bridge.api.whip import whip_endpoint
+from bridge.certificate import CertificateFiles, ensure_certificate, load_into, server_context
+from bridge.config import Config
+from bridge.counters import PortCounters, SessionCounters, SfuCounters
+from bridge.errors import InvalidConfig
+from bridge.metrics import BridgeCollector, registry
+from bridge.pages import Pages
+from bridge.rooms import Rooms
+from bridge.sfu import Sfu
+from bridge.signalling import Signalling
+from bridge.tokens import Tokens, load_secret
+from bridge.transport import Certificate, MediaPort
+
+logger = logging.getLogger(__name__)
+
+# The largest legitimate body is an SDP offer with some sixty m-lines, about 100 kB.
+REQUEST_MAX_BYTES = 256 * 1024
+LAG_INTERVAL_S = 0.1
+CERTIFICATE_CHECK_INTERVAL_S = 3600.0
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob: mediastream:; connect-src 'self' wss: ws:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": (
+        "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), "
+        "screen-wake-lock=(self), geolocation=(), payment=(), usb=()"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Server:
+    """A running node."""
+
+    def __init__(self, config: Config) -> None:
+        # Passed by argument.
+        self.config = config
+        # Allocated by this.
+        self.port_counters = PortCounters()
+        self.sfu_counters = SfuCounters()
+        self.session_counters = SessionCounters()
+        self.state_dir = prepare_state_dir(config)
+        self.tokens = Tokens(load_secret(self.state_dir / "token-secret"))
+        self._relays = _relays(config)
+        self._is_ready = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    async def start(self) -> None:
+        """Open everything; raises InvalidConfig when an address or a file cannot be used."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        with _naming("media", config.media.host, config.media.port):
+            self.port = await MediaPort.open(
+                host=config.media.host or None,
+                port=config.media.port,
+                announced=config.media.announced_addresses,
+                certificate=Certificate.generate(),
+                counters=self.port_counters,
+                tcp=config.media.tcp,
+            )
+        self._closers.append(self.port.close)
+        self.sfu = Sfu(port=self.port, counters=self.sfu_counters)
+        self.sfu.start()
+        self._closers.append(self.sfu.stop)
+        self.rooms = Rooms(
+            self.sfu,
+            self.tokens,
+            counters=self.session_counters,
+            rooms_max=config.rooms.rooms_max,
+            capacity=config.rooms.participants_max,
+        )
+        self.rooms.start()
+        self._closers.append(self.rooms.stop)
+        self.signalling = Signalling(self.rooms, self.tokens, counters=self.session_counters)
+        self._closers.append(self.signalling.close)
+        collector = BridgeCollector(
+            port_counters=self.port_counters,
+            sfu_counters=self.sfu_counters,
+            session_counters=self.session_counters,
+            rooms=self.rooms,
+            signalling=self.signalling,
+        )
+        await self._listen(self._admin_application(registry(collector)), "admin", config.admin.host)
+        await self._listen(self._application(), "http", config.http.host, self._tls_context())
+        self._tasks.append(asyncio.create_task(self._measure_lag(), name="event-loop-lag"))
+        self._is_ready = True
+
+    async def drain(self) -> None:
+        """Refuse new participants, tell those present, and give them the configured time."""
+        self._is_ready = False
+        self.rooms.drain(self.config.node.drain_s)
+        for _ in range(self.config.node.drain_s * 10):
+            if not any(room.participants for room in self.rooms.rooms.values()):
+                return
+            await asyncio.sleep(0.1)
+
+    async def stop(self) -> None:
+        """Close everything that was opened, the last first."""
+        self._is_ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        while self._closers:
+            await self._closers.pop()()
+
+    def _application(self) -> web.Application:
+        application = web.Application(client_max_size=REQUEST_MAX_BYTES)
+        application.on_response_prepare.append(_add_security_headers)
+        application.router.add_get("/ws", self.signalling.handle)
+        JoinApi(self.tokens, self._relays, counters=self.session_counters).add_routes(application.router)
+        whip_endpoint(self.rooms, self.tokens, self._relays).add_routes(application.router)
+        whep_endpoint(self.rooms, self.tokens, self._relays).add_routes(application.router)
+        Pages(web_dir(self.config)).add_routes(application.router)
+        return application
+
+    def _admin_application(self, metrics: CollectorRegistry) -> web.Application:
+        async def scrape(request: web.Request) -> web.Response:
+            return web.Response(body=generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        application = web.Application()
+        application.router.add_get("/metrics", scrape)
+        HealthApi(lambda: self._is_ready and not self.rooms.is_draining).add_routes(application.router)
+        return application
+
+    async def _listen(
+        self, application: web.Application, section: str, host: str, context: ssl.SSLContext | None = None
+    ) -> None:
+        port: int = getattr(self.config, section).port
+        # No access log: it would hold addresses of people and a line for each of their pages.
+        runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        await runner.setup()
+        self._closers.append(runner.cleanup)
+        with _naming(section, host, port):
+            await web.TCPSite(runner, host or None, port, ssl_context=context, backlog=1024).start()
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        if not self.config.http.tls:
+            return None
+        context = server_context(certificate_files(self.config, self.state_dir))
+        self._tasks.append(asyncio.create_task(self._renew_certificate(context), name="certificate"))
+        return context
+
+    async def _renew_certificate(self, context: ssl.SSLContext) -> None:
+        """Take up a renewed certificate without a restart; running connections keep theirs."""
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK_INTERVAL_S)
+            try:
+                load_into(context, certificate_files(self.config, self.state_dir))
+            except InvalidConfig as error:
+                logger.error("the old certificate stays in use: %s", error)
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        histogram = self.session_counters.event_loop_lag_s
+        while True:
+            due = loop.time() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            histogram.observe(max(0.0, loop.time() - due))
+
+
+def prepare_state_dir(config: Config) -> Path:
+    """Return the state directory, made if absent; raises InvalidConfig."""
+    path = Path(config.node.state_dir).expanduser().resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(f"node.state_dir {path}: {error.strerror}") from error
+    return path
+
+
+def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
+    """Return the configured PEM files, or the generated ones; raises InvalidConfig."""
+    http = config.http
+    if http.certificate_file:
+        return CertificateFiles(Path(http.certificate_file), Path(http.private_key_file))
+    hosts = ["localhost", *dict.fromkeys(["127.0.0.1", "::1", *host_addresses()])]
+    try:
+        return ensure_certificate(state_dir, hosts, datetime.now(UTC))
+    except OSError as error:
+        raise InvalidConfig(f"node.state_dir {state_dir}: {error.strerror}") from error
+
+
+def host_addresses() -> list[str]:
+    """Return this machine's addresses that others could reach: IPv4 first, no loopback, no link-local."""
+    found = [
+        address.ip if isinstance(address.ip, str) else address.ip[0]
+        for adapter in ifaddr.get_adapters()
+        for address in adapter.ips
+    ]
+    reachable = [
+        text for text in found if not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
+    ]
+    return sorted(dict.fromkeys(reachable), key=lambda text: ":" in text)
+
+
+def base_url(config: Config) -> str:
+    """Return how people reach this server, without a slash at the end."""
+    http = config.http
+    if http.public_url:
+        return http.public_url.rstrip("/")
+    host = http.host or next(iter(host_addresses()), "localhost")
+    if host in ("127.0.0.1", "::1"):
+        host = "localhost"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{'https' if http.tls else 'http'}://{bracketed}:{http.port}"
+
+
+def web_dir(config: Config) -> Path:
+    """Return the directory with the client's files; raises InvalidConfig when it has no page."""
+    path = Path(config.http.web_dir) if config.http.web_dir else Path(__file__).parents[1] / "web"
+    if not (path / "index.html").is_file():
+        raise InvalidConfig(f"http.web_dir {path}: there is no index.html")
+    return path
+
+
+def _relays(config: Config) -> Relays:
+    secret = b""
+    if config.turn.secret_file:
+        try:
+            secret = Path(config.turn.secret_file).read_bytes().strip()
+        except OSError as error:
+            raise InvalidConfig(f"turn.secret_file {config.turn.secret_file}: {error.strerror}") from error
+        if not secret:
+            raise InvalidConfig(f"turn.secret_file {config.turn.secret_file}: is empty")
+    return Relays(
+        config.turn.urls, secret, lifetime_s=config.turn.credential_lifetime_s, wall_clock=time.time
+    )
+
+
+@contextmanager
+def _naming(section: str, host: str, port: int) -> Iterator[None]:
+    """Turn the failure to bind an address into a sentence that names the setting."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InvalidConfig(f"{section}.host {host or '(all)'}, {section}.port {port}: {reason}") from error
+
+
+async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
