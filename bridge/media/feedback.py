@@ -41,7 +41,7 @@ class ArrivalLog:
         """Note the arrival (monotonic seconds) of the packet with that 16-bit number."""
         highest = self._highest
         delta = (transport_sequence_number - highest) & 0xFFFF
-        if delta == 1:
+        if delta == 1 and highest >= 0:
             self._highest = highest = highest + 1
             self._arrivals[highest] = arrival
             if not highest & 0x3FF:

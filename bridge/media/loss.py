@@ -1,8 +1,8 @@
 """Which packets of one stream are missing, and when to ask for them again (RFC 4585, 6.2.1)."""
 
-# A packet overtaken by fewer later ones, for a shorter time than this, is taken for
-# reordered and not for lost. Real paths that reorder do so by one or two places.
-REORDER_PACKETS = 2
+# A number fewer places behind the highest one, for a shorter time than this, is taken for
+# reordered and not for lost. Real paths reorder by one or two places; TCP waits for three, too.
+REORDER_PACKETS = 3
 REORDER_S = 0.010
 
 # A retransmission cannot be here earlier than one round trip after its request; on a

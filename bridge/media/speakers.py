@@ -69,7 +69,7 @@ PART_DB = 2.5
 # some dither (-70 dBov) and a loud ventilator (-40 dBov).
 FLOOR_LOUDNESS_MIN = 57.0
 FLOOR_LOUDNESS_MAX = 87.0
-FLOOR_RISE_DB_PER_S = 3.0
+FLOOR_RISE_DB_PER_S = 1.0
 
 # Without packets for this long the publisher is muted or in discontinuous transmission.
 PAUSE_S = 0.1

@@ -1,0 +1,229 @@
+"""One incoming RTP stream of a publication: numbered, accounted, remembered, and fanned out."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from bridge.counters import DropReason, SfuCounters
+from bridge.errors import MalformedPacket
+from bridge.media.cache import PacketCache
+from bridge.media.fan import Fan, MakeRoute
+from bridge.media.forwarder import Forwarder
+from bridge.media.loss import NackGenerator
+from bridge.media.packet import MediaPacket
+from bridge.media.reception import ReceptionStatistics
+from bridge.media.rows import Rows
+from bridge.media.throttle import KeyframeRequests
+from bridge.media.timeline import ClockOffset, SenderClock
+from bridge.rtp.h264 import inspect
+from bridge.rtp.header import RtpPacket
+from bridge.rtp.sequence import SequenceUnwrapper
+from bridge.rtp.vp8 import parse_descriptor
+
+CACHED_PACKETS = 1024
+SEVEN_BITS = 7
+
+
+class Codec(Enum):
+    """The payload formats the bridge can look into far enough to switch between streams."""
+
+    OPUS = "opus"
+    VP8 = "vp8"
+    H264 = "h264"
+
+
+class Encoding:
+    """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
+
+    __slots__ = (
+        "_counters",
+        "_unwrapper",
+        "cache",
+        "clock",
+        "codec",
+        "fan",
+        "height_px",
+        "is_new",
+        "is_stalled",
+        "keyframes",
+        "last_arrival",
+        "losses",
+        "payload_type",
+        "publication",
+        "reception",
+        "rid",
+        "ssrc",
+        "waiting",
+        "width_px",
+    )
+
+    def __init__(
+        self,
+        *,
+        publication: Any,
+        rid: str,
+        ssrc: int,
+        payload_type: int,
+        codec: Codec,
+        clock_rate_hz: int,
+        clock_offset: ClockOffset,
+        make_route: MakeRoute,
+        counters: SfuCounters,
+    ) -> None:
+        self.publication = publication
+        self.rid = rid
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.codec = codec
+        self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
+        self.cache: PacketCache[MediaPacket] = PacketCache(CACHED_PACKETS)
+        self.losses = NackGenerator()
+        self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
+        self.clock = SenderClock(clock_rate_hz, clock_offset)
+        self.keyframes = KeyframeRequests()
+        # Slots that will show this encoding from its next key frame on, with their temporal limits.
+        self.waiting: dict[Forwarder, int] = {}
+        self.width_px = 0
+        self.height_px = 0
+        self.last_arrival: float | None = None
+        # Until its owner has told those who watch the publication.
+        self.is_new = True
+        self.is_stalled = False
+        self._unwrapper = SequenceUnwrapper()
+        self._counters = counters
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether a switch to this stream may happen at any packet."""
+        return self.codec is Codec.OPUS
+
+    def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
+        """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
+        if packet.payload_type != self.payload_type:
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
+        extended = self._unwrapper.unwrap(packet.sequence_number)
+        self.last_arrival = arrival
+        self.reception.received(extended, packet.timestamp, arrival, len(packet.data))
+        if extended <= self.fan.highest and self.cache.get(extended) is not None:
+            self._drop(DropReason.DUPLICATE)
+            return None
+        self.losses.received(extended, arrival)
+        if packet.payload_offset >= packet.payload_end:
+            self.fan.skip(extended)
+            self._drop(DropReason.PADDING)
+            return None
+        return self._read(extended, packet, packet.payload, arrival)
+
+    def receive_retransmission(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
+        """Take in a packet of the RTX stream (RFC 4588).
+
+        Only awaited ones count: browsers repeat old packets there to probe for bandwidth.
+        """
+        payload = packet.payload
+        if len(payload) <= 2:
+            self._drop(DropReason.PADDING)
+            return None
+        extended = self._unwrapper.unwrap(int.from_bytes(payload[:2], "big"))
+        if not self.losses.is_missing(extended):
+            self._drop(DropReason.DUPLICATE)
+            return None
+        self._counters.retransmissions_received += 1
+        self.losses.received(extended, arrival)
+        return self._read(extended, packet, payload[2:], arrival)
+
+    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+        """Return who gets `packet`; at a key frame those who waited for it come in."""
+        if (
+            self.waiting
+            and (self.is_audio or (packet.is_keyframe and packet.starts_frame))
+            and packet.extended_sequence_number > self.fan.highest
+        ):
+            for forwarder, temporal_limit in self.waiting.items():
+                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
+                self._counters.switches += 1
+            self.waiting.clear()
+        return self.fan.forward(packet)
+
+    def close(self) -> None:
+        """Let go of every slot that shows or awaits this encoding."""
+        self.waiting.clear()
+        for span in list(self.fan.spans):
+            span.forwarder.stop()
+
+    def _read(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket | None:
+        try:
+            media = _READERS[self.codec](self, extended, packet, payload, arrival)
+        except MalformedPacket:
+            self._drop(DropReason.MALFORMED_PAYLOAD)
+            self.fan.skip(extended)
+            return None
+        if media.is_keyframe and media.starts_frame and not self.is_audio:
+            self._counters.keyframes_received += 1
+            self.keyframes.keyframe_received()
+        self.cache.put(extended, media)
+        return media
+
+    def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        return MediaPacket(
+            extended,
+            packet.timestamp,
+            packet.marker,
+            payload,
+            arrival,
+            packet.audio_level,
+        )
+
+    def _read_vp8(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        descriptor = parse_descriptor(payload, 0, len(payload))
+        if descriptor.is_keyframe and descriptor.height_px:
+            self.width_px, self.height_px = descriptor.width_px, descriptor.height_px
+        picture_id = -1 if descriptor.picture_id is None else descriptor.picture_id
+        tl0_offset = descriptor.tl0_offset
+        if descriptor.picture_id_bits == SEVEN_BITS:
+            # One width for all sources, so that a slot's picture ids can go on from one to the next.
+            where = descriptor.picture_id_offset
+            payload = b"".join((payload[:where], bytes((0x80, picture_id)), payload[where + 1 :]))
+            tl0_offset += tl0_offset >= 0
+        return MediaPacket(
+            extended,
+            packet.timestamp,
+            packet.marker,
+            payload,
+            arrival,
+            None,
+            descriptor.is_keyframe,
+            descriptor.starts_frame,
+            min(descriptor.temporal_id, 3),
+            descriptor.layer_sync,
+            picture_id,
+            descriptor.picture_id_offset,
+            -1 if descriptor.tl0_picture_index is None else descriptor.tl0_picture_index,
+            tl0_offset,
+        )
+
+    def _read_h264(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        seen = inspect(payload)
+        if seen.height_px:
+            self.width_px, self.height_px = seen.width_px, seen.height_px
+        return MediaPacket(
+            extended,
+            packet.timestamp,
+            packet.marker,
+            payload,
+            arrival,
+            None,
+            seen.is_keyframe,
+            seen.starts_frame,
+        )
+
+    def _drop(self, reason: DropReason) -> None:
+        self._counters.dropped[reason] += 1
+
+
+_READERS = {
+    Codec.OPUS: Encoding._read_opus,
+    Codec.VP8: Encoding._read_vp8,
+    Codec.H264: Encoding._read_h264,
+}

@@ -1,0 +1,258 @@
+"""The slots that show one encoding now, as columns, so that a packet is renumbered for all of them at once.
+
+How numbers stay continuous. A slot's outgoing sequence number is the incoming one plus an
+offset fixed when the slot took up the encoding. Where a slot leaves out the upper temporal
+layers, the packets it never gets would tear holes; so the fan counts, for each temporal limit,
+how many packets (and pictures) were skipped so far. Counted this way the numbers of the
+remaining packets are compact, and are the same for every slot with that limit:
+
+    outgoing = incoming - skipped[limit] + offset of the slot
+
+Skips are counted as packets arrive in order. A number missing at that moment is taken as one
+to be forwarded; if it then turns out to belong to a layer the slot leaves out, one hole stays.
+A late packet is numbered as if it had come in time: the skips after it are taken off again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.media.packet import MediaPacket
+from bridge.media.rows import Rows
+
+if TYPE_CHECKING:
+    from bridge.media.forwarder import Span
+
+ALL_TEMPORAL_LAYERS = 3
+# At 30 pictures a second and a handful of packets each, some four seconds of skipped
+# packets: longer than a receiver goes on asking.
+SKIPS_REMEMBERED = 1024
+
+MakeRoute = Callable[[Sequence[Any]], Any]
+
+
+class Fan:
+    """Renumbers the packets of one encoding for every slot that shows it."""
+
+    __slots__ = (
+        "_count_by_temporal_id",
+        "_is_stale",
+        "_limit_changes",
+        "_limited",
+        "_make_route",
+        "_picture_offset",
+        "_rows",
+        "_sequence_offset",
+        "_skips",
+        "_spans",
+        "_timestamp_offset",
+        "_tl0_offset",
+        "arrival",
+        "clock_rate_hz",
+        "highest",
+        "octets",
+        "packets",
+        "picture_id",
+        "skipped",
+        "skipped_pictures",
+        "source",
+        "timestamp",
+        "tl0_picture_index",
+    )
+
+    def __init__(self, *, source: Any, clock_rate_hz: int, make_route: MakeRoute) -> None:
+        # Whoever owns this fan; handed back to those who find a packet's origin by its span.
+        self.source = source
+        self.clock_rate_hz = clock_rate_hz
+        self._make_route = make_route
+        # Where the incoming stream is: its newest packet in order.
+        self.highest = -1
+        self.timestamp = 0
+        self.picture_id = -1
+        self.tl0_picture_index = -1
+        self.arrival = 0.0
+        # By temporal limit, 0 to ALL_TEMPORAL_LAYERS.
+        self.skipped = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        self.skipped_pictures = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        self.packets = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        self.octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        # (extended number, pictures begun) of each packet that was skipped, by limit.
+        self._skips: list[deque[tuple[int, int]]] = [
+            deque(maxlen=SKIPS_REMEMBERED) for _ in range(ALL_TEMPORAL_LAYERS + 1)
+        ]
+        # Ordered by temporal limit, highest first: whoever gets a temporal layer is a prefix.
+        self._spans: list[Span] = []
+        self._limit_changes: dict[Span, int] = {}
+        self._is_stale = False
+        self._rows: Rows | None = None
+        self._count_by_temporal_id = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        self._limited: list[tuple[slice, int]] = []
+        self._sequence_offset: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._timestamp_offset: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._picture_offset: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._tl0_offset: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The stretches of output that this fan feeds now."""
+        return self._spans
+
+    def attach(self, span: Span) -> None:
+        """Send the packets from now on to `span` too."""
+        self._spans.append(span)
+        self._is_stale = True
+
+    def detach(self, span: Span) -> None:
+        """Send nothing more to `span`."""
+        self._spans.remove(span)
+        self._limit_changes.pop(span, None)
+        self._is_stale = True
+
+    def change_limit(self, span: Span, temporal_limit: int) -> None:
+        """Let `span` have more or fewer temporal layers, at the next picture where that is possible."""
+        if temporal_limit == span.temporal_limit:
+            self._limit_changes.pop(span, None)
+        else:
+            self._limit_changes[span] = temporal_limit
+
+    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+        """Return the rows of those who get `packet`, and how many of them from the first on."""
+        extended = packet.extended_sequence_number
+        if extended <= self.highest:
+            return self._forward_late(packet)
+        if self._limit_changes and packet.starts_frame:
+            self._apply_limit_changes(packet)
+        begins_picture = packet.picture_id != self.picture_id
+        self.highest = extended
+        self.timestamp = packet.timestamp
+        self.picture_id = packet.picture_id
+        self.tl0_picture_index = packet.tl0_picture_index
+        self.arrival = packet.arrival
+        temporal_id = packet.temporal_id
+        for limit in range(temporal_id):
+            self._note_skip(limit, extended, int(begins_picture))
+        octets = len(packet.payload)
+        for limit in range(temporal_id, ALL_TEMPORAL_LAYERS + 1):
+            self.packets[limit] += 1
+            self.octets[limit] += octets
+        if self._is_stale:
+            self._rebuild()
+        count = self._count_by_temporal_id[temporal_id]
+        rows = self._rows
+        if not count or rows is None:
+            return None
+        np.add(self._sequence_offset, extended, out=rows.sequence_number)
+        np.add(self._timestamp_offset, packet.timestamp, out=rows.timestamp)
+        if packet.picture_id_offset >= 0:
+            np.add(self._picture_offset, packet.picture_id, out=rows.picture_id)
+        if packet.tl0_offset >= 0:
+            np.add(self._tl0_offset, packet.tl0_picture_index, out=rows.tl0_picture_index)
+        for where, limit in self._limited:
+            if self.skipped[limit]:
+                rows.sequence_number[where] -= self.skipped[limit]
+                rows.picture_id[where] -= self.skipped_pictures[limit]
+        return rows, count
+
+    def skip(self, extended_sequence_number: int) -> None:
+        """Close the gap that a packet nobody needs (padding) would leave."""
+        if extended_sequence_number <= self.highest:
+            return
+        self.highest = extended_sequence_number
+        for limit in range(ALL_TEMPORAL_LAYERS + 1):
+            self._note_skip(limit, extended_sequence_number, 0)
+
+    def compact(self, limit: int, extended_sequence_number: int) -> tuple[int, int]:
+        """Return how many (packets, pictures) had been skipped for `limit` before this number."""
+        packets, pictures = self.skipped[limit], self.skipped_pictures[limit]
+        for number, begun in reversed(self._skips[limit]):
+            if number <= extended_sequence_number:
+                break
+            packets -= 1
+            pictures -= begun
+        return packets, pictures
+
+    def expand(self, limit: int, compact_number: int) -> int:
+        """Return the incoming extended number that became `compact_number`: the way back of a NACK."""
+        extended = compact_number + self.skipped[limit]
+        for number, _ in reversed(self._skips[limit]):
+            if number < extended:
+                break
+            extended -= 1
+        return extended
+
+    def _note_skip(self, limit: int, extended: int, pictures: int) -> None:
+        self.skipped[limit] += 1
+        self.skipped_pictures[limit] += pictures
+        self._skips[limit].append((extended, pictures))
+
+    def _forward_late(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+        extended = packet.extended_sequence_number
+        spans = [
+            span
+            for span in self._spans
+            if span.start <= extended and span.temporal_limit >= packet.temporal_id
+        ]
+        if not spans:
+            return None
+        rows = _rows(spans, self._make_route)
+        compact = {limit: self.compact(limit, extended) for limit in {span.temporal_limit for span in spans}}
+        for row, span in enumerate(spans):
+            packets, pictures = compact[span.temporal_limit]
+            rows.sequence_number[row] = extended - packets + span.sequence_offset
+            rows.timestamp[row] = packet.timestamp + span.timestamp_offset
+            rows.picture_id[row] = packet.picture_id - pictures + span.picture_offset
+            rows.tl0_picture_index[row] = packet.tl0_picture_index + span.tl0_offset
+        return rows, len(spans)
+
+    def _apply_limit_changes(self, packet: MediaPacket) -> None:
+        for span, wanted in list(self._limit_changes.items()):
+            limit = span.temporal_limit
+            if wanted < limit or packet.is_keyframe:
+                limit = wanted
+            elif packet.layer_sync and packet.temporal_id == limit + 1:
+                # Only a picture that leans on nothing but the base layer may be the first of
+                # its layer (RFC 7741, 4.2, the Y bit); so the way up is one layer at a time.
+                limit = packet.temporal_id if packet.temporal_id < 2 else wanted
+            else:
+                continue
+            del self._limit_changes[span]
+            successor = span.forwarder.relimit(limit)
+            if wanted > limit:
+                self._limit_changes[successor] = wanted
+
+    def _rebuild(self) -> None:
+        self._is_stale = False
+        self._spans.sort(key=lambda span: -span.temporal_limit)
+        spans = self._spans
+        limits = [span.temporal_limit for span in spans]
+        self._count_by_temporal_id = [
+            sum(limit >= temporal_id for limit in limits) for temporal_id in range(ALL_TEMPORAL_LAYERS + 1)
+        ]
+        self._limited = [
+            (slice(limits.index(limit), limits.index(limit) + limits.count(limit)), limit)
+            for limit in sorted(set(limits))
+        ]
+        self._rows = _rows(spans, self._make_route) if spans else None
+        self._sequence_offset = np.array([span.sequence_offset for span in spans], np.int64)
+        self._timestamp_offset = np.array([span.timestamp_offset for span in spans], np.int64)
+        self._picture_offset = np.array([span.picture_offset for span in spans], np.int64)
+        self._tl0_offset = np.array([span.tl0_offset for span in spans], np.int64)
+
+
+def _rows(spans: Sequence[Span], make_route: MakeRoute) -> Rows:
+    forwarders = [span.forwarder for span in spans]
+    return Rows(
+        route=make_route([forwarder.destination for forwarder in forwarders]),
+        ssrc=[forwarder.ssrc for forwarder in forwarders],
+        payload_type=[span.payload_type for span in spans],
+        abs_send_time_id=[forwarder.abs_send_time_id for forwarder in forwarders],
+        audio_level_id=[forwarder.audio_level_id for forwarder in forwarders],
+    )

@@ -1,0 +1,497 @@
+"""The selective forwarding unit: routers, legs, and how their publications and slots are wired.
+
+A packet walks from `Leg.receive_rtp` through `Uplink.receive` and `Encoding.forward` to
+`fanout.send`; feedback comes back by `Leg.receive_rtcp` to the `Downlink`. All of it is synchronous
+and runs on the event loop's thread. Mechanisms live in `bridge.media`, what an offer makes of a
+leg in `bridge.negotiation`, policy (who is on stage) in `bridge.rooms`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.counters import DropReason, SfuCounters
+from bridge.downlink import Downlink
+from bridge.media.encoding import Encoding
+from bridge.media.publication import Publication
+from bridge.media.slot import Slot
+from bridge.media.speakers import DominantSpeaker, LoudestVoices
+from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.negotiation import Negotiation
+from bridge.rtp import rtcp
+from bridge.transport import MediaPort, Transport, TransportState
+from bridge.uplink import Uplink
+from bridge.words import SlotRole, Source
+
+TICK_S = 0.02
+REPORT_S = 0.5
+ALLOCATION_S = 1.0
+VOICES_S = 0.1
+VOICES_LIMIT = 3
+
+
+class LegObserver(Protocol):
+    """What a leg tells its participant."""
+
+    def leg_connected(self) -> None:
+        """Media can flow."""
+
+    def leg_closed(self, reason: str) -> None:
+        """The transport ended by itself; called once, never after `Leg.close`."""
+
+    def publication_live(self, source: Source, is_live: bool) -> None:
+        """The first packet of a publication arrived, or the publication ended."""
+
+    def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
+        """The encodings (RIDs by MID) that somebody watches; the publisher may stop the others."""
+
+    def slots_changed(self) -> None:
+        """Other voices are in the voice slots."""
+
+
+class RouterObserver(Protocol):
+    """What a router tells its room."""
+
+    def dominant_speaker_changed(self, leg_id: str | None) -> None:
+        """Somebody else leads the conversation."""
+
+    def voices_changed(self, leg_ids: tuple[str, ...]) -> None:
+        """The loudest voices, loudest first, are others now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegStats:
+    """How a leg fares: losses are shares (0 to 1) of the last report interval."""
+
+    rtt_ms: float | None
+    loss_up: float
+    loss_down: float
+    received_bps: int
+    available_bps: int
+    protocol: str | None
+
+
+class Sfu:
+    """The forwarding unit of one node."""
+
+    def __init__(
+        self,
+        *,
+        port: MediaPort,
+        counters: SfuCounters,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.port = port
+        self.counters = counters
+        self.clock = clock
+        self.server_clock = ServerClock(wall_clock(), clock())
+        self.routers: set[Router] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def create_router(self, observer: RouterObserver) -> Router:
+        """Open the media side of a room."""
+        router = Router(self, observer)
+        self.routers.add(router)
+        return router
+
+    def start(self) -> None:
+        """Start the one task that does what is due."""
+        self._task = asyncio.get_running_loop().create_task(self._housekeeping(), name="sfu-housekeeping")
+
+    async def stop(self) -> None:
+        """Close all routers and stop the task."""
+        for router in list(self.routers):
+            router.close()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self.clock()
+            for router in list(self.routers):
+                router.poll(now)
+
+
+class Router:
+    """The media side of one room: its legs, and whose voices they hear."""
+
+    def __init__(self, sfu: Sfu, observer: RouterObserver) -> None:
+        self.sfu = sfu
+        self.legs: dict[str, Leg] = {}
+        self._observer = observer
+        self._dominant: DominantSpeaker[str] = DominantSpeaker()
+        # One more than a leg hears, so that a speaker hears three others.
+        self._loudest: LoudestVoices[str] = LoudestVoices(VOICES_LIMIT + 1)
+        self._voices: tuple[str, ...] = ()
+        self._dominant_id: str | None = None
+        self._voices_due = 0.0
+        self._dirty: set[Leg] = set()
+        self._flush: asyncio.Handle | None = None
+
+    def create_leg(self, leg_id: str, observer: LegObserver) -> Leg:
+        """Add the media half of a participant."""
+        leg = Leg(self, leg_id, observer)
+        self.legs[leg_id] = leg
+        return leg
+
+    def close(self) -> None:
+        """Close all legs, then this router."""
+        for leg in list(self.legs.values()):
+            leg.close("closed")
+        if self._flush is not None:
+            self._flush.cancel()
+        self.sfu.routers.discard(self)
+
+    def poll(self, now: float) -> None:
+        """Do what is due: voices, then what each leg owes."""
+        if now >= self._voices_due:
+            self._voices_due = now + VOICES_S
+            self._listen(now)
+        for leg in list(self.legs.values()):
+            leg.poll(now)
+
+    def heard(self, leg_id: str, level: int, now: float) -> None:
+        """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent)."""
+        self._dominant.level(leg_id, level, now)
+        self._loudest.level(leg_id, level, now)
+
+    def schedule(self, leg: Leg) -> None:
+        """Let `leg` choose its encodings anew when the current call stack is done."""
+        self._dirty.add(leg)
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_soon(self._allocate)
+
+    def microphone_changed(self, leg_id: str) -> None:
+        """A microphone came, went, or was muted."""
+        if not self._is_audible(leg_id):
+            self._loudest.remove(leg_id)
+            self._dominant.remove(leg_id)
+        self._choose_voices(self.sfu.clock())
+
+    def seat_voices(self, leg: Leg) -> None:
+        """Give a leg the room's voices, without its own."""
+        publications = (
+            self.legs[leg_id].publication(Source.MICROPHONE)
+            for leg_id in self._voices
+            if leg_id in self.legs and leg_id != leg.id
+        )
+        leg.hear([publication for publication in publications if publication is not None])
+
+    def reconsider(self, publication: Publication) -> None:
+        """Let everybody who watches a publication choose its encoding anew."""
+        for slot in publication.watchers:
+            self.schedule(self.legs[slot.leg_id])
+
+    def request_keyframe(self, encoding: Encoding, now: float) -> None:
+        """Ask for a key frame, unless that was done just now."""
+        leg = self.legs.get(encoding.publication.leg_id)
+        if leg is not None and encoding.keyframes.request(now):
+            leg.request_keyframe(encoding)
+
+    def forget(self, leg: Leg) -> None:
+        """A leg has closed."""
+        if self.legs.get(leg.id) is leg:
+            del self.legs[leg.id]
+            self._loudest.remove(leg.id)
+            self._dominant.remove(leg.id)
+            self._choose_voices(self.sfu.clock())
+        self._dirty.discard(leg)
+
+    def _allocate(self) -> None:
+        self._flush = None
+        dirty, self._dirty = self._dirty, set()
+        now = self.sfu.clock()
+        for leg in dirty:
+            leg.allocate(now)
+
+    def _listen(self, now: float) -> None:
+        dominant = self._dominant.poll(now)
+        if dominant != self._dominant_id:
+            self._dominant_id = dominant
+            self._observer.dominant_speaker_changed(dominant)
+        self._choose_voices(now)
+
+    def _choose_voices(self, now: float) -> None:
+        loudest = [leg_id for leg_id in self._loudest.loudest(now) if self._is_audible(leg_id)]
+        voices = loudest[: VOICES_LIMIT + 1]
+        # A free place is given to a microphone that is open but silent, so that nobody's first
+        # syllable is cut while there are places.
+        for leg_id in (*self._voices, *self.legs):
+            if len(voices) > VOICES_LIMIT:
+                break
+            if leg_id not in voices and self._is_audible(leg_id):
+                voices.append(leg_id)
+        if set(voices) != set(self._voices):
+            self._voices = tuple(voices)
+            for leg in self.legs.values():
+                self.seat_voices(leg)
+            self._observer.voices_changed(tuple(loudest))
+
+    def _is_audible(self, leg_id: str) -> bool:
+        leg = self.legs.get(leg_id)
+        publication = leg.publication(Source.MICROPHONE) if leg else None
+        return publication is not None and publication.is_live and not publication.is_muted
+
+
+class Leg:
+    """The media half of a participant: what goes up, what comes down."""
+
+    def __init__(self, router: Router, leg_id: str, observer: LegObserver) -> None:
+        sfu = router.sfu
+        now = sfu.clock()
+        self.id = leg_id
+        self.router = router
+        self.transport: Transport = sfu.port.create_transport(self)
+        self.is_connected = False
+        self.is_closed = False
+        self._observer = observer
+        self._clock = sfu.clock
+        self._counters = sfu.counters
+        self._fanout = sfu.port.fanout
+        # Spread over the interval, or a thousand legs would all report in the same tick.
+        phase = (hash(leg_id) & 0xFF) / 0x100
+        self._negotiation = Negotiation(
+            leg_id=leg_id,
+            transport=self.transport,
+            port=sfu.port,
+            counters=sfu.counters,
+            clock_offset=ClockOffset(sfu.server_clock),
+        )
+        self._uplink = Uplink(
+            negotiation=self._negotiation,
+            counters=sfu.counters,
+            send_rtcp=self._send_rtcp,
+            due=now + phase * TICK_S,
+        )
+        self._downlink = Downlink(
+            negotiation=self._negotiation,
+            counters=sfu.counters,
+            fanout=sfu.port.fanout,
+            server_clock=sfu.server_clock,
+            request_keyframe=router.request_keyframe,
+            send_rtcp=self._send_rtcp,
+        )
+        self._reports_due = now + phase * REPORT_S
+        self._allocation_due = now + phase * ALLOCATION_S
+
+    # What the participant asks.
+
+    def negotiate(
+        self,
+        sdp: str,
+        publications: Mapping[str, Source] | None = None,
+        slots: Mapping[str, SlotRole] | None = None,
+    ) -> str:
+        """Answer an offer: the first one, more slots, or an ICE restart. Raises `NegotiationFailed`."""
+        answer = self._negotiation.answer(sdp, publications, slots)
+        self.router.seat_voices(self)
+        self.router.schedule(self)
+        return answer
+
+    def publication(self, source: Source) -> Publication | None:
+        """Return what this leg publishes as `source`, if that was negotiated."""
+        return self._negotiation.publications.get(source)
+
+    def publications(self) -> Iterable[Publication]:
+        """Everything this leg may publish."""
+        return self._negotiation.publications.values()
+
+    def slots(self, role: SlotRole) -> list[Slot]:
+        """Return the slots of one role, in the order of their m-lines."""
+        return self._downlink.slots(role)
+
+    def show(self, slot: Slot, publication: Publication | None) -> None:
+        """Show a publication in a slot, or nothing; a picture is held until the next one is there."""
+        if slot.shown is publication:
+            return
+        self._downlink.show(slot, publication)
+        if slot.role is SlotRole.STAGE:
+            self.router.seat_voices(self)
+        self.router.schedule(self)
+
+    def want(self, mid: str, height_px: int) -> None:
+        """Say how high the picture of a slot is on the page; 0 when it is not visible."""
+        slot = self._negotiation.slots.get(mid)
+        if slot is not None and slot.wanted_height_px != height_px:
+            slot.wanted_height_px = height_px
+            self.router.schedule(self)
+
+    def set_muted(self, source: Source, muted: bool) -> None:
+        """Stop or go on forwarding a publication, whatever its sender does."""
+        publication = self.publication(source)
+        if publication is None or publication.is_muted == muted:
+            return
+        publication.is_muted = muted
+        if source is Source.MICROPHONE:
+            self.router.microphone_changed(self.id)
+        self.router.reconsider(publication)
+
+    def voice_assignment(self) -> dict[str, str | None]:
+        """Return whose voice is in which voice slot (leg ids by MID)."""
+        slots = self.slots(SlotRole.VOICE)
+        return {slot.mid: slot.shown.leg_id if slot.shown else None for slot in slots}
+
+    def snapshot(self) -> LegStats:
+        """Return how this leg fares now."""
+        now = self._clock()
+        path = self.transport.path
+        receptions = [encoding.reception for encoding in self._uplink.encodings()]
+        return LegStats(
+            rtt_ms=self._downlink.rtt_ms,
+            loss_up=max((reception.fraction_lost for reception in receptions), default=0.0),
+            loss_down=self._downlink.loss,
+            received_bps=int(sum(reception.bitrate_bps(now) for reception in receptions)),
+            available_bps=int(self._downlink.estimate.available_bps(now)),
+            protocol=None if path is None else path.protocol,
+        )
+
+    def close(self, reason: str) -> None:
+        """End this leg: its publications leave every slot, its slots go silent. Harmless twice."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        for publication in self.publications():
+            for slot in list(publication.watchers):
+                self.router.legs[slot.leg_id].show(slot, None)
+            for encoding in publication.encodings.values():
+                encoding.close()
+        for slot in self._negotiation.slots.values():
+            self._downlink.show(slot, None)
+        self._uplink.clear()
+        self.router.forget(self)
+        self.transport.close()
+
+    # What the transport brings.
+
+    def transport_state(self, state: TransportState) -> None:
+        """Called by the transport when it is connected, and when it ended."""
+        if state is TransportState.CONNECTED:
+            self.is_connected = True
+            self.router.schedule(self)
+            self._observer.leg_connected()
+        elif state is TransportState.CLOSED and not self.is_closed:
+            reason = self.transport.close_reason or "closed"
+            self.close(reason)
+            self._observer.leg_closed(reason)
+
+    def receive_rtp(self, data: bytes, arrival: float) -> None:
+        """Take in one decrypted packet and send it to everybody who watches. `arrival`: kernel stamp."""
+        received = self._uplink.receive(data, arrival)
+        if received is None:
+            return
+        encoding, media = received
+        publication: Publication = encoding.publication
+        if encoding.is_new or encoding.is_stalled:
+            self._came_alive(encoding, publication)
+        if media.audio_level is not None and not publication.is_muted:
+            self.router.heard(self.id, media.audio_level, arrival)
+        watched = encoding.forward(media)
+        if watched is None:
+            return
+        rows, count = watched
+        sent = self._fanout.send(media, rows, count, self._clock())
+        counters = self._counters
+        counters.rtp_forwarded += sent
+        counters.rtp_forwarded_bytes += sent * len(media.payload)
+        counters.forwarding_latency_s.observe(self._clock() - arrival, sent)
+
+    def receive_rtcp(self, data: bytes, arrival: float) -> None:
+        """Take in one decrypted compound of feedback and reports."""
+        self._counters.rtcp_received += 1
+        packets, is_damaged = rtcp.parse_rtcp(data)
+        if is_damaged:
+            self._counters.dropped[DropReason.MALFORMED_RTCP] += 1
+        downlink = self._downlink
+        for packet in packets:
+            match packet:
+                case rtcp.SenderReport():
+                    self._uplink.sender_report(packet, arrival)
+                    downlink.reports(packet.reports, arrival)
+                case rtcp.ReceiverReport():
+                    downlink.reports(packet.reports, arrival)
+                case rtcp.Nack():
+                    downlink.nack(packet, arrival)
+                case rtcp.PictureLossIndication():
+                    downlink.picture_lost(packet.media_ssrc, arrival)
+                case rtcp.FullIntraRequest():
+                    for ssrc, _ in packet.entries:
+                        downlink.picture_lost(ssrc, arrival)
+                case rtcp.ReceiverEstimatedMaximumBitrate():
+                    downlink.estimate.remb(packet.bitrate_bps, arrival)
+                case _:
+                    pass
+
+    def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
+        encoding.is_new = encoding.is_stalled = False
+        self.router.reconsider(publication)
+        if publication.is_live:
+            return
+        publication.is_live = True
+        if publication.source is Source.MICROPHONE:
+            self.router.microphone_changed(self.id)
+        self._observer.publication_live(publication.source, True)
+
+    # What is due.
+
+    def hear(self, voices: list[Publication]) -> None:
+        """Put the room's voices, first ranks first and without one's own, into the voice slots."""
+        if not self.is_closed and self._downlink.hear(voices):
+            self.router.schedule(self)
+            self._observer.slots_changed()
+
+    def allocate(self, now: float) -> None:
+        """Choose for every slot the encoding that its page shows best within what the link bears."""
+        if not self.is_closed:
+            self._downlink.allocate(now)
+
+    def request_keyframe(self, encoding: Encoding) -> None:
+        """Ask this leg's client for a key frame of one of its encodings."""
+        self._counters.plis_sent += 1
+        self._send_rtcp(rtcp.PictureLossIndication(self._negotiation.ssrc, encoding.ssrc).pack())
+
+    def poll(self, now: float) -> None:
+        """Do what is due: NACKs, feedback, reports, layers, allocation."""
+        if not self.is_connected:
+            return
+        if not self._uplink.is_silent:
+            self._poll_uplink(now)
+        if now >= self._reports_due:
+            self._reports_due = now + REPORT_S
+            self._downlink.send_sender_reports(now)
+        if now >= self._allocation_due:
+            self._allocation_due = now + ALLOCATION_S
+            self._downlink.allocate(now)
+
+    def _poll_uplink(self, now: float) -> None:
+        for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
+            self.router.request_keyframe(encoding, now)
+        if not self._uplink.report(now):
+            return
+        layers = {}
+        for publication in self.publications():
+            if not publication.is_video:
+                continue
+            for encoding in publication.encodings.values():
+                if encoding.keyframes.is_wanted and encoding.keyframes.due(now):
+                    self.request_keyframe(encoding)
+            if publication.notice_stalls(now):
+                self._counters.layers_stalled += 1
+                self.router.reconsider(publication)
+            wanted = publication.wanted_rids(now)
+            if wanted is not None:
+                layers[publication.mid] = wanted
+        if layers:
+            self._observer.layers_wanted(layers)
+
+    def _send_rtcp(self, data: bytes) -> None:
+        self._counters.rtcp_sent += 1
+        self.transport.send_rtcp(data)
