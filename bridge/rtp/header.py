@@ -124,26 +124,22 @@ def parse_rtp(data: bytes, ids: ExtensionIds) -> RtpPacket:
         if offset > size_bytes:
             raise MalformedPacket("header extension is cut off")
         # The lower four bits of the two-byte form are for the application (RFC 8285, 4.3).
-        is_one_byte_form = form == 0xBEDE
-        if is_one_byte_form or form & 0xFFF0 == 0x1000:
+        is_one_byte_form = form == _ONE_BYTE_FORM
+        if is_one_byte_form or form & 0xFFF0 == _TWO_BYTE_FORM:
             by_id = ids.by_id
             while position < offset:
+                number = data[position]
                 start = position + 1
+                if number == 0:
+                    position = start
+                    continue
                 if is_one_byte_form:
-                    number = data[position]
-                    if number == 0:
-                        position = start
-                        continue
                     length = (number & 0x0F) + 1
                     number >>= 4
                     # 15 ends the elements; so does 0 with a length (RFC 8285, 4.2).
                     if number == 15 or number == 0:
                         break
                 else:
-                    number = data[position]
-                    if number == 0:
-                        position = start
-                        continue
                     if start == offset:
                         raise MalformedPacket("header extension element is cut off")
                     length = data[start]

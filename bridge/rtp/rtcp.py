@@ -6,7 +6,7 @@ Every class packs itself into the bytes of one RTCP packet; a compound is their 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from struct import Struct
+from struct import Struct, unpack_from
 from struct import error as StructError
 from typing import Protocol
 
@@ -39,9 +39,8 @@ _REMB_MANTISSA_MAX = (1 << 18) - 1
 # RFC 3550, 6.5.1.
 CNAME = 1
 # Two bytes of a run can claim 8191 packets, so that a small datagram could ask for a lot of work.
-# Real feedback covers 50 to 200 ms.
+# Real feedback covers 50 to 200 ms. Below 8192, a run always fits one chunk.
 TRANSPORT_FEEDBACK_STATUSES_MAX = 4096
-_RUN_LENGTH_MAX = 8191
 _TICK_US = 250
 
 
@@ -236,20 +235,23 @@ class TransportFeedback:
 
     def pack(self) -> bytes:
         """Return the packet's bytes; raises ValueError if a delta is beyond ±8.19 s or numbers have gaps."""
-        symbols = bytearray()
+        # One digit for each packet: the size of its delta in bytes is also its symbol (3.1.3).
+        symbols = []
         deltas = bytearray()
-        for position, (number, delta_us) in enumerate(self.statuses):
-            if number != (self.base_sequence_number + position) & 0xFFFF:
+        expected = self.base_sequence_number
+        for number, delta_us in self.statuses:
+            if number != expected:
                 raise ValueError("transport sequence numbers have a gap")
+            expected = (expected + 1) & 0xFFFF
             if delta_us is None:
-                symbols.append(0)
+                symbols.append("0")
                 continue
             ticks = delta_us // _TICK_US
             if 0 <= ticks <= 0xFF:
-                symbols.append(1)
+                symbols.append("1")
                 deltas.append(ticks)
             elif -0x8000 <= ticks <= 0x7FFF:
-                symbols.append(2)
+                symbols.append("2")
                 deltas += ticks.to_bytes(2, "big", signed=True)
             else:
                 raise ValueError("receive delta does not fit")
@@ -263,7 +265,7 @@ class TransportFeedback:
             len(symbols),
             (self.reference_time & 0xFFFFFF) << 8 | self.feedback_count & 0xFF,
         )
-        body += b"".join(_CHUNK.pack(chunk) for chunk in _status_chunks(bytes(symbols))) + deltas
+        body += b"".join(_CHUNK.pack(chunk) for chunk in _status_chunks("".join(symbols))) + deltas
         padding_bytes = -len(body) % 4
         if padding_bytes:
             body += bytes(padding_bytes - 1) + bytes((padding_bytes,))
@@ -394,7 +396,7 @@ def _parse_source_description(count: int, body: bytes) -> RtcpPacket:
 
 
 def _parse_goodbye(count: int, body: bytes) -> RtcpPacket:
-    ssrcs = Struct(f"!{count}I").unpack_from(body)
+    ssrcs = unpack_from(f"!{count}I", body)
     reason = b""
     if len(body) > 4 * count:
         start = 4 * count + 1
@@ -473,29 +475,25 @@ def _parse_status_chunks(body: bytes, position: int, count: int) -> tuple[list[i
     return symbols, position
 
 
-def _status_chunks(symbols: bytes) -> Iterator[int]:
-    """Yield 16-bit chunks: runs where they are longer than what a vector of symbols holds (7 or 14)."""
-    run_lengths = [(symbol, len(list(run))) for symbol, run in groupby(symbols)]
-    position = 0
-    consumed = 0
-    for symbol, length in run_lengths:
-        run_end = consumed + length
-        consumed = run_end
+def _status_chunks(symbols: str) -> Iterator[int]:
+    """Yield 16-bit chunks: a run where it is longer than what a vector of symbols holds (14 or 7)."""
+    size = len(symbols)
+    position = run_end = 0
+    for symbol, run in groupby(symbols):
+        run_end += len(list(run))
         # A vector may have taken the head of this run, or all of it.
         while position < run_end:
-            remaining = run_end - position
+            length = run_end - position
             window = symbols[position : position + 14]
-            if remaining >= 14 or remaining == len(symbols) - position or (symbol == 2 and remaining >= 7):
-                run = min(remaining, _RUN_LENGTH_MAX)
-                yield symbol << 13 | run
-                position += run
-            elif 2 not in window:
-                yield 0x8000 | sum(s << (13 - i) for i, s in enumerate(window))
-                position += len(window)
+            if length >= 14 or run_end == size or (symbol == "2" and length >= 7):
+                yield int(symbol) << 13 | length
+                position += length
+            elif "2" not in window:
+                yield 0x8000 | int(window.ljust(14, "0"), 2)
+                position += 14
             else:
-                window = window[:7]
-                yield 0xC000 | sum(s << (12 - 2 * i) for i, s in enumerate(window))
-                position += len(window)
+                yield 0xC000 | int(window[:7].ljust(7, "0"), 4)
+                position += 7
 
 
 def _parse_payload_specific_feedback(format_: int, body: bytes) -> RtcpPacket | None:
@@ -516,9 +514,7 @@ def _parse_remb(body: bytes) -> ReceiverEstimatedMaximumBitrate:
     (rate,) = _SSRC.unpack_from(body, 12)
     count = rate >> 24
     bitrate_bps = (rate & _REMB_MANTISSA_MAX) << (rate >> 18 & 0x3F)
-    return ReceiverEstimatedMaximumBitrate(
-        sender_ssrc, bitrate_bps, Struct(f"!{count}I").unpack_from(body, 16)
-    )
+    return ReceiverEstimatedMaximumBitrate(sender_ssrc, bitrate_bps, unpack_from(f"!{count}I", body, 16))
 
 
 _PARSERS: dict[int, Callable[[int, bytes], RtcpPacket | None]] = {
