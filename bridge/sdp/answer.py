@@ -93,7 +93,7 @@ def build_answer(offer: Offer, plan: AnswerPlan) -> str:
             continue
         lines += _live_lines(section, decisions.get(section.mid, AnswerSection(section.mid)), offer, plan)
         if section is live[0]:
-            lines += [f"a=candidate:{value.removeprefix('candidate:')}" for value in plan.candidates]
+            lines += [f"a=candidate:{value}" for value in plan.candidates]
             lines.append("a=end-of-candidates")
     return "\r\n".join([*lines, ""])
 

@@ -170,9 +170,7 @@ def usable_codecs(section: Section) -> tuple[Codec, ...]:
     if section.is_rejected:
         return ()
     if section.kind == "audio":
-        return tuple(
-            c for c in section.codecs if (c.name, c.clock_rate_hz, c.channels) == ("opus", 48000, 2)
-        )[:1]
+        return tuple(c for c in section.codecs if (c.name, c.clock_rate_hz) == ("opus", 48000))[:1]
     video = [codec for codec in section.codecs if codec.clock_rate_hz == 90000]
     vp8 = [codec for codec in video if codec.name == "vp8"]
     h264 = sorted((codec for codec in video if codec.name == "h264"), key=_h264_rank)
