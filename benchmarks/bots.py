@@ -14,9 +14,7 @@ import json
 import os
 import random
 import resource
-import secrets
 import select
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +26,8 @@ import numpy as np
 import pylibsrtp
 import uvloop
 
-from benchmarks.dtls import ClientIdentity, DtlsClient
+from benchmarks.dtls import ClientIdentity
+from benchmarks.link import Link
 from benchmarks.offers import Answer, OfferedLine, build_offer, client_lines, parse_answer
 from benchmarks.publishing import (
     LECTURE_SHAPE,
@@ -44,7 +43,6 @@ from benchmarks.receiving import (
     Arena,
     StreamCounts,
     drops_of_ports,
-    open_socket,
 )
 from benchmarks.wire import (
     RTCP_RECEIVER_REPORT,
@@ -58,12 +56,9 @@ from benchmarks.wire import (
     reported_ssrcs,
     rtcp_packets,
     rtp_payload,
-    stun_check,
-    stun_response_transaction,
 )
 
 READ_EVERY_S = 0.002
-CONSENT_EVERY_S = 2.5
 REPORT_EVERY_S = 1.0
 TALKERS = 3
 TALKER_CHANGES_EVERY_S = 4.0
@@ -99,7 +94,6 @@ class Tally:
     join_failures: list[str] = field(default_factory=list)
     signalling_errors: dict[str, int] = field(default_factory=dict)
     websockets_lost: int = 0
-    datagrams_unsent: int = 0
     samples: int = 0
     samples_damaged: int = 0
     transport_feedback: int = 0
@@ -148,20 +142,16 @@ class Bot:
         self._counts = counts
         self._tally = tally
         self.is_publisher = index < plan.publishers
-        self.sock: socket.socket = open_socket()
-        self.uplink = Uplink(self._send, index)
+        self.link = Link(identity, self._link_connected)
+        self.uplink = Uplink(self.link.send, index)
         self.streams: dict[int, OutgoingStream] = {}
         self.cameras: dict[tuple[str, str | None], Camera] = {}
         self.microphone: Microphone | None = None
         self.slot_ssrcs: dict[str, list[int]] = {}
-        self.inbound: pylibsrtp.Session | None = None
         self.participant = ""
         self.started_ns = 0
-        self._ufrag, self._pwd = secrets.token_hex(4), secrets.token_hex(12)
         self._ssrc = random.getrandbits(32)
         self._answer = Answer()
-        self._dtls: DtlsClient | None = None
-        self._transaction = b""
         self._websocket: aiohttp.ClientWebSocketResponse | None = None
         self._expected: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._connected = asyncio.get_running_loop().create_future()
@@ -192,7 +182,9 @@ class Bot:
         )
         self.participant = welcome["participant"]
         lines = self._lines()
-        offer = build_offer(lines, ufrag=self._ufrag, pwd=self._pwd, fingerprint=self._identity.fingerprint)
+        offer = build_offer(
+            lines, ufrag=self.link.ufrag, pwd=self.link.pwd, fingerprint=self._identity.fingerprint
+        )
         reply_message = await self._ask(
             {
                 "type": "offer",
@@ -220,7 +212,8 @@ class Bot:
                 "thumbnails": {"first": 0, "count": self._plan.thumbnails},
             }
         )
-        self._connect()
+        self.link.connect(self._answer)
+        self._schedule.add(time.monotonic(), self.link.check)
         await self._connected
         self._tally.join_ms.append((time.monotonic() - started) * 1000)
         if self.is_publisher:
@@ -234,13 +227,11 @@ class Bot:
         await self._say({"type": "stage", "participant": self.participant})
 
     async def leave(self) -> None:
-        if self._dtls is not None:
-            self._dtls.close()
         if self._reading is not None:
             self._reading.cancel()
         if self._websocket is not None:
             await self._websocket.close()
-        self.sock.close()
+        self.link.close()
 
     # Signalling.
 
@@ -289,64 +280,22 @@ class Bot:
 
     # Transport.
 
-    def _send(self, data: bytes) -> None:
-        try:
-            self.sock.send(data)
-        except (BlockingIOError, ConnectionRefusedError):
-            self._tally.datagrams_unsent += 1
-
-    def _connect(self) -> None:
-        loopback = [place for place in self._answer.candidates if place[0].startswith("127.")]
-        self.sock.connect((loopback or self._answer.candidates)[0])
-        self._dtls = DtlsClient(self._identity, self._answer.fingerprint, self._send)
-        self._schedule.add(time.monotonic(), self._check)
-
-    def _check(self) -> float:
-        """Connectivity checks every 100 ms until answered, then consent checks (RFC 7675)."""
-        assert self._dtls is not None
-        self._transaction = secrets.token_bytes(12)
-        self._send(
-            stun_check(
-                self._transaction,
-                local_ufrag=self._ufrag,
-                remote_ufrag=self._answer.ufrag,
-                remote_pwd=self._answer.pwd,
-                tie_breaker=self.index + 1,
-            )
-        )
-        if not self._dtls.is_connected:
-            self._dtls.retransmit_if_due()
-            return time.monotonic() + 0.1
-        return time.monotonic() + CONSENT_EVERY_S
+    def _link_connected(self, error: Exception | None) -> None:
+        if self._connected.done():
+            return
+        if error is not None:
+            self._connected.set_exception(error)
+            return
+        self.uplink.session = self.link.outbound
+        self._connected.set_result(None)
 
     def receive_control(self, data: bytes) -> None:
         """Anything that is not RTP: STUN, DTLS, RTCP (RFC 7983)."""
-        first = data[0] if data else 0
-        if first < 4:
-            self._receive_stun(data)
-        elif 20 <= first < 64 and self._dtls is not None:
-            self._receive_dtls(data)
-        elif 128 <= first < 192 and self.inbound is not None:
-            self._receive_rtcp(self.inbound.unprotect_rtcp(data))
-
-    def _receive_stun(self, data: bytes) -> None:
-        if self._connected.done() or self._dtls is None:
-            return
-        if stun_response_transaction(data, self._answer.pwd) == self._transaction and self._transaction:
-            self._transaction = b""
-            self._dtls.start()
-
-    def _receive_dtls(self, data: bytes) -> None:
-        assert self._dtls is not None
-        try:
-            self._dtls.receive(data)
-        except ConnectionError as error:
-            if not self._connected.done():
-                self._connected.set_exception(error)
-            return
-        if self._dtls.is_connected and not self._connected.done():
-            self.uplink.session, self.inbound = self._dtls.outbound, self._dtls.inbound
-            self._connected.set_result(None)
+        if data and 128 <= data[0] < 192:
+            if self.link.inbound is not None:
+                self._receive_rtcp(self.link.inbound.unprotect_rtcp(data))
+        else:
+            self.link.receive(data)
 
     def _receive_rtcp(self, compound: bytes) -> None:
         self._tally.rtcp_received += 1
@@ -451,7 +400,7 @@ class Fleet:
         ]
         self._arena = Arena()
         self._epoll = select.epoll()
-        self._owners = {bot.sock.fileno(): bot.index for bot in self.bots}
+        self._owners = {bot.link.sock.fileno(): bot.index for bot in self.bots}
         for fileno in self._owners:
             self._epoll.register(fileno, select.EPOLLIN)
         self._random = np.random.default_rng(2)
@@ -554,11 +503,11 @@ class Fleet:
 
     def _sample(self, row: int, arrival_ns: int) -> None:
         bot = self.bots[int(self._arena.owners[row])]
-        if bot.inbound is None:
+        if bot.link.inbound is None:
             return
         data = self._arena.datagram(row)
         try:
-            packet = bot.inbound.unprotect(data)
+            packet = bot.link.inbound.unprotect(data)
         except pylibsrtp.Error:
             self.tally.samples_damaged += 1
             return
@@ -586,7 +535,7 @@ class Fleet:
     async def _measure(self) -> dict[str, Any]:
         rate = await self._received_per_s(0.5)
         self._sample_share = min(1.0, SAMPLES_PER_S / max(rate, 1.0))
-        ports = {bot.sock.getsockname()[1] for bot in self.bots}
+        ports = {bot.link.sock.getsockname()[1] for bot in self.bots}
         bot_drops, server_drops = drops_of_ports(ports), drops_of_ports({self._plan.media_port})
         self._is_sampling = True
         before = self._counts.snapshot()
@@ -620,7 +569,7 @@ class Fleet:
             "samples_damaged": self.tally.samples_damaged,
             "bot_socket_drops": drops_of_ports(ports) - bot_drops,
             "server_socket_drops": drops_of_ports({self._plan.media_port}) - server_drops,
-            "datagrams_unsent": self.tally.datagrams_unsent,
+            "datagrams_unsent": sum(bot.link.datagrams_unsent for bot in self.bots),
             "keyframes_asked": self.tally.keyframes_asked - keyframes_before,
             "bots_cpu_percent": round(100 * (own_after - own_before) / elapsed_s, 1),
             "join_failures": len(self.tally.join_failures),

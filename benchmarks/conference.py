@@ -76,7 +76,7 @@ def free_ports() -> Ports:
 
 def invitations(state_dir: Path, count: int, publishers: int) -> list[str]:
     """The chair's invitation first; those who only watch are observers."""
-    tokens = Tokens(load_secret(state_dir / "token.secret"))
+    tokens = Tokens(load_secret(state_dir / "token-secret"))
     roles = [Role.CHAIR, *[Role.EXPERT] * (publishers - 1), *[Role.OBSERVER] * (count - publishers)]
     return [
         tokens.invitation(
@@ -158,8 +158,10 @@ def measure(name: str, points: int, seconds: float, options: argparse.Namespace)
     if options.joins_per_s:
         chosen = replace(chosen, joins_per_s=options.joins_per_s)
     server_core, bots_core = cores[0], cores[1]
-    paced = _in_child(points, options.floor_seconds, 1.0)
-    saturated = _in_child(points, options.floor_seconds, max(1.0, SATURATED_PER_S / (230 * points)))
+    paced = floor.in_child(points, options.floor_seconds, speed=1.0)
+    saturated = floor.in_child(
+        points, options.floor_seconds, speed=max(1.0, SATURATED_PER_S / (230 * points))
+    )
     os.sched_setaffinity(0, {bots_core})
     with tempfile.TemporaryDirectory(prefix="hoichan-bench-") as directory:
         state_dir, ports = Path(directory), free_ports()
@@ -190,13 +192,6 @@ def measure(name: str, points: int, seconds: float, options: argparse.Namespace)
         "floor_saturated_us_per_packet": round(saturated.us_per_packet, 2),
         "times_the_floor": round(forwarded_us / paced.us_per_packet, 2),
     }
-
-
-def _in_child(points: int, seconds: float, speed: float) -> floor.Floor:
-    command = [sys.executable, "-m", "benchmarks.floor", "--points", str(points)]
-    command += ["--seconds", str(seconds), "--speed", str(speed)]
-    output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    return floor.Floor(**json.loads(output))
 
 
 def main() -> None:
