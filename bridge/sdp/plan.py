@@ -46,7 +46,11 @@ PROFILE_LEVEL_ID = re.compile(r"[0-9A-Fa-f]{6}")
 
 @dataclass(frozen=True, slots=True)
 class PublishingPlan:
-    """How an m-line that sends can be received; `rids` is empty for a single stream."""
+    """How an m-line that sends can be received; `rids` is empty for a single stream.
+
+    `ssrcs` are the announced SSRCs in the order of `rids`, without those of retransmissions;
+    `fid` leads from one of them to its RTX SSRC. Senders with RIDs need not announce any.
+    """
 
     mid: str
     kind: str
@@ -127,16 +131,19 @@ def publishing_of(section: Section) -> PublishingPlan | None:
     feedback = codec.feedback.intersection(_PUBLISHING_FEEDBACK[section.kind])
     if TRANSPORT_WIDE_CC_URI not in extension_ids:
         feedback -= {"transport-cc"}
+    rids = section.rids[:RIDS_MAX] if RID_URI in extension_ids else ()
+    rtx_ssrcs = set(section.fid.values())
+    ssrcs = tuple(ssrc for ssrc in section.ssrcs if ssrc not in rtx_ssrcs)[: len(rids) or 1]
     return PublishingPlan(
         mid=section.mid,
         kind=section.kind,
         codec=codec,
         rtx_payload_type=rtx_payload_types_of(section).get(codec.payload_type),
-        rids=section.rids[:RIDS_MAX] if RID_URI in extension_ids else (),
+        rids=rids,
         extension_ids=extension_ids,
         feedback=feedback,
-        ssrcs=section.ssrcs,
-        fid=section.fid,
+        ssrcs=ssrcs,
+        fid={ssrc: section.fid[ssrc] for ssrc in ssrcs if ssrc in section.fid},
     )
 
 

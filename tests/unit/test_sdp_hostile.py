@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sdp_samples import NAMES, answer_to, m_lines, sample
 
@@ -66,7 +66,6 @@ def test_foreign_lines_in_a_real_offer_never_raise_anything_else(
     assert_sound(text, negotiate(text))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(SMALL), st.data())
 def test_real_offer_with_lines_lost_doubled_and_swapped_never_raises_anything_else(
     name: str, data: st.DataObject

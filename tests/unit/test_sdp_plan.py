@@ -91,6 +91,19 @@ def test_transport_cc_without_its_header_extension_is_not_agreed() -> None:
     assert publishing(sample("gstreamer_whip_h264"), "video1").feedback == {"nack pli", "ccm fir"}
 
 
+def test_announced_streams_are_those_of_the_rids_without_retransmissions() -> None:
+    plan = publishing(sample("firefox_client"), "1")
+    assert plan.ssrcs == (1000000001, 1000000002, 1000000003)
+    assert plan.fid == {1000000001: 1000000011, 1000000002: 1000000012, 1000000003: 1000000013}
+
+
+def test_line_without_rids_has_one_stream_however_many_it_announces() -> None:
+    extra = "a=ssrc:5 cname:x\r\na=ssrc:6 cname:x\r\na=ssrc-group:FID 5 6\r\na=ssrc-group:FID 7 8\r\n"
+    plan = publishing(sample("obs_whip") + extra, "1")
+    assert plan.ssrcs == (3388068601,)
+    assert plan.fid == {}
+
+
 def test_line_that_sends_and_receives_is_both_publication_and_slot() -> None:
     text = sample("aiortc_sendrecv")
     assert publishing(text, "1").codec.payload_type == 97
