@@ -105,7 +105,7 @@ class DeviceEndpoint:
     async def _delete(self, request: web.Request) -> web.Response:
         session = self._session(request)
         del self._sessions[request.match_info["session"]]
-        session.participant.leave("left")
+        session.participant.leave()
         return web.Response(status=200)
 
     def _session(self, request: web.Request) -> Session:

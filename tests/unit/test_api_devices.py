@@ -1,0 +1,248 @@
+"""WHIP (RFC 9725) and WHEP: the HTTP side, over rooms that only note what they are asked."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.api.relays import Relays
+from bridge.api.trickle import Fragment, ice_ufrag_of, parse_fragment
+from bridge.api.whep import whep_endpoint
+from bridge.api.whip import whip_endpoint
+from bridge.errors import NegotiationFailed, Refused
+from bridge.tokens import Claims, TokenKind, Tokens
+from bridge.words import Level, Role
+
+Client = TestClient[web.Request, web.Application]
+
+PASSWORD = "p" * 24
+
+
+def description(ufrag: str) -> str:
+    return (
+        f"v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{PASSWORD}\r\n"
+    )
+
+
+def fragment(ufrag: str) -> str:
+    return f"a=ice-ufrag:{ufrag}\r\na=ice-pwd:{PASSWORD}\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"
+
+
+class NotingParticipant:
+    """Answers each offer with a new ICE generation."""
+
+    def __init__(self) -> None:
+        self.offers: list[str] = []
+        self.is_gone = False
+
+    def negotiate(self, sdp: str) -> str:
+        if "a=ice-ufrag" not in sdp:
+            raise NegotiationFailed("negotiation-failed:malformed", "there is no a=ice-ufrag")
+        self.offers.append(sdp)
+        return description(f"bridge{len(self.offers)}")
+
+    def leave(self) -> None:
+        self.is_gone = True
+
+
+class NotingRooms:
+    """Stands for Rooms and for each Room."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[str, str]] = []
+        self.joined: list[tuple[Claims, bool]] = []
+        self.participants: list[NotingParticipant] = []
+        self.refusal: Refused | None = None
+
+    def open(self, room_id: str, title: str) -> "NotingRooms":
+        self.opened.append((room_id, title))
+        return self
+
+    def join_device(self, claims: Claims, sdp: str, watch: bool) -> tuple[NotingParticipant, str]:
+        if self.refusal is not None:
+            raise self.refusal
+        participant = NotingParticipant()
+        answer = participant.negotiate(sdp)
+        self.participants.append(participant)
+        self.joined.append((claims, watch))
+        return participant, answer
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(b"s" * 32)
+
+
+@pytest.fixture
+def rooms() -> NotingRooms:
+    return NotingRooms()
+
+
+@pytest.fixture
+async def client(tokens: Tokens, rooms: NotingRooms) -> AsyncIterator[Client]:
+    relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
+    application = web.Application()
+    noting: Any = rooms
+    whip_endpoint(noting, tokens, relays).add_routes(application.router)
+    whep_endpoint(noting, tokens, relays).add_routes(application.router)
+    async with TestClient(TestServer(application)) as running:
+        yield running
+
+
+def bearer(tokens: Tokens, kind: TokenKind = TokenKind.PUBLISH) -> dict[str, str]:
+    token = tokens.device(
+        kind,
+        room="tim-mach",
+        title="Hội chẩn",
+        site="Phòng mổ 3",
+        level=Level.CENTRAL,
+        role=Role.PRESENTER,
+        lifetime_s=60,
+    )
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def post(client: Client, headers: dict[str, str], *, path: str = "/whip", body: str = "") -> Any:
+    return await client.post(
+        path, data=body or description("device"), headers={"Content-Type": "application/sdp", **headers}
+    )
+
+
+async def patch(client: Client, location: str, headers: dict[str, str], body: str) -> Any:
+    return await client.patch(
+        location, data=body, headers={"Content-Type": "application/trickle-ice-sdpfrag", **headers}
+    )
+
+
+async def test_an_offer_is_answered_with_a_session_resource(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    response = await post(client, bearer(tokens))
+    assert response.status == 201
+    assert response.content_type == "application/sdp"
+    assert response.headers["Location"].startswith("/whip/")
+    assert response.headers["ETag"] == '"bridge1"'
+    assert ice_ufrag_of(await response.text()) == "bridge1"
+    assert rooms.opened == [("tim-mach", "Hội chẩn")]
+    ((claims, watch),) = rooms.joined
+    assert (claims.site, watch) == ("Phòng mổ 3", False)
+
+
+async def test_a_watcher_joins_by_the_same_path(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
+    response = await post(client, bearer(tokens, TokenKind.WATCH), path="/whep")
+    assert response.status == 201
+    assert response.headers["Location"].startswith("/whep/")
+    assert [watch for _, watch in rooms.joined] == [True]
+
+
+async def test_a_devices_token_opens_one_endpoint_only(client: Client, tokens: Tokens) -> None:
+    assert (await post(client, bearer(tokens, TokenKind.WATCH))).status == 401
+    assert (await post(client, bearer(tokens), path="/whep")).status == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Zm9v"}, {"Authorization": "Bearer"}])
+async def test_without_a_bearer_token_nothing_happens(
+    client: Client, rooms: NotingRooms, headers: dict[str, str]
+) -> None:
+    response = await post(client, headers)
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert rooms.joined == []
+
+
+async def test_another_media_type_is_refused(client: Client, tokens: Tokens) -> None:
+    response = await post(client, {**bearer(tokens), "Content-Type": "application/json"})
+    assert response.status == 415
+
+
+async def test_an_unusable_offer_is_refused_with_its_code(client: Client, tokens: Tokens) -> None:
+    response = await post(client, bearer(tokens), body="v=0\r\n")
+    assert response.status == 400
+    assert (await response.json())["code"] == "negotiation-failed:malformed"
+
+
+async def test_a_full_room_is_a_temporary_refusal(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
+    rooms.refusal = Refused("room-full", "the room has its 2 participants")
+    response = await post(client, bearer(tokens))
+    assert response.status == 503
+    assert "Retry-After" in response.headers
+
+
+async def test_a_reader_of_the_endpoint_is_told_that_there_is_nothing_to_get(client: Client) -> None:
+    assert (await client.get("/whip")).status == 405
+
+
+async def test_options_name_the_media_type_and_show_relays_to_token_holders_only(
+    client: Client, tokens: Tokens
+) -> None:
+    stranger = await client.options("/whip")
+    assert (stranger.status, stranger.headers["Accept-Post"]) == (204, "application/sdp")
+    assert "Link" not in stranger.headers
+    device = await client.options("/whip", headers=bearer(tokens))
+    assert device.headers["Link"].startswith(
+        '<turn:turn.example.vn:3478>; rel="ice-server"; username="1060";'
+    )
+
+
+async def test_delete_ends_the_session_once(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    assert (await client.delete(location, headers=headers)).status == 200
+    assert rooms.participants[0].is_gone
+    assert (await client.delete(location, headers=headers)).status == 404
+
+
+async def test_only_the_token_that_began_a_session_ends_it(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    location = (await post(client, bearer(tokens))).headers["Location"]
+    assert (await client.delete(location, headers=bearer(tokens))).status == 401
+    assert (await client.delete(location)).status == 401
+    assert not rooms.participants[0].is_gone
+
+
+async def test_a_session_whose_media_ended_is_gone(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    rooms.participants[0].is_gone = True
+    assert (await client.delete(location, headers=headers)).status == 404
+
+
+async def test_trickled_candidates_change_nothing(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    for more in ({}, {"If-Match": '"bridge1"'}, {"If-Match": "*"}):
+        assert (await patch(client, location, {**headers, **more}, fragment("device"))).status == 204
+    assert len(rooms.participants[0].offers) == 1
+
+
+async def test_trickling_into_an_older_ice_generation_fails(client: Client, tokens: Tokens) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    response = await patch(client, location, {**headers, "If-Match": '"older"'}, fragment("device"))
+    assert response.status == 412
+
+
+async def test_new_credentials_restart_ice_on_the_same_offer(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    response = await patch(client, location, {**headers, "If-Match": "*"}, fragment("moved"))
+    assert response.status == 200
+    assert response.content_type == "application/trickle-ice-sdpfrag"
+    assert response.headers["ETag"] == '"bridge2"'
+    assert parse_fragment(await response.text()) == Fragment("bridge2", PASSWORD)
+    assert rooms.participants[0].offers[1] == description("moved")
+
+
+async def test_a_patch_of_another_kind_is_refused(client: Client, tokens: Tokens) -> None:
+    headers = bearer(tokens)
+    location = (await post(client, headers)).headers["Location"]
+    response = await patch(client, location, {**headers, "Content-Type": "application/sdp"}, "v=0\r\n")
+    assert response.status == 415
+    assert (await patch(client, location, headers, "nonsense")).status == 400

@@ -1,0 +1,178 @@
+"""bridge/metrics.py: what a scrape says, and what it must never say."""
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.counters import DropReason, PortCounters, SessionCounters, SfuCounters
+from bridge.metrics import BridgeCollector, registry
+from bridge.words import Role, Source
+
+
+def leg(**statistics: Any) -> Any:
+    values = {
+        "rtt_ms": None,
+        "loss_up": 0.0,
+        "loss_down": 0.0,
+        "received_bps": 0,
+        "available_bps": 0,
+        "protocol": None,
+    }
+    camera = SimpleNamespace(is_live=True)
+    return SimpleNamespace(
+        snapshot=lambda: SimpleNamespace(**{**values, **statistics}),
+        publication=lambda source: camera if source is Source.CAMERA else None,
+    )
+
+
+def participant(site: str, role: Role, its_leg: Any, *, is_connected: bool = True) -> Any:
+    return SimpleNamespace(
+        site=site,
+        role=role,
+        leg=its_leg,
+        is_connected=is_connected,
+        claims=SimpleNamespace(room="hội chẩn bệnh nhân Nguyễn Văn A"),
+        name="BS. Trần Thị B",
+    )
+
+
+class Scrape:
+    """A collector over state of the test's choice, and the samples it yields."""
+
+    def __init__(self) -> None:
+        self.port = PortCounters()
+        self.sfu = SfuCounters()
+        self.session = SessionCounters()
+        self.participants: list[Any] = []
+
+    @property
+    def text(self) -> str:
+        people = dict(enumerate(self.participants))
+        rooms: Any = SimpleNamespace(rooms={"hội chẩn": SimpleNamespace(participants=people)})
+        signalling: Any = SimpleNamespace(sockets=len(people))
+        collector = BridgeCollector(
+            port_counters=self.port,
+            sfu_counters=self.sfu,
+            session_counters=self.session,
+            rooms=rooms,
+            signalling=signalling,
+        )
+        return generate_latest(registry(collector)).decode()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        for family in text_string_to_metric_families(self.text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return None
+
+
+@pytest.fixture
+def scrape() -> Scrape:
+    return Scrape()
+
+
+def test_every_plain_counter_reaches_the_scrape(scrape: Scrape) -> None:
+    plain = [
+        (counters, name)
+        for counters in (scrape.port, scrape.sfu, scrape.session)
+        for name, value in vars(counters).items()
+        if isinstance(value, int)
+    ]
+    for number, (counters, name) in enumerate(plain, start=1_000_001):
+        setattr(counters, name, number)
+    found = {
+        sample.value for family in text_string_to_metric_families(scrape.text) for sample in family.samples
+    }
+    missing = [name for number, (_, name) in enumerate(plain, start=1_000_001) if number not in found]
+    assert missing == []
+
+
+def test_drops_are_told_by_place_and_reason(scrape: Scrape) -> None:
+    scrape.port.dropped[DropReason.UNKNOWN_UFRAG] = 7
+    scrape.sfu.dropped[DropReason.DUPLICATE] = 8
+    assert scrape.value("hoichan_packets_dropped_total", at="port", reason="unknown-ufrag") == 7
+    assert scrape.value("hoichan_packets_dropped_total", at="sfu", reason="duplicate") == 8
+
+
+def test_refusals_are_counted_by_family_of_codes(scrape: Scrape) -> None:
+    scrape.session.joins_refused = {"negotiation-failed:a": 1, "negotiation-failed:b": 2, "room-full": 4}
+    assert scrape.value("hoichan_joins_refused_total", code="negotiation-failed") == 3
+    assert scrape.value("hoichan_joins_refused_total", code="room-full") == 4
+
+
+def test_a_histogram_is_cumulative_and_ends_in_infinity(scrape: Scrape) -> None:
+    histogram = scrape.sfu.forwarding_latency_s
+    histogram.observe(0.0001, 3)
+    histogram.observe(0.004)
+    histogram.observe(9.0)
+    name = "hoichan_forwarding_latency_seconds"
+    assert scrape.value(f"{name}_bucket", le="0.0002") == 3
+    assert scrape.value(f"{name}_bucket", le="0.005") == 4
+    assert scrape.value(f"{name}_bucket", le="+Inf") == 5
+    assert scrape.value(f"{name}_count") == 5
+    assert scrape.value(f"{name}_sum") == pytest.approx(9.0043)
+
+
+def test_people_and_points_are_counted(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant("A", Role.CHAIR, leg(protocol="udp")),
+        participant("A", Role.EXPERT, leg(protocol="tcp")),
+        participant("B", Role.EXPERT, leg(), is_connected=False),
+        participant("C", Role.OBSERVER, None),
+    ]
+    assert scrape.value("hoichan_participants", role="expert") == 2
+    assert scrape.value("hoichan_participants", role="secretary") == 0
+    assert scrape.value("hoichan_points") == 2
+    assert [scrape.value("hoichan_legs", protocol=protocol) for protocol in ("udp", "tcp", "none")] == [
+        1,
+        1,
+        1,
+    ]
+    assert scrape.value("hoichan_publications", source="camera") == 3
+    assert scrape.value("hoichan_publications", source="content") == 0
+
+
+def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant(
+            str(n), Role.EXPERT, leg(protocol="udp", rtt_ms=10.0 * n, loss_up=n / 100, received_bps=n)
+        )
+        for n in range(1, 11)
+    ]
+    scrape.participants.append(participant("new", Role.EXPERT, leg(rtt_ms=5000.0)))
+    assert scrape.value("hoichan_rtt_seconds", quantile="0.5") == pytest.approx(0.05)
+    assert scrape.value("hoichan_rtt_seconds", quantile="1") == pytest.approx(0.1)
+    assert scrape.value("hoichan_loss_ratio", direction="up", quantile="0.95") == pytest.approx(0.1)
+    assert scrape.value("hoichan_media_received_bits_per_second") == 55
+
+
+def test_without_legs_there_is_no_quality_to_tell(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_rtt_seconds", quantile="0.5") is None
+    assert scrape.value("hoichan_legs", protocol="udp") == 0
+
+
+def test_names_carry_the_prefix_and_base_units(scrape: Scrape) -> None:
+    own = [
+        family.name
+        for family in text_string_to_metric_families(scrape.text)
+        if not family.name.startswith(("process_", "python_"))
+    ]
+    assert all(name.startswith("hoichan_") for name in own)
+    assert [name for name in own if re.search(r"_(ms|msec|kb|mb|kbps|bps|percent)(_|$)", name)] == []
+
+
+def test_nobodys_name_is_in_a_label(scrape: Scrape) -> None:
+    scrape.participants = [participant("Bệnh viện Đa khoa tỉnh", Role.CHAIR, leg(protocol="udp"))]
+    labels = {
+        value
+        for family in text_string_to_metric_families(scrape.text)
+        if family.name.startswith("hoichan_")
+        for sample in family.samples
+        for value in sample.labels.values()
+    }
+    assert all(re.fullmatch(r"[a-z0-9.+Inf-]+", value) for value in labels), labels
