@@ -1,0 +1,494 @@
+"""The media port: one UDP socket and one TCP listener that carry all media of a node.
+
+A datagram is told apart by its first byte (RFC 7983): a connectivity check finds its transport by user
+name fragment, everything else by the address it comes from, which a check must have passed before. What
+fits nowhere is counted and gets no answer.
+"""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from aioice.ice import get_host_addresses
+
+from bridge.counters import DropReason, PortCounters
+from bridge.errors import InvalidConfig, MalformedPacket
+from bridge.transport import srtp
+from bridge.transport.dtls import Certificate, Turns
+from bridge.transport.fanout import Fanout
+from bridge.transport.ice import Credentials, binding_response, host_candidates, parse_binding_request
+from bridge.transport.mmsg import (
+    MTU_BYTES_MAX,
+    NAME_BYTES,
+    Receiver,
+    Sender,
+    bytes_at,
+    host_and_port,
+    new_arena,
+    receive_overflows,
+    reply_control,
+    tune,
+)
+from bridge.transport.tcp import TcpConnection, TcpListener
+from bridge.transport.transport import (
+    PATH_SILENCE_S,
+    CloseReason,
+    Transport,
+    TransportObserver,
+    TransportState,
+    UdpPath,
+)
+
+BUFFER_BYTES: Final = 4 * 1024 * 1024
+# After so many batches, or so long, other work of the process gets its turn; what waits stays in the
+# kernel's buffer.
+BATCHES_PER_WAKE_UP: Final = 4
+WAKE_UP_S: Final = 0.004
+RTCP_BYTES_MAX: Final = 1400
+DTLS_BYTES_MIN: Final = 13
+HANDSHAKE_S: Final = 20.0
+
+
+class MediaPort:
+    """All media of a node goes through here. Open it with `MediaPort.open`."""
+
+    def __init__(
+        self,
+        udp: socket.socket,
+        *,
+        addresses: Sequence[str],
+        certificate: Certificate,
+        counters: PortCounters,
+        tcp: bool,
+        consent_timeout_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.port: int = udp.getsockname()[1]
+        self.family = int(udp.family)
+        self.certificate = certificate
+        self.counters = counters
+        self.turns = Turns()
+        self.transports: set[Transport] = set()
+        self._udp = udp
+        self._addresses = addresses
+        self._consent_timeout_s = consent_timeout_s
+        self._clock = clock
+        self._receiver = Receiver(udp)
+        self._sender = Sender(udp)
+        self.fanout = Fanout(self._sender, counters)
+        self._listener = TcpListener(self, counters) if tcp else None
+        self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
+        self._by_name: dict[bytes, Transport] = {}
+        # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
+        self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
+        self._scratch_view = scratch_matrix.reshape(-1).data
+        self._scratch_length, length_matrix, _ = new_arena(1, 8)
+        self._scratch_length_pointer = srtp.pointer_at(int(length_matrix.ctypes.data), "int *")
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        *,
+        host: str | None,
+        port: int,
+        certificate: Certificate,
+        counters: PortCounters,
+        announced: Sequence[str] = (),
+        tcp: bool = True,
+        consent_timeout_s: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> "MediaPort":
+        """Bind and start reading.
+
+        `host` None means all addresses, of both families where there is IPv6. `port` 0 takes a free one,
+        the same for UDP and TCP. `announced` are the addresses for the candidates (those of a NAT, for
+        example); without them the interfaces are asked. Raises InvalidConfig when nothing can be bound.
+        """
+        try:
+            udp, listening = _bind(host, port, tcp=tcp)
+        except (OSError, ValueError) as error:
+            where = f"{host or 'all addresses'}, port {port}"
+            raise InvalidConfig(f"the media port cannot be opened on {where}: {error}") from error
+        tune(
+            udp,
+            buffer_bytes=BUFFER_BYTES,
+            wants_local_address=host is None or ip_address(host).is_unspecified,
+        )
+        self = cls(
+            udp,
+            addresses=list(announced) or _local_addresses(host, udp.family),
+            certificate=certificate,
+            counters=counters,
+            tcp=tcp,
+            consent_timeout_s=consent_timeout_s,
+            clock=clock,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_reader(udp, self._readable)
+        if self._listener is not None and listening is not None:
+            await self._listener.listen(listening)
+        self._sweep()
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """The value of a=fingerprint: "sha-256 AB:CD:…"."""
+        return self.certificate.fingerprint
+
+    @property
+    def receive_overflows(self) -> int:
+        """Datagrams that the kernel dropped since the port opened because we read too slowly."""
+        return receive_overflows(self._udp)
+
+    def candidates(self) -> list[str]:
+        """Return the values of a=candidate for an answer: UDP first, then passive TCP."""
+        return host_candidates(self._addresses, self.port, tcp=self._listener is not None)
+
+    def create_transport(self, observer: TransportObserver) -> Transport:
+        """Return a new transport with fresh credentials; `start` it with what the client offered."""
+        transport = Transport(self, observer, self._clock())
+        self.transports.add(transport)
+        return transport
+
+    async def close(self) -> None:
+        """Close all transports, each with a close_notify, then the sockets."""
+        for transport in list(self.transports):
+            transport.close()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        asyncio.get_running_loop().remove_reader(self._udp)
+        self._udp.close()
+        # Connections close, and handshakes end, in the next rounds of the loop.
+        await asyncio.sleep(0)
+
+    # What the transports need of the port (`PortSide`).
+
+    def send(self, data: bytes, path: UdpPath | TcpConnection) -> None:
+        """Send a datagram or frame that must not be dropped for want of buffer."""
+        counters = self.counters
+        if isinstance(path, TcpConnection):
+            path.send(data)
+        else:
+            error = self._sender.send(data, path.name, path.control)
+            if error:
+                self._count_send_error(error)
+                return
+        counters.datagrams_sent += 1
+        counters.bytes_sent += len(data)
+
+    def send_rtcp(self, data: bytes, transport: Transport) -> None:
+        """Protect and send a compound packet."""
+        dropped = self.counters.dropped
+        path = transport.path
+        if transport.tx is None or path is None:
+            dropped[DropReason.NOT_CONNECTED] += 1
+            return
+        if len(data) > RTCP_BYTES_MAX:
+            dropped[DropReason.OVERSIZED] += 1
+            return
+        self._scratch_view[: len(data)] = data
+        length = self._scratch_length_pointer
+        length[0] = len(data)
+        if srtp.protect_rtcp(transport.tx, self._scratch_row, length):
+            dropped[DropReason.PROTECT_FAILED] += 1
+            return
+        protected = bytes_at(self._scratch_row, length[0])
+        if isinstance(path, TcpConnection) and not path.send_media(protected):
+            dropped[DropReason.TCP_BUFFER_FULL] += 1
+            return
+        if isinstance(path, UdpPath):
+            error = self._sender.send(protected, path.name, path.control)
+            if error:
+                self._count_send_error(error)
+                return
+        self.counters.datagrams_sent += 1
+        self.counters.bytes_sent += len(protected)
+
+    def add_credentials(self, credentials: Credentials, transport: Transport) -> None:
+        """Let checks with these credentials reach the transport."""
+        self._by_ufrag[credentials.ufrag.encode()] = (transport, credentials.pwd.encode())
+
+    def remove_credentials(self, credentials: Credentials) -> None:
+        """Forget credentials."""
+        self._by_ufrag.pop(credentials.ufrag.encode(), None)
+
+    def add_path(self, path: UdpPath, transport: Transport) -> None:
+        """Let datagrams of this address reach the transport."""
+        self._by_name[path.name] = transport
+
+    def remove_path(self, path: UdpPath) -> None:
+        """Forget an address."""
+        self._by_name.pop(path.name, None)
+
+    def forget(self, transport: Transport) -> None:
+        """Forget a transport that closed."""
+        self.transports.discard(transport)
+
+    # UDP in.
+
+    def _readable(self) -> None:
+        receiver = self._receiver
+        now = self._clock()
+        started = now
+        # From the kernel's stamps to the clock that everybody else uses.
+        offset = time.time() - now
+        for _ in range(BATCHES_PER_WAKE_UP):
+            count = receiver.receive()
+            if count:
+                self._receive_batch(count, now, offset)
+            if count < receiver.slots:
+                break
+            now = self._clock()
+            if now - started > WAKE_UP_S:
+                break
+
+    def _receive_batch(self, count: int, now: float, offset: float) -> None:
+        """Take the datagrams of one recvmmsg. The hottest loop of the bridge: a few plain steps each."""
+        receiver = self._receiver
+        view = receiver.view
+        data = receiver.data
+        words = receiver.header_words
+        names = receiver.names
+        packets = receiver.packet_pointers
+        lengths = receiver.length_pointers
+        by_name = self._by_name
+        dropped = self.counters.dropped
+        unprotect = srtp.unprotect
+        total = 0
+        for slot in range(count):
+            start = slot * MTU_BYTES_MAX
+            length = words[16 * slot + 14]
+            total += length
+            name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
+            transport = by_name.get(name)
+            first = view[start]
+            if transport is None or not 128 <= first < 192:
+                self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
+                continue
+            rx = transport.rx
+            if rx is None:
+                dropped[DropReason.NOT_CONNECTED] += 1
+                continue
+            # RFC 5761, 4: where RTP has marker and payload type, RTCP has 192 to 223.
+            is_rtp = not 192 <= view[start + 1] < 224
+            if is_rtp:
+                status = unprotect(rx, packets[slot], lengths[slot])
+            else:
+                status = srtp.unprotect_rtcp(rx, packets[slot], lengths[slot])
+            if status:
+                self._count_unprotect_error(status)
+                continue
+            transport.last_received = now
+            arrival = receiver.stamp(slot) - offset
+            if not now - 1.0 < arrival <= now:
+                # The system clock was set between the stamp and now, or there is no stamp.
+                arrival = now
+            packet = data[start : start + words[16 * slot + 14]]
+            if is_rtp:
+                if packet[8:12] not in transport.streams:
+                    transport.admit_stream(packet[8:12])
+                transport.receive_rtp(packet, arrival)
+            else:
+                if packet[4:8] not in transport.streams:
+                    transport.admit_stream(packet[4:8])
+                transport.receive_rtcp(packet, arrival)
+        self.counters.datagrams_received += count
+        self.counters.bytes_received += total
+
+    def _receive_other(
+        self, slot: int, data: bytes, name: bytes, transport: Transport | None, now: float
+    ) -> None:
+        """Take a datagram that is not media from a known address."""
+        dropped = self.counters.dropped
+        if self._receiver.is_truncated(slot):
+            dropped[DropReason.OVERSIZED] += 1
+        elif data and data[0] < 4:
+            self._receive_check(data, now, name=name, control=self._receiver.control(slot))
+        elif transport is None:
+            dropped[DropReason.UNKNOWN_SOURCE] += 1
+        elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
+            dropped[DropReason.UNEXPECTED_DTLS] += 1
+
+    def _receive_check(
+        self,
+        data: bytes,
+        now: float,
+        *,
+        name: bytes = b"",
+        control: bytes = b"",
+        connection: TcpConnection | None = None,
+    ) -> None:
+        """Verify a connectivity check, answer it, and let it move its transport's path."""
+        counters = self.counters
+        try:
+            request = parse_binding_request(data)
+        except MalformedPacket:
+            counters.dropped[DropReason.MALFORMED_STUN] += 1
+            return
+        found = self._by_ufrag.get(request.local_ufrag)
+        if found is None:
+            counters.dropped[DropReason.UNKNOWN_UFRAG] += 1
+            return
+        transport, pwd = found
+        if not request.is_authentic(pwd):
+            counters.dropped[DropReason.BAD_INTEGRITY] += 1
+            return
+        counters.stun_requests += 1
+        path: UdpPath | TcpConnection
+        if connection is not None:
+            if connection.owner is not transport and not self._adopt(connection, transport):
+                counters.dropped[DropReason.TCP_REFUSED] += 1
+                connection.abort()
+                return
+            path, host, port = connection, connection.host, connection.port
+        else:
+            owner = self._by_name.get(name)
+            if owner is not None and owner is not transport:
+                # A participant may send checks with the address of another; it must not get it.
+                if now - owner.paths[name].heard_at < PATH_SILENCE_S:
+                    counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+                    return
+                owner.drop_path(owner.paths[name])
+            path = transport.udp_path(name, reply_control(control), now)
+            host, port = host_and_port(name)
+        self.send(binding_response(request.transaction_id, host, port, pwd=pwd), path)
+        counters.stun_responses += 1
+        transport.check_passed(path, nominates=request.nominates, now=now)
+
+    # TCP in.
+
+    def receive_frame(self, connection: TcpConnection, data: bytes) -> None:
+        """Take one packet that came over a TCP connection."""
+        counters = self.counters
+        counters.datagrams_received += 1
+        counters.bytes_received += len(data)
+        now = self._clock()
+        transport = connection.owner
+        if data and data[0] < 4:
+            self._receive_check(data, now, connection=connection)
+        elif transport is None:
+            counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+        elif len(data) >= 2 and 128 <= data[0] < 192:
+            self._receive_media_frame(transport, data, now)
+        elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
+            counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+
+    def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> None:
+        rx = transport.rx
+        if rx is None:
+            self.counters.dropped[DropReason.NOT_CONNECTED] += 1
+            return
+        self._scratch_view[: len(data)] = data
+        length = self._scratch_length_pointer
+        length[0] = len(data)
+        is_rtp = not 192 <= data[1] < 224
+        unprotect = srtp.unprotect if is_rtp else srtp.unprotect_rtcp
+        status = unprotect(rx, self._scratch_row, length)
+        if status:
+            self._count_unprotect_error(status)
+            return
+        transport.last_received = now
+        packet = bytes_at(self._scratch_row, length[0])
+        ssrc = packet[8:12] if is_rtp else packet[4:8]
+        if ssrc not in transport.streams:
+            transport.admit_stream(ssrc)
+        if is_rtp:
+            transport.receive_rtp(packet, now)
+        else:
+            transport.receive_rtcp(packet, now)
+
+    def _adopt(self, connection: TcpConnection, transport: Transport) -> bool:
+        is_taken = connection.owner is not None
+        if self._listener is None or is_taken or not transport.add_connection(connection):
+            return False
+        self._listener.authenticated(connection)
+        return True
+
+    # Housekeeping.
+
+    def _sweep(self) -> None:
+        """Close the transports that went silent, and those whose handshake does not end."""
+        now = self._clock()
+        for transport in list(self.transports):
+            if now - transport.last_received > self._consent_timeout_s:
+                self.counters.consent_expired += 1
+                transport.close(CloseReason.TIMEOUT)
+            elif (
+                transport.state is TransportState.NEW
+                and transport.first_checked is not None
+                and now - transport.first_checked > HANDSHAKE_S
+            ):
+                self.counters.dtls_failures += 1
+                transport.close(CloseReason.DTLS_FAILED)
+        if self._listener is not None:
+            self._listener.sweep()
+        interval_s = min(1.0, self._consent_timeout_s / 4)
+        self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
+
+    def _count_send_error(self, error: int) -> None:
+        is_full = error in (errno.EAGAIN, errno.ENOBUFS)
+        self.counters.dropped[DropReason.SEND_BUFFER_FULL if is_full else DropReason.SEND_FAILED] += 1
+
+    def _count_unprotect_error(self, status: int) -> None:
+        is_replay = status in srtp.REPLAY_ERRORS
+        self.counters.dropped[DropReason.REPLAYED if is_replay else DropReason.UNPROTECT_FAILED] += 1
+
+
+def _bind(host: str | None, port: int, *, tcp: bool) -> tuple[socket.socket, socket.socket | None]:
+    """Bind UDP and TCP to one number; a number taken for TCP means another try when any will do."""
+    tries = 1 if port else 20
+    while True:
+        tries -= 1
+        udp = _bind_one(host, port, socket.SOCK_DGRAM)
+        if not tcp:
+            return udp, None
+        try:
+            return udp, _bind_one(host, udp.getsockname()[1], socket.SOCK_STREAM)
+        except OSError:
+            udp.close()
+            if not tries:
+                raise
+
+
+def _bind_one(host: str | None, port: int, kind: socket.SocketKind) -> socket.socket:
+    if host is not None:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+        return _bound(family, (host, port), kind)
+    try:
+        return _bound(socket.AF_INET6, ("::", port), kind)
+    except OSError as error:
+        # Linux without IPv6: the family is unknown, or the wildcard address is.
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bound(socket.AF_INET, ("0.0.0.0", port), kind)
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:
+    bound = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _local_addresses(host: str | None, family: int) -> list[str]:
+    """Return the addresses that clients may reach us at, loopback last (for a browser on this machine)."""
+    if host is not None and not ip_address(host).is_unspecified:
+        return [host]
+    use_ipv6 = family == socket.AF_INET6
+    found = get_host_addresses(use_ipv4=True, use_ipv6=use_ipv6)
+    return [*dict.fromkeys(found), "127.0.0.1", *(["::1"] if use_ipv6 else [])]

@@ -1,0 +1,377 @@
+"""A Transport: the ICE + DTLS + SRTP association with one client, over whichever path it last chose.
+
+    NEW ── DTLS done ──> CONNECTED ──┐
+     └───────────────────────────────┴──> CLOSED (once; see `close_reason`)
+
+Nothing is kept for a client but its credentials until a connectivity check with the right password has
+come in; then its address is known and DTLS begins. A client proves that it still wants media by anything
+it sends that is authenticated; after `consent_timeout_s` of silence the transport closes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakSet
+
+from pylibsrtp import Session
+
+from bridge.counters import PortCounters
+from bridge.errors import NegotiationFailed
+from bridge.transport import srtp
+from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole, Turns
+from bridge.transport.ice import Credentials, generate_credentials
+from bridge.transport.mmsg import Endpoint, host_and_port
+from bridge.transport.tcp import TcpConnection
+
+if TYPE_CHECKING:
+    from bridge.transport.fanout import Route
+
+# A client has one candidate per interface and address family, and a NAT may renumber them.
+PATHS_MAX: Final = 16
+# Restarting ICE again and again must not pile up passwords.
+CREDENTIALS_MAX: Final = 4
+# SSRCs a client may send from, each costing kilobytes in libsrtp: 17 for all its encodings and their
+# retransmissions, and room for those of earlier negotiations.
+STREAMS_MAX: Final = 64
+# Browsers check a pair every 2.5 s (Chromium) to 5 s (Firefox). An address not heard from for longer may
+# go to another client, and a selected path that is silent gives way to one that is not.
+PATH_SILENCE_S: Final = 6.0
+
+
+class TransportState(StrEnum):
+    """Where a transport is in its life."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class CloseReason(StrEnum):
+    """Why a transport closed."""
+
+    TIMEOUT = "timeout"
+    CLOSED_BY_PEER = "closed-by-peer"
+    DTLS_FAILED = "dtls-failed"
+    CLOSED = "closed"
+
+
+class TransportObserver(Protocol):
+    """What hears of a transport. All methods are called on the loop's thread and must not raise."""
+
+    def receive_rtp(self, data: bytes, arrival: float) -> None:
+        """Take a decrypted RTP packet; `arrival` is the kernel's stamp in monotonic seconds."""
+
+    def receive_rtcp(self, data: bytes, arrival: float) -> None:
+        """Take a decrypted compound RTCP packet."""
+
+    def transport_state(self, state: TransportState) -> None:
+        """CONNECTED when media can flow, then CLOSED exactly once, also after one's own `close`."""
+
+
+@dataclass(slots=True)
+class UdpPath:
+    """A remote address that passed a check: its sockaddr, and how to answer from the address it knows."""
+
+    name: bytes
+    control: bytes
+    heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPath:
+    """The way media takes now, for people to read."""
+
+    address: str
+    port: int
+    protocol: str
+    family: str
+
+
+class PortSide(Protocol):
+    """What a transport needs of the media port."""
+
+    certificate: Certificate
+    counters: PortCounters
+    turns: Turns
+    family: int
+
+    def send(self, data: bytes, path: UdpPath | TcpConnection) -> None:
+        """Send a datagram or frame that must not be dropped for want of buffer."""
+
+    def send_rtcp(self, data: bytes, transport: "Transport") -> None:
+        """Protect and send a compound packet."""
+
+    def add_credentials(self, credentials: Credentials, transport: "Transport") -> None:
+        """Let checks with these credentials reach the transport."""
+
+    def remove_credentials(self, credentials: Credentials) -> None:
+        """Forget credentials."""
+
+    def add_path(self, path: UdpPath, transport: "Transport") -> None:
+        """Let datagrams of this address reach the transport."""
+
+    def remove_path(self, path: UdpPath) -> None:
+        """Forget an address."""
+
+    def forget(self, transport: "Transport") -> None:
+        """Forget the transport itself."""
+
+
+class Transport:
+    """The association with one client. Made by `MediaPort.create_transport`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_credentials",
+        "_dtls",
+        "_fingerprints",
+        "_observer",
+        "_port",
+        "_role",
+        "_rx_session",
+        "_tx_session",
+        "close_reason",
+        "connections",
+        "endpoint",
+        "first_checked",
+        "last_received",
+        "own_route",
+        "path",
+        "paths",
+        "receive_rtcp",
+        "receive_rtp",
+        "routes",
+        "rx",
+        "state",
+        "streams",
+        "tx",
+    )
+
+    def __init__(self, port: PortSide, observer: TransportObserver, now: float) -> None:
+        # Given.
+        self._port = port
+        self._observer = observer
+        # The port calls these for every packet.
+        self.receive_rtp = observer.receive_rtp
+        self.receive_rtcp = observer.receive_rtcp
+        self._fingerprints: list[tuple[str, str]] = []
+        self._role: DtlsRole = "server"
+        # Made.
+        self.state = TransportState.NEW
+        self.close_reason: CloseReason | None = None
+        self.last_received = now
+        self.first_checked: float | None = None
+        self._credentials = [generate_credentials()]
+        self._dtls: Dtls | None = None
+        self._rx_session: Session | None = None
+        self._tx_session: Session | None = None
+        # libsrtp's handles of the two sessions; None until DTLS is done and after closing.
+        self.rx: srtp.CData = None
+        self.tx: srtp.CData = None
+        self.streams: dict[bytes, None] = {}
+        self.path: UdpPath | TcpConnection | None = None
+        self.paths: dict[bytes, UdpPath] = {}
+        self.connections: set[TcpConnection] = set()
+        # Where the fan-out finds the address; it stays in place when the address changes.
+        self.endpoint = Endpoint(port.family)
+        self.routes: WeakSet[Route] = WeakSet()
+        self.own_route: Route | None = None
+
+    @property
+    def local_ufrag(self) -> str:
+        """The user name fragment for the next answer."""
+        return self._credentials[-1].ufrag
+
+    @property
+    def local_pwd(self) -> str:
+        """The password for the next answer."""
+        return self._credentials[-1].pwd
+
+    @property
+    def credentials(self) -> Sequence[Credentials]:
+        """All credentials that are valid, newest last."""
+        return self._credentials
+
+    @property
+    def selected_path(self) -> SelectedPath | None:
+        """Where media goes now; None before the first check."""
+        path = self.path
+        if path is None:
+            return None
+        if isinstance(path, TcpConnection):
+            packed, port, protocol = path.host, path.port, "tcp"
+        else:
+            (packed, port), protocol = host_and_port(path.name), "udp"
+        family = "ipv4" if len(packed) == 4 else "ipv6"
+        return SelectedPath(ip_address(packed).compressed, port, protocol, family)
+
+    def start(
+        self,
+        *,
+        remote_ufrag: str,
+        remote_pwd: str,
+        remote_fingerprints: Sequence[tuple[str, str]],
+        dtls_role: DtlsRole,
+    ) -> None:
+        """Accept checks from now on, and do DTLS in the given role when the first one has passed.
+
+        As ICE-lite we send no checks, so the remote credentials are not needed. Raises
+        NegotiationFailed when no fingerprint has a hash that we support.
+        """
+        fingerprints = [one for one in remote_fingerprints if one[0].lower() in SUPPORTED_HASHES]
+        if not fingerprints:
+            raise NegotiationFailed("negotiation-failed", "The offer has no fingerprint that we support.")
+        self._fingerprints = fingerprints
+        self._role = dtls_role
+        self._port.add_credentials(self._credentials[-1], self)
+
+    def restart_ice(self, remote_ufrag: str, remote_pwd: str) -> Credentials:
+        """Return new local credentials (RFC 8445, 9); checks with the old ones keep arriving and stay valid."""
+        self._credentials.append(generate_credentials())
+        self._port.add_credentials(self._credentials[-1], self)
+        if len(self._credentials) > CREDENTIALS_MAX:
+            self._port.remove_credentials(self._credentials.pop(0))
+        return self._credentials[-1]
+
+    def send_rtcp(self, data: bytes) -> None:
+        """Protect and send one compound packet; dropped and counted when there is no path or no key yet."""
+        self._port.send_rtcp(data, self)
+
+    def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+        """Send close_notify, free everything, report CLOSED. Does nothing the second time."""
+        if self.state is TransportState.CLOSED:
+            return
+        self.state = TransportState.CLOSED
+        self.close_reason = reason
+        if self._dtls is not None:
+            self._dtls.close()
+        for credentials in self._credentials:
+            self._port.remove_credentials(credentials)
+        for path in self.paths.values():
+            self._port.remove_path(path)
+        self.paths.clear()
+        for connection in self.connections:
+            connection.close()
+        self.connections.clear()
+        self.path = None
+        self.rx = self.tx = None
+        self._mark_routes_stale()
+        # The routes refer to the handles until they notice that they are stale, but never use them.
+        self._rx_session = self._tx_session = None
+        self.streams.clear()
+        self._port.forget(self)
+        self._observer.transport_state(TransportState.CLOSED)
+
+    # What follows is called by the port.
+
+    def check_passed(self, path: UdpPath | TcpConnection, *, nominates: bool, now: float) -> None:
+        """Note an authenticated check that came over `path`; it may move the media there."""
+        self.last_received = now
+        path.heard_at = now
+        current = self.path
+        if current is None:
+            self._select(path)
+        elif current is not path and (nominates or now - current.heard_at > PATH_SILENCE_S):
+            self._select(path)
+            self._port.counters.path_changes += 1
+        if self._dtls is None:
+            self.first_checked = now
+            self._dtls = Dtls(
+                certificate=self._port.certificate,
+                role=self._role,
+                fingerprints=self._fingerprints,
+                turns=self._port.turns,
+                send=self._send_dtls,
+                connected=self._dtls_connected,
+                ended=self._dtls_ended,
+            )
+
+    def udp_path(self, name: bytes, control: bytes, now: float) -> UdpPath:
+        """Return the path of an address, known or new; the longest silent one makes room."""
+        path = self.paths.get(name)
+        if path is None:
+            if len(self.paths) >= PATHS_MAX:
+                others = (one for one in self.paths.values() if one is not self.path)
+                oldest = min(others, key=lambda one: one.heard_at)
+                self.drop_path(oldest)
+            path = self.paths[name] = UdpPath(name, control, now)
+            self._port.add_path(path, self)
+        elif path.control != control:
+            path.control = control
+            if path is self.path:
+                self._select(path)
+        return path
+
+    def drop_path(self, path: UdpPath) -> None:
+        """Forget an address, which another client has now or which makes room."""
+        self.paths.pop(path.name, None)
+        self._port.remove_path(path)
+        self._path_lost(path)
+
+    def add_connection(self, connection: TcpConnection) -> bool:
+        """Make a TCP connection one of the paths; False when there are too many."""
+        if len(self.connections) >= PATHS_MAX:
+            return False
+        connection.owner = self
+        self.connections.add(connection)
+        return True
+
+    def connection_lost(self, connection: TcpConnection) -> None:
+        """A TCP connection ended; media goes on over the path heard from last, if there is another."""
+        self.connections.discard(connection)
+        self._path_lost(connection)
+
+    def receive_dtls(self, data: bytes) -> bool:
+        """Take a DTLS datagram of a known path; False when it had to be dropped."""
+        return self._dtls is not None and self._dtls.receive(data)
+
+    def admit_stream(self, ssrc: bytes) -> None:
+        """Note a new SSRC of the client; the oldest is forgotten when there are too many."""
+        if len(self.streams) >= STREAMS_MAX:
+            oldest = next(iter(self.streams))
+            del self.streams[oldest]
+            srtp.remove_stream(self.rx, int.from_bytes(oldest, "big"))
+        self.streams[ssrc] = None
+
+    def _path_lost(self, path: UdpPath | TcpConnection) -> None:
+        if path is not self.path:
+            return
+        others: list[UdpPath | TcpConnection] = [*self.paths.values(), *self.connections]
+        if others:
+            self._select(max(others, key=lambda one: one.heard_at))
+        else:
+            self.path = None
+            self._mark_routes_stale()
+
+    def _select(self, path: UdpPath | TcpConnection) -> None:
+        moved = path is not self.path
+        previous, self.path = self.path, path
+        if isinstance(path, UdpPath):
+            length = self.endpoint.control_bytes
+            self.endpoint.point_to(path.name, path.control)
+            moved = length != self.endpoint.control_bytes or not isinstance(previous, UdpPath)
+        if moved:
+            self._mark_routes_stale()
+
+    def _mark_routes_stale(self) -> None:
+        for route in self.routes:
+            route.is_stale = True
+
+    def _send_dtls(self, data: bytes) -> None:
+        if self.path is not None:
+            self._port.send(data, self.path)
+
+    def _dtls_connected(self, rx: Session, tx: Session) -> None:
+        self._port.counters.dtls_handshakes += 1
+        self._rx_session, self._tx_session = rx, tx
+        self.rx, self.tx = srtp.pointer(rx), srtp.pointer(tx)
+        self.state = TransportState.CONNECTED
+        self._mark_routes_stale()
+        self._observer.transport_state(TransportState.CONNECTED)
+
+    def _dtls_ended(self, has_failed: bool) -> None:
+        if has_failed:
+            self._port.counters.dtls_failures += 1
+        self.close(CloseReason.DTLS_FAILED if has_failed else CloseReason.CLOSED_BY_PEER)
