@@ -15,6 +15,9 @@ CEILING_BPS = 50_000_000.0
 
 GROWTH_PER_S = 0.08
 
+# Nobody asked for longer than this: the path may have become another one meanwhile.
+GROWTH_MAX_S = 10.0
+
 # Fraction of packets lost: below the first the estimate grows, above the second it is cut
 # (the bounds of Google congestion control, draft-ietf-rmcat-gcc, 6).
 LOSS_LOW = 0.02
@@ -31,8 +34,9 @@ REMB_FALL = 0.95
 
 # After congestion the estimate does not grow for this long; twice as long after each next one.
 HOLD_MIN_S = 2.0
-HOLD_MAX_S = 60.0
-CALM_S = 60.0
+# The last one was long ago when even the longest hold and the growth after it are over.
+HOLD_MAX_S = 30.0
+CALM_S = 120.0
 
 
 class DownlinkEstimate:
@@ -79,7 +83,7 @@ class DownlinkEstimate:
         if has_fallen and bps < self._bps:
             self._bps = max(bps, FLOOR_BPS)
             self._hold(now)
-        elif bps > self._bps and not self._is_lossy:
+        elif bps > self._bps and now >= self._hold_until and not self._is_lossy:
             self._bps = min(bps, self._ceiling_bps)
 
     def report(self, fraction_lost: float, now: float, *, sent_bps: float | None = None) -> None:
@@ -123,6 +127,6 @@ class DownlinkEstimate:
         since, self._grown = self._grown, now
         if since is None or self._is_lossy:
             return
-        elapsed_s = now - max(since, self._hold_until)
+        elapsed_s = min(now - max(since, self._hold_until), GROWTH_MAX_S)
         if elapsed_s > 0.0:
             self._bps = min(self._bps * (1.0 + GROWTH_PER_S) ** elapsed_s, self._ceiling_bps)

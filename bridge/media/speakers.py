@@ -65,10 +65,12 @@ DECISION_INTERVAL_S = 0.3
 PART_DB = 2.5
 
 # The noise floor follows the quietest frame of the last second: down at once, up slowly, so
-# that a talker without pauses does not become noise. It stays between digital silence with
-# some dither (-70 dBov) and a loud ventilator (-40 dBov).
+# that a talker without pauses does not become noise. But a second that varies by less than
+# STEADY_DB is no speech, and becomes the floor at once. The floor stays between digital silence
+# with some dither (-70 dBov) and a ventilator beside the microphone (-45 dBov).
 FLOOR_LOUDNESS_MIN = 57.0
-FLOOR_LOUDNESS_MAX = 87.0
+FLOOR_LOUDNESS_MAX = 82.0
+STEADY_DB = 8
 FLOOR_RISE_DB_PER_S = 1.0
 
 # Without packets for this long the publisher is muted or in discontinuous transmission.
@@ -118,8 +120,10 @@ class _Speaker:
         self.long = _LONG_SCORES[sum(frames > MEDIUM_ACTIVE_FRAMES for frames in mediums)]
 
     def _follow_noise(self, elapsed_s: float) -> None:
-        quietest = float(LEVEL_SILENCE - max(self.levels))
-        floor = min(quietest, self.floor + FLOOR_RISE_DB_PER_S * elapsed_s)
+        quietest = max(self.levels)
+        floor = float(LEVEL_SILENCE - quietest)
+        if quietest - min(self.levels) >= STEADY_DB:
+            floor = min(floor, self.floor + FLOOR_RISE_DB_PER_S * elapsed_s)
         self.floor = min(max(floor, FLOOR_LOUDNESS_MIN), FLOOR_LOUDNESS_MAX)
 
 
