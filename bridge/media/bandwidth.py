@@ -29,8 +29,10 @@ CUT_INTERVAL_S = 1.0
 
 REMB_FRESH_S = 5.0
 
-# REMB wavers; its detector cuts by 15 % and more when it means it.
+# REMB wavers; its detector cuts to 85 % of what arrives when it means it. What is sent is
+# measured over other moments than what arrives, and wavers more.
 REMB_FALL = 0.95
+REMB_BELOW_SENT = 0.9
 
 # After congestion the estimate does not grow for this long; twice as long after each next one.
 HOLD_MIN_S = 2.0
@@ -74,7 +76,7 @@ class DownlinkEstimate:
         before = self._remb_bps
         is_fresh = before is not None and now - self._remb_at < REMB_FRESH_S
         if sent_bps is not None:
-            has_fallen = bps < REMB_FALL * sent_bps
+            has_fallen = bps < REMB_BELOW_SENT * sent_bps
         elif before is not None and is_fresh:
             has_fallen = bps < REMB_FALL * before
         else:

@@ -159,18 +159,16 @@ class DominantSpeaker(Generic[K]):
             self.dominant = None
 
     def poll(self, now: float) -> K | None:
-        """Decide, at most every 300 ms; return the new dominant speaker, None if it did not change."""
+        """Decide, at most every 300 ms; return who is dominant now, None while nobody is."""
         elapsed_s = DECISION_INTERVAL_S if self._decided is None else now - self._decided
-        if elapsed_s < DECISION_INTERVAL_S:
-            return None
-        self._decided = now
-        for speaker in self._speakers.values():
-            speaker.score(now, elapsed_s)
-        successor = self._first() if self.dominant is None else self._successor(self.dominant)
-        if successor is None:
-            return None
-        self.dominant = successor
-        return successor
+        if elapsed_s >= DECISION_INTERVAL_S:
+            self._decided = now
+            for speaker in self._speakers.values():
+                speaker.score(now, elapsed_s)
+            successor = self._first() if self.dominant is None else self._successor(self.dominant)
+            if successor is not None:
+                self.dominant = successor
+        return self.dominant
 
     def _first(self) -> K | None:
         """While nobody is dominant, anybody who is heard is better than nobody."""
