@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections import Counter
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 from bridge.counters import DropReason, PortCounters
 
@@ -34,6 +34,8 @@ class FrameReceiver(Protocol):
 
 class TcpConnection(asyncio.Protocol):
     """One accepted connection: cuts the stream into frames, and writes frames without ever waiting."""
+
+    protocol: ClassVar[str] = "tcp"
 
     def __init__(self, listener: "TcpListener") -> None:
         self._listener = listener

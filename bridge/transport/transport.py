@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from weakref import WeakSet
 
 from pylibsrtp import Session
@@ -73,6 +73,8 @@ class TransportObserver(Protocol):
 @dataclass(slots=True)
 class UdpPath:
     """A remote address that passed a check: its sockaddr, and how to answer from the address it knows."""
+
+    protocol: ClassVar[str] = "udp"
 
     name: bytes
     control: bytes
@@ -201,11 +203,11 @@ class Transport:
         if path is None:
             return None
         if isinstance(path, TcpConnection):
-            packed, port, protocol = path.host, path.port, "tcp"
+            packed, port = path.host, path.port
         else:
-            (packed, port), protocol = host_and_port(path.name), "udp"
+            packed, port = host_and_port(path.name)
         family = "ipv4" if len(packed) == 4 else "ipv6"
-        return SelectedPath(ip_address(packed).compressed, port, protocol, family)
+        return SelectedPath(ip_address(packed).compressed, port, path.protocol, family)
 
     def start(
         self,
@@ -228,7 +230,7 @@ class Transport:
         self._port.add_credentials(self._credentials[-1], self)
 
     def restart_ice(self, remote_ufrag: str, remote_pwd: str) -> Credentials:
-        """Return new local credentials (RFC 8445, 9); checks with the old ones keep arriving and stay valid."""
+        """Return new local credentials (RFC 8445, 9); the old ones stay valid, as checks with them go on."""
         self._credentials.append(generate_credentials())
         self._port.add_credentials(self._credentials[-1], self)
         if len(self._credentials) > CREDENTIALS_MAX:
