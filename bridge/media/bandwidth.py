@@ -24,6 +24,9 @@ LOSS_LOW = 0.02
 LOSS_HIGH = 0.10
 LOSS_CUT_MIN = 0.7
 
+# Loss while less than this is sent (a few voices) says nothing about room for pictures.
+SENT_MIN_BPS = 300_000.0
+
 # Report blocks come for each stream, about one a second; all of one second tell of the same loss.
 CUT_INTERVAL_S = 1.0
 
@@ -98,7 +101,7 @@ class DownlinkEstimate:
         if self._cut is not None and now - self._cut < CUT_INTERVAL_S:
             return
         self._cut = now
-        base_bps = self._bps if sent_bps is None else min(self._bps, sent_bps)
+        base_bps = self._bps if sent_bps is None else min(self._bps, max(sent_bps, SENT_MIN_BPS))
         self._bps = max(base_bps * max(LOSS_CUT_MIN, 1.0 - 0.5 * self._loss), FLOOR_BPS)
         self._hold(now)
 

@@ -119,12 +119,13 @@ class ArrivalLog:
         ).pack()
 
     def _forget(self, now: float) -> None:
+        # Keys are in the order of arrival, so the first fresh one ends the search.
         arrivals = self._arrivals
         too_many = len(arrivals) - HISTORY_MAX
-        oldest = [
-            number
-            for index, (number, arrival) in enumerate(arrivals.items())
-            if index < too_many or now - arrival > HISTORY_S
-        ]
+        oldest: list[int] = []
+        for number, arrival in arrivals.items():
+            if len(oldest) >= too_many and now - arrival <= HISTORY_S:
+                break
+            oldest.append(number)
         for number in oldest:
             del arrivals[number]

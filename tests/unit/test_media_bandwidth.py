@@ -133,6 +133,12 @@ def test_a_cut_starts_from_what_is_sent_when_that_is_less() -> None:
     assert estimate.available_bps(1.0) < 400_000
 
 
+def test_loss_of_voices_alone_leaves_room_for_a_picture() -> None:
+    estimate = DownlinkEstimate()
+    estimate.report(0.5, 1.0, sent_bps=40_000)
+    assert estimate.available_bps(1.0) > 200_000
+
+
 def test_moderate_loss_neither_cuts_nor_grows() -> None:
     estimate = DownlinkEstimate(start_bps=1_000_000)
     for second in range(1, 20):

@@ -122,6 +122,18 @@ def test_a_late_packet_is_reported_after_all_and_its_neighbours_do_not_turn_lost
     assert None not in seen.values()
 
 
+def test_a_packet_later_than_the_history_reports_only_what_is_still_known() -> None:
+    log = ArrivalLog()
+    for number in (10, 12, 13):
+        log.add(number, 1.0)
+    build(log, 1.0)
+    log.add(14, 3.0)
+    build(log, 3.0)
+    log.add(11, 3.1)
+    seen = arrivals(build(log, 3.1))
+    assert [number for number, at in seen.items() if at is not None] == [11, 14]
+
+
 def test_a_packet_reordered_before_the_very_first_one_is_reported() -> None:
     log = ArrivalLog()
     log.add(0, 1.0)
