@@ -94,9 +94,10 @@ class DownlinkEstimate:
     def report(self, fraction_lost: float, now: float, *, sent_bps: float | None = None) -> None:
         """Take over the loss of a report block (0.0 to 1.0); `sent_bps` is what is sent now."""
         self._grow(now)
-        # Streams with few packets waver most: move halfway with each block.
+        # Streams with few packets waver most: move halfway with each block, so that one bad block
+        # of a thumbnail is not yet congestion.
         self._loss += (fraction_lost - self._loss) * 0.5
-        if fraction_lost <= LOSS_HIGH or not self._is_lossy:
+        if fraction_lost <= LOSS_HIGH or self._loss <= LOSS_HIGH:
             return
         if self._cut is not None and now - self._cut < CUT_INTERVAL_S:
             return

@@ -133,6 +133,14 @@ def test_a_cut_starts_from_what_is_sent_when_that_is_less() -> None:
     assert estimate.available_bps(1.0) < 400_000
 
 
+def test_one_block_with_a_little_too_much_loss_cuts_nothing() -> None:
+    estimate = DownlinkEstimate(start_bps=1_000_000)
+    estimate.report(0.15, 1.0)
+    assert estimate.available_bps(1.0) == 1_000_000
+    estimate.report(0.15, 2.0)
+    assert estimate.available_bps(2.0) < 1_000_000
+
+
 def test_loss_of_voices_alone_leaves_room_for_a_picture() -> None:
     estimate = DownlinkEstimate()
     estimate.report(0.5, 1.0, sent_bps=40_000)
