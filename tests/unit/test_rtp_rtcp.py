@@ -222,6 +222,12 @@ def test_transport_feedback_claiming_too_many_packets_is_malformed() -> None:
     assert parse_rtcp(bytes(data)) == ([], True)
 
 
+def test_reserved_packet_status_is_malformed() -> None:
+    header = b"\x8f\xcd\x00\x06\x00\x00\x00\x01\x00\x00\x00\x02\x00\x0a\x00\x01\x00\x00\x03\x07"
+    assert parse_rtcp(header + b"\x60\x01" + bytes(6)) == ([], True)
+    assert parse_rtcp(header + b"\xf0\x00" + bytes(6)) == ([], True)
+
+
 def test_long_run_of_received_packets_costs_one_chunk() -> None:
     statuses = tuple((number, 250) for number in range(100))
     assert len(TransportFeedback(1, 2, 0, 0, 0, statuses).pack()) == 20 + 2 + 100 + 2

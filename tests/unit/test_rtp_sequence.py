@@ -14,6 +14,11 @@ def test_packet_reordered_before_the_first_one_stays_positive() -> None:
     assert [unwrapper.unwrap(n) for n in (0, 65535)] == [65536, 65535]
 
 
+def test_number_half_a_cycle_away_counts_as_late() -> None:
+    unwrapper = SequenceUnwrapper()
+    assert [unwrapper.unwrap(n) for n in (0, 0x8000)] == [0x10000, 0x8000]
+
+
 def test_late_packet_does_not_lower_the_highest() -> None:
     unwrapper = SequenceUnwrapper()
     assert unwrapper.highest is None
