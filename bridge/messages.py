@@ -361,7 +361,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Which encodings of the receiver's publications somebody watches."""
+    """Which encodings of the receiver's publications somebody watches; mids not named are as before."""
 
     type: ClassVar[str] = "layers"
     layers: Annotated[Mapping[Mid, Annotated[tuple[Rid, ...], AtMost(8)]], AtMost(MIDS_MAX)]
@@ -555,9 +555,21 @@ def to_json(message: ClientMessage | BridgeMessage) -> dict[str, Any]:
     return {"type": message.type, **fields}
 
 
-def serialise(message: ClientMessage | BridgeMessage) -> str:
-    """Return the message as the text that goes on the wire."""
-    return json.dumps(to_json(message), ensure_ascii=False, separators=(",", ":"))
+def serialise(message: ClientMessage | BridgeMessage, **serialised: str) -> str:
+    """Return the message as the text that goes on the wire.
+
+    `serialised` fields replace the message's own: what many messages share is written only once.
+    """
+    value = to_json(message)
+    for name in serialised:
+        value.pop(name, None)
+    text = write_json(value)
+    return text[:-1] + "".join(f',"{name}":{part}' for name, part in serialised.items()) + "}"
+
+
+def write_json(value: Any) -> str:
+    """Return a JSON value as compact text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def error_from(error: RequestError, *, request: str, offer_id: int | None = None) -> Error:

@@ -30,7 +30,9 @@ from bridge.tokens import Claims
 from bridge.words import Role, SlotRole, Source
 
 if TYPE_CHECKING:
-    from bridge.sfu import Leg, Publication, Router, Slot
+    from bridge.media.publication import Publication
+    from bridge.media.slot import Slot
+    from bridge.sfu import Leg, Router
 
 logger = logging.getLogger(__name__)
 
@@ -353,8 +355,9 @@ class Participant:
         self._room.sending_changed(self)
 
     def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
-        self._layers = {mid: tuple(rids) for mid, rids in layers.items()}
-        self.send(Layers(self._layers))
+        changed = {mid: tuple(rids) for mid, rids in layers.items()}
+        self._layers.update(changed)
+        self.send(Layers(changed))
 
     def slots_changed(self) -> None:
         self._room.voices_shown_changed(self)

@@ -167,24 +167,25 @@ class Room:
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
 
     def _welcome(self, participant: Participant, *, is_resumed: bool) -> None:
-        participant.send(
-            messages.Welcome(
-                version=messages.PROTOCOL_VERSION,
-                participant=participant.id,
-                resume=messages.ResumeTicket(participant.secret, messages.RESUME_WINDOW_S),
-                role=participant.role,
-                room=messages.RoomState(
-                    self.id, self.title, self.is_locked, self.sight.stage, self.sight.content
-                ),
-                roster=self._roster.members() if participant.channel else (),
-                count=len(self.participants),
-                chat=tuple(self._chat),
-                thumbnails_max=messages.THUMBNAILS_MAX,
-                resumed=is_resumed,
-                may_publish=participant.may_publish,
-                waiting=self._waiting() if participant.may_moderate else None,
-            )
+        if participant.channel is None:
+            return
+        welcome = messages.Welcome(
+            version=messages.PROTOCOL_VERSION,
+            participant=participant.id,
+            resume=messages.ResumeTicket(participant.secret, messages.RESUME_WINDOW_S),
+            role=participant.role,
+            room=messages.RoomState(
+                self.id, self.title, self.is_locked, self.sight.stage, self.sight.content
+            ),
+            roster=(),
+            count=len(self.participants),
+            chat=tuple(self._chat),
+            thumbnails_max=messages.THUMBNAILS_MAX,
+            resumed=is_resumed,
+            may_publish=participant.may_publish,
+            waiting=self._waiting() if participant.may_moderate else None,
         )
+        participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
         self._renew_token(participant, self._clock())
 
     def _returning(self, claims: Claims, resume: messages.ResumeRequest | None) -> Participant | None:

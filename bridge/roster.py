@@ -7,7 +7,8 @@ thousand joins to a thousand. Whoever publishes, has the floor or raises a hand 
 
 from collections.abc import Iterable
 
-from bridge.messages import Member, RosterChange
+from bridge import schema
+from bridge.messages import Member, RosterChange, write_json
 from bridge.participants import Participant
 from bridge.words import Role
 
@@ -24,6 +25,8 @@ class Roster:
     def __init__(self, listed_observers_max: int = LISTED_OBSERVERS_MAX) -> None:
         self._listed_observers_max = listed_observers_max
         self._listed: dict[str, Member] = {}
+        # The same as JSON, as every newcomer is sent all of it.
+        self._texts: dict[str, str] = {}
         self._listed_observers_count = 0
         self._joined: dict[str, None] = {}
         self._changed: dict[str, None] = {}
@@ -38,7 +41,7 @@ class Roster:
         if listed is None:
             self._list(member)
         elif listed != member:
-            self._listed[member.participant] = member
+            self._write(member)
             if member.participant not in self._joined:
                 self._changed[member.participant] = None
 
@@ -48,14 +51,19 @@ class Roster:
             return
         if member.role is Role.OBSERVER:
             self._listed_observers_count += 1
-        self._listed[member.participant] = member
+        self._write(member)
         self._joined[member.participant] = None
+
+    def _write(self, member: Member) -> None:
+        self._listed[member.participant] = member
+        self._texts[member.participant] = write_json(schema.to_json(member))
 
     def remove(self, participant: Participant) -> None:
         """Note that the participant has left."""
         member = self._listed.pop(participant.id, None)
         if member is None:
             return
+        del self._texts[participant.id]
         if member.role is Role.OBSERVER:
             self._listed_observers_count -= 1
         self._changed.pop(participant.id, None)
@@ -64,9 +72,9 @@ class Roster:
         self._joined.pop(participant.id, None)
         self._left[participant.id] = None
 
-    def members(self) -> tuple[Member, ...]:
-        """Return all listed members as they are now, for a newcomer."""
-        return tuple(self._listed.values())
+    def serialised(self) -> str:
+        """Return all listed members as they are now, as a JSON array for a newcomer."""
+        return f"[{','.join(self._texts.values())}]"
 
     def flush(self, count: int, now: float) -> RosterChange | None:
         """Return what to tell everybody, if there is news and it is time."""

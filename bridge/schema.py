@@ -65,19 +65,25 @@ def read(cls: type[T], value: object, path: str = "") -> T:
 
 def to_json(value: object) -> Any:
     """Return what `json.dumps` takes; an optional field that is None is left out."""
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, str | int | float):
+    cls = type(value)
+    if cls in _PLAIN or isinstance(value, str):
+        # The enums of the protocol are strings, and are written as such.
         return value
+    if is_dataclass(cls):
+        return _dataclass_to_json(value, cls)
     if isinstance(value, Mapping):
-        return {str(key): to_json(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
+        return {key: to_json(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
         return [to_json(entry) for entry in value]
+    raise TypeError(f"{cls} does not travel")
+
+
+def _dataclass_to_json(value: object, cls: type) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name, json_name, may_be_absent in _written_fields(type(value)):
+    for name, key, may_be_absent in _written_fields(cls):
         entry = getattr(value, name)
         if entry is not None or not may_be_absent:
-            result[json_name] = to_json(entry)
+            result[key] = entry if type(entry) in _PLAIN else to_json(entry)
     return result
 
 
@@ -131,6 +137,7 @@ def _has_default(field: Field[Any]) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _WRITTEN: dict[type, tuple[tuple[str, str, bool], ...]] = {}
 _READERS: dict[type, Reader] = {}
 

@@ -22,7 +22,7 @@ from bridge.participants import Participant
 from bridge.words import SlotRole, Source
 
 if TYPE_CHECKING:
-    from bridge.sfu import Publication
+    from bridge.media.publication import Publication
 
 SHARES = (Source.CONTENT, Source.AUXILIARY)
 EARLIER_STAGES_KEPT = 4

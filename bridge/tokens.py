@@ -81,13 +81,22 @@ def load_secret(path: Path) -> bytes:
 
 
 def _create_secret(path: Path) -> None:
+    if path.exists():
+        return
+    # Written aside and linked into place: of two processes that start together both end up with
+    # the one whole secret, and a crash never leaves half of one.
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        # O_EXCL: two processes that start together must end up with one secret.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(aside, path)
     except FileExistsError:
         return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES))
+    finally:
+        aside.unlink()
 
 
 class Tokens:

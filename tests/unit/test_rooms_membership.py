@@ -1,0 +1,417 @@
+"""Rooms: coming in, waiting, coming back, going."""
+
+import pytest
+
+from bridge import messages
+from bridge.errors import NegotiationFailed, Refused
+from bridge.messages import (
+    Admit,
+    Answer,
+    Closing,
+    FreshToken,
+    Knock,
+    Layers,
+    Leave,
+    Lock,
+    Locked,
+    Offer,
+    Remove,
+    Removed,
+    ResumeRequest,
+    RosterChange,
+    Slots,
+    Waiting,
+    Welcome,
+)
+from bridge.participants import CloseCode, LeaveReason
+from bridge.tokens import TokenKind
+from bridge.words import Role, SlotRole, Source
+from tests.unit.conference import Conference, channel, leg
+
+
+def test_a_newcomer_is_told_the_room_as_it_is() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, messages.SendChat("Xin chào"))
+    newcomer = conference.knock(Role.EXPERT)
+    (welcome,) = channel(newcomer).of(Welcome)
+    assert welcome.participant == newcomer.id
+    assert welcome.room.title == "Hội chẩn liên viện"
+    assert welcome.room.stage.participant == chair.id
+    assert {member.participant for member in welcome.roster} == {chair.id, newcomer.id}
+    assert welcome.count == 2
+    assert [line.text for line in welcome.chat] == ["Xin chào"]
+    assert welcome.may_publish
+    assert not welcome.resumed
+    assert welcome.waiting is None
+
+
+def test_joins_within_a_moment_are_told_together_and_once() -> None:
+    conference = Conference()
+    first = conference.knock()
+    conference.pass_time(1)
+    channel(first).take()
+    others = [conference.knock() for _ in range(20)]
+    conference.pass_time(1)
+    (change,) = channel(first).of(RosterChange)
+    assert [member.participant for member in change.joined] == [other.id for other in others]
+    assert change.count == 21
+
+
+def test_a_quiet_room_says_nothing() -> None:
+    conference = Conference()
+    alone = conference.knock()
+    conference.pass_time(1)
+    channel(alone).take()
+    conference.pass_time(60)
+    assert channel(alone).take() == []
+
+
+def test_a_lost_socket_keeps_the_participant_and_its_media_for_thirty_seconds() -> None:
+    conference = Conference()
+    away, other = conference.enter(), conference.enter()
+    media = leg(away)
+    conference.pass_time(1)
+    channel(other).take()
+    conference.lose_socket(away)
+    conference.pass_time(29)
+    assert media.closed_reason is None
+    assert leg(other).shown(SlotRole.THUMBNAIL)[0] == away.id
+    (change,) = channel(other).of(RosterChange)
+    assert [(m.participant, m.connected) for m in change.changed] == [(away.id, False)]
+    conference.pass_time(3)
+    assert media.closed_reason == LeaveReason.DISCONNECTED
+    assert leg(other).shown(SlotRole.THUMBNAIL)[0] is None
+    assert conference.counters.leaves == {LeaveReason.DISCONNECTED: 1}
+
+
+def test_who_resumes_is_told_everything_again_and_its_media_never_knew() -> None:
+    conference = Conference()
+    away, other = conference.enter(), conference.enter()
+    leg(away).observer.layers_wanted({"1": ["l"], "3": []})
+    leg(away).observer.layers_wanted({"1": ["l", "m"]})
+    assert channel(away).of(Layers)[-1] == Layers({"1": ("l", "m")})
+    media, offers = leg(away), leg(away).offers
+    conference.lose_socket(away)
+    conference.pass_time(10)
+    back = conference.knock(claims=away.claims, resume=ResumeRequest(away.id, away.secret))
+    assert back is away
+    assert leg(away) is media
+    assert media.offers == offers
+    (welcome,) = channel(away).of(Welcome)
+    assert welcome.resumed
+    assert welcome.participant == away.id
+    (slots,) = channel(away).of(Slots)
+    assert slots.slots["7"] == messages.Picture(other.id, Source.CAMERA)
+    assert len(slots.slots) == 11
+    assert channel(away).of(Layers) == [Layers({"1": ("l", "m"), "3": ()})]
+    conference.pass_time(60)
+    assert away.id in conference.room.participants
+    assert conference.counters.resumes == 1
+
+
+def test_a_second_socket_that_resumes_replaces_the_first() -> None:
+    conference = Conference()
+    participant = conference.enter()
+    first = channel(participant)
+    conference.knock(claims=participant.claims, resume=ResumeRequest(participant.id, participant.secret))
+    assert first.closed is not None
+    assert first.closed[0] == CloseCode.RESUMED_ELSEWHERE
+    # The end of the old socket, seen late, does not make the new one absent.
+    conference.room.channel_closed(participant, first)
+    assert participant.is_connected
+
+
+@pytest.mark.parametrize("wrong", ["secret", "invitation", "participant"])
+def test_a_resume_that_proves_nothing_is_an_ordinary_join(wrong: str) -> None:
+    conference = Conference()
+    away = conference.enter()
+    conference.lose_socket(away)
+    claims = conference.claims() if wrong == "invitation" else away.claims
+    request = ResumeRequest(
+        "p-none" if wrong == "participant" else away.id, "nope" if wrong == "secret" else away.secret
+    )
+    other = conference.knock(claims=claims, resume=request)
+    assert other is not away
+    assert not channel(other).of(Welcome)[0].resumed
+
+
+def test_a_page_loaded_anew_may_resume_with_a_new_peer_connection() -> None:
+    conference = Conference()
+    page, other = conference.enter(), conference.enter()
+    old = leg(page)
+    conference.lose_socket(page)
+    conference.knock(claims=page.claims, resume=ResumeRequest(page.id, page.secret))
+    conference.offer(page, replace=True)
+    assert old.closed_reason == "replaced"
+    assert leg(page) is not old
+    assert leg(other).shown(SlotRole.STAGE) == [None]
+    leg(page).send(Source.CAMERA)
+    conference.pass_time(0.2)
+    assert leg(other).shown(SlotRole.STAGE) == [page.id]
+    assert leg(page).shown(SlotRole.STAGE) == [other.id]
+
+
+def test_a_page_whose_media_ended_stays_and_brings_a_new_peer_connection() -> None:
+    conference = Conference()
+    page, other = conference.enter(), conference.enter()
+    leg(page).fail()
+    assert page.id in conference.room.participants
+    conference.pass_time(0.2)
+    assert leg(other).shown(SlotRole.THUMBNAIL)[0] is None
+    with pytest.raises(NegotiationFailed, match="media-lost"):
+        conference.offer(page)
+    conference.offer(page, replace=True)
+    leg(page).send(Source.CAMERA)
+    conference.pass_time(0.2)
+    assert leg(other).shown(SlotRole.THUMBNAIL)[0] == page.id
+
+
+def test_a_bad_offer_ends_with_itself() -> None:
+    conference = Conference()
+    page = conference.knock()
+    with pytest.raises(NegotiationFailed):
+        conference.ask(page, Offer(1, "bad"))
+    assert page.leg is None
+    conference.offer(page)
+    media = leg(page)
+    with pytest.raises(NegotiationFailed):
+        conference.ask(page, Offer(2, "bad"))
+    assert leg(page) is media
+    assert media.closed_reason is None
+
+
+def test_the_answer_comes_before_what_its_slots_show() -> None:
+    conference = Conference()
+    conference.enter()
+    late = conference.enter(camera=False)
+    kinds = [type(message) for message in channel(late).take()]
+    assert kinds.index(Answer) < kinds.index(Slots)
+
+
+def test_whoever_leaves_is_gone_with_leg_and_socket() -> None:
+    conference = Conference()
+    page, other = conference.enter(), conference.enter()
+    media, socket = leg(page), channel(page)
+    conference.ask(page, Leave())
+    assert socket.closed == (CloseCode.LEFT, "left")
+    assert media.closed_reason == "left"
+    assert page.is_gone
+    conference.pass_time(1)
+    assert channel(other).of(RosterChange)[-1].left == (page.id,)
+    page.leave()
+    assert conference.counters.leaves == {LeaveReason.LEFT: 1}
+
+
+def test_a_locked_room_lets_newcomers_wait_until_a_moderator_admits_them() -> None:
+    conference = Conference()
+    chair, expert = conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(chair, Lock(True))
+    assert channel(expert).of(Locked) == [Locked(True)]
+    guest = conference.knock(name="BS. Bình")
+    assert channel(guest).take() == [Waiting()]
+    assert guest.id not in conference.room.participants
+    assert [(w.participant, w.name) for w in channel(chair).of(Knock)[-1].waiting] == [(guest.id, "BS. Bình")]
+    assert channel(expert).of(Knock) == []
+    with pytest.raises(Refused, match="not-joined"):
+        conference.offer(guest)
+    conference.ask(chair, Admit(guest.id, True))
+    assert channel(guest).of(Welcome)
+    assert channel(chair).of(Knock)[-1].waiting == ()
+    conference.offer(guest)
+
+
+def test_a_guest_who_is_not_admitted_is_told_and_goes() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    socket = channel(guest)
+    conference.ask(chair, Admit(guest.id, False))
+    assert [error.code for error in socket.of(messages.Error)] == ["refused"]
+    assert socket.closed is not None
+    assert conference.room.lobby == {}
+    with pytest.raises(Refused, match="unknown-participant"):
+        conference.ask(chair, Admit(guest.id, True))
+
+
+def test_a_guest_whose_socket_is_lost_no_longer_waits() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    conference.lose_socket(guest)
+    assert channel(chair).of(Knock)[-1].waiting == ()
+
+
+def test_moderators_and_those_who_resume_pass_the_lock() -> None:
+    conference = Conference()
+    chair, expert = conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    conference.lose_socket(expert)
+    conference.knock(claims=expert.claims, resume=ResumeRequest(expert.id, expert.secret))
+    assert expert.is_connected
+    secretary = conference.knock(Role.SECRETARY)
+    (welcome,) = channel(secretary).of(Welcome)
+    assert [waiting.participant for waiting in welcome.waiting or ()] == [guest.id]
+
+
+def test_unlocking_lets_in_all_who_wait_for_that() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guests = [conference.knock() for _ in range(3)]
+    conference.ask(chair, Lock(False))
+    assert all(channel(guest).of(Welcome) for guest in guests)
+
+
+def test_the_lobby_has_a_bound() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    for _ in range(100):
+        conference.knock()
+    with pytest.raises(Refused, match="room-locked"):
+        conference.knock()
+
+
+def test_somebody_removed_is_told_and_must_knock_to_come_back() -> None:
+    conference = Conference()
+    chair, noisy = conference.enter(Role.CHAIR), conference.enter()
+    socket = channel(noisy)
+    conference.ask(chair, Remove(noisy.id))
+    assert socket.of(Removed) == [Removed(chair.id)]
+    assert socket.closed is not None
+    assert socket.closed[0] == CloseCode.REMOVED
+    again = conference.knock(claims=noisy.claims, resume=ResumeRequest(noisy.id, noisy.secret))
+    assert again.id in conference.room.lobby
+    # Unlocking does not let in who was sent out; admitting does, and forgets it.
+    conference.ask(chair, Lock(True))
+    conference.ask(chair, Lock(False))
+    assert again.id in conference.room.lobby
+    conference.ask(chair, Admit(again.id, True))
+    assert conference.knock(claims=noisy.claims).id in conference.room.participants
+
+
+def test_nobody_removes_a_chair() -> None:
+    conference = Conference()
+    chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
+    with pytest.raises(Refused, match="not-permitted"):
+        conference.ask(secretary, Remove(chair.id))
+
+
+def test_a_full_room_refuses() -> None:
+    conference = Conference(capacity=2)
+    conference.enter(Role.CHAIR)
+    conference.enter()
+    with pytest.raises(Refused, match="room-full"):
+        conference.knock()
+
+
+def test_every_participant_gets_a_fresh_join_token_every_four_minutes() -> None:
+    conference = Conference()
+    page = conference.knock()
+    assert len(channel(page).of(FreshToken)) == 1
+    channel(page).take()
+    conference.pass_time(600, step=1.0)
+    fresh = channel(page).of(FreshToken)
+    assert len(fresh) == 2
+    claims = conference.tokens.read(fresh[-1].token, TokenKind.JOIN)
+    assert (claims.id, claims.site) == (page.claims.id, page.site)
+
+
+def test_a_device_publishes_like_everybody_else_and_leaves_with_its_leg() -> None:
+    conference = Conference()
+    page = conference.enter(camera=False)
+    device, answer = conference.room.join_device(
+        conference.claims(Role.OBSERVER, "Phòng mổ 3", TokenKind.PUBLISH), "v=0", False
+    )
+    assert answer == "answer 1 to v=0"
+    leg(device).send(Source.CAMERA)
+    assert leg(page).shown(SlotRole.STAGE) == [device.id]
+    leg(device).fail()
+    assert device.is_gone
+    assert leg(page).shown(SlotRole.STAGE) == [None]
+    assert conference.counters.leaves == {LeaveReason.MEDIA_LOST: 1}
+
+
+def test_a_watching_device_is_listed_but_cannot_publish() -> None:
+    conference = Conference()
+    page = conference.enter()
+    watcher, _ = conference.room.join_device(
+        conference.claims(Role.OBSERVER, "Hội trường", TokenKind.WATCH), "v=0", True
+    )
+    leg(watcher).send(Source.CAMERA)
+    conference.pass_time(0.3)
+    assert watcher.id not in leg(page).shown(SlotRole.THUMBNAIL)
+    assert leg(watcher).publications[Source.CAMERA].is_muted
+    assert channel(page).of(RosterChange)[-1].joined[-1].site == "Hội trường"
+
+
+def test_a_device_with_a_bad_offer_never_was_in_the_room() -> None:
+    conference = Conference()
+    with pytest.raises(NegotiationFailed):
+        conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "bad", False)
+    assert conference.room.participants == {}
+    assert conference.counters.joins == 0
+
+
+def test_a_device_that_never_sends_anything_leaves() -> None:
+    conference = Conference()
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    conference.pass_time(31)
+    assert device.is_gone
+
+
+def test_a_device_does_not_pass_a_lock() -> None:
+    conference = Conference()
+    conference.ask(conference.enter(Role.CHAIR), Lock(True))
+    with pytest.raises(Refused, match="room-locked"):
+        conference.room.join_device(conference.claims(Role.CHAIR, kind=TokenKind.PUBLISH), "v=0", False)
+
+
+def test_a_room_empty_for_long_closes_and_can_be_opened_again() -> None:
+    conference = Conference(empty_for_s=60.0)
+    page = conference.enter()
+    conference.pass_time(100)
+    assert conference.rooms.get("r-1") is conference.room
+    page.leave()
+    conference.pass_time(61)
+    assert conference.rooms.get("r-1") is None
+    assert conference.room.is_closed
+    assert conference.rooms.open("r-1", "T") is not conference.room
+
+
+def test_closing_a_room_ends_everything_in_it() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    sockets, media = [channel(chair), channel(guest)], leg(chair)
+    conference.rooms.close("r-1")
+    assert [socket.closed and socket.closed[0] for socket in sockets] == [CloseCode.ROOM_CLOSED] * 2
+    assert media.closed_reason == LeaveReason.CLOSED
+    assert media.router.is_closed
+    with pytest.raises(Refused):
+        conference.knock()
+
+
+def test_a_draining_server_says_so_and_opens_no_more_rooms() -> None:
+    conference = Conference()
+    page = conference.enter()
+    conference.rooms.drain(30)
+    assert channel(page).of(Closing) == [Closing(30)]
+    with pytest.raises(Refused):
+        conference.rooms.open("r-2", "T")
+
+
+def test_join_latency_is_observed_once_from_join_to_media() -> None:
+    conference = Conference()
+    page = conference.knock()
+    conference.offer(page)
+    conference.now += 0.4
+    leg(page).observer.leg_connected()
+    leg(page).observer.leg_connected()
+    assert sum(conference.counters.join_latency_s.counts) == 1
+    assert conference.counters.join_latency_s.sum == pytest.approx(0.4)
