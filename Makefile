@@ -25,7 +25,7 @@ run: $(VENV)/.run-installed
 	@exec $(BIN)/hoichan serve --demo $(RUN_ARGS)
 
 test: $(VENV)/.system-packages $(VENV)/.test-installed lint
-	node --test web/tests/
+	cd web && node --test $$(find tests -name '*.test.*js')
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: python-lint web-lint

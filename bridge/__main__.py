@@ -16,8 +16,8 @@ from bridge import __version__, demo
 from bridge.certificate import server_context
 from bridge.config import Config, load
 from bridge.errors import InvalidConfig, InvalidMessage
-from bridge.server import Server, base_url, certificate_files, prepare_state_dir, web_dir
-from bridge.tokens import TokenKind, Tokens, load_secret
+from bridge.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.tokens import TokenKind, Tokens
 from bridge.words import Level, Role
 
 logger = logging.getLogger("bridge")
@@ -131,6 +131,9 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 async def _run(config: Config, *, with_demo: bool) -> None:
+    # Here, because the media stack takes most of a second to import, and the other commands need none of it.
+    from bridge.server import Server
+
     server = Server(config)
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -223,7 +226,7 @@ def _check_config(parsed: argparse.Namespace) -> int:
 
 
 def _tokens(config: Config) -> Tokens:
-    return Tokens(load_secret(prepare_state_dir(config) / "token-secret"))
+    return Tokens(token_secret(prepare_state_dir(config)))
 
 
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:

@@ -10,10 +10,8 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-import ifaddr
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -22,16 +20,17 @@ from bridge.api.join import JoinApi
 from bridge.api.relays import Relays
 from bridge.api.whep import whep_endpoint
 from bridge.api.whip import whip_endpoint
-from bridge.certificate import CertificateFiles, ensure_certificate, load_into, server_context
+from bridge.certificate import load_into, server_context
 from bridge.config import Config
 from bridge.counters import PortCounters, SessionCounters, SfuCounters
 from bridge.errors import InvalidConfig
+from bridge.host import certificate_files, prepare_state_dir, token_secret, web_dir
 from bridge.metrics import BridgeCollector, registry
 from bridge.pages import Pages
 from bridge.rooms import Rooms
 from bridge.sfu import Sfu
 from bridge.signalling import Signalling
-from bridge.tokens import Tokens, load_secret
+from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
 
 logger = logging.getLogger(__name__)
@@ -55,6 +54,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    # Whom it serves need not know which versions it runs on.
+    "Server": "hoichan",
 }
 
 
@@ -69,7 +70,7 @@ class Server:
         self.sfu_counters = SfuCounters()
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
-        self.tokens = Tokens(load_secret(self.state_dir / "token-secret"))
+        self.tokens = Tokens(token_secret(self.state_dir))
         self._relays = _relays(config)
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,15 +86,14 @@ class Server:
 
     async def _start(self) -> None:
         config = self.config
-        with _naming("media", config.media.host, config.media.port):
-            self.port = await MediaPort.open(
-                host=config.media.host or None,
-                port=config.media.port,
-                announced=config.media.announced_addresses,
-                certificate=Certificate.generate(),
-                counters=self.port_counters,
-                tcp=config.media.tcp,
-            )
+        self.port = await MediaPort.open(
+            host=config.media.host or None,
+            port=config.media.port,
+            announced=config.media.announced_addresses,
+            certificate=Certificate.generate(),
+            counters=self.port_counters,
+            tcp=config.media.tcp,
+        )
         self._closers.append(self.port.close)
         self.sfu = Sfu(port=self.port, counters=self.sfu_counters)
         self.sfu.start()
@@ -195,61 +195,6 @@ class Server:
             histogram.observe(max(0.0, loop.time() - due))
 
 
-def prepare_state_dir(config: Config) -> Path:
-    """Return the state directory, made if absent; raises InvalidConfig."""
-    path = Path(config.node.state_dir).expanduser().resolve()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidConfig(f"node.state_dir {path}: {error.strerror}") from error
-    return path
-
-
-def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
-    """Return the configured PEM files, or the generated ones; raises InvalidConfig."""
-    http = config.http
-    if http.certificate_file:
-        return CertificateFiles(Path(http.certificate_file), Path(http.private_key_file))
-    hosts = ["localhost", *dict.fromkeys(["127.0.0.1", "::1", *host_addresses()])]
-    try:
-        return ensure_certificate(state_dir, hosts, datetime.now(UTC))
-    except OSError as error:
-        raise InvalidConfig(f"node.state_dir {state_dir}: {error.strerror}") from error
-
-
-def host_addresses() -> list[str]:
-    """Return this machine's addresses that others could reach: IPv4 first, no loopback, no link-local."""
-    found = [
-        address.ip if isinstance(address.ip, str) else address.ip[0]
-        for adapter in ifaddr.get_adapters()
-        for address in adapter.ips
-    ]
-    reachable = [
-        text for text in found if not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
-    ]
-    return sorted(dict.fromkeys(reachable), key=lambda text: ":" in text)
-
-
-def base_url(config: Config) -> str:
-    """Return how people reach this server, without a slash at the end."""
-    http = config.http
-    if http.public_url:
-        return http.public_url.rstrip("/")
-    host = http.host or next(iter(host_addresses()), "localhost")
-    if host in ("127.0.0.1", "::1"):
-        host = "localhost"
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{'https' if http.tls else 'http'}://{bracketed}:{http.port}"
-
-
-def web_dir(config: Config) -> Path:
-    """Return the directory with the client's files; raises InvalidConfig when it has no page."""
-    path = Path(config.http.web_dir) if config.http.web_dir else Path(__file__).parents[1] / "web"
-    if not (path / "index.html").is_file():
-        raise InvalidConfig(f"http.web_dir {path}: there is no index.html")
-    return path
-
-
 def _relays(config: Config) -> Relays:
     secret = b""
     if config.turn.secret_file:
@@ -275,5 +220,4 @@ def _naming(section: str, host: str, port: int) -> Iterator[None]:
 
 
 async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers.update(SECURITY_HEADERS)

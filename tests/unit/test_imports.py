@@ -26,6 +26,7 @@ LAYERS = {
     "bridge.sdp": 1,
     "bridge.texts": 1,
     "bridge.tokens": 1,
+    "bridge.host": 2,
     "bridge.media": 2,
     "bridge.transport": 3,
     "bridge.downlink": 3,

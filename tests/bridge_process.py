@@ -1,0 +1,194 @@
+"""A real server process on free ports with a state directory of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.host import token_secret
+from bridge.tokens import TokenKind, Tokens
+from bridge.words import Level, Role
+
+ROOT = Path(__file__).parents[1]
+LINK_LIFETIME_S = 3600
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    """Return a port number that is free for both TCP and UDP on this machine, just now."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+        ):
+            stream.bind(("127.0.0.1", 0))
+            port: int = stream.getsockname()[1]
+            try:
+                datagram.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@dataclass
+class BridgeServer:
+    """A `hoichan serve` process; stops and starts on the same ports with the same state."""
+
+    state_dir: Path
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    http_port: int = field(default_factory=free_port)
+    media_port: int = field(default_factory=free_port)
+    admin_port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.http_port}/ws"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.state_dir / "server.log"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HOICHAN_")},
+            "HOICHAN_NODE_STATE_DIR": str(self.state_dir),
+            "HOICHAN_NODE_DRAIN_S": "0",
+            "HOICHAN_HTTP_HOST": "127.0.0.1",
+            "HOICHAN_HTTP_PORT": str(self.http_port),
+            "HOICHAN_MEDIA_PORT": str(self.media_port),
+            "HOICHAN_ADMIN_PORT": str(self.admin_port),
+            **self.environment,
+        }
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bridge", "serve", "--http", *self.arguments],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_ready()
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """End the process and return its exit status (negative: the signal that killed it)."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.send_signal(signal_number)
+        try:
+            return process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            pytest.fail(f"the server did not end within {STOP_TIMEOUT_S:.0f} s:\n{self.log[-4000:]}")
+
+    def kill(self) -> None:
+        """End the process as a power failure would."""
+        self.stop(signal.SIGKILL)
+
+    def invite(
+        self,
+        role: str = "presenter",
+        site: str = "Bệnh viện A",
+        *,
+        room: str = "hoi-chan",
+        title: str = "Hội chẩn thử",
+        level: str = "district",
+        name: str = "",
+    ) -> str:
+        """Return an invitation token, signed with the server's own secret."""
+        return self._tokens.invitation(
+            room=room,
+            title=title,
+            site=site,
+            level=Level(level),
+            role=Role(role),
+            name=name or None,
+            lifetime_s=LINK_LIFETIME_S,
+        )
+
+    def link(self, role: str = "presenter", site: str = "Bệnh viện A", **claims: str) -> str:
+        """Return a link that a browser can open."""
+        return f"{self.base_url}/#i={self.invite(role, site, **claims)}"
+
+    def bearer(self, kind: str, site: str = "Phòng mổ", *, room: str = "hoi-chan") -> str:
+        """Return a WHIP (`publish`) or WHEP (`watch`) bearer token."""
+        return self._tokens.device(
+            TokenKind(kind),
+            room=room,
+            title="Hội chẩn thử",
+            site=site,
+            level=Level.CENTRAL,
+            role=Role.PRESENTER if kind == "publish" else Role.OBSERVER,
+            lifetime_s=LINK_LIFETIME_S,
+        )
+
+    def metrics(self) -> str:
+        with urlopen(f"{self.admin_url}/metrics", timeout=5) as response:
+            text: str = response.read().decode()
+        return text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of one metric that carry these labels."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.metrics())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    @property
+    def _tokens(self) -> Tokens:
+        return Tokens(token_secret(self.state_dir))
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                pytest.fail(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
+            try:
+                with urlopen(f"{self.admin_url}/readyz", timeout=2):
+                    return
+            except HTTPError as error:
+                error.close()
+            except (URLError, OSError):
+                pass
+            time.sleep(0.05)
+        self.kill()
+        pytest.fail(f"the server was not ready within {START_TIMEOUT_S:.0f} s:\n{self.log[-4000:]}")
+
+
+StartBridge = Callable[..., BridgeServer]
