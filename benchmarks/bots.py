@@ -408,6 +408,7 @@ class Fleet:
         self._is_sampling = False
         self._talkers: list[Bot] = []
         self._read_at = 0.0
+        self._is_closing = False
 
     async def run(self) -> dict[str, Any]:
         """Join, settle, measure one steady window, leave."""
@@ -420,6 +421,7 @@ class Fleet:
             gc.collect()
             gc.freeze()
             result = await self._measure()
+            self._is_closing = True
             await asyncio.gather(*(bot.leave() for bot in self.bots))
         return result
 
@@ -458,6 +460,8 @@ class Fleet:
     # Reading.
 
     def _tick(self) -> None:
+        if self._is_closing:
+            return
         self._schedule.run()
         if time.monotonic() >= self._read_at:
             self._read()
@@ -594,14 +598,14 @@ class Fleet:
         return found
 
     def _slots_live(self, received: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
-        """How many slots of each role carried packets in the window, per point."""
+        """How many slots of each role carried packets in the window, on average; the chair does not count."""
         live: dict[str, int] = {}
-        for bot in self.bots:
+        for bot in self.bots[1:]:
             for role, ssrcs in bot.slot_ssrcs.items():
                 for ssrc in ssrcs:
                     place = self._counts.place(bot.index, ssrc)
                     live[role] = live.get(role, 0) + (place is not None and received[place] > 0)
-        return {role: round(count / len(self.bots), 3) for role, count in live.items()}
+        return {role: round(count / (len(self.bots) - 1), 3) for role, count in live.items()}
 
 
 def cpu_s(pid: int) -> float:

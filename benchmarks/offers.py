@@ -165,6 +165,9 @@ def parse_answer(sdp: str) -> Answer:
                 answer.candidates.append(place)
         elif name in ("sendonly", "recvonly", "sendrecv", "inactive"):
             current.direction = name
+        elif name == "ssrc-group" and value.startswith("FID "):
+            # Whatever the order of the lines, the group names the media first, then its RTX.
+            current.ssrcs = [int(ssrc) for ssrc in value.split()[1:]]
         elif name == "ssrc":
             ssrc = int(value.split()[0])
             if ssrc not in current.ssrcs:
