@@ -1,0 +1,101 @@
+/** One of the two large pictures: stage or content. */
+
+import { element, icon, setIcon, showTrack } from "./dom.js";
+import { setText } from "./text.js";
+import { monogram, watchPicture } from "./tiles.js";
+
+/** @typedef {import("./types.js").Member} Member */
+/** @typedef {import("./text.js").Text} Text */
+
+/**
+ * @typedef {object} PaneContent
+ * @property {Member | null} member  whose picture it is
+ * @property {boolean} isRemote  the slot's picture is to be seen
+ * @property {MediaStreamTrack | null} local  one's own picture in its place
+ * @property {boolean} isMirrored
+ * @property {Text | null} cover  what to say where there is no picture
+ * @property {Text | null} detail
+ * @property {Text | null} badge
+ * @property {boolean} isSpeaking
+ */
+
+export class Pane {
+  /**
+   * @param {"stage" | "content"} role
+   * @param {() => void} enlarge
+   */
+  constructor(role, enlarge) {
+    this.role = role;
+    this.video = element("video", { class: "remote", attributes: { playsinline: "", autoplay: "" } });
+    this.local = element("video", { class: "local", attributes: { playsinline: "", autoplay: "" } });
+    this.video.muted = this.local.muted = true;
+    this.letters = element("span", { class: "monogram large" });
+    this.coverTitle = element("p", { class: "cover-title" });
+    this.coverText = element("p", { class: "cover-text" });
+    this.site = element("span", { class: "pane-site" });
+    this.person = element("span", { class: "pane-person" });
+    this.mic = element("span", { class: "pane-mic" }, icon("mic"));
+    this.badge = element("span", { class: "pane-badge" });
+    this.label = element(
+      "div",
+      { class: "pane-label" },
+      this.mic,
+      element("div", { class: "pane-words" }, this.site, this.person),
+    );
+    this.enlarge = element(
+      "button",
+      { class: "pane-enlarge", label: `room.enlarge.${role}`, title: `room.enlarge.${role}`, click: enlarge },
+      icon("fullscreen"),
+    );
+    this.node = element(
+      "section",
+      { class: `pane ${role}`, label: `room.${role}` },
+      element("div", { class: "pane-cover" }, this.letters, this.coverTitle, this.coverText),
+      this.video,
+      this.local,
+      this.label,
+      this.badge,
+      this.enlarge,
+    );
+    watchPicture(this.video, this.node);
+    this.video.addEventListener("dblclick", enlarge);
+  }
+
+  /**
+   * @param {string} mid
+   * @param {MediaStreamTrack} track
+   */
+  connect(mid, track) {
+    this.video.dataset.mid = mid;
+    this.node.classList.remove("has-picture");
+    showTrack(this.video, track);
+  }
+
+  /** @param {PaneContent} content */
+  draw({ member, isRemote, local, isMirrored, cover, detail, badge, isSpeaking }) {
+    const { classList } = this.node;
+    classList.toggle("remote-on", isRemote);
+    classList.toggle("local-on", local !== null);
+    classList.toggle("speaking", isSpeaking);
+    this.local.classList.toggle("mirrored", isMirrored);
+    showTrack(this.local, local);
+    if (isRemote && member) this.video.dataset.participant = member.participant;
+    else delete this.video.dataset.participant;
+    this.label.hidden = member === null;
+    this.letters.hidden = member === null;
+    if (member) {
+      this.site.textContent = member.site;
+      this.person.textContent = member.name;
+      this.letters.textContent = monogram(member.site);
+      const isMuted = member.microphone !== "on";
+      this.mic.classList.toggle("muted", isMuted);
+      setIcon(this.mic, isMuted ? "mic-off" : "mic");
+    }
+    this.coverTitle.hidden = cover === null;
+    if (cover) setText(this.coverTitle, "text", cover);
+    this.coverText.hidden = detail === null;
+    if (detail) setText(this.coverText, "text", detail);
+    this.badge.hidden = badge === null;
+    if (badge) setText(this.badge, "text", badge);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * The words and messages the page shares with the bridge (docs/protocol.md).
+ * Types only: this module has no code.
+ *
+ * @typedef {"microphone" | "camera" | "content" | "auxiliary"} Source
+ * @typedef {"voice" | "stage" | "content" | "thumbnail"} SlotRole
+ * @typedef {"chair" | "secretary" | "presenter" | "expert" | "observer"} Role
+ * @typedef {"central" | "province" | "district" | "commune"} Level
+ *
+ * @typedef {object} Member
+ * @property {string} participant
+ * @property {string} site
+ * @property {string} name
+ * @property {Role} role
+ * @property {Level} level
+ * @property {"on" | "muted" | "off"} microphone
+ * @property {"on" | "off"} camera
+ * @property {boolean} content
+ * @property {boolean} auxiliary
+ * @property {number | null} hand  place in the queue of raised hands, null when down
+ * @property {boolean} connected
+ *
+ * @typedef {{participant: string, source: Source}} Shown
+ * @typedef {{participant: string | null, mode: "chair" | "speaker"}} Stage
+ * @typedef {{participant: string, site: string, name: string}} Waiting
+ * @typedef {{participant: string, name: string, site: string, text: string, at_ms: number}} ChatLine
+ *
+ * @typedef {object} Welcome
+ * @property {"welcome"} type
+ * @property {number} version
+ * @property {string} participant
+ * @property {{secret: string, seconds: number}} resume
+ * @property {Role} role
+ * @property {{id: string, title: string, locked: boolean, stage: Stage | null, content: Shown | null}} room
+ * @property {Member[]} roster
+ * @property {number} count
+ * @property {ChatLine[]} chat
+ * @property {number} thumbnails_max
+ * @property {boolean} resumed
+ * @property {boolean} may_publish
+ * @property {Waiting[]} [waiting]
+ *
+ * @typedef {object} Quality
+ * @property {number | null} rtt_ms
+ * @property {number | null} loss_up  ratio 0..1 of what this page sent
+ * @property {number | null} loss_down  ratio 0..1 of what this page should have received
+ * @property {"udp" | "tcp" | null} protocol
+ * @property {number | null} available_bps
+ *
+ * @typedef {object} ProtocolError
+ * @property {"error"} type
+ * @property {string} code
+ * @property {{vi: string, en: string}} [message]
+ * @property {string | null} [for]
+ * @property {number | null} [id]
+ *
+ * @typedef {Welcome
+ *   | {type: "waiting"}
+ *   | {type: "answer", id: number, sdp: string}
+ *   | {type: "slots", slots: Record<string, Shown | null>}
+ *   | {type: "layers", layers: Record<string, string[]>}
+ *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
+ *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}
+ *   | {type: "content", participant: string | null, source?: Source | null}
+ *   | {type: "speakers", voices: string[], dominant: string | null}
+ *   | ({type: "chat"} & ChatLine)
+ *   | {type: "muted", source: Source, by: string | null}
+ *   | {type: "floor", granted: boolean}
+ *   | {type: "locked", locked: boolean}
+ *   | {type: "knock", waiting: Waiting[]}
+ *   | {type: "token", token: string, expires_s: number}
+ *   | {type: "removed", by?: string | null}
+ *   | {type: "closing", seconds: number}
+ *   | ({type: "quality"} & Quality)
+ *   | ProtocolError} BridgeMessage
+ *
+ * @typedef {object} Admission  what POST /api/join gives for an invitation
+ * @property {string} token
+ * @property {number} expires_s
+ * @property {{id: string, title: string}} room
+ * @property {string} site
+ * @property {Role} role
+ * @property {string | null} [name]
+ * @property {RTCIceServer[]} [ice_servers]
+ */
+
+export {};
