@@ -15,9 +15,11 @@ from prometheus_client.registry import Collector
 
 from bridge import __version__
 from bridge.counters import Histogram, PortCounters, SessionCounters, SfuCounters
+from bridge.participants import LeaveReason
 from bridge.rooms import Rooms
 from bridge.sfu import LegStats
 from bridge.signalling import Signalling
+from bridge.texts import ERRORS
 from bridge.words import Role, Source
 
 QUANTILES = (0.5, 0.95, 1.0)
@@ -113,12 +115,22 @@ class BridgeCollector(Collector):
         session = self._session
         yield CounterMetricFamily("hoichan_joins", "Participants admitted to a room.", value=session.joins)
         yield _labelled_counter(
-            "hoichan_joins_refused", "Attempts to join that were refused.", "code", session.joins_refused
+            "hoichan_joins_refused",
+            "Attempts to join that were refused.",
+            "code",
+            ERRORS,
+            session.joins_refused,
         )
         yield CounterMetricFamily(
             "hoichan_resumes", "Participants whose WebSocket came back in time.", value=session.resumes
         )
-        yield _labelled_counter("hoichan_leaves", "Participants gone.", "reason", session.leaves)
+        yield _labelled_counter(
+            "hoichan_leaves",
+            "Participants gone.",
+            "reason",
+            (reason.value for reason in LeaveReason),
+            session.leaves,
+        )
         yield CounterMetricFamily(
             "hoichan_messages_received", "Signalling messages received.", value=session.messages_received
         )
@@ -210,14 +222,14 @@ def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
             loss.add_metric([direction, quantile], value)
     yield loss
     yield GaugeMetricFamily(
-        "hoichan_media_received_bits_per_second",
+        "hoichan_media_received_bytes_per_second",
         "Media arriving from all legs now.",
-        value=sum(item.received_bps for item in connected),
+        value=sum(item.received_bps for item in connected) / 8,
     )
     yield _quantiles(
-        "hoichan_available_bits_per_second",
+        "hoichan_available_bytes_per_second",
         "What the bridge believes that legs can receive, over the connected legs; 0 is the thinnest line.",
-        [item.available_bps for item in connected],
+        [item.available_bps / 8 for item in connected],
         LOW_QUANTILES,
     )
 
@@ -243,9 +255,12 @@ def _quantiles(
     return family
 
 
-def _labelled_counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+def _labelled_counter(
+    name: str, text: str, label: str, words: Iterable[str], counts: Mapping[str, int]
+) -> Metric:
     family = CounterMetricFamily(name, text, labels=[label])
-    totals: Counter[str] = Counter()
+    # From zero on, because Prometheus does not see a series that begins at one as an increase.
+    totals = Counter(dict.fromkeys(words, 0))
     for key, count in counts.items():
         # negotiation-failed:<which> counts with its family.
         totals[key.partition(":")[0]] += count

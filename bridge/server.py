@@ -108,7 +108,6 @@ class Server:
         self.rooms.start()
         self._closers.append(self.rooms.stop)
         self.signalling = Signalling(self.rooms, self.tokens, counters=self.session_counters)
-        self._closers.append(self.signalling.close)
         collector = BridgeCollector(
             port_counters=self.port_counters,
             sfu_counters=self.sfu_counters,
@@ -118,6 +117,8 @@ class Server:
         )
         await self._listen(self._admin_application(registry(collector)), "admin", config.admin.host)
         await self._listen(self._application(), "http", config.http.host, self._tls_context())
+        # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
+        self._closers.append(self.signalling.close)
         self._tasks.append(asyncio.create_task(self._measure_lag(), name="event-loop-lag"))
         self._is_ready = True
 

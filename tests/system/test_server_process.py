@@ -84,6 +84,7 @@ async def test_participants_are_told_before_the_server_closes(start_bridge: Star
         stopping = asyncio.create_task(asyncio.to_thread(server.stop))
         told = [message.json() async for message in websocket if message.type is aiohttp.WSMsgType.TEXT]
         assert {"type": "closing", "seconds": 2} in told
+        assert websocket.close_code == aiohttp.WSCloseCode.SERVICE_RESTART
         assert await stopping == 0
 
 

@@ -105,6 +105,11 @@ def test_refusals_are_counted_by_family_of_codes(scrape: Scrape) -> None:
     assert scrape.value("hoichan_joins_refused_total", code="room-full") == 4
 
 
+def test_refusals_and_departures_start_at_zero(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_joins_refused_total", code="expired-token") == 0
+    assert scrape.value("hoichan_leaves_total", reason="media-lost") == 0
+
+
 def test_a_histogram_is_cumulative_and_ends_in_infinity(scrape: Scrape) -> None:
     histogram = scrape.sfu.forwarding_latency_s
     histogram.observe(0.0001, 3)
@@ -140,7 +145,7 @@ def test_people_and_points_are_counted(scrape: Scrape) -> None:
 def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) -> None:
     scrape.participants = [
         participant(
-            str(n), Role.EXPERT, leg(protocol="udp", rtt_ms=10.0 * n, loss_up=n / 100, received_bps=n)
+            str(n), Role.EXPERT, leg(protocol="udp", rtt_ms=10.0 * n, loss_up=n / 100, received_bps=8 * n)
         )
         for n in range(1, 11)
     ]
@@ -148,7 +153,7 @@ def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) ->
     assert scrape.value("hoichan_rtt_seconds", quantile="0.5") == pytest.approx(0.05)
     assert scrape.value("hoichan_rtt_seconds", quantile="1") == pytest.approx(0.1)
     assert scrape.value("hoichan_loss_ratio", direction="up", quantile="0.95") == pytest.approx(0.1)
-    assert scrape.value("hoichan_media_received_bits_per_second") == 55
+    assert scrape.value("hoichan_media_received_bytes_per_second") == 55
 
 
 def test_without_legs_there_is_no_quality_to_tell(scrape: Scrape) -> None:
