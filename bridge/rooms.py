@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
+RESTART_AFTER_S = 1.0
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
@@ -488,6 +489,18 @@ class Rooms:
     def start(self) -> None:
         """Begin the housekeeping; needs a running event loop."""
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house(), name="rooms")
+        self._housekeeping.add_done_callback(self._housekeeping_ended)
+
+    def _housekeeping_ended(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours in one tick is reported, and the rooms go on."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("housekeeping of the rooms failed", exc_info=task.exception())
+            task.get_loop().call_later(RESTART_AFTER_S, self._restart, task)
+
+    def _restart(self, ended: asyncio.Task[None]) -> None:
+        # Unless the node was stopped meanwhile.
+        if self._housekeeping is ended:
+            self.start()
 
     def drain(self, seconds: int) -> None:
         """Let nobody else in, and tell everybody that the server stops in so many seconds."""

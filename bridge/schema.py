@@ -95,32 +95,27 @@ def json_name(name: str) -> str:
 def describe(annotation: Any) -> str:
     """Return the annotation in the words of the protocol document."""
     if get_origin(annotation) is Annotated:
-        base, *bounds = get_args(annotation)
-        return _describe_bounded(base, bounds)
+        base, bound = get_args(annotation)[:2]
+        return _describe_bounded(base, bound)
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(describe(member) for member in get_args(annotation))
     if annotation is type(None):
         return "null"
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return ", ".join(f"`{member.value}`" for member in annotation)
-    return {str: "string", int: "integer", float: "number", bool: "boolean"}.get(
-        annotation, str(getattr(annotation, "__name__", annotation))
-    )
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    return names.get(annotation) or f"`{annotation.__name__}`"
 
 
-def _describe_bounded(base: Any, bounds: list[Any]) -> str:
-    origin, arguments = get_origin(base), get_args(base)
-    for bound in bounds:
-        match bound:
-            case Characters():
-                return f"string, {bound.minimum} to {bound.maximum} characters"
-            case Between():
-                return f"{describe(base)}, {bound.minimum} to {bound.maximum}"
-            case AtMost() if origin is tuple:
-                return f"array of {describe(arguments[0])}, at most {bound.entries}"
-            case AtMost():
-                return f"object of {describe(arguments[1])}, at most {bound.entries} keys"
-    return describe(base)
+def _describe_bounded(base: Any, bound: object) -> str:
+    match bound:
+        case Characters():
+            return f"string ({bound.minimum} to {bound.maximum} characters)"
+        case Between():
+            return f"{describe(base)} ({bound.minimum} to {bound.maximum})"
+        case AtMost() if get_origin(base) is tuple:
+            return f"array (at most {bound.entries}) of {describe(get_args(base)[0])}"
+        case AtMost():
+            return f"object (at most {bound.entries} keys) of {describe(get_args(base)[1])}"
+    raise TypeError(f"{bound} does not bound {base}")
 
 
 def annotations_of(cls: type) -> dict[str, tuple[Any, bool]]:

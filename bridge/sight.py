@@ -220,8 +220,8 @@ class Sight:
         return None
 
     def _show_stage(self, viewer: Participant) -> None:
-        if self._show(viewer, SlotRole.STAGE, self._stage_for(viewer)):
-            viewer.tell_slots()
+        self._show(viewer, SlotRole.STAGE, self._stage_for(viewer))
+        viewer.tell_slots()
 
     def _stage_for(self, viewer: Participant) -> "Publication | None":
         if viewer is not self._on_stage:
@@ -256,8 +256,8 @@ class Sight:
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
             for viewer in self._participants.values():
-                if self._show(viewer, SlotRole.CONTENT, self._content_for(viewer)):
-                    viewer.tell_slots()
+                self._show(viewer, SlotRole.CONTENT, self._content_for(viewer))
+                viewer.tell_slots()
 
     def _content_for(self, viewer: Participant) -> "Publication | None":
         if self._content is None or self._content[0] is viewer:
@@ -279,13 +279,11 @@ class Sight:
         pictures = (one.picture(Source.CAMERA) for one in self._cameras.window(viewer, first, count))
         return [picture for picture in pictures if picture is not None]
 
-    def _show(self, viewer: Participant, role: SlotRole, publication: "Publication | None") -> bool:
-        """Show the picture in the viewer's first slot of this role; return whether that is news."""
+    def _show(self, viewer: Participant, role: SlotRole, publication: "Publication | None") -> None:
+        """Show the picture in the viewer's first slot of this role."""
         slots = viewer.slots(role)
-        if viewer.leg is None or not slots or slots[0].shown is publication:
-            return False
-        viewer.leg.show(slots[0], publication)
-        return True
+        if viewer.leg is not None and slots and slots[0].shown is not publication:
+            viewer.leg.show(slots[0], publication)
 
 
 def _window_of(viewer: Participant, slot_count: int) -> tuple[int, int]:

@@ -97,6 +97,18 @@ def test_a_chosen_participant_without_a_camera_is_on_stage_with_its_name_only() 
     assert stage_of(viewer) == dark.id
 
 
+def test_everybody_is_told_when_the_picture_on_stage_is_lost_with_its_media() -> None:
+    conference = Conference()
+    chair, a, b = conference.enter(Role.CHAIR), conference.enter(), conference.enter()
+    conference.ask(chair, ChooseStage(a.id))
+    leg(b).send(Source.CONTENT)
+    channel(chair).take()
+    leg(a).fail()
+    leg(b).fail()
+    assert [slots.slots["7"] for slots in channel(chair).of(Slots) if "7" in slots.slots] == [None]
+    assert [slots.slots["8"] for slots in channel(chair).of(Slots) if "8" in slots.slots] == [None]
+
+
 def test_when_the_chosen_one_leaves_the_stage_follows_the_speaker_again() -> None:
     conference = Conference()
     chair, a, b = conference.enter(Role.CHAIR), conference.enter(), conference.enter()

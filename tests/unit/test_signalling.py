@@ -1,0 +1,274 @@
+"""Signalling over a real aiohttp server, with a forwarding unit that has no packets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge import messages, signalling
+from bridge.messages import (
+    Answer,
+    BridgeMessage,
+    Chat,
+    ClientMessage,
+    Error,
+    FreshToken,
+    Join,
+    Leave,
+    Mute,
+    Offer,
+    RaiseHand,
+    ResumeRequest,
+    SendChat,
+    Slots,
+    Welcome,
+    parse_bridge_message,
+    serialise,
+)
+from bridge.participants import CloseCode
+from bridge.signalling import RateLimit, Signalling
+from bridge.tokens import TokenKind
+from bridge.words import Level, Role, Source
+from tests.unit.conference import Conference
+from tests.unit.fake_sfu import PAGE_PUBLICATIONS, page_slots
+
+Message = TypeVar("Message", bound=BridgeMessage)
+Socket = aiohttp.ClientWebSocketResponse
+
+
+class Node:
+    """A server with one room, and clients that talk to it over real sockets."""
+
+    def __init__(self, conference: Conference, client: "TestClient[Any, Any]", served: Signalling) -> None:
+        self.conference = conference
+        self.client = client
+        self.signalling = served
+
+    def token(self, role: Role = Role.EXPERT) -> str:
+        return self.conference.tokens.join(self.conference.claims(role))
+
+    async def connect(self) -> Socket:
+        return await self.client.ws_connect("/ws", protocols=(messages.SUBPROTOCOL,))
+
+    async def join(self, role: Role = Role.EXPERT) -> tuple[Socket, Welcome]:
+        socket = await self.connect()
+        await say(socket, Join(1, self.token(role), "BS. An"))
+        return socket, await hear(socket, Welcome)
+
+
+async def say(socket: Socket, message: ClientMessage) -> None:
+    await socket.send_str(serialise(message))
+
+
+async def hear(socket: Socket, cls: type[Message]) -> Message:
+    """Return the next message of this type; skips others."""
+    async with asyncio.timeout(5):
+        while True:
+            frame = await socket.receive()
+            assert frame.type is WSMsgType.TEXT, frame
+            message = parse_bridge_message(frame.data)
+            if isinstance(message, cls):
+                return message
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    conference = Conference()
+    served = Signalling(conference.rooms, conference.tokens, counters=conference.counters)
+    app = web.Application()
+    app.router.add_get("/ws", served.handle)
+    async with TestClient(TestServer(app)) as client:
+        yield Node(conference, client, served)
+        await served.close()
+        await conference.rooms.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110, the conditions are of many kinds
+            await asyncio.sleep(0.01)
+
+
+async def closed(socket: Socket) -> int | None:
+    """Read to the end and return the close code."""
+    async with asyncio.timeout(5):
+        while not socket.closed:
+            frame = await socket.receive()
+            if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR):
+                break
+    return socket.close_code
+
+
+async def test_a_page_joins_offers_and_is_answered(node: Node) -> None:
+    socket, welcome = await node.join()
+    assert socket.protocol == "hoichan.v1"
+    assert welcome.version == 1
+    fresh = await hear(socket, FreshToken)
+    assert node.conference.tokens.read(fresh.token, TokenKind.JOIN).room == "r-1"
+    await say(socket, Offer(5, "v=0", PAGE_PUBLICATIONS, page_slots()))
+    assert (await hear(socket, Answer)).id == 5
+    assert len((await hear(socket, Slots)).slots) == 11
+
+
+async def test_what_one_says_the_others_hear(node: Node) -> None:
+    one, _ = await node.join()
+    other, _ = await node.join()
+    await say(one, SendChat("Mời Mường Nhé"))
+    assert (await hear(other, Chat)).text == "Mời Mường Nhé"
+
+
+async def test_a_broken_socket_resumes_on_another_one(node: Node) -> None:
+    socket, welcome = await node.join()
+    token = (await hear(socket, FreshToken)).token
+    participant = node.conference.room.participants[welcome.participant]
+    assert socket._response.connection is not None
+    socket._response.connection.transport.abort()  # type: ignore[union-attr]
+    await until(lambda: participant.channel is None)
+    back = await node.connect()
+    resume = ResumeRequest(welcome.participant, welcome.resume.secret)
+    await say(back, Join(1, token, "BS. An", resume))
+    again = await hear(back, Welcome)
+    assert again.resumed
+    assert again.participant == welcome.participant
+    assert participant.channel is not None
+
+
+async def test_leaving_closes_the_socket_with_its_code(node: Node) -> None:
+    socket, _ = await node.join()
+    await say(socket, Leave())
+    assert await closed(socket) == CloseCode.LEFT
+    assert node.conference.room.participants == {}
+    await until(lambda: node.signalling.sockets == 0)
+
+
+def expired(node: Node) -> str:
+    token = node.token()
+    node.conference.wall_now += 3600
+    return serialise(Join(1, token, "An"))
+
+
+def invitation(node: Node) -> str:
+    token = node.conference.tokens.invitation(
+        room="r-1", title="T", site="S", level=Level.COMMUNE, role=Role.CHAIR, lifetime_s=60
+    )
+    return serialise(Join(1, token, "An"))
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (lambda node: "nonsense", "invalid-message"),
+        (lambda node: serialise(Leave()), "not-joined"),
+        (lambda node: serialise(Join(2, node.token(), "An")), "unsupported-version"),
+        (lambda node: serialise(Join(1, "x.y.z", "An")), "invalid-token"),
+        (invitation, "invalid-token"),
+        (expired, "expired-token"),
+    ],
+)
+async def test_who_may_not_join_is_told_why_and_let_go(
+    node: Node, first: Callable[[Node], str], code: str
+) -> None:
+    socket = await node.connect()
+    await socket.send_str(first(node))
+    error = await hear(socket, Error)
+    assert (error.code, error.for_) == (code, "join")
+    assert error.message.vi
+    assert await closed(socket) == CloseCode.REFUSED
+    assert node.conference.counters.joins_refused == {code: 1}
+
+
+async def test_who_says_nothing_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signalling, "JOIN_WITHIN_S", 0.05)
+    socket = await node.connect()
+    assert await closed(socket) == CloseCode.NO_JOIN
+
+
+async def test_a_wrong_message_ends_only_itself(node: Node) -> None:
+    socket, _ = await node.join(Role.OBSERVER)
+    await socket.send_str("{")
+    assert (await hear(socket, Error)).code == "invalid-message"
+    await socket.send_bytes(b"\x00\x01")
+    assert (await hear(socket, Error)).code == "invalid-message"
+    await socket.send_str('{"type":"mute","source":"ears","muted":true}')
+    error = await hear(socket, Error)
+    assert (error.code, error.for_) == ("invalid-message", "mute")
+    await say(socket, Mute(Source.MICROPHONE, False))
+    error = await hear(socket, Error)
+    assert (error.code, error.for_) == ("not-permitted", "mute")
+    await say(socket, Offer(9, "bad"))
+    error = await hear(socket, Error)
+    assert (error.code, error.for_, error.id) == ("negotiation-failed:bad-offer", "offer", 9)
+    await say(socket, RaiseHand(True))
+    await until(lambda: any(p.hand for p in node.conference.room.participants.values()))
+    assert node.conference.counters.messages_invalid == 3
+
+
+async def test_a_frame_beyond_the_limit_ends_the_socket_only(node: Node) -> None:
+    socket, welcome = await node.join()
+    await socket.send_str('"' + "x" * 300_000 + '"')
+    assert await closed(socket) == 1009
+    await until(lambda: node.conference.room.participants[welcome.participant].channel is None)
+
+
+async def test_a_flood_is_limited_then_ended(node: Node) -> None:
+    socket, _ = await node.join()
+    for _ in range(signalling.REFUSALS_MAX + 200):
+        await socket.send_str('{"type":"hand","raised":true}')
+    assert (await hear(socket, Error)).code == "rate-limited"
+    assert await closed(socket) == CloseCode.TOO_MANY_MESSAGES
+
+
+async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node) -> None:
+    _, welcome = await node.join()
+    participant = node.conference.room.participants[welcome.participant]
+    # One turn of the loop: nothing of this can have been read.
+    line = Chat(welcome.participant, "An", "BV", "x" * 2000, 1)
+    for _ in range(signalling.QUEUE_MAX_FRAMES + 10):
+        participant.send(line)
+    await until(lambda: participant.channel is None)
+    assert not participant.is_gone
+
+
+async def test_a_draining_server_takes_no_more_sockets(node: Node) -> None:
+    socket, _ = await node.join()
+    node.conference.rooms.drain(5)
+    response = await node.client.get("/ws")
+    assert response.status == 503
+    reading = asyncio.create_task(closed(socket))
+    await node.signalling.close()
+    assert await reading == CloseCode.RESTART
+    assert node.signalling.sockets == 0
+
+
+async def test_after_a_restart_the_page_comes_back_with_its_token_alone(node: Node) -> None:
+    socket, welcome = await node.join(Role.CHAIR)
+    token = (await hear(socket, FreshToken)).token
+    await node.conference.rooms.stop()
+    assert await closed(socket) == CloseCode.ROOM_CLOSED
+    assert node.conference.rooms.rooms == {}
+    back = await node.connect()
+    resume = ResumeRequest(welcome.participant, welcome.resume.secret)
+    await say(back, Join(1, token, "BS. An", resume))
+    again = await hear(back, Welcome)
+    assert not again.resumed
+    assert (again.room.id, again.room.title, again.role) == ("r-1", "Hội chẩn liên viện", Role.CHAIR)
+
+
+def test_the_rate_limit_lets_bursts_pass_and_refills() -> None:
+    limit = RateLimit(0.0)
+    assert sum(limit.allow(1.0, 0.0) for _ in range(100)) == signalling.BURST
+    assert sum(limit.allow(1.0, 1.0) for _ in range(100)) == signalling.RATE_PER_S
+
+
+async def test_the_wire_is_plain_json(node: Node) -> None:
+    socket = await node.connect()
+    await socket.send_str(json.dumps({"type": "join", "version": 1, "token": node.token(), "name": "An"}))
+    value = json.loads((await socket.receive(timeout=5)).data)
+    assert value["type"] == "welcome"
+    assert value["roster"][0]["name"] == "An"
+    assert value["resume"]["seconds"] == 30
