@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pylibsrtp
@@ -92,6 +92,7 @@ class IceClient:
         self._received = asyncio.Event()
         self._socket: socket.socket | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._closing: list[asyncio.StreamWriter] = []
         self._reader_task: asyncio.Task[None] | None = None
         self._wire = _Wire(self)
         self.dtls = RTCDtlsTransport(self._wire, [CERTIFICATE])  # type: ignore[arg-type]
@@ -146,6 +147,7 @@ class IceClient:
             self._socket = None
         if self._writer is not None:
             self._writer.close()
+            self._closing.append(self._writer)
             self._writer = None
         if self._reader_task is not None:
             self._reader_task.cancel()
@@ -193,10 +195,8 @@ class IceClient:
         await self.open_path(host, port.port, protocol=protocol)
         await self.check_until_answered()
         await self.shake_hands(port.fingerprint)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            # The client is done a moment before the bridge when it is the one to answer last.
-            while transport.state is TransportState.NEW:
-                await asyncio.sleep(0)
+        # The client is done a moment before the bridge when the bridge ends the handshake.
+        await eventually(lambda: transport.state is not TransportState.NEW)
         assert self.dtls.state == "connected", self.dtls.state
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -230,6 +230,11 @@ class IceClient:
             self.dtls._task.cancel()
         self._wire.records.put_nowait(None)
         self.close_path()
+        for writer in self._closing:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        self._closing.clear()
         await asyncio.sleep(0)
 
     def _readable(self, sock: socket.socket) -> None:
@@ -286,3 +291,23 @@ def drops_counted(counters: PortCounters) -> Iterator[dict[str, int]]:
     drops: dict[str, int] = {}
     yield drops
     drops.update({r.value: n - before[r] for r, n in counters.dropped.items() if n != before[r]})
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something on the bridge's side becomes true."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CONNECT_TIMEOUT_S
+    # The loop has to go round for the bridge to do anything; there is nothing to be told by.
+    while not condition():
+        assert loop.time() < deadline, "it never became true"
+        await asyncio.sleep(0.001)
+
+
+def rtp_packet(
+    sequence_number: int, *, ssrc: int = 0x1111, payload: bytes = b"media", payload_type: int = 96
+) -> bytes:
+    """Return a plain RTP packet."""
+    return struct.pack("!BBHII", 0x80, payload_type, sequence_number & 0xFFFF, 3000, ssrc) + payload
+
+
+RECEIVER_REPORT = struct.pack("!BBHI", 0x80, 201, 1, 0x2222)

@@ -112,15 +112,15 @@ def reply_control(control: bytes) -> bytes:
     position = 0
     while position + _CONTROL_HEADER.size <= len(control):
         length, level, kind = _CONTROL_HEADER.unpack_from(control, position)
-        if length < _CONTROL_HEADER.size:
+        if length < _CONTROL_HEADER.size or position + length > len(control):
             break
-        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and length == 36:
             address = control[position + 16 : position + 32]
             # Only a link-local address needs its interface; forcing it elsewhere breaks asymmetric routes.
             is_link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
             index = control[position + 32 : position + 36] if is_link_local else bytes(4)
             return _CONTROL_HEADER.pack(36, level, kind) + address + index + bytes(4)
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and length == 28:
             address = control[position + 20 : position + 24]
             return _CONTROL_HEADER.pack(28, level, kind) + bytes(4) + address + bytes(4) + bytes(4)
         position += (length + 7) & ~7

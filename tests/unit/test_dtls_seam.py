@@ -1,0 +1,208 @@
+"""The private names of aiortc and pylibsrtp that the transport leans on: fails loudly when they move."""
+
+import asyncio
+import inspect
+
+import pylibsrtp
+import pytest
+from aiortc import rtcdtlstransport
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+from hypothesis import given
+from hypothesis import strategies as st
+from ice_client import IceClient, RecordingObserver, eventually, open_port
+from OpenSSL import SSL
+from pylibsrtp._binding import ffi, lib
+
+from bridge.errors import InvalidConfig
+from bridge.transport import Certificate, CloseReason, TransportState
+from bridge.transport import dtls as bridge_dtls
+from bridge.transport.dtls import DATAGRAM_BYTES_MAX, PROFILES, split_records
+
+
+class SilentWire:
+    role = "controlled"
+
+
+def test_rtc_dtls_transport_has_the_attributes_that_we_set_and_read() -> None:
+    transport = RTCDtlsTransport(SilentWire(), [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]
+    for name in ("_srtp_profiles", "_ssl", "_rx_srtp", "_tx_srtp", "_task", "_role"):
+        assert name in vars(transport), name
+    assert transport._ssl is None
+    assert transport._rx_srtp is None
+    transport._set_role("server")
+    assert transport._role == "server"
+    assert transport.state == "new"
+
+
+def test_rtc_dtls_transport_calls_the_methods_that_we_override() -> None:
+    assert inspect.iscoroutinefunction(RTCDtlsTransport._write_ssl)
+    assert list(inspect.signature(RTCDtlsTransport._write_ssl).parameters) == ["self"]
+    assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._do_handshake)
+    assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._recv_next)
+    assert list(inspect.signature(RTCCertificate._create_ssl_context).parameters) == ["self", "srtp_profiles"]
+
+
+def test_rtc_dtls_transport_asks_no_more_of_its_ice_transport_than_our_wire_has() -> None:
+    source = inspect.getsource(rtcdtlstransport.RTCDtlsTransport)
+    asked = {
+        part.split("(")[0].split(")")[0].split(":")[0].split(",")[0].strip()
+        for part in source.split("self.transport.")[1:]
+    }
+    assert {name.split()[0] for name in asked} <= {"_recv", "_send", "role"}
+
+
+def test_pylibsrtp_gives_its_session_and_its_functions() -> None:
+    policy = pylibsrtp.Policy(
+        key=bytes(28),
+        ssrc_type=pylibsrtp.Policy.SSRC_ANY_OUTBOUND,
+        srtp_profile=pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    )
+    session = pylibsrtp.Session(policy)
+    packet = b"\x80\x60\x00\x01" + bytes(8) + b"payload"
+    memory = ffi.new("unsigned char[]", packet.ljust(64, b"\0"))
+    length = ffi.new("int *", len(packet))
+    assert lib.srtp_protect(session._srtp[0], memory, length) == lib.srtp_err_status_ok
+    assert length[0] == len(packet) + 16
+    for name in ("srtp_protect_rtcp", "srtp_unprotect", "srtp_unprotect_rtcp", "srtp_remove_stream"):
+        assert callable(getattr(lib, name)), name
+    assert pylibsrtp.ERRORS[9].startswith("replay check failed")
+    assert pylibsrtp.ERRORS[10].startswith("replay check failed")
+
+
+async def test_both_sides_derive_keys_with_the_cheapest_profile_first() -> None:
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    await client.connect(port, transport)
+    assert client.dtls._ssl is not None
+    assert client.dtls._ssl.get_selected_srtp_profile() == b"SRTP_AEAD_AES_128_GCM"
+    await client.close()
+    await port.close()
+
+
+async def test_client_that_knows_only_the_mandatory_profile_is_served() -> None:
+    port = await open_port()
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient(srtp_profiles=[rtcdtlstransport.SRTP_AES128_CM_SHA1_80])
+    await client.connect(port, transport)
+    client.send_rtp(b"\x80\x60\x00\x01" + bytes(8) + b"payload")
+    await eventually(lambda: len(observer.rtp) == 1)
+    assert observer.rtp[0].endswith(b"payload")
+    await client.close()
+    await port.close()
+
+
+async def test_bridge_as_dtls_client_shakes_hands_too() -> None:
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient(dtls_role="server")
+    await client.connect(port, transport)
+    assert transport.state is TransportState.CONNECTED
+    await client.close()
+    await port.close()
+
+
+@pytest.mark.parametrize("is_reordered", [False, True])
+async def test_client_hello_in_fragments_is_put_together(is_reordered: bool) -> None:
+    # Chromium's and Firefox's do not fit one datagram (ML-KEM key shares).
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+
+    def fragment(data: bytes) -> list[bytes]:
+        content_type, epoch, handshake_type = data[0], data[3:5], data[13]
+        if content_type != 22 or epoch != bytes(2) or handshake_type != 1:
+            return [data]
+        fragments = [
+            fragment_record(data, 0, 50, sequence_number=8),
+            fragment_record(data, 50, None, sequence_number=9),
+        ]
+        return fragments[::-1] if is_reordered else fragments
+
+    client.fragment_dtls = fragment
+    await client.connect(port, transport)
+    assert transport.state is TransportState.CONNECTED
+    await client.close()
+    await port.close()
+
+
+def fragment_record(record: bytes, start: int, stop: int | None, *, sequence_number: int) -> bytes:
+    """Cut a stretch out of the handshake message in a DTLS record (RFC 6347, 4.2.3)."""
+    message = record[13:]
+    body = message[12:][start:stop]
+    fragment = message[:6] + start.to_bytes(3, "big") + len(body).to_bytes(3, "big") + body
+    return record[:5] + sequence_number.to_bytes(6, "big") + len(fragment).to_bytes(2, "big") + fragment
+
+
+async def test_wrong_fingerprint_ends_the_transport() -> None:
+    port = await open_port()
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    transport.start(
+        remote_ufrag="x",
+        remote_pwd="y",
+        remote_fingerprints=[("sha-256", ":".join(["00"] * 32))],
+        dtls_role="server",
+    )
+    client.use_credentials(transport.local_ufrag, transport.local_pwd)
+    await client.open_path("127.0.0.1", port.port)
+    await client.check_until_answered()
+    await client.shake_hands(port.fingerprint)
+    await eventually(lambda: bool(observer.states))
+    assert observer.states == [TransportState.CLOSED]
+    assert transport.close_reason is CloseReason.DTLS_FAILED
+    assert port.counters.dtls_failures == 1
+    await client.close()
+    await port.close()
+
+
+async def test_certificate_is_used_for_all_and_its_context_made_once() -> None:
+    certificate = Certificate.generate()
+    assert certificate._create_ssl_context(PROFILES) is certificate._create_ssl_context(PROFILES)
+    assert isinstance(certificate._create_ssl_context(PROFILES), SSL.Context)
+    algorithm, value = certificate.fingerprint.split(" ")
+    assert algorithm == "sha-256"
+    assert len(value.split(":")) == 32
+
+
+def test_certificate_files_that_cannot_be_used_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(InvalidConfig):
+        Certificate.from_pem(missing, missing)
+    missing.write_text("no PEM")
+    with pytest.raises(InvalidConfig):
+        Certificate.from_pem(missing, missing)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=1100), max_size=12))
+def test_records_are_packed_into_datagrams_without_being_cut(lengths: list[int]) -> None:
+    records = [b"\x16\xfe\xfd" + bytes(8) + n.to_bytes(2, "big") + b"r" * n for n in lengths]
+    datagrams = list(split_records(b"".join(records)))
+    assert b"".join(datagrams) == b"".join(records)
+    assert all(len(datagram) <= DATAGRAM_BYTES_MAX for datagram in datagrams)
+    for datagram in datagrams:
+        position = 0
+        while position < len(datagram):
+            position += 13 + int.from_bytes(datagram[position + 11 : position + 13], "big")
+        assert position == len(datagram)
+
+
+@given(st.binary(max_size=4000))
+def test_splitting_loses_no_bytes_of_anything(data: bytes) -> None:
+    assert b"".join(split_records(data)) == data
+
+
+async def test_one_waiter_is_woken_per_round_of_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    turns = bridge_dtls.Turns()
+    waiters = [loop.create_future() for _ in range(4)]
+    for waiter in waiters:
+        turns.wake(waiter)
+    waiters[1].cancel()
+    done = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        done.append(sum(waiter.done() and not waiter.cancelled() for waiter in waiters))
+    assert done == [1, 2, 3, 3]

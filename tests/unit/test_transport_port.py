@@ -1,0 +1,311 @@
+"""The media port on real sockets: who gets in, who does not, and what comes out."""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aioice import stun
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ice_client import (
+    RECEIVER_REPORT,
+    IceClient,
+    RecordingObserver,
+    drops_counted,
+    eventually,
+    open_port,
+    rtp_packet,
+)
+
+from bridge.counters import DropReason
+from bridge.errors import InvalidConfig, NegotiationFailed
+from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
+from bridge.transport.transport import STREAMS_MAX
+
+PROBE = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "nobody:knows"})
+PROBE.add_message_integrity(b"password")
+WAYS = [("127.0.0.1", "udp"), ("::1", "udp"), ("127.0.0.1", "tcp"), ("::1", "tcp")]
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[MediaPort]:
+    opened = await open_port()
+    yield opened
+    await opened.close()
+
+
+async def connected(port: MediaPort, **options: str) -> tuple[Transport, RecordingObserver, IceClient]:
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    await client.connect(port, transport, **options)
+    return transport, observer, client
+
+
+async def settle(port: MediaPort) -> None:
+    """Wait until everything that was sent to the port before has been handled."""
+    seen = port.counters.dropped[DropReason.UNKNOWN_UFRAG]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.sendto(bytes(PROBE), ("127.0.0.1", port.port))
+    await eventually(lambda: port.counters.dropped[DropReason.UNKNOWN_UFRAG] > seen)
+
+
+@pytest.mark.parametrize(("host", "protocol"), WAYS)
+async def test_media_flows_both_ways(port: MediaPort, host: str, protocol: str) -> None:
+    transport, observer, client = await connected(port, host=host, protocol=protocol)
+    assert observer.states == [TransportState.CONNECTED]
+    path = transport.selected_path
+    assert path is not None
+    assert (path.address, path.port) == client.local_address
+    assert (path.protocol, path.family) == (protocol, "ipv6" if ":" in host else "ipv4")
+    assert client.stun_responses[0].attributes["XOR-MAPPED-ADDRESS"] == client.local_address
+
+    sent = [rtp_packet(number, payload=bytes([number])) for number in range(100)]
+    for packet in sent:
+        client.send_rtp(packet)
+    client.send_rtcp(RECEIVER_REPORT)
+    await eventually(lambda: bool(observer.rtcp))
+    assert observer.rtp == sent
+    assert observer.rtcp == [RECEIVER_REPORT]
+    transport.send_rtcp(RECEIVER_REPORT)
+    await client.until(lambda: client.rtcp == [RECEIVER_REPORT])
+    await client.close()
+    await eventually(lambda: transport.state is TransportState.CLOSED)
+    assert transport.close_reason is CloseReason.CLOSED_BY_PEER
+    assert observer.states == [TransportState.CONNECTED, TransportState.CLOSED]
+
+
+async def test_arrival_is_the_kernels_stamp_on_the_monotonic_clock(port: MediaPort) -> None:
+    _, observer, client = await connected(port)
+    before = time.monotonic()
+    client.send_rtp(rtp_packet(1))
+    after = time.monotonic()
+    # The process is busy for a while: the stamp does not move.
+    time.sleep(0.05)  # noqa: ASYNC251
+    await eventually(lambda: bool(observer.rtp))
+    assert before - 0.002 <= observer.arrivals[0] <= after + 0.002
+    await client.close()
+
+
+async def test_closing_here_tells_the_client_and_reports_once(port: MediaPort) -> None:
+    transport, observer, client = await connected(port)
+    transport.close()
+    transport.close()
+    assert observer.states == [TransportState.CONNECTED, TransportState.CLOSED]
+    assert transport.close_reason is CloseReason.CLOSED
+    assert not port.transports
+    await eventually(lambda: client.dtls.state == "closed")
+    await client.vanish()
+
+
+async def test_closing_the_port_closes_everybody() -> None:
+    port = await open_port()
+    first, _, client = await connected(port)
+    second, _, tcp_client = await connected(port, protocol="tcp")
+    await port.close()
+    assert first.state is second.state is TransportState.CLOSED
+    await eventually(lambda: client.dtls.state == "closed" and tcp_client.dtls.state == "closed")
+    await client.vanish()
+    await tcp_client.vanish()
+
+
+async def test_nothing_is_sent_or_allocated_before_an_authentic_check(
+    port: MediaPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    made: list[object] = []
+    monkeypatch.setattr(RTCDtlsTransport, "__init__", lambda self, *_: made.append(self))
+    client.start_transport(transport)
+    await client.open_path("127.0.0.1", port.port)
+    with drops_counted(port.counters) as drops:
+        client.check(pwd="a wrong password of 24 ch")
+        client.send(b"\x16\xfe\xff" + bytes(60))
+        client.send(rtp_packet(1))
+        client.send(b"\x50" + bytes(30))
+        client.use_credentials("nobody", transport.local_pwd)
+        client.check()
+        await settle(port)
+    assert drops == {"bad-integrity": 1, "unknown-source": 3, "unknown-ufrag": 2}
+    assert client.datagrams_received == 0
+    assert made == []
+    assert transport.first_checked is None
+    assert transport.selected_path is None
+    assert observer.states == []
+    await client.vanish()
+
+
+async def test_check_before_the_offer_was_taken_in_is_not_answered(port: MediaPort) -> None:
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    client.use_credentials(transport.local_ufrag, transport.local_pwd)
+    await client.open_path("127.0.0.1", port.port)
+    client.check()
+    await settle(port)
+    assert client.datagrams_received == 0
+    await client.vanish()
+
+
+async def test_offer_without_a_usable_fingerprint_is_refused(port: MediaPort) -> None:
+    transport = port.create_transport(RecordingObserver())
+    with pytest.raises(NegotiationFailed):
+        transport.start(
+            remote_ufrag="u", remote_pwd="p", remote_fingerprints=[("md5", "00")], dtls_role="server"
+        )
+
+
+async def test_media_before_the_keys_are_there_is_dropped(port: MediaPort) -> None:
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    client.start_transport(transport)
+    await client.open_path("127.0.0.1", port.port)
+    await client.check_until_answered()
+    with drops_counted(port.counters) as drops:
+        client.send(rtp_packet(1))
+        transport.send_rtcp(RECEIVER_REPORT)
+        await eventually(lambda: port.counters.dropped[DropReason.NOT_CONNECTED] == 2)
+    assert drops == {"not-connected": 2}
+    await client.vanish()
+
+
+async def test_forged_and_replayed_media_is_dropped(port: MediaPort) -> None:
+    transport, observer, client = await connected(port)
+    protected = client.dtls._tx_srtp.protect(rtp_packet(7))
+    with drops_counted(port.counters) as drops:
+        client.send(protected)
+        client.send(protected)
+        client.send(rtp_packet(8) + bytes(16))
+        client.send(b"\x80\xc9" + bytes(40))
+        client.send(b"\x80")
+        client.send(b"\x80\x60\x00")
+        await settle(port)
+    assert drops == {"replayed": 1, "unprotect-failed": 4, "unknown-ufrag": 1}
+    assert observer.rtp == [rtp_packet(7)]
+    assert transport.state is TransportState.CONNECTED
+    await client.close()
+
+
+async def test_client_with_ever_new_ssrcs_takes_bounded_memory(port: MediaPort) -> None:
+    transport, observer, client = await connected(port)
+    for number in range(3 * STREAMS_MAX):
+        client.send_rtp(rtp_packet(number, ssrc=number))
+    await eventually(lambda: len(observer.rtp) == 3 * STREAMS_MAX)
+    assert len(transport.streams) <= STREAMS_MAX
+    await client.close()
+
+
+async def test_random_datagrams_change_nothing_but_counters(port: MediaPort) -> None:
+    transport, observer, client = await connected(port)
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stranger.connect(("127.0.0.1", port.port))
+    stranger.setblocking(False)
+    path = transport.selected_path
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.one_of(
+            st.binary(max_size=1500),
+            st.tuples(
+                st.sampled_from([0, 1, 20, 22, 63, 64, 127, 128, 144, 191, 255]), st.binary(max_size=60)
+            ).map(lambda parts: bytes([parts[0]]) + parts[1]),
+        )
+    )
+    def blast(data: bytes) -> None:
+        stranger.send(data)
+        client.send(data)
+
+    with drops_counted(port.counters) as drops:
+        blast()
+        stranger.send(bytes(5000))
+        await settle(port)
+    assert sum(drops.values()) > 200
+    assert drops["oversized"] == 1
+    with pytest.raises(BlockingIOError):
+        stranger.recv(2048)
+    stranger.close()
+    assert transport.selected_path == path
+    assert observer.rtp == observer.rtcp == []
+    assert transport.state is TransportState.CONNECTED
+    client.send_rtp(rtp_packet(1))
+    await eventually(lambda: observer.rtp == [rtp_packet(1)])
+    await client.close()
+
+
+async def test_many_clients_join_at_once(port: MediaPort) -> None:
+    joined = await asyncio.gather(*(connected(port) for _ in range(40)))
+    assert port.counters.dtls_handshakes == 40
+    assert all(transport.state is TransportState.CONNECTED for transport, _, _ in joined)
+    for number, (_, _, client) in enumerate(joined):
+        client.send_rtp(rtp_packet(number))
+    await eventually(lambda: all(observer.rtp for _, observer, _ in joined))
+    for number, (_, observer, client) in enumerate(joined):
+        assert observer.rtp == [rtp_packet(number)]
+        await client.vanish()
+
+
+async def test_port_works_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
+
+    def without_ipv6(family: int = socket.AF_INET, *arguments: int, **options: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *arguments, **options)
+
+    monkeypatch.setattr("bridge.transport.port.socket.socket", without_ipv6)
+    port = await open_port()
+    monkeypatch.undo()
+    assert not any(":" in line for line in port.candidates())
+    _, observer, client = await connected(port)
+    client.send_rtp(rtp_packet(1))
+    await eventually(lambda: len(observer.rtp) == 1)
+    await client.close()
+    _, observer, client = await connected(port, protocol="tcp")
+    await client.close()
+    await port.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_port_on_one_address_offers_that_one(host: str) -> None:
+    port = await open_port(host=host)
+    assert [line.split()[4] for line in port.candidates()] == [host, host]
+    _, _, client = await connected(port, host=host)
+    await client.close()
+    await port.close()
+
+
+async def test_announced_addresses_replace_those_of_the_interfaces() -> None:
+    port = await open_port(announced=["203.0.113.7"], tcp=False)
+    assert [line.split()[2:6] for line in port.candidates()] == [
+        ["udp", "2130706431", "203.0.113.7", str(port.port)]
+    ]
+    await port.close()
+
+
+async def test_answers_leave_from_the_address_the_client_talked_to(port: MediaPort) -> None:
+    # A connected socket takes nothing from any other address; 127.0.0.2 is as local as 127.0.0.1.
+    transport, _, client = await connected(port, host="127.0.0.2")
+    transport.send_rtcp(RECEIVER_REPORT)
+    await client.until(lambda: bool(client.rtcp))
+    await client.close()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.250", "not an address"])
+async def test_address_that_cannot_be_bound_is_named(host: str) -> None:
+    with pytest.raises(InvalidConfig, match=host):
+        await open_port(host=host)
+
+
+async def test_port_in_use_is_named() -> None:
+    port = await open_port(host="127.0.0.1")
+    with pytest.raises(InvalidConfig, match=str(port.port)):
+        await open_port(host="127.0.0.1", port=port.port, certificate=Certificate.generate())
+    await port.close()
+
+
+async def test_receive_overflows_are_read_from_the_kernel(port: MediaPort) -> None:
+    assert port.receive_overflows == 0
