@@ -404,7 +404,7 @@ class Fleet:
         for fileno in self._owners:
             self._epoll.register(fileno, select.EPOLLIN)
         self._random = np.random.default_rng(2)
-        self._sample_share = 1.0
+        self._sample_share = 0.02
         self._is_sampling = False
         self._talkers: list[Bot] = []
         self._read_at = 0.0
