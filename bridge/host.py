@@ -31,7 +31,10 @@ def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
     http = config.http
     if http.certificate_file:
         return CertificateFiles(Path(http.certificate_file), Path(http.private_key_file))
-    hosts = ["localhost", *dict.fromkeys(["127.0.0.1", "::1", *host_addresses()])]
+    # Without the IPv6 addresses of the network: they may change every day, and each change would make a new
+    # certificate that every browser asks about again.
+    lasting = [address for address in host_addresses() if ":" not in address]
+    hosts = ["localhost", "127.0.0.1", "::1", *lasting]
     try:
         return ensure_certificate(state_dir, hosts, datetime.now(UTC))
     except OSError as error:
