@@ -165,7 +165,9 @@ class Participant:
         self._muted: set[Source] = set()
         self._heights_px: dict[str, int] = {}
         self._slots: dict[SlotRole, list[Slot]] = {}
-        self._slots_told: dict[str, Picture | None] = {}
+        self._pictures: list[Slot] = []
+        # What the client was told last: a publication, or for a voice slot the id of its leg.
+        self._slots_told: dict[str, Publication | str | None] = {}
         self._layers: dict[str, tuple[str, ...]] = {}
         self.may_publish = roles.has(claims.role, Permission.PUBLISH) if may_publish is None else may_publish
         if not self.may_publish:
@@ -300,6 +302,9 @@ class Participant:
     def _after_answer(self) -> None:
         assert self.leg is not None
         self._slots = {role: list(self.leg.slots(role)) for role in SlotRole}
+        self._pictures = [
+            slot for role, slots in self._slots.items() if role is not SlotRole.VOICE for slot in slots
+        ]
         self._slots_told.clear()
         self._apply_mutes()
         for mid in self._known_mids() & self._heights_px.keys():
@@ -309,6 +314,7 @@ class Participant:
         """End the media half, if there is one; whatever was shown of it must be shown anew."""
         leg, self.leg, self.watch = self.leg, None, None
         self._slots = {}
+        self._pictures = []
         self._slots_told.clear()
         self._layers.clear()
         if leg is None:
@@ -372,25 +378,19 @@ class Participant:
         """Tell the client which of its slots show something else than it was told last."""
         if self.channel is None or self.leg is None:
             return
-        shown = self._slots_shown()
-        news = {mid: picture for mid, picture in shown.items() if self._is_news(mid, picture)}
-        self._slots_told = shown
+        told = self._slots_told
+        news: dict[str, Picture | None] = {}
+        for slot in self._pictures:
+            publication = slot.shown
+            if slot.mid not in told or told[slot.mid] is not publication:
+                told[slot.mid] = publication
+                news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
+        for mid, leg_id in self.leg.voice_assignment().items():
+            if mid not in told or told[mid] != leg_id:
+                told[mid] = leg_id
+                news[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
         if news:
             self.send(Slots(news))
-
-    def _is_news(self, mid: str, picture: Picture | None) -> bool:
-        return mid not in self._slots_told or self._slots_told[mid] != picture
-
-    def _slots_shown(self) -> dict[str, Picture | None]:
-        shown: dict[str, Picture | None] = {}
-        for role in (SlotRole.STAGE, SlotRole.CONTENT, SlotRole.THUMBNAIL):
-            for slot in self.slots(role):
-                publication = slot.shown
-                shown[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
-        assert self.leg is not None
-        for mid, leg_id in self.leg.voice_assignment().items():
-            shown[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
-        return shown
 
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""

@@ -379,6 +379,7 @@ class Room:
 
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""
+        self.sight.show_more()
         self.sight.refresh_thumbnails()
         for participant in self._voices_shown_changed:
             participant.tell_slots()
@@ -528,3 +529,7 @@ class Rooms:
         while True:
             await asyncio.sleep(TICK_S)
             self.poll(self._clock())
+            unshown = list(self.rooms.values())
+            while unshown:
+                await asyncio.sleep(0)
+                unshown = [room for room in unshown if room.sight.show_more()]

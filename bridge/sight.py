@@ -5,9 +5,10 @@ stage sees somebody else there: the one who leads the conversation, else who was
 else the first of the camera list. Content: what a moderator chose, else the newest share.
 Thumbnails: a window of the room's camera list, chair first, without oneself.
 
-Stage and content change at once. Thumbnails are re-shown by `refresh_thumbnails`, a few times a
-second: when a whole room comes in within a minute, each viewer is gone through once per round and
-not once per newcomer.
+Stage and content change at once, for the first viewers; in a room of a thousand the others follow
+slice by slice, so that packets are forwarded between the slices. Thumbnails are re-shown by
+`refresh_thumbnails`, a few times a second: when a whole room comes in within a minute, each viewer
+is gone through once per round and not once per newcomer.
 """
 
 from bisect import bisect_left, insort
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SHARES = (Source.CONTENT, Source.AUXILIARY)
 EARLIER_STAGES_KEPT = 4
+# Viewers shown something in one go: a few milliseconds' work.
+SLICE = 64
 
 
 class CameraList:
@@ -89,6 +92,8 @@ class Sight:
         self._content_shown: Publication | None = None
         self._cameras = CameraList()
         self._cameras_changed_from: int | None = None
+        # Who has still to be shown the newest state, and whether thumbnails are part of it.
+        self._unshown: dict[Participant, bool] = {}
 
     @property
     def stage(self) -> StageState:
@@ -143,6 +148,7 @@ class Sight:
     def participant_left(self, participant: Participant) -> None:
         """The participant, already out of the room's mapping, is forgotten everywhere."""
         before = self.stage
+        self._unshown.pop(participant, None)
         if self._pinned is participant:
             self._pinned = None
         if self._dominant is participant:
@@ -157,8 +163,7 @@ class Sight:
 
     def show_all(self, viewer: Participant) -> None:
         """Set all slots of a viewer who has just negotiated them."""
-        self._show(viewer, SlotRole.STAGE, self._stage_for(viewer))
-        self._show(viewer, SlotRole.CONTENT, self._content_for(viewer))
+        self._show_stage_and_content(viewer)
         self.show_thumbnails(viewer)
 
     def show_thumbnails(self, viewer: Participant) -> None:
@@ -184,8 +189,27 @@ class Sight:
             first, count = _window_of(viewer, len(viewer.slots(SlotRole.THUMBNAIL)))
             # One more, as the viewer itself may stand in the list before the window.
             if changed_from <= first + count:
+                self._unshown[viewer] = True
+        self.show_more()
+
+    def show_more(self) -> bool:
+        """Show the next slice of viewers what has changed; return whether more are to follow."""
+        for _ in range(min(SLICE, len(self._unshown))):
+            viewer = next(iter(self._unshown))
+            self._show_stage_and_content(viewer)
+            if self._unshown.pop(viewer):
                 self.show_thumbnails(viewer)
-                viewer.tell_slots()
+            viewer.tell_slots()
+        return bool(self._unshown)
+
+    def _show_everybody(self) -> None:
+        for viewer in self._participants.values():
+            self._unshown.setdefault(viewer, False)
+        self.show_more()
+
+    def _show_stage_and_content(self, viewer: Participant) -> None:
+        self._show(viewer, SlotRole.STAGE, self._stage_for(viewer))
+        self._show(viewer, SlotRole.CONTENT, self._content_for(viewer))
 
     # Stage.
 
@@ -201,11 +225,11 @@ class Sight:
         shown = on_stage.picture(Source.CAMERA) if on_stage else None
         if self.stage.participant != before.participant or shown is not self._stage_shown:
             self._stage_shown = shown
-            for viewer in self._participants.values():
-                self._show_stage(viewer)
+            self._show_everybody()
         elif on_stage is not None:
             # What those on stage see depends on all the others.
-            self._show_stage(on_stage)
+            self._show_stage_and_content(on_stage)
+            on_stage.tell_slots()
 
     def _forget_earlier(self, participant: Participant) -> None:
         if participant in self._earlier:
@@ -218,10 +242,6 @@ class Sight:
             if candidate is not None and _is_visible(candidate):
                 return candidate
         return None
-
-    def _show_stage(self, viewer: Participant) -> None:
-        self._show(viewer, SlotRole.STAGE, self._stage_for(viewer))
-        viewer.tell_slots()
 
     def _stage_for(self, viewer: Participant) -> "Publication | None":
         if viewer is not self._on_stage:
@@ -255,14 +275,13 @@ class Sight:
         shown = self._content[0].picture(self._content[1]) if self._content else None
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
-            for viewer in self._participants.values():
-                self._show(viewer, SlotRole.CONTENT, self._content_for(viewer))
-                viewer.tell_slots()
+            self._show_everybody()
 
     def _content_for(self, viewer: Participant) -> "Publication | None":
         if self._content is None or self._content[0] is viewer:
             return None
-        return self._content_shown
+        # As it is now: the stage may be shown before the content is evaluated.
+        return self._content[0].picture(self._content[1])
 
     # Thumbnails.
 

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from bridge.errors import Refused
 from bridge.messages import (
+    Answer,
     ChooseStage,
     ContentChange,
     Mute,
     Picture,
+    ResumeRequest,
     ShowContent,
     Slots,
     Speakers,
@@ -276,15 +278,26 @@ def test_a_newcomer_costs_those_who_do_not_see_it_nothing() -> None:
     assert all(channel(viewer).of(Slots) == [] for viewer in viewers)
 
 
+def test_a_large_room_is_shown_a_new_stage_slice_by_slice() -> None:
+    conference = Conference()
+    chair, expert = conference.enter(Role.CHAIR), conference.enter()
+    viewers = [conference.enter(Role.OBSERVER, camera=False) for _ in range(200)]
+    conference.pass_time(1)
+    conference.ask(chair, ChooseStage(expert.id))
+    assert 0 < sum(stage_of(viewer) == expert.id for viewer in viewers) < 200
+    # A second change before the first has reached everybody overtakes it.
+    conference.ask(chair, ChooseStage(chair.id))
+    conference.ask(chair, ChooseStage(expert.id))
+    while conference.room.sight.show_more():
+        pass
+    assert all(stage_of(viewer) == expert.id for viewer in viewers)
+    assert stage_of(expert) == chair.id
+    viewers[-1].leave()
+
+
+KINDS = "enter leave camera mute share speak stage content tick replace fail resume".split()  # noqa: SIM905
 ACTIONS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["enter", "leave", "camera", "share", "speak", "stage", "content", "tick", "replace"]
-        ),
-        st.integers(0, 7),
-        st.sampled_from(list(Role)),
-    ),
-    max_size=40,
+    st.tuples(st.sampled_from(KINDS), st.integers(0, 7), st.sampled_from(list(Role))), max_size=40
 )
 
 
@@ -314,6 +327,17 @@ def test_whatever_happens_everybody_sees_what_the_room_says(actions: list[tuple[
                 conference.ask(chair, ShowContent(target.id, Source.CONTENT))
             case "replace":
                 conference.offer(target, thumbnails=4, replace=True)
+            case "mute":
+                muted = target.is_sending(Source.CAMERA)
+                if target.may_publish:
+                    conference.ask(target, Mute(Source.CAMERA, muted))
+            case "fail":
+                leg(target).fail()
+                conference.offer(target, thumbnails=4, replace=True)
+            case "resume":
+                conference.lose_socket(target)
+                leg(target).send(Source.AUXILIARY, number % 2 == 0)
+                conference.knock(claims=target.claims, resume=ResumeRequest(target.id, target.secret))
             case "tick":
                 conference.pass_time(0.1)
     conference.pass_time(0.3)
@@ -330,3 +354,19 @@ def test_whatever_happens_everybody_sees_what_the_room_says(actions: list[tuple[
         count = len(leg(viewer).slots(SlotRole.THUMBNAIL))
         assert len(thumbnails_of(viewer)) == min(count, len(visible - {viewer.id}))
         assert thumbnails_of(viewer) <= visible - {viewer.id}
+        assert told(viewer) == {
+            slot.mid: slot.shown and Picture(slot.shown.leg_id, slot.shown.source)
+            for slot in leg(viewer).all_slots.values()
+            if slot.role is not SlotRole.VOICE
+        }
+
+
+def told(viewer: Participant) -> dict[str, Picture | None]:
+    """What a page knows of its slots, from the messages of this socket since the last answer."""
+    known: dict[str, Picture | None] = {}
+    for message in channel(viewer).take():
+        if isinstance(message, Answer):
+            known.clear()
+        elif isinstance(message, Slots):
+            known.update(message.slots)
+    return known
