@@ -8,7 +8,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,7 +119,7 @@ class Server:
         await self._listen(self._application(), "http", config.http.host, self._tls_context())
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
-        self._tasks.append(asyncio.create_task(self._measure_lag(), name="event-loop-lag"))
+        self._begin(self._measure_lag(), "event-loop-lag")
         self._is_ready = True
 
     async def drain(self) -> None:
@@ -175,8 +175,13 @@ class Server:
         if not self.config.http.tls:
             return None
         context = server_context(certificate_files(self.config, self.state_dir))
-        self._tasks.append(asyncio.create_task(self._renew_certificate(context), name="certificate"))
+        self._begin(self._renew_certificate(context), "certificate")
         return context
+
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_report_failure)
+        self._tasks.append(task)
 
     async def _renew_certificate(self, context: ssl.SSLContext) -> None:
         """Take up a renewed certificate without a restart; running connections keep theirs."""
@@ -194,6 +199,11 @@ class Server:
             due = loop.time() + LAG_INTERVAL_S
             await asyncio.sleep(LAG_INTERVAL_S)
             histogram.observe(max(0.0, loop.time() - due))
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("the task %s has failed", task.get_name(), exc_info=task.exception())
 
 
 def _relays(config: Config) -> Relays:

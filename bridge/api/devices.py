@@ -19,6 +19,8 @@ from bridge.tokens import TokenKind, Tokens
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
+# A restart takes about that long.
+RETRY_AFTER_S = 5
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class DeviceEndpoint:
         return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
 
     async def _create(self, request: web.Request) -> web.Response:
+        if self._rooms.is_draining:
+            return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
         bearer = _bearer(request)
         claims = self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)

@@ -55,6 +55,7 @@ class NotingRooms:
         self.joined: list[tuple[Claims, bool]] = []
         self.participants: list[NotingParticipant] = []
         self.refusal: Refused | None = None
+        self.is_draining = False
 
     def open(self, room_id: str, title: str) -> "NotingRooms":
         self.opened.append((room_id, title))
@@ -168,6 +169,16 @@ async def test_a_full_room_is_a_temporary_refusal(client: Client, tokens: Tokens
     response = await post(client, bearer(tokens))
     assert response.status == 503
     assert "Retry-After" in response.headers
+
+
+async def test_a_closing_server_sends_devices_away_for_a_moment(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    rooms.is_draining = True
+    response = await post(client, bearer(tokens))
+    assert response.status == 503
+    assert "Retry-After" in response.headers
+    assert rooms.joined == []
 
 
 async def test_a_reader_of_the_endpoint_is_told_that_there_is_nothing_to_get(client: Client) -> None:
