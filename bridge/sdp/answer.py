@@ -196,5 +196,7 @@ def _rid_lines(section: Section, receiving: PublishingPlan) -> list[str]:
 def _ssrc_lines(sending: Sending) -> Iterator[str]:
     if sending.rtx_ssrc is not None:
         yield f"a=ssrc-group:FID {sending.ssrc} {sending.rtx_ssrc}"
-        yield f"a=ssrc:{sending.rtx_ssrc} cname:{sending.cname}"
+    # Chromium and aiortc take the first one for the media stream, whatever the group says.
     yield f"a=ssrc:{sending.ssrc} cname:{sending.cname}"
+    if sending.rtx_ssrc is not None:
+        yield f"a=ssrc:{sending.rtx_ssrc} cname:{sending.cname}"

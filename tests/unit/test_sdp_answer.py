@@ -84,8 +84,8 @@ def test_slot_announces_its_streams() -> None:
     assert "a=msid:stage slot-7" in stage
     assert stage[-3:] == [
         "a=ssrc-group:FID 1007 2007",
-        "a=ssrc:2007 cname:bridge",
         "a=ssrc:1007 cname:bridge",
+        "a=ssrc:2007 cname:bridge",
     ]
     assert not any("transport-cc" in line or "transport-wide" in line for line in stage)
 
