@@ -65,7 +65,6 @@ class Negotiation:
         self._plans: dict[str, PublishingPlan] = {}
         self._slot_plans: dict[str, SlotPlan] = {}
         self._offer: Offer | None = None
-        self._local_ice = transport.local_ufrag, transport.local_pwd
         self._version = 0
 
     def make_encoding(self, publication: Publication, rid: str, ssrc: int) -> Encoding:
@@ -215,13 +214,12 @@ class Negotiation:
                 remote_ufrag=offer.ice_ufrag,
                 remote_pwd=offer.ice_pwd,
                 remote_fingerprints=list(offer.fingerprints),
-                dtls_role=offer.dtls_role,
+                dtls_role="server" if offer.dtls_role == "server" else "client",
             )
         elif (offer.ice_ufrag, offer.ice_pwd) != (former.ice_ufrag, former.ice_pwd):
-            self._local_ice = self._transport.restart_ice(offer.ice_ufrag, offer.ice_pwd)
+            self._transport.restart_ice(offer.ice_ufrag, offer.ice_pwd)
 
     def _answer_plan(self, offer: Offer) -> AnswerPlan:
-        ufrag, pwd = self._local_ice
         published = {publication.mid for publication in self.publications.values()}
         sections = []
         for section in offer.sections:
@@ -231,8 +229,8 @@ class Negotiation:
             if receiving is not None or sending is not None:
                 sections.append(AnswerSection(section.mid, receiving=receiving, sending=sending))
         return AnswerPlan(
-            ice_ufrag=ufrag,
-            ice_pwd=pwd,
+            ice_ufrag=self._transport.local_ufrag,
+            ice_pwd=self._transport.local_pwd,
             fingerprint=self._port.fingerprint,
             candidates=self._port.candidates(),
             sections=sections,

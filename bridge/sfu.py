@@ -343,7 +343,7 @@ class Leg:
     def snapshot(self) -> LegStats:
         """Return how this leg fares now."""
         now = self._clock()
-        path = self.transport.path
+        path = self.transport.selected_path
         receptions = [encoding.reception for encoding in self._uplink.encodings()]
         return LegStats(
             rtt_ms=self._downlink.rtt_ms,
