@@ -155,7 +155,17 @@ class _Wire:
             if self.is_closed:
                 raise ConnectionError
             self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                # aiortc's retransmission timer. In a burst of joins those of all run out together,
+                # so sending a flight again has to wait for its turn as well.
+                self._waiter = None
+                if self.is_closed:
+                    raise
+                await self.turn()
+                if not self._records:
+                    raise
         return self._records.popleft()
 
     async def _send(self, data: bytes) -> None:
@@ -254,6 +264,9 @@ class Dtls:
         self._wire.close()
         for datagram in split_records(self._transport.shut_down()):
             self._send(datagram)
+        # OpenSSL's side is large: without the ring of references it goes now, not when the
+        # garbage collector comes round.
+        self._transport.remove_all_listeners()
 
     async def _run(self, parameters: RTCDtlsParameters) -> None:
         await self._wire.turn()
@@ -268,4 +281,5 @@ class Dtls:
             self._connected(self._transport._rx_srtp, self._transport._tx_srtp)
         elif state in ("failed", "closed"):
             self._wire.close()
+            self._transport.remove_all_listeners()
             self._ended(state == "failed")

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
-from aioice.ice import get_host_addresses
-
 from bridge.counters import DropReason, PortCounters
 from bridge.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
+from bridge.transport.binding import bind, local_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
 from bridge.transport.ice import Credentials, binding_response, host_candidates, parse_binding_request
@@ -110,7 +109,7 @@ class MediaPort:
         example); without them the interfaces are asked. Raises InvalidConfig when nothing can be bound.
         """
         try:
-            udp, listening = _bind(host, port, tcp=tcp)
+            udp, listening = bind(host, port, tcp=tcp)
         except (OSError, ValueError) as error:
             where = f"{host or 'all addresses'}, port {port}"
             raise InvalidConfig(f"the media port cannot be opened on {where}: {error}") from error
@@ -121,7 +120,7 @@ class MediaPort:
         )
         self = cls(
             udp,
-            addresses=list(announced) or _local_addresses(host, udp.family),
+            addresses=list(announced) or local_addresses(host, udp.family),
             certificate=certificate,
             counters=counters,
             tcp=tcp,
@@ -439,66 +438,3 @@ class MediaPort:
     def _count_unprotect_error(self, status: int) -> None:
         is_replay = status in srtp.REPLAY_ERRORS
         self.counters.dropped[DropReason.REPLAYED if is_replay else DropReason.UNPROTECT_FAILED] += 1
-
-
-def _bind(host: str | None, port: int, *, tcp: bool) -> tuple[socket.socket, socket.socket | None]:
-    """Bind UDP and TCP to one number; a number taken for TCP means another try when any will do."""
-    tries = 1 if port else 20
-    while True:
-        tries -= 1
-        udp = _bind_one(host, port, socket.SOCK_DGRAM)
-        if not tcp:
-            return udp, None
-        try:
-            return udp, _bind_one(host, udp.getsockname()[1], socket.SOCK_STREAM)
-        except OSError:
-            udp.close()
-            if not tries:
-                raise
-
-
-def _bind_one(host: str | None, port: int, kind: socket.SocketKind) -> socket.socket:
-    if host is not None:
-        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
-        return _bound(family, (host, port), kind)
-    try:
-        return _bound(socket.AF_INET6, ("::", port), kind)
-    except OSError as error:
-        # Linux without IPv6: the family is unknown, or the wildcard address is.
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            raise
-        return _bound(socket.AF_INET, ("0.0.0.0", port), kind)
-
-
-def _bound(family: socket.AddressFamily, address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:
-    bound = socket.socket(family, kind)
-    try:
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _local_addresses(host: str | None, family: int) -> list[str]:
-    """Return the addresses that clients may reach us at, loopback last (for a browser on this machine)."""
-    if host is not None and not ip_address(host).is_unspecified:
-        return [host]
-    use_ipv6 = family == socket.AF_INET6
-    found = get_host_addresses(use_ipv4=True, use_ipv6=use_ipv6)
-    loopback = ["127.0.0.1", *(["::1"] if use_ipv6 and _has_ipv6_loopback() else [])]
-    return [*dict.fromkeys(found), *loopback]
-
-
-def _has_ipv6_loopback() -> bool:
-    # An IPv6 socket does not mean that there are IPv6 addresses: see net.ipv6.conf.all.disable_ipv6.
-    try:
-        _bound(socket.AF_INET6, ("::1", 0), socket.SOCK_DGRAM).close()
-    except OSError:
-        return False
-    return True

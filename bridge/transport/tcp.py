@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from bridge.transport.transport import Transport
 
 FRAME_BYTES_MAX: Final = 2048
-UNAUTHENTICATED_MAX: Final = 256
-UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 16
+# A province may join from behind one NAT, each browser with two connections; it takes them a round trip
+# to prove themselves.
+UNAUTHENTICATED_MAX: Final = 1024
+UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 128
 UNAUTHENTICATED_S: Final = 10.0
 # Some 200 ms of a good video stream: what waits longer than that is better lost and asked for again.
 MEDIA_BUFFER_BYTES_MAX: Final = 256 * 1024
@@ -139,7 +141,7 @@ class TcpListener:
     async def listen(self, listening: socket.socket) -> None:
         """Start accepting on a bound socket."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: TcpConnection(self), sock=listening, backlog=256)
+        self._server = await loop.create_server(lambda: TcpConnection(self), sock=listening, backlog=1024)
 
     def close(self) -> None:
         """Stop accepting, and end all connections once their buffers are sent."""

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from pylibsrtp import Session
 
 from bridge.counters import PortCounters
-from bridge.errors import NegotiationFailed
+from bridge.errors import NegotiationFailed, TransportFailed
 from bridge.transport import srtp
 from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole, Turns
 from bridge.transport.ice import Credentials, generate_credentials
@@ -220,8 +220,9 @@ class Transport:
         """Accept checks from now on, and do DTLS in the given role when the first one has passed.
 
         As ICE-lite we send no checks, so the remote credentials are not needed. Raises
-        NegotiationFailed when no fingerprint has a hash that we support.
+        NegotiationFailed when no fingerprint has a hash that we support, TransportFailed when closed.
         """
+        self._require_open()
         fingerprints = [one for one in remote_fingerprints if one[0].lower() in SUPPORTED_HASHES]
         if not fingerprints:
             raise NegotiationFailed("negotiation-failed", "The offer has no fingerprint that we support.")
@@ -230,7 +231,11 @@ class Transport:
         self._port.add_credentials(self._credentials[-1], self)
 
     def restart_ice(self, remote_ufrag: str, remote_pwd: str) -> Credentials:
-        """Return new local credentials (RFC 8445, 9); the old ones stay valid, as checks with them go on."""
+        """Return new local credentials (RFC 8445, 9); the old ones stay valid, as checks with them go on.
+
+        Raises TransportFailed when closed.
+        """
+        self._require_open()
         self._credentials.append(generate_credentials())
         self._port.add_credentials(self._credentials[-1], self)
         if len(self._credentials) > CREDENTIALS_MAX:
@@ -249,6 +254,7 @@ class Transport:
         self.close_reason = reason
         if self._dtls is not None:
             self._dtls.close()
+            self._dtls = None
         for credentials in self._credentials:
             self._port.remove_credentials(credentials)
         for path in self.paths.values():
@@ -263,6 +269,7 @@ class Transport:
         # The routes refer to the handles until they notice that they are stale, but never use them.
         self._rx_session = self._tx_session = None
         self.streams.clear()
+        self.own_route = None
         self._port.forget(self)
         self._observer.transport_state(TransportState.CLOSED)
 
@@ -336,6 +343,10 @@ class Transport:
             del self.streams[oldest]
             srtp.remove_stream(self.rx, int.from_bytes(oldest, "big"))
         self.streams[ssrc] = None
+
+    def _require_open(self) -> None:
+        if self.state is TransportState.CLOSED:
+            raise TransportFailed(f"the transport is closed ({self.close_reason})")
 
     def _path_lost(self, path: UdpPath | TcpConnection) -> None:
         if path is not self.path:

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import gc
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -22,7 +24,7 @@ from ice_client import (
 )
 
 from bridge.counters import DropReason
-from bridge.errors import InvalidConfig, NegotiationFailed
+from bridge.errors import InvalidConfig, NegotiationFailed, TransportFailed
 from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
 from bridge.transport.transport import STREAMS_MAX
 
@@ -99,6 +101,30 @@ async def test_closing_here_tells_the_client_and_reports_once(port: MediaPort) -
     assert transport.close_reason is CloseReason.CLOSED
     assert not port.transports
     await eventually(lambda: client.dtls.state == "closed")
+    await client.vanish()
+
+
+async def test_closed_transport_takes_no_more_offers(port: MediaPort) -> None:
+    transport = port.create_transport(RecordingObserver())
+    transport.close()
+    with pytest.raises(TransportFailed):
+        transport.restart_ice("u", "p")
+    with pytest.raises(TransportFailed):
+        IceClient().start_transport(transport)
+
+
+async def test_closed_transport_is_freed_without_the_garbage_collector(port: MediaPort) -> None:
+    transport, _, client = await connected(port)
+    port.fanout.route([transport])
+    assert transport._dtls is not None
+    traces = [weakref.ref(transport), weakref.ref(transport._dtls._transport)]
+    gc.disable()
+    try:
+        transport.close()
+        del transport
+        await eventually(lambda: all(trace() is None for trace in traces))
+    finally:
+        gc.enable()
     await client.vanish()
 
 
@@ -256,7 +282,7 @@ async def test_port_works_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return real(family, *arguments, **options)
 
-    monkeypatch.setattr("bridge.transport.port.socket.socket", without_ipv6)
+    monkeypatch.setattr("bridge.transport.binding.socket.socket", without_ipv6)
     port = await open_port()
     monkeypatch.undo()
     assert not any(":" in line for line in port.candidates())
