@@ -38,12 +38,15 @@ class Downlink:
         "_fanout",
         "_negotiation",
         "_octets_counted",
+        "_rated_at",
+        "_rated_octets",
         "_request_keyframe",
         "_round_trip_s",
         "_send_rtcp",
         "_server_clock",
         "estimate",
         "loss",
+        "sent_bps",
     )
 
     def __init__(
@@ -67,6 +70,10 @@ class Downlink:
         self.loss = 0.0
         self._budget = RetransmissionBudget()
         self._octets_counted = 0
+        # What is sent now, first transmissions only: measured over each report interval.
+        self.sent_bps = 0.0
+        self._rated_at: float | None = None
+        self._rated_octets = 0
         self._round_trip_s: float | None = None
 
     @property
@@ -160,24 +167,28 @@ class Downlink:
 
     # What the receiver says.
 
+    def remb(self, bitrate_bps: int, now: float) -> None:
+        """Take in what the receiver thinks its path bears."""
+        self.estimate.remb(bitrate_bps, now, sent_bps=self.sent_bps)
+
     def reports(self, reports: Iterable[rtcp.ReportBlock], now: float) -> None:
         """Take in how the receiver fared."""
-        worst: float | None = None
+        # Weighted by how many packets each stream had: one packet lost of a thumbnail is not congestion.
+        lost = expected = 0.0
         for report in reports:
             slot = self._negotiation.slot_by_ssrc.get(report.ssrc)
             if slot is None:
                 continue
             rtt_s = round_trip_s(report.last_sr, report.delay_since_last_sr, self._server_clock.ntp(now))
             if rtt_s is not None:
-                self._round_trip_s = (
-                    rtt_s
-                    if self._round_trip_s is None
-                    else self._round_trip_s + (rtt_s - self._round_trip_s) / 8
-                )
-            worst = max(worst or 0.0, report.fraction_lost / 256)
-        if worst is not None:
-            self.loss = worst
-            self.estimate.report(worst, now)
+                before = self._round_trip_s
+                self._round_trip_s = rtt_s if before is None else before + (rtt_s - before) / 8
+            packets = slot.packets_since_report()
+            lost += packets * report.fraction_lost / 256
+            expected += packets
+        if expected:
+            self.loss = lost / expected
+            self.estimate.report(self.loss, now, sent_bps=self.sent_bps)
 
     def picture_lost(self, ssrc: int, now: float) -> None:
         """Somebody cannot decode a slot any more (PLI, FIR)."""
@@ -215,12 +226,22 @@ class Downlink:
                 )
 
     def _earn_retransmissions(self) -> None:
-        octets = sum(slot.forwarder.octets for slot in self._negotiation.slots.values())
+        octets = self._octets()
         self._budget.sent(octets - self._octets_counted)
         self._octets_counted = octets
 
+    def _rate(self, now: float) -> None:
+        octets = self._octets()
+        if self._rated_at is not None and now > self._rated_at:
+            self.sent_bps = 8 * (octets - self._rated_octets) / (now - self._rated_at)
+        self._rated_at, self._rated_octets = now, octets
+
+    def _octets(self) -> int:
+        return sum(slot.forwarder.octets for slot in self._negotiation.slots.values())
+
     def send_sender_reports(self, now: float) -> None:
         """Tell the receiver where each slot stands on the server's clock."""
+        self._rate(now)
         ntp = self._server_clock.ntp(now)
         reports: list[rtcp.SenderReport] = []
         for slot in self._negotiation.slots.values():

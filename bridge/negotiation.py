@@ -95,6 +95,8 @@ class Negotiation:
             raise NegotiationFailed(
                 "negotiation-failed:fingerprint-changed", "another certificate needs another connection"
             )
+        if not any(plan_publishing(section) or plan_slot(section) for section in offer.sections):
+            raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
         sources = default_publications(offer) if publications is None else publications
         roles = default_slots(offer) if slots is None else slots
         _check_mids(offer, (*sources, *roles))

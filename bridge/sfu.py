@@ -33,6 +33,8 @@ REPORT_S = 0.5
 ALLOCATION_S = 1.0
 VOICES_S = 0.1
 VOICES_LIMIT = 3
+# Packets must not wait until a thousand legs have chosen their encodings.
+ALLOCATED_AT_ONCE = 50
 
 
 class LegObserver(Protocol):
@@ -61,7 +63,7 @@ class RouterObserver(Protocol):
         """Somebody else leads the conversation."""
 
     def voices_changed(self, leg_ids: tuple[str, ...]) -> None:
-        """The loudest voices, loudest first, are others now."""
+        """The voices that are heard now, in the order in which they took their places, are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Router:
         self._voices: tuple[str, ...] = ()
         self._dominant_id: str | None = None
         self._voices_due = 0.0
-        self._dirty: set[Leg] = set()
+        self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
     def create_leg(self, leg_id: str, observer: LegObserver) -> Leg:
@@ -162,11 +164,12 @@ class Router:
     def heard(self, leg_id: str, level: int, now: float) -> None:
         """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent)."""
         self._dominant.level(leg_id, level, now)
-        self._loudest.level(leg_id, level, now)
+        if self._loudest.level(leg_id, level, now):
+            self._choose_voices(now)
 
     def schedule(self, leg: Leg) -> None:
         """Let `leg` choose its encodings anew when the current call stack is done."""
-        self._dirty.add(leg)
+        self._dirty[leg] = None
         if self._flush is None:
             self._flush = asyncio.get_running_loop().call_soon(self._allocate)
 
@@ -204,14 +207,15 @@ class Router:
             self._loudest.remove(leg.id)
             self._dominant.remove(leg.id)
             self._choose_voices(self.sfu.clock())
-        self._dirty.discard(leg)
+        self._dirty.pop(leg, None)
 
     def _allocate(self) -> None:
         self._flush = None
-        dirty, self._dirty = self._dirty, set()
         now = self.sfu.clock()
-        for leg in dirty:
-            leg.allocate(now)
+        for _ in range(min(len(self._dirty), ALLOCATED_AT_ONCE)):
+            self._dirty.popitem()[0].allocate(now)
+        if self._dirty:
+            self._flush = asyncio.get_running_loop().call_soon(self._allocate)
 
     def _listen(self, now: float) -> None:
         dominant = self._dominant.poll(now)
@@ -426,7 +430,7 @@ class Leg:
                     for ssrc, _ in packet.entries:
                         downlink.picture_lost(ssrc, arrival)
                 case rtcp.ReceiverEstimatedMaximumBitrate():
-                    downlink.estimate.remb(packet.bitrate_bps, arrival)
+                    downlink.remb(packet.bitrate_bps, arrival)
                 case _:
                     pass
 

@@ -97,16 +97,15 @@ class Uplink:
         """Ask again for what is missing; return the encodings that need a key frame instead."""
         broken = []
         for encoding in self.encodings():
-            if not encoding.losses.missing_count:
-                continue
             if encoding.is_audio:
                 # Opus carries the last packet again in the next one (in-band FEC): nothing to ask for.
                 encoding.losses.forget()
                 continue
-            numbers = encoding.losses.due(now, rtt_s)
-            if numbers:
-                self._counters.nacks_sent += len(numbers)
-                self._send_rtcp(rtcp.Nack(self._negotiation.ssrc, encoding.ssrc, tuple(numbers)).pack())
+            if encoding.losses.missing_count:
+                numbers = encoding.losses.due(now, rtt_s)
+                if numbers:
+                    self._counters.nacks_sent += len(numbers)
+                    self._send_rtcp(rtcp.Nack(self._negotiation.ssrc, encoding.ssrc, tuple(numbers)).pack())
             abandoned = encoding.losses.abandoned(now)
             self._counters.packets_abandoned += abandoned
             if abandoned and len(encoding.fan):

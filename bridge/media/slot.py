@@ -20,6 +20,7 @@ class Slot:
     """A place on the receiver's page and the stream that fills it."""
 
     __slots__ = (
+        "_packets_reported",
         "_rtx_payload_types",
         "_rtx_rows",
         "_rtx_sequence_number",
@@ -59,6 +60,7 @@ class Slot:
         self.desired: tuple[str, int] | None = None
         self.wanted_height_px = HEIGHTS_PX[role]
         self.sent_recently = SentRecently()
+        self._packets_reported = 0
         self._rtx_payload_types = dict(rtx_payload_types)
         # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
         self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
@@ -74,6 +76,11 @@ class Slot:
         """The encoding whose packets go out now."""
         span = self.forwarder.span
         return None if span is None else span.fan.source
+
+    def packets_since_report(self) -> int:
+        """Return how many packets were sent since the last call: what a receiver's report is about."""
+        before, self._packets_reported = self._packets_reported, self.forwarder.packets
+        return self._packets_reported - before
 
     def can_show(self, encoding: Encoding) -> bool:
         """Whether the receiver negotiated the codec of this encoding."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -115,7 +116,7 @@ def switch(forwarder: Forwarder, fan: Fan, packet: MediaPacket, limit: int = ALL
 
 
 def steps(values: list[int], modulus: int) -> Iterator[int]:
-    return ((after - before) % modulus for before, after in zip(values, values[1:], strict=False))
+    return ((after - before) % modulus for before, after in pairwise(values))
 
 
 def test_numbers_go_on_by_one_when_the_source_changes() -> None:
