@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 
@@ -90,65 +91,88 @@ def measure(receivers: int, seconds: float, speed: float, cores: tuple[int, int]
     )
 
 
-def _send(ports: list[int], seconds: float, speed: float) -> tuple[int, float, int, int]:
-    rows = len(ports)
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-    sock.bind(("127.0.0.1", 0))
-    sessions = [srtp_session(os.urandom(KEY_BYTES + SALT_BYTES), is_outbound=True) for _ in range(rows)]
-    contexts = [session._srtp[0] for session in sessions]
-    data = np.zeros((rows, STRIDE_BYTES), np.uint8)
-    lengths = np.zeros(rows, np.int32)
-    addresses = np.zeros((rows, 16), np.uint8)
-    for row, port in enumerate(ports):
-        address = (
-            socket.AF_INET.to_bytes(2, "little") + port.to_bytes(2, "big") + socket.inet_aton("127.0.0.1")
-        )
-        addresses[row, :8] = np.frombuffer(address, np.uint8)
-    vectors = np.zeros((rows, 2), np.uint64)
-    vectors[:, 0] = data.ctypes.data + np.arange(rows, dtype=np.uint64) * STRIDE_BYTES
-    messages = np.zeros(rows, MESSAGE_DTYPE)
-    messages["name"] = addresses.ctypes.data + np.arange(rows, dtype=np.uint64) * 16
-    messages["namelen"] = 16
-    messages["iov"] = vectors.ctypes.data + np.arange(rows, dtype=np.uint64) * 16
-    messages["iovlen"] = 1
-    buffers = [srtp_ffi.cast("void *", data.ctypes.data + row * STRIDE_BYTES) for row in range(rows)]
-    length_pointers = [srtp_ffi.cast("int *", lengths.ctypes.data + row * 4) for row in range(rows)]
-    vector = _ffi.cast("void *", messages.ctypes.data)
+class Burst:
+    """Copies of one packet to many ports: filled, protected in place, and sent with one system call."""
 
-    rng = np.random.default_rng(1)
-    template = rng.integers(0, 256, STRIDE_BYTES, np.uint8)
-    template[:12] = 0
-    template[0] = 0x80
-    ssrcs = np.arange(rows, dtype=np.uint32).astype(">u4").view(np.uint8).reshape(rows, 4)
-    due = _schedule(seconds, speed)
-    sent = protect_ns = send_ns = 0
-    started = time.monotonic()
-    for sequence_number, (at, size) in enumerate(due):
-        pause = started + at - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        data[:, :size] = template[:size]
-        data[:, 2] = (sequence_number >> 8) & 0xFF
-        data[:, 3] = sequence_number & 0xFF
-        data[:, 8:12] = ssrcs
-        lengths[:] = size
-        begin = time.thread_time_ns()
-        statuses = list(map(srtp.srtp_protect, contexts, buffers, length_pointers))
-        middle = time.thread_time_ns()
-        vectors[:, 1] = lengths
+    def __init__(self, ports: Sequence[int]) -> None:
+        self.rows = rows = len(ports)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sessions = [srtp_session(os.urandom(KEY_BYTES + SALT_BYTES), is_outbound=True) for _ in ports]
+        self._contexts = [session._srtp[0] for session in self._sessions]
+        self._data = np.zeros((rows, STRIDE_BYTES), np.uint8)
+        self._lengths = np.zeros(rows, np.int32)
+        self._addresses = np.zeros((rows, 16), np.uint8)
+        for row, port in enumerate(ports):
+            family = socket.AF_INET.to_bytes(2, "little")
+            address = family + port.to_bytes(2, "big") + socket.inet_aton("127.0.0.1")
+            self._addresses[row, :8] = np.frombuffer(address, np.uint8)
+        index = np.arange(rows, dtype=np.uint64)
+        self._vectors = np.zeros((rows, 2), np.uint64)
+        self._vectors[:, 0] = self._data.ctypes.data + index * STRIDE_BYTES
+        self._messages = np.zeros(rows, MESSAGE_DTYPE)
+        self._messages["name"] = self._addresses.ctypes.data + index * 16
+        self._messages["namelen"] = 16
+        self._messages["iov"] = self._vectors.ctypes.data + index * 16
+        self._messages["iovlen"] = 1
+        base, lengths = self._data.ctypes.data, self._lengths.ctypes.data
+        self._buffers = [srtp_ffi.cast("void *", base + row * STRIDE_BYTES) for row in range(rows)]
+        self._length_pointers = [srtp_ffi.cast("int *", lengths + row * 4) for row in range(rows)]
+        self._headers = _ffi.cast("char *", self._messages.ctypes.data)
+        self._template = np.random.default_rng(1).integers(0, 256, STRIDE_BYTES, np.uint8)
+        self._template[:12] = 0
+        self._template[0] = 0x80
+        self._ssrcs = index.astype(">u4").view(np.uint8).reshape(rows, 4)
+
+    def fill(self, sequence_number: int, size_bytes: int) -> None:
+        """Write the packet into every row."""
+        self._data[:, :size_bytes] = self._template[:size_bytes]
+        self._data[:, 2] = (sequence_number >> 8) & 0xFF
+        self._data[:, 3] = sequence_number & 0xFF
+        self._data[:, 8:12] = self._ssrcs
+        self._lengths[:] = size_bytes
+
+    def protect(self) -> None:
+        """Encrypt all rows in place."""
+        if any(list(map(srtp.srtp_protect, self._contexts, self._buffers, self._length_pointers))):
+            raise ValueError("srtp_protect failed")
+
+    def send(self) -> None:
+        """Hand all rows to the kernel."""
+        self._vectors[:, 1] = self._lengths
         done = 0
-        while done < rows:
-            accepted: int = _libc.sendmmsg(sock.fileno(), vector + 64 * done, rows - done, 0)
+        while done < self.rows:
+            accepted: int = _libc.sendmmsg(
+                self._sock.fileno(), self._headers + 64 * done, self.rows - done, 0
+            )
             if accepted <= 0:
                 raise OSError("sendmmsg failed")
             done += accepted
+
+    def close(self) -> None:
+        """Free the socket."""
+        self._sock.close()
+
+
+def _send(ports: Sequence[int], seconds: float, speed: float) -> tuple[int, float, int, int]:
+    burst = Burst(ports)
+    sent = protect_ns = send_ns = 0
+    started = time.monotonic()
+    for sequence_number, (at, size_bytes) in enumerate(_schedule(seconds, speed)):
+        pause = started + at - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+        burst.fill(sequence_number, size_bytes)
+        begin = time.thread_time_ns()
+        burst.protect()
+        middle = time.thread_time_ns()
+        burst.send()
         end = time.thread_time_ns()
-        if any(statuses):
-            raise ValueError("srtp_protect failed")
-        sent += rows
+        sent += burst.rows
         protect_ns += middle - begin
         send_ns += end - middle
+    burst.close()
     return sent, time.monotonic() - started, protect_ns, send_ns
 
 

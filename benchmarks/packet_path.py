@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import floor
 from benchmarks.dtls import KEY_BYTES, SALT_BYTES, ClientIdentity, srtp_session
+from benchmarks.floor import Burst
 from benchmarks.link import Link
 from benchmarks.offers import build_offer, client_lines, parse_answer
 from benchmarks.publishing import KEYFRAME_FACTOR, LECTURE_SHAPE, Camera, Uplink
@@ -30,7 +30,6 @@ from bridge.words import SlotRole, Source
 
 CAMERA_SSRC = 4_000_000
 CONNECT_TIMEOUT_S = 30.0
-SATURATED_PER_S = 69_000
 
 
 class _Silent:
@@ -152,13 +151,14 @@ async def measure(receivers: int, frames: int) -> PacketPath:
     for _ in range(frames):
         walk.frame(stopwatch)
         walk.whole(stopwatch)
+        walk.alone(stopwatch)
     walk.close()
     await sfu.stop()
     await port.close()
     for client in clients:
         client.link.close()
     fan_out_us = stopwatch.median_us("fan-out")
-    alone = floor.in_child(receivers, 2.0, speed=max(1.0, SATURATED_PER_S / (230 * receivers)))
+    protect_us, send_us = stopwatch.median_us("protect"), stopwatch.median_us("send")
     return PacketPath(
         receivers=receivers,
         receive_us=stopwatch.median_us("receive"),
@@ -166,9 +166,9 @@ async def measure(receivers: int, frames: int) -> PacketPath:
         parse_us=stopwatch.median_us("parse"),
         account_us=stopwatch.median_us("account"),
         forward_us=stopwatch.median_us("forward"),
-        patch_us=fan_out_us - alone.us_per_packet,
-        protect_us=alone.protect_us,
-        send_us=alone.send_us,
+        patch_us=fan_out_us - protect_us - send_us,
+        protect_us=protect_us,
+        send_us=send_us,
         leg_us=stopwatch.median_us("whole"),
     )
 
@@ -196,6 +196,10 @@ class Walk:
         mmsg.tune(self._far, buffer_bytes=4 << 20, wants_local_address=False)
         self._receiver = mmsg.Receiver(self._far)
         self._arena = Arena()
+        # The floor's sockets, for what the fan-out does not show of itself.
+        self._ears = [open_socket() for _ in watchers]
+        self._burst = Burst([ear.getsockname()[1] for ear in self._ears])
+        self._burst_number = 0
         known = [uri for uri in extension_ids if uri in EXTENSION_URIS]
         self._ids = ExtensionIds({EXTENSION_URIS[uri]: extension_ids[uri] for uri in known})
 
@@ -248,8 +252,21 @@ class Walk:
             stopwatch.time("whole", len(self._watchers), partial(self._leg.receive_rtp, clear, now))
         self._drain()
 
+    def alone(self, stopwatch: Stopwatch) -> None:
+        """Time protection and sendmmsg for a frame, with nothing around them."""
+        copies = self._burst.rows
+        for _ in range(LECTURE_SHAPE.packets_per_frame):
+            self._burst.fill(self._burst_number, LECTURE_SHAPE.packet_bytes)
+            self._burst_number += 1
+            stopwatch.time("protect", copies, self._burst.protect)
+            stopwatch.time("send", copies, self._burst.send)
+        self._drain()
+
     def close(self) -> None:
         """Free the sockets."""
+        self._burst.close()
+        for ear in self._ears:
+            ear.close()
         self._near.close()
         self._far.close()
 
@@ -271,8 +288,8 @@ class Walk:
             self._leg.receive_rtp(self._inbound.unprotect(data), time.monotonic())
 
     def _drain(self) -> None:
-        for watcher in self._watchers:
-            while self._arena.read(watcher.link.sock.fileno(), 0) == VECTOR_MAX:
+        for sock in (*(watcher.link.sock for watcher in self._watchers), *self._ears):
+            while self._arena.read(sock.fileno(), 0) == VECTOR_MAX:
                 self._arena.clear()
             self._arena.clear()
 
