@@ -2,7 +2,7 @@
 
 import { toast } from "./dialogs.js";
 import { element, icon } from "./dom.js";
-import { language } from "./text.js";
+import { clockTime } from "./text.js";
 
 /** @typedef {import("./types.js").ChatLine} ChatLine */
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -89,7 +89,7 @@ export class Chat {
         element("span", { class: "chat-site", value: line.site }),
         element("span", { class: "chat-name", value: line.name }),
         element("time", {
-          value: time.toLocaleTimeString(language(), { hour: "2-digit", minute: "2-digit" }),
+          value: clockTime(time),
           attributes: { datetime: time.toISOString() },
         }),
       ),

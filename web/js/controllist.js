@@ -113,7 +113,7 @@ export function controlList(room) {
       look: () => ({
         icon: "chat",
         text: "controls.chat",
-        label: "controls.chat.label",
+        label: room.unread > 0 ? ["controls.chat.unread", { count: room.unread }] : "controls.chat.label",
         isPressed: room.panel === "chat",
         badge: room.unread,
       }),

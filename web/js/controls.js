@@ -7,13 +7,14 @@ import { openDialog } from "./dialogs.js";
 import { byId, element, icon, setIcon } from "./dom.js";
 import { setText } from "./text.js";
 
+/** @typedef {import("./text.js").Text} Text */
 /** @typedef {import("./text.js").TextKey} TextKey */
 
 /**
  * @typedef {object} Control
  * @property {string} id
  * @property {"first" | "wide" | "more" | "last"} place  wide: in the bar when there is room, else under "more"
- * @property {() => {icon: string, text: TextKey, label: TextKey, hint?: TextKey, isPressed?: boolean, tone?: string, badge?: number, isHidden?: boolean, isDisabled?: boolean}} look
+ * @property {() => {icon: string, text: TextKey, label: Text, hint?: TextKey, isPressed?: boolean, tone?: string, badge?: number, isHidden?: boolean, isDisabled?: boolean}} look
  * @property {() => void} run
  * @property {string} [code]  KeyboardEvent.code, so that Vietnamese input methods do not matter
  */

@@ -5,6 +5,7 @@
 
 import { confirm, toast } from "./dialogs.js";
 import { element, icon } from "./dom.js";
+import { plainLetters } from "./letters.js";
 import { setText } from "./text.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -14,11 +15,6 @@ import { setText } from "./text.js";
 /** More rows than anybody reads; the search finds the others. */
 const ROWS_MAX = 200;
 const REMOVAL_DELAY_MS = 5000;
-
-/** Letters without marks, so that "muong nhe" finds "Mường Nhé". @param {string} text */
-export function plainLetters(text) {
-  return text.normalize("NFD").replace(/\p{M}/gu, "").replace(/đ/gi, "d").toLowerCase();
-}
 
 export class Moderation {
   /** @type {Conference} */ #conference;

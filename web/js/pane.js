@@ -1,8 +1,9 @@
 /** One of the two large pictures: stage or content. */
 
 import { element, icon, setIcon, showTrack } from "./dom.js";
+import { monogram, shortSite } from "./sitename.js";
 import { setText } from "./text.js";
-import { monogram, watchPicture } from "./tiles.js";
+import { watchPicture } from "./tiles.js";
 
 /** @typedef {import("./types.js").Member} Member */
 /** @typedef {import("./text.js").Text} Text */
@@ -84,7 +85,7 @@ export class Pane {
     this.label.hidden = member === null;
     this.letters.hidden = member === null;
     if (member) {
-      this.site.textContent = member.site;
+      this.site.textContent = this.role === "content" ? shortSite(member.site) : member.site;
       this.person.textContent = member.name;
       this.letters.textContent = monogram(member.site);
       const isMuted = member.microphone !== "on";

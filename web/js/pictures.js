@@ -366,7 +366,8 @@ export class Pictures {
     previous.hidden = next.hidden = word.hidden = pages < 2;
     previous.disabled = page === 0;
     next.disabled = page >= pages - 1;
-    if (pages > 1) setText(word, "text", ["sites.page", { page: page + 1, pages }]);
+    word.textContent = `${page + 1}/${pages}`;
+    setText(word, "label", ["sites.page", { page: page + 1, pages }]);
   }
 
   #visibilityChanged() {

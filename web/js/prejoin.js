@@ -78,6 +78,7 @@ export class Prejoin {
     byId("prejoin-room", HTMLElement).textContent = admission.room.title;
     byId("prejoin-site", HTMLElement).textContent = admission.site;
     byId("preview-site", HTMLElement).textContent = admission.site;
+    setText(byId("prejoin-level", HTMLElement), "text", `level.${admission.level}`);
     setText(byId("prejoin-role", HTMLElement), "text", `role.${admission.role}`);
     byId("prejoin-name", HTMLInputElement).value = admission.name || loadSettings().name;
     this.#mayPublish = admission.role !== "observer";

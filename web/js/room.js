@@ -13,7 +13,7 @@ import { problemOf } from "./media.js";
 import { Moderation } from "./moderation.js";
 import { Pictures } from "./pictures.js";
 import { loadSettings, saveSettings } from "./settings.js";
-import { language, onLanguage, setText } from "./text.js";
+import { clockTime, language, onLanguage, setText } from "./text.js";
 import { openTransport, showTransport } from "./transport.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -139,7 +139,7 @@ export class Room {
     this.controls.draw();
     const now = new Date();
     const clock = byId("clock", HTMLTimeElement);
-    clock.textContent = now.toLocaleTimeString(language(), { hour: "2-digit", minute: "2-digit" });
+    clock.textContent = clockTime(now);
     clock.dateTime = now.toISOString();
   }
 

@@ -99,3 +99,8 @@ export function translate(root) {
     }
   }
 }
+
+/** Hours and minutes, 24 hours in both languages. @param {Date} time */
+export function clockTime(time) {
+  return time.toLocaleTimeString(current, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+}

@@ -1,20 +1,10 @@
 /** One site's small picture in the strip or the gallery. */
 
 import { element, icon, setIcon, showTrack } from "./dom.js";
+import { monogram, shortSite } from "./sitename.js";
 import { setText } from "./text.js";
 
 /** @typedef {import("./types.js").Member} Member */
-
-/**
- * Two letters that tell sites apart when there is no picture:
- * "Bệnh viện Đa khoa Mường Nhé" -> "MN".
- * @param {string} site
- */
-export function monogram(site) {
-  const words = site.split(/[\s,-]+/).filter((word) => /^[\p{L}\p{N}]/u.test(word));
-  const letters = words.slice(-2).map((word) => [...word][0] ?? "");
-  return letters.join("").toLocaleUpperCase("vi");
-}
 
 /**
  * Follow whether a video element shows a picture, to lift the cover under it.
@@ -52,8 +42,8 @@ export class Tile {
     this.letters = element("span", { class: "monogram" });
     this.site = element("span", { class: "tile-site" });
     this.person = element("span", { class: "tile-person" });
-    this.state = element("span", { class: "tile-mic" }, icon("mic-off"));
-    this.hand = element("span", { class: "tile-hand" }, icon("hand"), element("span"));
+    this.state = element("span", { class: "tile-mic", attributes: { role: "img" } }, icon("mic-off"));
+    this.hand = element("span", { class: "tile-hand", attributes: { role: "img" } }, icon("hand"), element("span"));
     this.badge = element("span", { class: "tile-badge" });
     this.button = element(
       "button",
@@ -98,7 +88,7 @@ export class Tile {
     this.participant = member.participant;
     this.node.hidden = false;
     this.node.dataset.site = member.site;
-    this.video.dataset.participant = member.participant;
+    if (!state.isSelf) this.video.dataset.participant = member.participant;
     const { classList } = this.node;
     classList.toggle("self", state.isSelf);
     classList.toggle("speaking", state.isSpeaking);
@@ -109,15 +99,21 @@ export class Tile {
     const isMuted = member.microphone !== "on";
     this.state.classList.toggle("muted", isMuted);
     setIcon(this.state, isMuted ? "mic-off" : "mic");
+    if (isMuted || state.isSpeaking) setText(this.state, "label", isMuted ? "sites.muted" : "sites.speaking");
+    else this.state.removeAttribute("aria-label");
     this.letters.textContent = monogram(member.site);
     if (state.isSelf) setText(this.site, "text", "common.you");
-    else this.site.textContent = member.site;
-    this.person.textContent = state.isSelf ? member.site : member.name;
+    else this.site.textContent = shortSite(member.site);
+    this.person.textContent = state.isSelf ? shortSite(member.site) : member.name;
     this.hand.hidden = state.handOrder === null;
     const order = this.hand.lastElementChild;
-    if (order && state.handOrder !== null) order.textContent = String(state.handOrder);
+    if (order && state.handOrder !== null) {
+      order.textContent = String(state.handOrder);
+      setText(this.hand, "label", ["sites.hand", { order: state.handOrder }]);
+    }
     this.badge.hidden = !(state.isOnStage || member.content || member.auxiliary);
     setText(this.badge, "text", state.isOnStage ? "sites.onStage" : "sites.sharing");
+    this.node.title = member.site;
     setText(this.node, "label", ["sites.tile", { site: member.site, name: member.name }]);
     this.button.hidden = !state.mayModerate || state.isOnStage;
     setText(this.button, "label", ["room.putOnStage", { site: member.site }]);

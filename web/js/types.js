@@ -79,6 +79,7 @@
  * @property {number} expires_s
  * @property {{id: string, title: string}} room
  * @property {string} site
+ * @property {Level} level
  * @property {Role} role
  * @property {string | null} [name]
  * @property {RTCIceServer[]} [ice_servers]

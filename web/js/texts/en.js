@@ -2,17 +2,14 @@
 /** @type {Record<keyof typeof import("./vi.js").vi, string>} */
 export const en = {
   "app.title": "Tele-consultation",
-  "language.name": "English",
   "language.switch": "Tiếng Việt",
   "language.switch.label": "Switch to Vietnamese",
 
-  "common.and": "and",
   "common.cancel": "Cancel",
   "common.close": "Close",
   "common.undo": "Undo",
   "common.retry": "Try again",
   "common.you": "You",
-  "common.loading": "Loading…",
 
   "role.chair": "Chair",
   "role.secretary": "Secretary",
@@ -104,7 +101,6 @@ export const en = {
   "room.followSpeaker": "Follow the speaker",
   "room.putOnStage": "Put {site} on stage",
   "room.play": "Click to hear the room",
-  "room.play.text": "The browser is blocking the sound of the room.",
 
   "sites.label": "Sites",
   "sites.previous": "Previous sites",
@@ -149,6 +145,7 @@ export const en = {
   "controls.people.label": "List of sites (key P)",
   "controls.chat": "Chat",
   "controls.chat.label": "Text chat (key C)",
+  "controls.chat.unread": "Text chat, {count} unread messages (key C)",
   "controls.fullscreen": "Full screen",
   "controls.fullscreen.label": "Full screen (key F)",
   "controls.settings": "Devices",
@@ -206,8 +203,6 @@ export const en = {
   "chat.placeholder": "Write to the whole room…",
   "chat.send": "Send",
   "chat.notSent": "Not sent: the connection is lost. Your text is still in the box.",
-  "chat.unread": "{count} unread messages",
-  "chat.from": "{site}, {name}",
 
   "announce.joined": "{site} has joined.",
   "announce.left": "{site} has left.",

@@ -1,17 +1,14 @@
 /** Tiếng Việt. The object is plain JSON, so that a test can read it without a browser. */
 export const vi = {
   "app.title": "Hội chẩn từ xa",
-  "language.name": "Tiếng Việt",
   "language.switch": "English",
   "language.switch.label": "Chuyển sang tiếng Anh",
 
-  "common.and": "và",
   "common.cancel": "Hủy",
   "common.close": "Đóng",
   "common.undo": "Hoàn tác",
   "common.retry": "Thử lại",
   "common.you": "Bạn",
-  "common.loading": "Đang tải…",
 
   "role.chair": "Chủ tọa",
   "role.secretary": "Thư ký",
@@ -103,7 +100,6 @@ export const vi = {
   "room.followSpeaker": "Theo người đang nói",
   "room.putOnStage": "Đưa {site} lên màn hình chính",
   "room.play": "Bấm để nghe tiếng của phòng",
-  "room.play.text": "Trình duyệt đang chặn âm thanh của phòng.",
 
   "sites.label": "Các điểm cầu",
   "sites.previous": "Các điểm cầu trước",
@@ -148,6 +144,7 @@ export const vi = {
   "controls.people.label": "Danh sách điểm cầu (phím P)",
   "controls.chat": "Trao đổi",
   "controls.chat.label": "Trao đổi bằng chữ (phím C)",
+  "controls.chat.unread": "Trao đổi bằng chữ, {count} tin chưa đọc (phím C)",
   "controls.fullscreen": "Toàn màn hình",
   "controls.fullscreen.label": "Toàn màn hình (phím F)",
   "controls.settings": "Thiết bị",
@@ -205,8 +202,6 @@ export const vi = {
   "chat.placeholder": "Viết cho cả phòng…",
   "chat.send": "Gửi",
   "chat.notSent": "Chưa gửi được: đang mất kết nối. Nội dung vẫn còn trong ô viết.",
-  "chat.unread": "{count} tin chưa đọc",
-  "chat.from": "{site}, {name}",
 
   "announce.joined": "{site} đã vào phòng.",
   "announce.left": "{site} đã rời phòng.",

@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { RoomState } from "../js/state.js";
+
+function member(participant, changes = {}) {
+  return {
+    participant,
+    site: `Site ${participant}`,
+    name: `Name ${participant}`,
+    role: "presenter",
+    level: "district",
+    microphone: "muted",
+    camera: "on",
+    content: false,
+    auxiliary: false,
+    hand: null,
+    connected: true,
+    ...changes,
+  };
+}
+
+function welcome(roster, changes = {}) {
+  return {
+    type: "welcome",
+    version: 1,
+    participant: "a",
+    resume: { secret: "s", seconds: 30 },
+    role: "chair",
+    room: { id: "r", title: "Hội chẩn", locked: false, stage: { participant: null, mode: "speaker" }, content: null },
+    roster,
+    count: roster.length,
+    chat: [],
+    thumbnails_max: 49,
+    resumed: false,
+    may_publish: true,
+    ...changes,
+  };
+}
+
+function room(...roster) {
+  const state = new RoomState();
+  state.apply(welcome(roster));
+  return state;
+}
+
+test("the roster follows who joins, changes and leaves", () => {
+  const state = room(member("a"));
+  state.apply({ type: "roster", joined: [member("b"), member("c")], changed: [], left: [], count: 3 });
+  state.apply({ type: "roster", joined: [], changed: [member("b", { camera: "off" })], left: ["c"], count: 2 });
+  assert.deepEqual([...state.roster.keys()], ["a", "b"]);
+  assert.equal(state.member("b").camera, "off");
+  assert.equal(state.count, 2);
+});
+
+test("slots not named in a message stay as they were", () => {
+  const state = room(member("a"), member("b"), member("c"));
+  state.apply({ type: "slots", slots: { 7: { participant: "b", source: "camera" }, 9: { participant: "c", source: "camera" } } });
+  state.apply({ type: "slots", slots: { 9: null } });
+  assert.equal(state.slots.get("7").participant, "b");
+  assert.equal(state.slots.get("9"), null);
+});
+
+test("a resumed session keeps its slots, a new one starts without", () => {
+  const state = room(member("a"), member("b"));
+  state.apply({ type: "slots", slots: { 7: { participant: "b", source: "camera" } } });
+  state.apply(welcome([member("a"), member("b")], { resumed: true }));
+  assert.equal(state.slots.size, 1);
+  state.apply(welcome([member("a"), member("b")], { resumed: false }));
+  assert.equal(state.slots.size, 0);
+});
+
+test("oneself is not among the others, and not among the cameras", () => {
+  const state = room(member("a"), member("b"), member("c", { camera: "off" }));
+  assert.deepEqual(state.others.map(({ participant }) => participant), ["b", "c"]);
+  assert.deepEqual(state.cameras.map(({ participant }) => participant), ["b"]);
+});
+
+test("hands queue in the order the bridge gives, whatever the order of joining", () => {
+  const state = room(member("a"), member("b", { hand: 12 }), member("c", { hand: 4 }));
+  assert.deepEqual(state.hands.map(({ participant }) => participant), ["c", "b"]);
+  assert.equal(state.handOrder(state.member("b")), 2);
+  assert.equal(state.handOrder(state.member("a")), null);
+});
+
+test("a page shows what the slots show, then the sites without a picture", () => {
+  const state = room(member("a"), member("b"), member("c", { camera: "off" }), member("d"));
+  state.apply({ type: "slots", slots: { 9: { participant: "d", source: "camera" }, 10: { participant: "b", source: "camera" } } });
+  const { pictures, plain } = state.page(["9", "10", "11"], 0, 5);
+  assert.deepEqual(pictures.map(({ mid, member: { participant } }) => [mid, participant]), [["9", "d"], ["10", "b"]]);
+  assert.deepEqual(plain.map(({ participant }) => participant), ["c"]);
+});
+
+test("a camera whose slot has not come yet is announced without its picture", () => {
+  const state = room(member("a"), member("b"), member("c"));
+  const { pictures, plain } = state.page(["9", "10"], 0, 5);
+  assert.equal(pictures.length, 0);
+  assert.deepEqual(plain.map(({ participant }) => participant), ["b", "c"]);
+});
+
+test("pages together show every site exactly once", () => {
+  const others = Array.from({ length: 11 }, (_, index) => member(`p${index}`, { camera: index % 3 ? "on" : "off" }));
+  const state = room(member("a"), ...others);
+  const seen = [];
+  for (let first = 0; first < 11; first += 4) {
+    const cameras = state.cameras.slice(first, first + 4);
+    state.apply({
+      type: "slots",
+      slots: Object.fromEntries(
+        ["9", "10", "11", "12"].map((mid, index) => [
+          mid,
+          cameras[index] ? { participant: cameras[index].participant, source: "camera" } : null,
+        ]),
+      ),
+    });
+    const { pictures, plain } = state.page(["9", "10", "11", "12"], first, 4);
+    seen.push(...pictures.map(({ member: { participant } }) => participant), ...plain.map(({ participant }) => participant));
+  }
+  assert.deepEqual([...seen].sort(), others.map(({ participant }) => participant).sort());
+});
+
+test("content is known by participant and source, and ends", () => {
+  const state = room(member("a"), member("b"));
+  state.apply({ type: "content", participant: "b", source: "auxiliary" });
+  assert.deepEqual(state.content, { participant: "b", source: "auxiliary" });
+  state.apply({ type: "content", participant: null });
+  assert.equal(state.content, null);
+});
+
+test("the chat keeps a bounded number of lines", () => {
+  const state = room(member("a"));
+  for (let index = 0; index < 700; index++) {
+    state.apply({ type: "chat", participant: "b", name: "n", site: "s", text: String(index), at_ms: index });
+  }
+  assert.equal(state.chat.length, 500);
+  assert.equal(state.chat.at(-1).text, "699");
+});
+
+test("only chair and secretary moderate", () => {
+  const state = room(member("a"));
+  assert.equal(state.mayModerate, true);
+  state.apply(welcome([member("a")], { role: "expert" }));
+  assert.equal(state.mayModerate, false);
+});
+
+test("losing the floor takes the right to publish", () => {
+  const state = room(member("a"));
+  state.apply({ type: "floor", granted: false });
+  assert.equal(state.mayPublish, false);
+});
+
+test("a message of a later version is ignored", () => {
+  const state = room(member("a"));
+  state.apply({ type: "from-the-future", anything: 1 });
+  assert.equal(state.roster.size, 1);
+});
