@@ -4,6 +4,7 @@ Started from below to above and stopped from above to below, so that nobody is e
 """
 
 import asyncio
+import gc
 import logging
 import os
 import ssl
@@ -15,6 +16,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from bridge import garbage
 from bridge.api.health import HealthApi
 from bridge.api.join import JoinApi
 from bridge.api.relays import Relays
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 # The largest legitimate body is an SDP offer with some sixty m-lines, about 100 kB.
 REQUEST_MAX_BYTES = 256 * 1024
 LAG_INTERVAL_S = 0.1
+GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
 
 SECURITY_HEADERS = {
@@ -120,6 +123,8 @@ class Server:
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
         self._begin(self._measure_lag(), "event-loop-lag")
+        garbage.take_over()
+        self._begin(self._collect_garbage(), "garbage")
         self._is_ready = True
 
     async def drain(self) -> None:
@@ -191,6 +196,18 @@ class Server:
                 load_into(context, certificate_files(self.config, self.state_dir))
             except InvalidConfig as error:
                 logger.error("the old certificate stays in use: %s", error)
+
+    async def _collect_garbage(self) -> None:
+        schedule = garbage.GarbageSchedule(time.monotonic())
+        try:
+            while True:
+                await asyncio.sleep(GARBAGE_INTERVAL_S)
+                participants = sum(len(room.participants) for room in self.rooms.rooms.values())
+                leaves = sum(self.session_counters.leaves.values())
+                if schedule.is_due(time.monotonic(), participants=participants, leaves=leaves):
+                    gc.collect()
+        finally:
+            garbage.hand_back()
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

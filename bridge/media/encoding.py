@@ -21,7 +21,10 @@ from bridge.rtp.header import RtpPacket
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 
-CACHED_PACKETS = 1024
+# Two to three seconds of the largest camera layer: longer than any receiver goes on asking. Sound
+# is never sent again; there the cache only tells duplicates.
+CACHED_PACKETS = 512
+CACHED_AUDIO_PACKETS = 64
 SEVEN_BITS = 7
 
 
@@ -77,7 +80,9 @@ class Encoding:
         self.payload_type = payload_type
         self.codec = codec
         self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
-        self.cache: PacketCache[MediaPacket] = PacketCache(CACHED_PACKETS)
+        self.cache: PacketCache[MediaPacket] = PacketCache(
+            CACHED_AUDIO_PACKETS if codec is Codec.OPUS else CACHED_PACKETS
+        )
         self.losses = NackGenerator()
         self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
         self.clock = SenderClock(clock_rate_hz, clock_offset)

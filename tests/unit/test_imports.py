@@ -19,6 +19,7 @@ LAYERS = {
     "bridge.config": 1,
     "bridge.certificate": 1,
     "bridge.demo": 1,
+    "bridge.garbage": 1,
     "bridge.messages": 1,
     "bridge.roles": 1,
     "bridge.rtp": 1,
