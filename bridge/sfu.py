@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,8 +31,8 @@ from bridge.uplink import Uplink
 from bridge.words import SlotRole, Source
 
 TICK_S = 0.02
-REPORT_S = 0.5
-ALLOCATION_S = 1.0
+# Receivers extrapolate between two sender reports; browsers send theirs more rarely.
+REPORT_S = 1.0
 VOICES_S = 0.1
 VOICES_LIMIT = 3
 # Packets must not wait until a thousand legs have chosen their encodings.
@@ -136,6 +138,8 @@ class Router:
         self._voices: tuple[str, ...] = ()
         self._dominant_id: str | None = None
         self._voices_due = 0.0
+        self._publishing: dict[Leg, None] = {}
+        self._round: deque[Leg] = deque()
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
@@ -143,6 +147,7 @@ class Router:
         """Add the media half of a participant."""
         leg = Leg(self, leg_id, observer)
         self.legs[leg_id] = leg
+        self._round.append(leg)
         return leg
 
     def close(self) -> None:
@@ -158,8 +163,17 @@ class Router:
         if now >= self._voices_due:
             self._voices_due = now + VOICES_S
             self._listen(now)
-        for leg in list(self.legs.values()):
+        for leg in list(self._publishing):
             leg.poll(now)
+        # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
+        for _ in range(math.ceil(len(self._round) * TICK_S / REPORT_S)):
+            leg = self._round[0]
+            self._round.rotate(-1)
+            leg.report(now)
+
+    def publishes(self, leg: Leg) -> None:
+        """A leg's first packet has arrived: from now on it is owed feedback."""
+        self._publishing[leg] = None
 
     def heard(self, leg_id: str, level: int, now: float) -> None:
         """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent)."""
@@ -202,6 +216,9 @@ class Router:
 
     def forget(self, leg: Leg) -> None:
         """A leg has closed."""
+        self._publishing.pop(leg, None)
+        with contextlib.suppress(ValueError):
+            self._round.remove(leg)
         if self.legs.get(leg.id) is leg:
             del self.legs[leg.id]
             self._loudest.remove(leg.id)
@@ -261,8 +278,6 @@ class Leg:
         self._clock = sfu.clock
         self._counters = sfu.counters
         self._fanout = sfu.port.fanout
-        # Spread over the interval, or a thousand legs would all report in the same tick.
-        phase = (hash(leg_id) & 0xFF) / 0x100
         self._negotiation = Negotiation(
             leg_id=leg_id,
             transport=self.transport,
@@ -274,7 +289,7 @@ class Leg:
             negotiation=self._negotiation,
             counters=sfu.counters,
             send_rtcp=self._send_rtcp,
-            due=now + phase * TICK_S,
+            due=now,
         )
         self._downlink = Downlink(
             negotiation=self._negotiation,
@@ -284,8 +299,6 @@ class Leg:
             request_keyframe=router.request_keyframe,
             send_rtcp=self._send_rtcp,
         )
-        self._reports_due = now + phase * REPORT_S
-        self._allocation_due = now + phase * ALLOCATION_S
 
     # What the participant asks.
 
@@ -436,6 +449,7 @@ class Leg:
 
     def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
         encoding.is_new = encoding.is_stalled = False
+        self.router.publishes(self)
         self.router.reconsider(publication)
         if publication.is_live:
             return
@@ -462,20 +476,14 @@ class Leg:
         self._counters.plis_sent += 1
         self._send_rtcp(rtcp.PictureLossIndication(self._negotiation.ssrc, encoding.ssrc).pack())
 
-    def poll(self, now: float) -> None:
-        """Do what is due: NACKs, feedback, reports, layers, allocation."""
-        if not self.is_connected:
-            return
-        if not self._uplink.is_silent:
-            self._poll_uplink(now)
-        if now >= self._reports_due:
-            self._reports_due = now + REPORT_S
+    def report(self, now: float) -> None:
+        """Tell the receiver where its streams stand, and look again at what its link bears."""
+        if self.is_connected:
             self._downlink.send_sender_reports(now)
-        if now >= self._allocation_due:
-            self._allocation_due = now + ALLOCATION_S
             self._downlink.allocate(now)
 
-    def _poll_uplink(self, now: float) -> None:
+    def poll(self, now: float) -> None:
+        """Do what is due to a publisher: NACKs, feedback, layers."""
         for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
             self.router.request_keyframe(encoding, now)
         if not self._uplink.report(now):

@@ -19,6 +19,7 @@ class Rows:
         "audio_level_id",
         "payload_type",
         "picture_id",
+        "prepared",
         "route",
         "sequence_number",
         "ssrc",
@@ -37,6 +38,8 @@ class Rows:
     ) -> None:
         count = len(ssrc)
         self.route = route
+        # What the fan-out keeps with these rows; the columns up to the ids never change.
+        self.prepared: Any = None
         self.ssrc: NDArray[np.uint32] = np.array(ssrc, dtype=np.uint32)
         self.payload_type: NDArray[np.uint8] = np.array(payload_type, dtype=np.uint8)
         self.abs_send_time_id: NDArray[np.uint8] = np.array(abs_send_time_id, dtype=np.uint8)
