@@ -4,7 +4,7 @@
  */
 
 import { byId, element, icon } from "./dom.js";
-import { setText, t } from "./text.js";
+import { clearText, setText, t } from "./text.js";
 
 /** @typedef {import("./text.js").Text} Text */
 /** @typedef {import("./text.js").TextKey} TextKey */
@@ -121,8 +121,7 @@ export function confirm(title, text, { yes, no, isDangerous = false }) {
 export function showNotice({ title, text, literal, isBusy = false, asksLink = false, actions = [] }) {
   setText(byId("notice-title", HTMLElement), "text", title);
   const body = byId("notice-text", HTMLElement);
-  delete body.dataset.text;
-  body.textContent = "";
+  clearText(body, "text");
   if (text) setText(body, "text", text);
   else if (literal) body.textContent = literal;
   byId("notice-progress", HTMLElement).hidden = !isBusy;

@@ -75,9 +75,11 @@ export function contentPlan(widthPx, heightPx) {
  * that the browser does not send at this size falls to the highest it does.
  * @param {EncodingPlan[]} plan
  * @param {readonly string[] | null} wanted  null: the bridge has not spoken yet, send all
+ * @param {boolean} [isFresh]  the source was switched on just now: the bridge cannot want what it has
+ *   never seen, so the lowest encoding shows it that there is something
  * @returns {Set<string>}
  */
-export function activeRids(plan, wanted) {
+export function activeRids(plan, wanted, isFresh = false) {
   const usable = plan.filter((encoding) => encoding.isUsable).map((encoding) => encoding.rid);
   if (wanted === null) return new Set(usable);
   const highest = usable[usable.length - 1];
@@ -87,5 +89,6 @@ export function activeRids(plan, wanted) {
     if (usable.includes(rid)) active.add(rid);
     else if (highest !== undefined) active.add(highest);
   }
+  if (isFresh && active.size === 0 && usable[0] !== undefined) active.add(usable[0]);
   return active;
 }

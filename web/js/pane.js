@@ -1,6 +1,7 @@
 /** One of the two large pictures: stage or content. */
 
 import { element, icon, setIcon, showTrack } from "./dom.js";
+import { ASPECT } from "./layout.js";
 import { monogram, shortSite } from "./sitename.js";
 import { setText } from "./text.js";
 import { watchPicture } from "./tiles.js";
@@ -18,6 +19,7 @@ import { watchPicture } from "./tiles.js";
  * @property {Text | null} detail
  * @property {Text | null} badge
  * @property {boolean} isSpeaking
+ * @property {(() => void) | null} follow  let the stage follow the speaker again; null when that is not up to this viewer
  */
 
 export class Pane {
@@ -37,6 +39,14 @@ export class Pane {
     this.person = element("span", { class: "pane-person" });
     this.mic = element("span", { class: "pane-mic" }, icon("mic"));
     this.badge = element("span", { class: "pane-badge" });
+    /** @type {(() => void) | null} */
+    this.follow = null;
+    this.action = element(
+      "button",
+      { class: "button pane-action", click: () => this.follow?.(), hidden: true },
+      icon("speaker"),
+      element("span", { text: "room.followSpeaker" }),
+    );
     this.label = element(
       "div",
       { class: "pane-label" },
@@ -56,6 +66,7 @@ export class Pane {
       this.local,
       this.label,
       this.badge,
+      this.action,
       this.enlarge,
     );
     watchPicture(this.video, this.node);
@@ -72,8 +83,15 @@ export class Pane {
     showTrack(this.video, track);
   }
 
+  /** Height of the picture itself, in CSS pixels: a narrow pane shows it lower than the pane is high. */
+  pictureHeight() {
+    const { videoWidth, videoHeight, clientWidth, clientHeight } = this.video;
+    const aspect = videoWidth > 2 && videoHeight > 2 ? videoWidth / videoHeight : ASPECT;
+    return Math.min(clientHeight, clientWidth / aspect);
+  }
+
   /** @param {PaneContent} content */
-  draw({ member, isRemote, local, isMirrored, cover, detail, badge, isSpeaking }) {
+  draw({ member, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
     const { classList } = this.node;
     classList.toggle("remote-on", isRemote);
     classList.toggle("local-on", local !== null);
@@ -96,7 +114,9 @@ export class Pane {
     if (cover) setText(this.coverTitle, "text", cover);
     this.coverText.hidden = detail === null;
     if (detail) setText(this.coverText, "text", detail);
-    this.badge.hidden = badge === null;
+    this.follow = follow;
+    this.action.hidden = follow === null;
+    this.badge.hidden = badge === null || follow !== null;
     if (badge) setText(this.badge, "text", badge);
   }
 }

@@ -31,6 +31,8 @@ const DISCONNECTED_LIMIT_MS = 2000;
 /** A restarted ICE that is not connected by then is restarted again. */
 const RESTART_LIMIT_MS = 6000;
 const RESTARTS_MAX = 4;
+/** For this long a source that was switched on is sent although nobody asked for it yet. */
+const FRESH_MS = 5000;
 
 /** The bridge's code for a leg whose DTLS association it no longer has. */
 const MEDIA_LOST = "negotiation-failed:media-lost";
@@ -81,6 +83,7 @@ export class Peer {
   /** @type {Map<Source, RTCRtpTransceiver>} */ #senders = new Map();
   /** @type {Map<Source, EncodingPlan[]>} */ #plans = new Map();
   /** @type {Map<Source, string[]>} */ #wanted = new Map();
+  /** @type {Map<Source, ReturnType<typeof setTimeout>>} sources switched on just now */ #fresh = new Map();
   /** @type {Map<Source, Promise<void>>} */ #tuning = new Map();
   /** @type {Slot[]} */ slots = [];
   #offerId = 0;
@@ -294,11 +297,27 @@ export class Peer {
       const { width, height } = track.getSettings();
       if (width && height) {
         this.#plans.set(source, source === "content" ? contentPlan(width, height) : cameraPlan(width, height));
-        // Scale first: otherwise the first second goes out at the sizes of the track before.
-        await this.#tune(source);
       }
+      this.#refresh(source);
+      // Scale first: otherwise the first second goes out at the sizes of the track before.
+      await this.#tune(source);
     }
     await sender.replaceTrack(track);
+  }
+
+  /** @param {Source} source */
+  #refresh(source) {
+    clearTimeout(this.#fresh.get(source));
+    const timer = setTimeout(() => {
+      if (this.#isClosed) return;
+      // What is sent into a broken connection shows the bridge nothing.
+      if (!this.#isConnected) this.#refresh(source);
+      else {
+        this.#fresh.delete(source);
+        void this.#tune(source);
+      }
+    }, FRESH_MS);
+    this.#fresh.set(source, timer);
   }
 
   /**
@@ -334,7 +353,7 @@ export class Peer {
     if (!plan || !sender || this.#isClosed) return;
     const parameters = sender.getParameters();
     if (!parameters.encodings?.length) return;
-    const active = activeRids(plan, this.#wanted.get(source) ?? null);
+    const active = activeRids(plan, this.#wanted.get(source) ?? null, this.#fresh.has(source));
     for (const encoding of parameters.encodings) {
       const planned = plan.find(({ rid }) => rid === encoding.rid);
       if (!planned) continue;
@@ -362,6 +381,7 @@ export class Peer {
   close() {
     this.#isClosed = true;
     this.#clearWatch();
+    for (const timer of this.#fresh.values()) clearTimeout(timer);
     this.pc.oniceconnectionstatechange = this.pc.onconnectionstatechange = null;
     this.pc.close();
   }

@@ -217,6 +217,10 @@ export class Pictures {
       cover,
       detail,
       badge: isSelf && !isAlone ? "room.stage.self" : state.stage.mode === "chair" && !isAlone ? "room.pinned" : null,
+      follow:
+        state.mayModerate && state.stage.mode === "chair"
+          ? () => void this.#conference.connection.send({ type: "stage", participant: null })
+          : null,
       isSpeaking: Boolean(member && member.microphone === "on" && state.dominant === member.participant),
     });
   }
@@ -241,6 +245,7 @@ export class Pictures {
       detail: null,
       badge: isSelf ? "room.content.self" : source === "auxiliary" ? "room.auxiliary" : "room.content",
       isSpeaking: false,
+      follow: null,
     });
   }
 
@@ -390,10 +395,10 @@ export class Pictures {
     /** @type {Record<string, number>} */
     const heights = {};
     const large = byId("large", HTMLElement);
-    for (const { mid } of peer.slotsOf("stage")) heights[mid] = pixels(this.stage.node.clientHeight);
+    for (const { mid } of peer.slotsOf("stage")) heights[mid] = pixels(this.stage.pictureHeight());
     // A content pane that is not there yet is asked for at the size it will have.
     for (const { mid } of peer.slotsOf("content")) {
-      heights[mid] = pixels(this.content.node.hidden ? large.clientHeight : this.content.node.clientHeight);
+      heights[mid] = pixels(this.content.node.hidden ? large.clientHeight : this.content.pictureHeight());
     }
     // So are the slots that the page has room for and that show nobody yet.
     const tileHeight = this.self.node.clientHeight;

@@ -213,9 +213,21 @@ export class Prejoin {
     byId("prejoin-listen", HTMLButtonElement).hidden = !this.#mayPublish;
   }
 
+  /** @param {("microphone" | "camera")[]} kinds */
+  async #retry(kinds) {
+    for (const kind of kinds) {
+      this.#wants[kind] = true;
+      await this.#start(kind);
+    }
+    await this.#listDevices();
+  }
+
   #drawProblems() {
     const holder = byId("prejoin-problems", HTMLElement);
-    const notes = [...this.#problems].map(([kind, problem]) =>
+    /** @type {Map<DeviceProblem, ("microphone" | "camera")[]>} one cause is explained once */
+    const kinds = new Map();
+    for (const [kind, problem] of this.#problems) kinds.set(problem, [...(kinds.get(problem) ?? []), kind]);
+    const notes = [...kinds].map(([problem, failed]) =>
       element(
         "div",
         { class: "problem" },
@@ -223,17 +235,10 @@ export class Prejoin {
         element(
           "div",
           {},
-          element("strong", { text: `device.problem.${kind}` }),
+          ...failed.map((kind) => element("p", {}, element("strong", { text: `device.problem.${kind}` }))),
           element("p", { text: `device.problem.${problem}` }),
         ),
-        element("button", {
-          class: "button",
-          text: "common.retry",
-          click: () => {
-            this.#wants[kind] = true;
-            void this.#start(kind).then(() => this.#listDevices());
-          },
-        }),
+        element("button", { class: "button", text: "common.retry", click: () => void this.#retry(failed) }),
       ),
     );
     if (!this.#mayPublish) {

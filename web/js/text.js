@@ -89,6 +89,16 @@ export function setText(node, place, what) {
   if (place !== "text" || node.textContent !== text) WRITE[place](node, text);
 }
 
+/**
+ * @param {HTMLElement | SVGElement} node
+ * @param {TextPlace} place
+ */
+export function clearText(node, place) {
+  delete node.dataset[place];
+  if (place === "text") node.textContent = "";
+  else node.removeAttribute(place === "label" ? "aria-label" : place);
+}
+
 /** @param {Document | Element} root */
 export function translate(root) {
   for (const place of /** @type {TextPlace[]} */ (Object.keys(WRITE))) {

@@ -2,7 +2,7 @@
 
 import { element, icon, setIcon, showTrack } from "./dom.js";
 import { monogram, shortSite } from "./sitename.js";
-import { setText } from "./text.js";
+import { clearText, setText } from "./text.js";
 
 /** @typedef {import("./types.js").Member} Member */
 
@@ -100,7 +100,7 @@ export class Tile {
     this.state.classList.toggle("muted", isMuted);
     setIcon(this.state, isMuted ? "mic-off" : "mic");
     if (isMuted || state.isSpeaking) setText(this.state, "label", isMuted ? "sites.muted" : "sites.speaking");
-    else this.state.removeAttribute("aria-label");
+    else clearText(this.state, "label");
     this.letters.textContent = monogram(member.site);
     if (state.isSelf) setText(this.site, "text", "common.you");
     else this.site.textContent = shortSite(member.site);

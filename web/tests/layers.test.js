@@ -61,3 +61,8 @@ test("a shared screen keeps its full size in the high encoding", () => {
   assert.equal(low.scaleResolutionDownBy, 2);
   assert.ok(low.maxFramerate < high.maxFramerate);
 });
+
+test("a source switched on just now shows itself in its lowest encoding although nobody asked yet", () => {
+  assert.deepEqual([...activeRids(contentPlan(1920, 1080), [], true)], ["l"]);
+  assert.deepEqual([...activeRids(contentPlan(1920, 1080), ["h"], true)], ["h"]);
+});
