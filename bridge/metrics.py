@@ -6,7 +6,7 @@ patient's nor a hospital's name can reach a time series.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -77,12 +77,14 @@ class BridgeCollector(Collector):
         session_counters: SessionCounters,
         rooms: Rooms,
         signalling: Signalling,
+        receive_overflows: Callable[[], int],
     ) -> None:
         self._port = port_counters
         self._sfu = sfu_counters
         self._session = session_counters
         self._rooms = rooms
         self._signalling = signalling
+        self._receive_overflows = receive_overflows
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("hoichan_build_info", "The running version; always 1.", labels=["version"])
@@ -98,6 +100,11 @@ class BridgeCollector(Collector):
         for attribute, name, text in _SFU_COUNTERS:
             yield CounterMetricFamily(name, text, value=getattr(self._sfu, attribute))
         yield from self._collect_session()
+        yield CounterMetricFamily(
+            "hoichan_port_receive_overflows",
+            "Datagrams that the kernel dropped because the bridge did not read fast enough.",
+            value=self._receive_overflows(),
+        )
         dropped = CounterMetricFamily(
             "hoichan_packets_dropped", "Packets that went nowhere, and why.", labels=["at", "reason"]
         )

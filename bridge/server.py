@@ -117,6 +117,7 @@ class Server:
             session_counters=self.session_counters,
             rooms=self.rooms,
             signalling=self.signalling,
+            receive_overflows=lambda: self.port.receive_overflows,
         )
         await self._listen(self._admin_application(registry(collector)), "admin", config.admin.host)
         await self._listen(self._application(), "http", config.http.host, self._tls_context())

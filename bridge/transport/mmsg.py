@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from cffi import FFI  # type: ignore[import-untyped]
+from cffi import FFI
 from numpy.typing import NDArray
 
 from bridge.transport.srtp import CData, pointer_at

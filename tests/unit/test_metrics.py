@@ -60,6 +60,7 @@ class Scrape:
             session_counters=self.session,
             rooms=rooms,
             signalling=signalling,
+            receive_overflows=lambda: 17,
         )
         return generate_latest(registry(collector)).decode()
 
@@ -97,6 +98,10 @@ def test_drops_are_told_by_place_and_reason(scrape: Scrape) -> None:
     scrape.sfu.dropped[DropReason.DUPLICATE] = 8
     assert scrape.value("hoichan_packets_dropped_total", at="port", reason="unknown-ufrag") == 7
     assert scrape.value("hoichan_packets_dropped_total", at="sfu", reason="duplicate") == 8
+
+
+def test_what_the_kernel_dropped_is_told(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_port_receive_overflows_total") == 17
 
 
 def test_refusals_are_counted_by_family_of_codes(scrape: Scrape) -> None:
