@@ -26,7 +26,7 @@ from bridge.messages import (
     serialise,
 )
 from bridge.roles import Permission
-from bridge.tokens import Claims
+from bridge.tokens import Claims, TokenKind
 from bridge.words import Role, SlotRole, Source
 
 if TYPE_CHECKING:
@@ -268,6 +268,9 @@ class Participant:
         replace: bool = False,
     ) -> str:
         """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
+        if self.is_device:
+            # Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
+            publications, slots = ({}, None) if self.claims.kind is TokenKind.WATCH else (None, {})
         if self.leg is not None and not replace:
             answer = self.leg.negotiate(sdp, publications, slots)
         elif self._has_lost_media and not replace:
