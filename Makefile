@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 # and a firewall to break networks with.
 TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute2 \
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-	gstreamer1.0-plugins-ugly gstreamer1.0-nice
+	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 
 .PHONY: run test lint python-lint web-lint unit bench soak lock clean
 
