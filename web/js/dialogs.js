@@ -55,6 +55,17 @@ export function toast(text, options = {}) {
   while (holder.childElementCount > TOASTS_MAX) holder.firstElementChild?.remove();
 }
 
+/** @type {(() => void) | undefined} what the dialog that is open now wants to know of its end */
+let ended;
+
+/** @param {HTMLDialogElement} dialog */
+function endDialog(dialog) {
+  const tell = ended;
+  ended = undefined;
+  dialog.replaceChildren();
+  tell?.();
+}
+
 /**
  * Open the dialog with this content; Escape and the cross close it.
  * @param {TextKey} title
@@ -65,14 +76,16 @@ export function toast(text, options = {}) {
 export function openDialog(title, content, { closed } = {}) {
   const dialog = byId("dialog", HTMLDialogElement);
   if (dialog.open) dialog.close();
+  endDialog(dialog);
+  ended = closed;
   const close = element("button", { class: "icon-button", label: "common.close", click: () => dialog.close() }, icon("close"));
   dialog.replaceChildren(
     element("header", { class: "dialog-head" }, element("h2", { id: "dialog-title", text: title }), close),
     ...content,
   );
   dialog.onclose = () => {
-    dialog.replaceChildren();
-    closed?.();
+    // The event comes late: by then another dialog may have been opened in the same element.
+    if (!dialog.open) endDialog(dialog);
   };
   dialog.onclick = (event) => {
     if (event.target === dialog) dialog.close();

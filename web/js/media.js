@@ -127,6 +127,16 @@ export async function listDevices() {
   return { microphones: of("audioinput"), cameras: of("videoinput"), speakers: of("audiooutput") };
 }
 
+/**
+ * A camera that is not this one, for the auxiliary picture.
+ * @param {string} deviceId
+ * @returns {Promise<string>} empty when there is no other
+ */
+export async function otherCamera(deviceId) {
+  const { cameras } = await listDevices();
+  return cameras.find((camera) => camera.deviceId !== deviceId)?.deviceId ?? "";
+}
+
 /** @param {() => void} listener @returns {() => void} stop listening */
 export function onDevicesChanged(listener) {
   const source = navigator.mediaDevices;

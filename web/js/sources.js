@@ -4,7 +4,7 @@
  * survives both (after a rejoin everything is attached again).
  */
 
-import { LevelMeter, openCamera, openMicrophone, openScreen } from "./media.js";
+import { LevelMeter, openCamera, openMicrophone, openScreen, otherCamera } from "./media.js";
 
 /** @typedef {import("./types.js").Source} Source */
 /** @typedef {import("./peer.js").Peer} Peer */
@@ -128,10 +128,12 @@ export class Sources {
   }
 
   /** @param {Source} source */
-  #open(source) {
+  async #open(source) {
     if (source === "microphone") return openMicrophone(this.devices.microphone);
     if (source === "content") return openScreen();
-    return openCamera(this.devices[source]);
+    if (source === "camera") return openCamera(this.devices.camera);
+    const camera = this.track("camera")?.getSettings().deviceId ?? this.devices.camera;
+    return openCamera(this.devices.auxiliary || (await otherCamera(camera)));
   }
 
   /**

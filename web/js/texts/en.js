@@ -248,7 +248,7 @@ export const en = {
   "unit.percent": "{value} %",
   "unit.mbps": "{value} Mbit/s",
 
-  "banner.reconnecting": "Connection to the server lost, restoring it. Picture and sound go on.",
+  "banner.reconnecting": "Connection to the server lost, restoring it…",
   "banner.rejoining": "Connection lost, returning to the room…",
   "banner.media": "Picture and sound interrupted, restoring…",
   "banner.closing": "The server is about to restart. You will be brought back to the room automatically.",

@@ -247,7 +247,7 @@ export const vi = {
   "unit.percent": "{value} %",
   "unit.mbps": "{value} Mbit/s",
 
-  "banner.reconnecting": "Mất kết nối với máy chủ, đang tự nối lại. Hình và tiếng vẫn tiếp tục.",
+  "banner.reconnecting": "Mất kết nối với máy chủ, đang tự nối lại…",
   "banner.rejoining": "Mất kết nối, đang tự vào lại phòng…",
   "banner.media": "Hình và tiếng bị gián đoạn, đang nối lại…",
   "banner.closing": "Máy chủ sắp khởi động lại. Bạn sẽ được tự đưa trở lại phòng.",
