@@ -24,6 +24,8 @@ VOICE_BPS = 48_000
 BASE_LAYERS_SHARE = 0.65
 # Before a receiver report has measured it; longer than a LAN, shorter than a satellite hop.
 ROUND_TRIP_S = 0.1
+# A round trip that much above the shortest one means a queue on the path, and one that matters.
+QUEUE_S = 0.1
 # Twenty reports of 28 bytes stay below any path's packet size.
 SENDER_REPORTS_MAX = 20
 PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
@@ -44,6 +46,7 @@ class Downlink:
         "_round_trip_s",
         "_send_rtcp",
         "_server_clock",
+        "_shortest_s",
         "estimate",
         "loss",
         "sent_bps",
@@ -75,6 +78,7 @@ class Downlink:
         self._rated_at: float | None = None
         self._rated_octets = 0
         self._round_trip_s: float | None = None
+        self._shortest_s: float | None = None
 
     @property
     def round_trip_s(self) -> float:
@@ -169,7 +173,21 @@ class Downlink:
 
     def remb(self, bitrate_bps: int, now: float) -> None:
         """Take in what the receiver thinks its path bears."""
-        self.estimate.remb(bitrate_bps, now, sent_bps=self.sent_bps)
+        self.estimate.remb(bitrate_bps, now, sent_bps=self.sent_bps, is_queueing=self._is_queueing)
+
+    @property
+    def _is_queueing(self) -> bool:
+        """Whether the path's queues are long, as far as is known."""
+        if self._round_trip_s is None or self._shortest_s is None:
+            return True
+        return self._round_trip_s > self._shortest_s + QUEUE_S
+
+    def _measure_round_trip(self, rtt_s: float) -> None:
+        before = self._round_trip_s
+        self._round_trip_s = rtt_s if before is None else before + (rtt_s - before) / 8
+        # Forgotten slowly, as the path may have become a longer one.
+        shortest_s = rtt_s if self._shortest_s is None else self._shortest_s
+        self._shortest_s = min(rtt_s, shortest_s + (rtt_s - shortest_s) / 256)
 
     def reports(self, reports: Iterable[rtcp.ReportBlock], now: float) -> None:
         """Take in how the receiver fared."""
@@ -181,8 +199,7 @@ class Downlink:
                 continue
             rtt_s = round_trip_s(report.last_sr, report.delay_since_last_sr, self._server_clock.ntp(now))
             if rtt_s is not None:
-                before = self._round_trip_s
-                self._round_trip_s = rtt_s if before is None else before + (rtt_s - before) / 8
+                self._measure_round_trip(rtt_s)
             packets = slot.packets_since_report()
             lost += packets * report.fraction_lost / 256
             expected += packets

@@ -7,6 +7,10 @@ is sent, and a simulcast layer is three times the one below: who waits for REMB 
 for the next layer waits forever. So a REMB that does not fall is no limit. The estimate grows past
 it, the next layer is tried, and when that was too much REMB falls, the layer is left at
 once, and the next try waits twice as long.
+
+A receiver whose processor is busy (a browser that is just starting) reads late, takes that for
+a bottleneck, and then announces a few kilobits for a minute. So a low REMB counts only when the
+path itself shows it: packets are lost, or the round trip has grown.
 """
 
 START_BPS = 2_500_000.0
@@ -24,7 +28,7 @@ LOSS_LOW = 0.02
 LOSS_HIGH = 0.10
 LOSS_CUT_MIN = 0.7
 
-# Loss while less than this is sent (a few voices) says nothing about room for pictures.
+# Loss or REMB while less than this is sent (a few voices) says nothing about room for pictures.
 SENT_MIN_BPS = 300_000.0
 
 # Report blocks come for each stream, about one a second; all of one second tell of the same loss.
@@ -73,21 +77,29 @@ class DownlinkEstimate:
         self._hold_s = HOLD_MIN_S
         self._hold_until = 0.0
 
-    def remb(self, bps: float, now: float, *, sent_bps: float | None = None) -> None:
-        """Take over a REMB; `sent_bps` (what is sent now) tells apart a limit from an idle path."""
+    def remb(
+        self, bps: float, now: float, *, sent_bps: float | None = None, is_queueing: bool = True
+    ) -> None:
+        """Take over a REMB.
+
+        `sent_bps` (what is sent now) tells apart a limit from an idle path, `is_queueing` (the round
+        trip is longer than the path) a bottleneck from a busy receiver.
+        """
         self._grow(now)
         before = self._remb_bps
         is_fresh = before is not None and now - self._remb_at < REMB_FRESH_S
         if sent_bps is not None:
-            has_fallen = bps < REMB_BELOW_SENT * sent_bps
+            has_fallen = bps < REMB_BELOW_SENT * sent_bps and sent_bps >= SENT_MIN_BPS
         elif before is not None and is_fresh:
             has_fallen = bps < REMB_FALL * before
         else:
             has_fallen = True
         self._remb_bps, self._remb_at = bps, now
         if has_fallen and bps < self._bps:
-            self._bps = max(bps, FLOOR_BPS)
-            self._hold(now)
+            if is_queueing or self._is_lossy:
+                # Down to one small picture; without any nothing comes that could lift a REMB again.
+                self._bps = min(self._bps, max(bps, SENT_MIN_BPS))
+                self._hold(now)
         elif bps > self._bps and now >= self._hold_until and not self._is_lossy:
             self._bps = min(bps, self._ceiling_bps)
 

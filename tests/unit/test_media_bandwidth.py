@@ -72,6 +72,29 @@ def test_a_remb_below_what_is_sent_is_a_limit() -> None:
     assert estimate.available_bps(1.0) == 600_000
 
 
+def test_a_low_remb_on_a_path_without_queues_is_no_limit() -> None:
+    estimate = DownlinkEstimate()
+    for second in range(1, 30):
+        estimate.remb(20_000, float(second), sent_bps=600_000, is_queueing=False)
+    assert estimate.available_bps(30.0) >= 2_500_000
+
+
+def test_a_low_remb_while_packets_are_lost_is_a_limit() -> None:
+    estimate = DownlinkEstimate()
+    estimate.report(0.08, 1.0, sent_bps=1_800_000)
+    estimate.remb(600_000, 1.5, sent_bps=1_800_000, is_queueing=False)
+    assert estimate.available_bps(1.5) == 600_000
+
+
+def test_a_remb_never_takes_the_last_picture_away() -> None:
+    estimate = DownlinkEstimate()
+    estimate.remb(20_000, 1.0, sent_bps=40_000)
+    assert estimate.available_bps(1.0) >= 2_500_000
+    for second in range(2, 10):
+        estimate.remb(20_000, float(second), sent_bps=400_000)
+    assert estimate.available_bps(10.0) >= 300_000
+
+
 def test_after_congestion_growth_waits_and_then_goes_on() -> None:
     estimate = DownlinkEstimate()
     estimate.remb(500_000, 1.0)
