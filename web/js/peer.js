@@ -81,6 +81,7 @@ function sendEncodings(plan) {
 export class Peer {
   /** @type {PeerObserver} */ #observer;
   /** @type {Map<Source, RTCRtpTransceiver>} */ #senders = new Map();
+  /** @type {Map<Source, MediaStreamTrack | null>} what is to be sent */ #tracks = new Map();
   /** @type {Map<Source, EncodingPlan[]>} */ #plans = new Map();
   /** @type {Map<Source, string[]>} */ #wanted = new Map();
   /** @type {Map<Source, ReturnType<typeof setTimeout>>} sources switched on just now */ #fresh = new Map();
@@ -293,6 +294,7 @@ export class Peer {
   async setTrack(source, track) {
     const sender = this.#senders.get(source)?.sender;
     if (!sender || this.#isClosed) return;
+    this.#tracks.set(source, track);
     if (track && track.kind === "video") {
       const { width, height } = track.getSettings();
       if (width && height) {
@@ -302,7 +304,8 @@ export class Peer {
       // Scale first: otherwise the first second goes out at the sizes of the track before.
       await this.#tune(source);
     }
-    await sender.replaceTrack(track);
+    // Switched off or changed meanwhile: what was decided last is what is sent.
+    if (this.#tracks.get(source) === track) await sender.replaceTrack(track);
   }
 
   /** @param {Source} source */
