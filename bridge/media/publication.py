@@ -115,6 +115,9 @@ class Publication:
 
     def wanted_rids(self, now: float) -> list[str] | None:
         """Return which encodings the publisher should send, if that differs from what it was last told."""
+        if not self.is_live:
+            # What was never seen cannot be wanted yet: its first packet is what shows it to the room.
+            return None
         watched = self._watched_rids()
         wanted = []
         for rid in self.rids:
