@@ -1,0 +1,151 @@
+"""Broken networks for single pages: one without UDP, and a line that can be cut."""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pages import CHROMIUM
+
+LOOPBACK = "127.0.0.1"
+# What a page does to its answers where nobody may make network namespaces.
+HIDE_UDP = """
+const original = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+  return original.call(this, { type, sdp: sdp.replace(/a=candidate:\\S+ 1 udp .*\\r\\n/g, "") });
+};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where one browser lives: how to start it, how it reaches this machine, what happens to its UDP."""
+
+    chromium: str
+    server_host: str
+    init_script: str
+    # UDP packets that the firewall has thrown away; None where the page only hides the candidates.
+    udp_dropped: Callable[[], int] | None
+
+
+def _run(*command: str, text: str = "") -> str:
+    return subprocess.run(command, input=text, check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+@contextmanager
+def without_udp(directory: Path) -> Iterator[Network]:
+    """A network namespace of its own whose firewall drops all UDP; needs root.
+
+    Without root the page hides the candidates instead, which leaves out only the time that ICE takes to
+    find UDP dead.
+    """
+    if os.geteuid() != 0:
+        yield Network(CHROMIUM, LOOPBACK, HIDE_UDP, None)
+        return
+    # Names of interfaces have at most 15 characters; two runs at a time must not meet.
+    name = f"hc{os.getpid()}"
+    third, fourth = os.getpid() >> 6 & 0xFF, (os.getpid() & 0x3F) << 2
+    here, there = f"10.213.{third}.{fourth + 1}", f"10.213.{third}.{fourth + 2}"
+    _run("ip", "netns", "add", name)
+    try:
+        _run("ip", "link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
+        _run("ip", "address", "add", f"{here}/30", "dev", f"{name}a")
+        _run("ip", "link", "set", f"{name}a", "up")
+        for device in ("lo", f"{name}b"):
+            _run("ip", "-n", name, "link", "set", device, "up")
+        _run("ip", "-n", name, "address", "add", f"{there}/30", "dev", f"{name}b")
+        inside = ("ip", "netns", "exec", name)
+        _run(
+            *inside,
+            *("nft", "-f", "-"),
+            text="""
+                table inet clinic {
+                    counter thrown_away { }
+                    chain leaving {
+                        type filter hook output priority 0;
+                        meta l4proto udp counter name thrown_away drop;
+                    }
+                    chain coming {
+                        type filter hook input priority 0;
+                        meta l4proto udp counter name thrown_away drop;
+                    }
+                }
+            """,
+        )
+
+        def udp_dropped() -> int:
+            listed = json.loads(_run(*inside, "nft", "--json", "list", "counters"))
+            return sum(one["counter"]["packets"] for one in listed["nftables"] if "counter" in one)
+
+        chromium = directory / "chromium-without-udp"
+        chromium.write_text(f'#!/bin/sh\nexec ip netns exec {name} {CHROMIUM} "$@"\n', encoding="utf-8")
+        chromium.chmod(0o755)
+        yield Network(str(chromium), here, "", udp_dropped)
+    finally:
+        # The veth pair goes with the namespace.
+        _run("ip", "netns", "delete", name)
+
+
+class Line:
+    """A TCP line to a port of this machine, for a page's HTTP and WebSocket, that can be cut and mended."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.connections = 0
+        self._server_port = port
+        self._is_cut = False
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Break all connections, and every new one, until it is mended."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        self.connections += 1
+        try:
+            onward = await asyncio.open_connection(LOOPBACK, self._server_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = (writer, onward[1])
+        self._writers.update(pair)
+        await asyncio.gather(_pump(reader, onward[1]), _pump(onward[0], writer))
+        self._writers.difference_update(pair)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
