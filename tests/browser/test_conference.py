@@ -1,0 +1,186 @@
+"""Four sites in real browsers: the right picture and voice in every slot, and a stage that changes at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import pytest_asyncio
+from aiortc_peer import Tone, device
+from bridge_process import BridgeServer
+from pages import Browsers, Camera, Site, browsers, starved
+from pictures import BLUE, GREEN, RED, YELLOW
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+CHAIR, HA_GIANG, MEO_VAC, LUNG_CU = SITES = (
+    "Bệnh viện Bạch Mai",
+    "Bệnh viện đa khoa Hà Giang",
+    "Bệnh viện Mèo Vạc",
+    "Trạm y tế Lũng Cú",
+)
+COLOURS = (RED, GREEN, BLUE, YELLOW)
+STAGE_LIMIT_MS = 1000
+FREEZE_LIMIT_MS = 1000
+SWITCHES = 20
+VOICES_MAX = 3
+# Measurements that the machine itself spoiled are repeated this often.
+TRIES = 4
+
+Conference = dict[str, Site]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
+    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
+    await asyncio.to_thread(running.start)
+    yield running
+    await asyncio.to_thread(running.stop)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def conference(
+    server: BridgeServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Conference]:
+    """Four sites with pictures, silent at first, the first one in the chair."""
+    async with browsers(tmp_path_factory.mktemp("sites")) as started:
+        yield {site.name: site for site in await _joined(started, server)}
+
+
+async def _joined(started: Browsers, server: BridgeServer) -> Sequence[Site]:
+    sites = await asyncio.gather(
+        *(
+            started.site(name, Camera(colour), pitch_hz=150 + 40 * number)
+            for number, (name, colour) in enumerate(zip(SITES, COLOURS, strict=True))
+        )
+    )
+    for site in sites:
+        await site.open(server.link("chair" if site.name == CHAIR else "presenter", site.name))
+    for site in sites:
+        await site.join(with_voice=False)
+    for site in sites:
+        await site.until("probe.thumbnails().filter(({ colour }) => colour).length === 3", "three thumbnails")
+    return sites
+
+
+async def _choose(conference: Conference, choice: str) -> list[float]:
+    """Put a site on stage; return after how many milliseconds each of the others saw it."""
+    clicked_ms = await conference[CHAIR].put_on_stage(choice)
+    viewers = [site for site in conference.values() if site.name != choice]
+    colour = conference[choice].colour
+    return list(await asyncio.gather(*(site.first_seen_ms("stage", colour, clicked_ms) for site in viewers)))
+
+
+async def _forget(conference: Conference) -> None:
+    for site in conference.values():
+        await site.evaluate("probe.forget('stage')")
+
+
+async def test_every_thumbnail_shows_the_site_that_its_label_names(conference: Conference) -> None:
+    for site in conference.values():
+        expected = {other.name: other.colour for other in conference.values() if other is not site}
+        assert await site.thumbnails() == expected
+
+
+@pytest.mark.parametrize("choice", [HA_GIANG, MEO_VAC, LUNG_CU, CHAIR, MEO_VAC])
+async def test_all_see_the_chairs_choice_within_a_second_of_the_click(
+    conference: Conference, choice: str
+) -> None:
+    for _ in range(TRIES):
+        await _choose(conference, HA_GIANG if choice != HA_GIANG else LUNG_CU)
+        await _forget(conference)
+        delays_ms = await _choose(conference, choice)
+        if max(delays_ms) < STAGE_LIMIT_MS or not await starved(conference.values()):
+            break
+    print(choice, delays_ms)
+    assert max(delays_ms) < STAGE_LIMIT_MS
+    await asyncio.sleep(0.5)
+    for site in conference.values():
+        if site.name == choice:
+            # Nobody is shown themselves.
+            assert await site.colour_of("stage") not in (site.colour, "nothing")
+        else:
+            assert await site.colour_of("stage") == conference[choice].colour
+
+
+async def test_stage_never_freezes_while_it_goes_back_and_forth(conference: Conference) -> None:
+    for _ in range(TRIES):
+        await _choose(conference, HA_GIANG)
+        await _forget(conference)
+        delays_ms: list[float] = []
+        for number in range(SWITCHES):
+            delays_ms += await _choose(conference, (MEO_VAC, HA_GIANG)[number % 2])
+        gaps_ms = [await site.evaluate("probe.longestGap_ms('stage')") for site in conference.values()]
+        print(sorted(delays_ms)[-12:], gaps_ms)
+        is_good = max(gaps_ms) < FREEZE_LIMIT_MS and max(delays_ms) < STAGE_LIMIT_MS
+        if is_good or not await starved(conference.values()):
+            break
+    assert max(gaps_ms) < FREEZE_LIMIT_MS
+    assert max(delays_ms) < STAGE_LIMIT_MS
+
+
+async def test_frames_keep_coming_in_every_slot_in_use(conference: Conference) -> None:
+    before = {name: await site.slots() for name, site in conference.items()}
+    await asyncio.sleep(2)
+    for name, site in conference.items():
+        pictures = {mid: slot for mid, slot in (await site.slots()).items() if slot["role"] != "voice"}
+        assert sorted(slot["role"] for slot in pictures.values()) == ["stage", *["thumbnail"] * 3]
+        for mid, slot in pictures.items():
+            assert slot["frames"] > before[name][mid]["frames"] + 5, (name, mid)
+
+
+async def test_stage_is_taller_than_thumbnails(conference: Conference) -> None:
+    """Each slot gets the encoding that fits its place on the page."""
+    await _choose(conference, MEO_VAC)
+    await conference[CHAIR].until(
+        "document.querySelector('.pane.stage video.remote').videoHeight === 360", "the tall encoding on stage"
+    )
+    heights = {slot["role"]: slot["height_px"] for slot in (await conference[CHAIR].slots()).values()}
+    assert heights["thumbnail"] == 180
+
+
+async def test_nobody_hears_more_than_three_voices_nor_their_own(
+    server: BridgeServer, conference: Conference
+) -> None:
+    """Four pages and two rooms without a camera talk at once: six voices."""
+    for site in conference.values():
+        await site.press("microphone")
+    async with (
+        device(server, "whip", "publish", "Phòng mổ 1") as first,
+        device(server, "whip", "publish", "Phòng mổ 2") as second,
+    ):
+        for number, talker in enumerate((first, second)):
+            talker.connection.addTrack(Tone(300 + 100 * number))
+            await talker.connect()
+        chair = conference[CHAIR]
+        await chair.until(
+            "[...hoichan.state.roster.values()].filter(({ microphone }) => microphone === 'on').length === 6",
+            "six open microphones",
+        )
+        await chair.until(f"hoichan.state.voices.length === {VOICES_MAX}", "three speakers")
+        for _ in range(5):
+            for site in conference.values():
+                before = await site.slots()
+                await asyncio.sleep(0.4)
+                after = await site.slots()
+                own = await site.evaluate("hoichan.state.self")
+                heard = [
+                    slot["participant"]
+                    for mid, slot in after.items()
+                    if slot["role"] == "voice" and slot["packets"] > before.get(mid, slot)["packets"]
+                ]
+                assert 1 <= len(heard) <= VOICES_MAX
+                assert own not in heard
+                assert len(set(heard)) == len(heard)
+                assert await site.evaluate("hoichan.state.voices.length") <= VOICES_MAX
+    for site in conference.values():
+        await site.press("microphone")
+
+
+async def test_no_page_negotiated_more_than_once_in_all_that(conference: Conference) -> None:
+    for site in conference.values():
+        assert await site.negotiations() == {
+            "createOffer": 1,
+            "setLocalDescription": 1,
+            "setRemoteDescription": 1,
+        }
+        assert site.errors == []
