@@ -136,6 +136,7 @@ class Router:
         # One more than a leg hears, so that a speaker hears three others.
         self._loudest: LoudestVoices[str] = LoudestVoices(VOICES_LIMIT + 1)
         self._voices: tuple[str, ...] = ()
+        self._heard: tuple[str, ...] = ()
         self._dominant_id: str | None = None
         self._voices_due = 0.0
         self._publishing: dict[Leg, None] = {}
@@ -255,7 +256,10 @@ class Router:
             self._voices = tuple(voices)
             for leg in self.legs.values():
                 self.seat_voices(leg)
-            self._observer.voices_changed(tuple(loudest))
+        # Seats also hold silent voices: who is heard changes more often than who sits there.
+        if tuple(loudest) != self._heard:
+            self._heard = tuple(loudest)
+            self._observer.voices_changed(self._heard)
 
     def _is_audible(self, leg_id: str) -> bool:
         leg = self.legs.get(leg_id)
