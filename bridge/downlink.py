@@ -200,11 +200,11 @@ class Downlink:
             rtt_s = round_trip_s(report.last_sr, report.delay_since_last_sr, self._server_clock.ntp(now))
             if rtt_s is not None:
                 self._measure_round_trip(rtt_s)
-            packets = slot.packets_since_report()
-            lost += packets * report.fraction_lost / 256
-            expected += packets
+            lost_packets, sent_packets = slot.losses_since_report(report.fraction_lost / 256)
+            lost += lost_packets
+            expected += sent_packets
         if expected:
-            self.loss = lost / expected
+            self.loss = min(lost / expected, 1.0)
             self.estimate.report(self.loss, now, sent_bps=self.sent_bps)
 
     def picture_lost(self, ssrc: int, now: float) -> None:

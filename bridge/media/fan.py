@@ -202,6 +202,10 @@ class Fan:
         ]
         if not spans:
             return None
+        octets = len(packet.payload)
+        for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
+            self.packets[limit] += 1
+            self.octets[limit] += octets
         rows = _rows(spans, self._make_route)
         compact = {limit: self.compact(limit, extended) for limit in {span.temporal_limit for span in spans}}
         for row, span in enumerate(spans):

@@ -200,7 +200,7 @@ class Forwarder:
 
     def original(self, sequence_number: int) -> tuple[Span, int] | None:
         """Return the span and the incoming extended number of a 16-bit outgoing number, if remembered."""
-        newest = self._newest()
+        newest = self.newest
         outgoing = newest - ((newest - sequence_number) & 0xFFFF)
         for span in reversed(self._spans):
             if span.first <= outgoing:
@@ -216,7 +216,9 @@ class Forwarder:
         rows.tl0_picture_index[0] = packet.tl0_picture_index + span.tl0_offset
         return (packet.extended_sequence_number - packets + span.sequence_offset) & 0xFFFF
 
-    def _newest(self) -> int:
+    @property
+    def newest(self) -> int:
+        """The last outgoing sequence number, extended: it counts on over all changes of source."""
         span = self.span
         if span is None or span.fan.highest < span.start:
             return self._sequence_number

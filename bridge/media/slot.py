@@ -20,10 +20,11 @@ class Slot:
     """A place on the receiver's page and the stream that fills it."""
 
     __slots__ = (
-        "_packets_reported",
+        "_reported",
         "_rtx_payload_types",
         "_rtx_rows",
         "_rtx_sequence_number",
+        "_unsent",
         "aimed",
         "desired",
         "forwarder",
@@ -60,7 +61,10 @@ class Slot:
         self.desired: tuple[str, int] | None = None
         self.wanted_height_px = HEIGHTS_PX[role]
         self.sent_recently = SentRecently()
-        self._packets_reported = 0
+        # The newest number and the packets sent when the receiver last reported, and how many numbers
+        # that were never sent it may still have to report.
+        self._reported = forwarder.newest, 0
+        self._unsent: float = 0
         self._rtx_payload_types = dict(rtx_payload_types)
         # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
         self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
@@ -77,10 +81,23 @@ class Slot:
         span = self.forwarder.span
         return None if span is None else span.fan.source
 
-    def packets_since_report(self) -> int:
-        """Return how many packets were sent since the last call: what a receiver's report is about."""
-        before, self._packets_reported = self._packets_reported, self.forwarder.packets
-        return self._packets_reported - before
+    def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
+        """Return how many packets were lost on the way to the receiver, and how many sent, since last time.
+
+        `fraction_lost` is what the receiver reports. It misses, too, what never came from the publisher and
+        left a hole in the numbers: that says nothing about the receiver's path.
+        """
+        forwarder = self.forwarder
+        numbers, packets = forwarder.newest, forwarder.packets
+        numbers_before, packets_before = self._reported
+        self._reported = numbers, packets
+        sent = packets - packets_before
+        lost = fraction_lost * (numbers - numbers_before)
+        unsent = numbers - numbers_before - sent
+        explained = min(lost, max(self._unsent + unsent, 0))
+        # A hole at the end of the interval may be in the receiver's next report only.
+        self._unsent = max(min(unsent, self._unsent + unsent - explained), 0)
+        return lost - explained, sent
 
     def can_show(self, encoding: Encoding) -> bool:
         """Whether the receiver negotiated the codec of this encoding."""
