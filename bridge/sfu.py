@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -141,6 +140,7 @@ class Router:
         self._voices_due = 0.0
         self._publishing: dict[Leg, None] = {}
         self._round: deque[Leg] = deque()
+        self._reports_owed = 0.0
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
@@ -167,10 +167,13 @@ class Router:
         for leg in list(self._publishing):
             leg.poll(now)
         # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
-        for _ in range(math.ceil(len(self._round) * TICK_S / REPORT_S)):
-            leg = self._round[0]
-            self._round.rotate(-1)
-            leg.report(now)
+        self._reports_owed += len(self._round) * TICK_S / REPORT_S
+        while self._reports_owed >= 1.0:
+            self._reports_owed -= 1.0
+            if self._round:
+                leg = self._round[0]
+                self._round.rotate(-1)
+                leg.report(now)
 
     def publishes(self, leg: Leg) -> None:
         """A leg's first packet has arrived: from now on it is owed feedback."""
