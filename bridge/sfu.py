@@ -335,7 +335,7 @@ class Leg:
 
     def show(self, slot: Slot, publication: Publication | None) -> None:
         """Show a publication in a slot, or nothing; a picture is held until the next one is there."""
-        if slot.shown is publication:
+        if self.is_closed or slot.shown is publication:
             return
         self._downlink.show(slot, publication)
         if slot.role is SlotRole.STAGE:
@@ -385,7 +385,9 @@ class Leg:
         self.is_closed = True
         for publication in self.publications():
             for slot in list(publication.watchers):
-                self.router.legs[slot.leg_id].show(slot, None)
+                # Voice slots are emptied, and their legs told, when the router chooses the voices anew.
+                if slot.is_video:
+                    self.router.legs[slot.leg_id].show(slot, None)
             for encoding in publication.encodings.values():
                 encoding.close()
         for slot in self._negotiation.slots.values():
