@@ -19,7 +19,9 @@ from typing import Protocol
 from bridge.counters import DropReason, SfuCounters
 from bridge.downlink import Downlink
 from bridge.media.encoding import Encoding
+from bridge.media.packet import MediaPacket
 from bridge.media.publication import Publication
+from bridge.media.rows import Rows
 from bridge.media.slot import Slot
 from bridge.media.speakers import DominantSpeaker, LoudestVoices
 from bridge.media.timeline import ClockOffset, ServerClock
@@ -421,9 +423,13 @@ class Leg:
         if media.audio_level is not None and not publication.is_muted:
             self.router.heard(self.id, media.audio_level, arrival)
         watched = encoding.forward(media)
-        if watched is None:
-            return
-        rows, count = watched
+        if watched is not None:
+            self._send(media, *watched, arrival)
+        if encoding.has_latecomers:
+            for missed, rows, count in encoding.catch_up():
+                self._send(missed, rows, count, arrival)
+
+    def _send(self, media: MediaPacket, rows: Rows, count: int, arrival: float) -> None:
         sent = self._fanout.send(media, rows, count, self._clock())
         counters = self._counters
         counters.rtp_forwarded += sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -9,7 +10,7 @@ from bridge.counters import DropReason, SfuCounters
 from bridge.errors import MalformedPacket
 from bridge.media.cache import PacketCache
 from bridge.media.fan import Fan, MakeRoute
-from bridge.media.forwarder import Forwarder
+from bridge.media.forwarder import Forwarder, Span
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket
 from bridge.media.reception import ReceptionStatistics
@@ -26,6 +27,9 @@ from bridge.rtp.vp8 import parse_descriptor
 CACHED_PACKETS = 512
 CACHED_AUDIO_PACKETS = 64
 SEVEN_BITS = 7
+# The first packet of a key frame is the one that is missed most: who waits for it may still begin with
+# it when it comes late, and be sent what came since, up to this many packets.
+CAUGHT_UP_MAX = 128
 
 
 class Codec(Enum):
@@ -41,6 +45,7 @@ class Encoding:
 
     __slots__ = (
         "_counters",
+        "_latecomers",
         "_unwrapper",
         "cache",
         "clock",
@@ -95,6 +100,7 @@ class Encoding:
         # Until its owner has told those who watch the publication.
         self.is_new = True
         self.is_stalled = False
+        self._latecomers: tuple[int, list[Span]] | None = None
         self._unwrapper = SequenceUnwrapper()
         self._counters = counters
 
@@ -102,6 +108,11 @@ class Encoding:
     def is_audio(self) -> bool:
         """Whether a switch to this stream may happen at any packet."""
         return self.codec is Codec.OPUS
+
+    @property
+    def has_latecomers(self) -> bool:
+        """Whether `catch_up` has something to yield."""
+        return self._latecomers is not None
 
     def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
         """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
@@ -139,17 +150,40 @@ class Encoding:
         return self._read(extended, packet, payload[2:], arrival)
 
     def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
-        """Return who gets `packet`; at a key frame those who waited for it come in."""
-        if (
-            self.waiting
-            and (self.is_audio or (packet.is_keyframe and packet.starts_frame))
-            and packet.extended_sequence_number > self.fan.highest
-        ):
-            for forwarder, temporal_limit in self.waiting.items():
-                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
-                self._counters.switches += 1
-            self.waiting.clear()
+        """Return who gets `packet`; at a key frame those who waited for it come in.
+
+        Where the key frame came late, `catch_up` must follow.
+        """
+        if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
+            late = self.fan.highest - packet.extended_sequence_number
+            if late < 0:
+                self._let_in(packet)
+            elif late <= CAUGHT_UP_MAX and not self.is_audio:
+                self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
+
+    def catch_up(self) -> Iterator[tuple[MediaPacket, Rows, int]]:
+        """Yield what those who came in at a late key frame have missed since, and their rows."""
+        latecomers, self._latecomers = self._latecomers, None
+        if latecomers is None:
+            return
+        keyframe, spans = latecomers
+        for number in range(keyframe + 1, self.fan.highest + 1):
+            packet = self.cache.get(number)
+            watched = None if packet is None else self.fan.forward_again(packet, spans)
+            if packet is not None and watched is not None:
+                yield packet, *watched
+
+    def _let_in(self, packet: MediaPacket) -> list[Span]:
+        """Let those who wait begin with `packet`."""
+        spans = []
+        for forwarder, temporal_limit in self.waiting.items():
+            spans.append(
+                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
+            )
+            self._counters.switches += 1
+        self.waiting.clear()
+        return spans
 
     def close(self) -> None:
         """Let go of every slot that shows or awaits this encoding."""
@@ -166,7 +200,9 @@ class Encoding:
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
-            self.keyframes.keyframe_received()
+            # One that came too late lets nobody in: who waits needs another.
+            if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
+                self.keyframes.keyframe_received()
         self.cache.put(extended, media)
         return media
 

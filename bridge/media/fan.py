@@ -193,6 +193,12 @@ class Fan:
         self.skipped_pictures[limit] += pictures
         self._skips[limit].append((extended, pictures))
 
+    def forward_again(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
+        """Return the rows of those of `spans` that get `packet`, which came before they did."""
+        return self._rows_of_late(
+            packet, [span for span in spans if span.temporal_limit >= packet.temporal_id]
+        )
+
     def _forward_late(self, packet: MediaPacket) -> tuple[Rows, int] | None:
         extended = packet.extended_sequence_number
         spans = [
@@ -200,12 +206,17 @@ class Fan:
             for span in self._spans
             if span.start <= extended and span.temporal_limit >= packet.temporal_id
         ]
+        if spans:
+            octets = len(packet.payload)
+            for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
+                self.packets[limit] += 1
+                self.octets[limit] += octets
+        return self._rows_of_late(packet, spans)
+
+    def _rows_of_late(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
         if not spans:
             return None
-        octets = len(packet.payload)
-        for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
-            self.packets[limit] += 1
-            self.octets[limit] += octets
+        extended = packet.extended_sequence_number
         rows = _rows(spans, self._make_route)
         compact = {limit: self.compact(limit, extended) for limit in {span.temporal_limit for span in spans}}
         for row, span in enumerate(spans):

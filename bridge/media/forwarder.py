@@ -133,24 +133,30 @@ class Forwarder:
         """Payload bytes sent so far, without retransmissions (a sender report's octet count)."""
         return self._octets + (self.span.octets if self.span else 0)
 
-    def switch(self, fan: Fan, packet: MediaPacket, *, codec: str, temporal_limit: int) -> None:
+    def switch(self, fan: Fan, packet: MediaPacket, *, codec: str, temporal_limit: int) -> Span:
         """Show `fan` from `packet` on, which the fan has not forwarded yet.
 
-        For video the packet must be the first of a key frame.
+        For video the packet must be the first of a key frame. Where it came late, the span begins in the
+        past: what came since is to be sent again to this forwarder.
         """
         self.stop()
-        elapsed_s = max(packet.arrival - self._sent_at, 0.0) if self._sent_at is not None else 0.0
-        timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
         extended = packet.extended_sequence_number
+        arrival = packet.arrival
+        if extended <= fan.highest:
+            # When it should have come: the time that passed until the newest packet is in their timestamps.
+            arrival = fan.arrival - ((fan.timestamp - packet.timestamp) & 0xFFFFFFFF) / fan.clock_rate_hz
+        elapsed_s = max(arrival - self._sent_at, 0.0) if self._sent_at is not None else 0.0
+        timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
         first = self._sequence_number + 1
-        self._open(
+        skipped, skipped_pictures = fan.compact(temporal_limit, extended)
+        return self._open(
             fan,
             codec_payload_type=self.payload_types[codec],
             temporal_limit=temporal_limit,
             first=first,
-            sequence_offset=first - (extended - fan.skipped[temporal_limit]),
+            sequence_offset=first - (extended - skipped),
             timestamp_offset=timestamp - packet.timestamp,
-            picture_offset=self._picture_id + 1 - packet.picture_id + fan.skipped_pictures[temporal_limit],
+            picture_offset=self._picture_id + 1 - packet.picture_id + skipped_pictures,
             tl0_offset=self._tl0_picture_index + 1 - packet.tl0_picture_index,
             start=extended,
         )
