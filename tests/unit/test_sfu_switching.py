@@ -1,0 +1,168 @@
+"""What a viewer sees when slots change their source, and when viewers come late."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from meeting import Meeting
+from network import Network
+
+from bridge.words import SlotRole, Source
+
+
+@pytest.fixture
+def meeting() -> Iterator[Meeting]:
+    with Network() as network:
+        yield Meeting(network)
+
+
+def test_the_stage_holds_the_old_picture_until_the_new_key_frame(meeting: Meeting) -> None:
+    hue, hanoi, viewer = meeting.join("hue"), meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(2.0)
+    assert viewer.sees() == ("hue", "h")
+    # Until then the last key frame is long ago, and nobody has asked for one.
+    switched = meeting.network.now
+    viewer.show(hanoi)
+    took_s = meeting.network.run_until(lambda: viewer.sees() == ("hanoi", "h"), within_s=0.5)
+    assert took_s < 0.2
+    assert viewer.receiver().longest_freeze_s(switched - 0.2, meeting.network.now) < 0.1
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_twenty_switches_in_a_row_leave_one_clean_stream(meeting: Meeting) -> None:
+    others = [meeting.join(name, sources=(Source.CAMERA,)) for name in ("a", "b", "c")]
+    viewer = meeting.join("viewer", sources=())
+    for turn in range(20):
+        viewer.show(others[turn % 3])
+        # Some are taken back before their key frame can have come.
+        meeting.run((0.01, 0.07, 0.2, 0.6)[turn % 4])
+    meeting.run(0.5)
+    assert viewer.sees() == ("b", "h")
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_a_slot_emptied_and_filled_again_goes_on(meeting: Meeting) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(1.0)
+    viewer.show(None)
+    meeting.run(0.1)
+    shown = len(viewer.receiver().pictures)
+    meeting.run(1.5)
+    assert len(viewer.receiver().pictures) == shown
+    viewer.show(hue)
+    meeting.network.run_until(lambda: len(viewer.receiver().pictures) > shown, within_s=0.3)
+    meeting.run(0.5)
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_a_late_joiner_has_a_key_frame_requested_at_once(meeting: Meeting) -> None:
+    hue, early = meeting.join("hue"), meeting.join("early", sources=())
+    early.show(hue)
+    meeting.run(3.0)
+    hue.plis.clear()
+    late = meeting.join("late", sources=())
+    joined = meeting.network.now
+    late.show(hue)
+    took_s = meeting.network.run_until(lambda: late.sees(), within_s=0.5)
+    # Twice the path, one picture for the encoder.
+    assert took_s < 0.02 * 3 + 0.05
+    assert hue.plis[0][0] - joined < 0.03
+    assert len(hue.plis) == 1
+    assert late.receiver().packets()[0].piece.is_keyframe
+
+
+def test_a_hundred_joiners_ask_the_publisher_a_few_times_only(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,), rate_hz=10)
+    first = meeting.join("first", sources=())
+    first.show(hue)
+    meeting.run(2.0)
+    hue.plis.clear()
+    viewers = []
+    for number in range(100):
+        viewer = meeting.join(f"viewer-{number}", sources=(), voices=0, pictures=(SlotRole.STAGE,))
+        viewer.leg.want(viewer.slot().mid, 360)
+        viewer.show(hue)
+        viewers.append(viewer)
+        meeting.run(0.01)
+    meeting.run(1.0)
+    assert all(viewer.sees() == ("hue", "m") for viewer in viewers)
+    assert {rid for _, _, rid in hue.plis} == {"m"}
+    times = [when for when, _, _ in hue.plis]
+    assert 1 <= len(times) <= 5
+    assert all(after - before >= 0.25 for before, after in pairwise(times))
+
+
+def test_vp8_and_h264_sources_follow_each_other_in_one_slot(meeting: Meeting) -> None:
+    browser = meeting.join("browser", sources=(Source.CAMERA,))
+    encoder = meeting.join("encoder", sources=(Source.CAMERA,), codec="h264")
+    viewer = meeting.join("viewer", sources=())
+    for turn in range(6):
+        viewer.show((browser, encoder)[turn % 2])
+        meeting.run(0.8)
+    assert viewer.sees() == ("encoder", "")
+    by_type = {packet.payload_type for packet in viewer.receiver().packets()}
+    assert by_type == {96, 108}
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_a_viewer_without_the_codec_of_the_source_gets_nothing_of_it(meeting: Meeting) -> None:
+    browser = meeting.join("browser", sources=(Source.CAMERA,))
+    encoder = meeting.join("encoder", sources=(Source.CAMERA,), codec="h264")
+    viewer = meeting.join("viewer", sources=(), slot_codecs=("vp8",))
+    viewer.show(browser)
+    meeting.run(1.0)
+    viewer.show(encoder)
+    meeting.run(1.0)
+    assert {packet.payload_type for packet in viewer.receiver().packets()} == {96}
+    viewer.show(browser)
+    meeting.run(1.0)
+    assert viewer.sees() == ("browser", "h")
+    assert viewer.complaints() == []
+
+
+def test_a_publisher_that_starts_anew_is_shown_again_at_once(meeting: Meeting) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(2.0)
+    hue.start_sending(Source.CAMERA)
+    hue.start_sending(Source.MICROPHONE)
+    restarted = meeting.network.now
+    meeting.run(1.0)
+    assert viewer.sees() == ("hue", "h")
+    assert viewer.receiver().longest_freeze_s(restarted - 0.1, meeting.network.now) < 0.25
+    assert viewer.hears() == {"hue"}
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_a_lost_request_for_a_key_frame_is_repeated(meeting: Meeting) -> None:
+    hue, hanoi, viewer = meeting.join("hue"), meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(2.0)
+    hanoi.down.loss = 1.0
+    viewer.show(hanoi)
+    meeting.run(0.2)
+    hanoi.down.loss = 0.0
+    took_s = meeting.network.run_until(lambda: viewer.sees() == ("hanoi", "h"), within_s=1.0)
+    assert took_s < 0.5
+    assert viewer.complaints() == []
+
+
+def test_a_picture_that_cannot_be_decoded_is_asked_for_again(meeting: Meeting) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(1.0)
+    viewer.receiver().wants_nack = False
+    lost_at = meeting.network.now
+    viewer.down.loss = 1.0
+    meeting.run(0.15)
+    viewer.down.loss = 0.0
+    meeting.run(2.0)
+    assert viewer.receiver().plis_sent >= 1
+    assert viewer.receiver().longest_freeze_s(lost_at, meeting.network.now) < 1.0

@@ -1,0 +1,158 @@
+"""Who is heard by whom, and what a mute stops."""
+
+from collections.abc import Iterator
+
+import pytest
+from meeting import Client, Meeting
+from network import Network
+from streams import talking
+
+from bridge.words import SlotRole, Source
+
+MICROPHONE = (Source.MICROPHONE,)
+
+
+@pytest.fixture
+def meeting() -> Iterator[Meeting]:
+    with Network() as network:
+        yield Meeting(network)
+
+
+def speak(*clients: Client) -> None:
+    for client in clients:
+        assert client.voice is not None
+        client.voice.level = talking
+
+
+def fall_silent(*clients: Client) -> None:
+    for client in clients:
+        assert client.voice is not None
+        client.voice.level = lambda now: 127
+
+
+def test_the_three_loudest_are_heard_and_nobody_hears_himself(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(7)]
+    listener = meeting.join("listener", sources=())
+    meeting.run(0.5)
+    speakers = clients[3:7]
+    speak(*speakers)
+    meeting.run(1.5)
+    assert set(meeting.voices) == {"p3", "p4", "p5", "p6"}
+    for client in speakers:
+        assert client.hears() == {"p3", "p4", "p5", "p6"} - {client.name}
+    assert len(listener.hears()) == 3
+    assert listener.hears() < {"p3", "p4", "p5", "p6"}
+    for client in clients:
+        assert client.name not in client.hears()
+        assert client.complaints() == []
+
+
+def test_a_first_syllable_takes_a_free_seat_at_once(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(10)]
+    listener = meeting.join("listener", sources=())
+    meeting.run(1.0)
+    begun = meeting.network.now
+    speak(clients[9])
+    took_s = meeting.network.run_until(lambda: "p9" in listener.hears(), within_s=0.5)
+    assert took_s < 0.12, meeting.network.now - begun
+
+
+def test_seats_are_sticky(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(3)]
+    listener = meeting.join("listener", sources=())
+    speak(*clients)
+    meeting.run(1.0)
+    seats = listener.leg.voice_assignment()
+    assert set(seats.values()) == {"p0", "p1", "p2"}
+    changes = listener.slots_changes
+    fall_silent(clients[1])
+    meeting.run(1.0)
+    speak(clients[1])
+    fall_silent(clients[0], clients[2])
+    meeting.run(3.0)
+    assert listener.leg.voice_assignment() == seats
+    assert listener.slots_changes == changes
+
+
+def test_the_voice_of_the_stage_sits_in_the_first_slot(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}") for number in range(3)]
+    listener = meeting.join("listener", sources=())
+    speak(*clients)
+    meeting.run(1.0)
+    first = listener.slot(SlotRole.VOICE).mid
+    for client in (clients[2], clients[0], clients[1], clients[2]):
+        listener.show(client)
+        meeting.run(0.5)
+        assert listener.leg.voice_assignment()[first] == client.name
+        assert set(listener.leg.voice_assignment().values()) == {"p0", "p1", "p2"}
+    assert listener.complaints() == []
+
+
+def test_a_muted_microphone_is_not_forwarded(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(2)]
+    listener = meeting.join("listener", sources=())
+    speak(*clients)
+    meeting.run(1.0)
+    assert listener.hears() == {"p0", "p1"}
+    clients[0].leg.set_muted(Source.MICROPHONE, True)
+    meeting.run(0.05)
+    heard = [one for one in listener.receivers.values() if not one.is_video]
+    voices_before = sum(len(one.heard) for one in heard)
+    meeting.run(0.5)
+    assert listener.hears() == {"p1"}
+    assert sum(len(one.heard) for one in heard) - voices_before <= 0.5 / 0.02 + 1
+    assert "p0" not in meeting.voices
+    clients[0].leg.set_muted(Source.MICROPHONE, False)
+    meeting.network.run_until(lambda: listener.hears() == {"p0", "p1"}, within_s=0.3)
+    assert listener.complaints() == []
+
+
+def test_a_muted_camera_is_not_forwarded(meeting: Meeting) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(1.0)
+    hue.leg.set_muted(Source.CAMERA, True)
+    meeting.run(0.05)
+    heard = len(viewer.receiver().heard)
+    meeting.run(1.0)
+    assert len(viewer.receiver().heard) == heard
+    hue.leg.set_muted(Source.CAMERA, False)
+    meeting.network.run_until(lambda: len(viewer.receiver().heard) > heard, within_s=0.3)
+    meeting.run(0.3)
+    assert viewer.complaints() == []
+    assert viewer.receiver().holes == []
+
+
+def test_listeners_are_told_when_a_speaker_leaves(meeting: Meeting) -> None:
+    speaker = meeting.join("speaker", sources=MICROPHONE)
+    listener = meeting.join("listener", sources=())
+    speak(speaker)
+    meeting.run(1.0)
+    assert "speaker" in listener.leg.voice_assignment().values()
+    changes = listener.slots_changes
+    speaker.leave()
+    meeting.run(0.2)
+    assert set(listener.leg.voice_assignment().values()) == {None}
+    assert listener.slots_changes == changes + 1
+
+
+def test_the_dominant_speaker_is_whoever_talks(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(3)]
+    speak(clients[1])
+    meeting.run(3.0)
+    assert meeting.dominants[-1] == "p1"
+    fall_silent(clients[1])
+    speak(clients[2])
+    meeting.run(3.0)
+    assert meeting.dominants[-1] == "p2"
+
+
+def test_a_page_with_one_voice_slot_hears_the_first_of_the_others(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(3)]
+    small = meeting.join("small", sources=MICROPHONE, voices=1)
+    deaf = meeting.join("deaf", sources=(), voices=0)
+    speak(*clients, small)
+    meeting.run(1.0)
+    assert len(small.hears()) == 1
+    assert "small" not in small.hears()
+    assert deaf.hears() == set()
