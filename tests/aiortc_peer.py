@@ -197,7 +197,10 @@ class Member:
         self._offer_id = 0
 
     async def say(self, **message: Any) -> None:
-        await self._websocket.send_str(json.dumps(message))
+        await self.say_text(json.dumps(message))
+
+    async def say_text(self, text: str) -> None:
+        await self._websocket.send_str(text)
 
     async def heard(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Return the first message of this type with these fields, waiting for it if it has not come."""
