@@ -19,8 +19,9 @@ CHAIR, CLINIC, PROVINCE = "Bệnh viện Bạch Mai", "Trạm y tế Lũng Cú",
 CUT_S = 10.0
 RESUME_LIMIT_S = 30.0
 REJOIN_LIMIT_S = 10.0
-# Nobody calls this a freeze, even on a machine that has other things to do.
-STILL_LIMIT_MS = 1500
+# A picture that hung on the WebSocket would stand still for all of the cut; a busy machine may stutter.
+STILL_LIMIT_MS = 3000
+LOOK_EVERY_S = 2.0
 TRANSPORT_WORDS = "document.querySelector('#transport-text').textContent"
 BANNER_WORDS = "(banner => banner.hidden ? '' : banner.textContent)(document.querySelector('#banner'))"
 SELECTED_PAIR = """
@@ -140,7 +141,7 @@ async def test_media_never_stops_while_a_websocket_is_cut_and_the_session_is_res
     ends = time.monotonic() + CUT_S
     seen, seen_by_chair = await province.slots(), await chair.slots()
     while time.monotonic() < ends:
-        await asyncio.sleep(1)
+        await asyncio.sleep(LOOK_EVERY_S)
         seen = _all_pictures_moved(seen, await province.slots())
         seen_by_chair = _all_pictures_moved(seen_by_chair, await chair.slots())
         assert await province.evaluate("hoichan.connection.state") == "reconnecting"
