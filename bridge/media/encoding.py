@@ -190,6 +190,8 @@ class Encoding:
         self.waiting.clear()
         for span in list(self.fan.spans):
             span.forwarder.stop()
+        # Slots remember their last sources; the packets are not to live as long.
+        self.cache.clear()
 
     def _read(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket | None:
         try:
