@@ -443,6 +443,7 @@ class Leg:
         if is_damaged:
             self._counters.dropped[DropReason.MALFORMED_RTCP] += 1
         downlink = self._downlink
+        before_bps = downlink.estimate.available_bps(arrival)
         for packet in packets:
             match packet:
                 case rtcp.SenderReport():
@@ -461,6 +462,9 @@ class Leg:
                     downlink.remb(packet.bitrate_bps, arrival)
                 case _:
                     pass
+        if downlink.estimate.available_bps(arrival) < before_bps:
+            # A queue grows while one waits for the next report.
+            self.router.schedule(self)
 
     def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
         encoding.is_new = encoding.is_stalled = False
