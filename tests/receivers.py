@@ -216,7 +216,7 @@ class SlotReceiver:
         """In the order of their numbers."""
         return [self.heard[number] for number in sorted(self.heard)]
 
-    def complaints(self, *, pace: Callable[[float], bool] = lambda gap_s: abs(gap_s) < 0.3) -> list[str]:
+    def complaints(self, *, pace: Callable[[float], bool] = lambda gap_s: abs(gap_s) < 0.5) -> list[str]:
         """What a decoder or jitter buffer would stumble over, in the order of the numbers."""
         found = list(self.errors)
         for before, after in pairwise(self.packets()):

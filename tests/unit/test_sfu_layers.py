@@ -147,9 +147,10 @@ def test_a_narrow_link_leads_to_lower_layers_then_fewer_thumbnails_and_back(meet
     meeting.run(6.0)
     assert viewer.sees() == ("p0", "m")
     assert thumbnails_shown(meeting, viewer, 4) == 4
+    viewer.down.queue_bytes = 20_000
     viewer.down.rate_bps = 450_000
     viewer.remb_bps = 400_000
-    meeting.run(10.0)
+    meeting.run(14.0)
     assert viewer.sees() == ("p0", "l")
     assert 0 < thumbnails_shown(meeting, viewer, 4) < 4
     viewer.down.rate_bps = None
