@@ -512,7 +512,12 @@ class Leg:
             if not publication.is_video:
                 continue
             for encoding in publication.encodings.values():
-                if encoding.keyframes.is_wanted and encoding.keyframes.due(now):
+                if not encoding.keyframes.is_wanted:
+                    continue
+                if not encoding.waiting and not len(encoding.fan):
+                    # Whoever wanted it looks elsewhere by now; a silent layer would be asked for ever.
+                    encoding.keyframes.cancel()
+                elif encoding.keyframes.due(now):
                     self.request_keyframe(encoding)
             if publication.notice_stalls(now):
                 self._counters.layers_stalled += 1

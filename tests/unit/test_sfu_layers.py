@@ -188,3 +188,23 @@ def test_a_bottleneck_is_lived_with(meeting: Meeting) -> None:
     assert viewer.sees() == ("hue", "m")
     assert (viewer.down.lost - lost) / (viewer.down.sent - sent) < 0.05
     assert viewer.receiver().longest_freeze_s(start, meeting.network.now) < 1.0
+
+
+def test_a_layer_that_dies_before_its_key_frame_is_asked_no_longer(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    hue.obeys_layers = False
+    viewer = viewer_of(meeting, hue)
+    viewer.leg.want(viewer.slot().mid, 180)
+    meeting.run(2.0)
+    # The request is lost, and then the layer.
+    hue.down.loss = 1.0
+    viewer.leg.want(viewer.slot().mid, 720)
+    meeting.run(0.05)
+    hue.encodings[Source.CAMERA]["h"].is_active = False
+    meeting.run(1.0)
+    hue.down.loss = 0.0
+    hue.plis.clear()
+    meeting.run(8.0)
+    assert viewer.sees() == ("hue", "m")
+    assert not [rid for _, _, rid in hue.plis if rid == "h"]
+    assert viewer.complaints() == []
