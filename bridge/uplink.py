@@ -102,7 +102,9 @@ class Uplink:
                 encoding.losses.forget()
                 continue
             if encoding.losses.missing_count:
+                missed_before = encoding.losses.missed_count
                 numbers = encoding.losses.due(now, rtt_s)
+                self._counters.packets_lost += encoding.losses.missed_count - missed_before
                 if numbers:
                     self._counters.nacks_sent += len(numbers)
                     self._send_rtcp(rtcp.Nack(self._negotiation.ssrc, encoding.ssrc, tuple(numbers)).pack())

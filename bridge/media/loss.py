@@ -31,7 +31,7 @@ class _Missing:
 class NackGenerator:
     """Notes the gaps of one stream and tells which numbers to request, retry and give up."""
 
-    __slots__ = ("_abandoned_count", "_expected", "_give_up_s", "_missing", "_tries_max")
+    __slots__ = ("_abandoned_count", "_expected", "_give_up_s", "_missing", "_tries_max", "missed_count")
 
     def __init__(self, *, tries_max: int = 10, give_up_s: float = 1.0) -> None:
         self._tries_max = tries_max
@@ -39,6 +39,8 @@ class NackGenerator:
         self._expected = -1
         self._missing: dict[int, _Missing] = {}
         self._abandoned_count = 0
+        # Numbers that were requested so far, however often: packets lost, or much delayed, at first.
+        self.missed_count = 0
 
     def received(self, extended_sequence_number: int, now: float) -> None:
         """Note a packet that arrived, whether on the stream itself or as its retransmission."""
@@ -93,6 +95,7 @@ class NackGenerator:
             elif missing.tries == 0:
                 if number <= overtaken or age_s >= REORDER_S:
                     missing.tries, missing.requested = 1, now
+                    self.missed_count += 1
                     due.append(number & 0xFFFF)
             elif now - missing.requested >= retry_s:
                 if missing.tries >= self._tries_max:

@@ -45,6 +45,9 @@ def test_losses_on_the_way_up_are_repaired_before_viewers_miss_anything(meeting:
     meeting.run(1.0)
     assert hue.nacks_received > 20
     assert meeting.counters.retransmissions_received > 20
+    lost = meeting.counters.packets_lost
+    assert meeting.counters.retransmissions_received <= lost <= hue.up.lost
+    assert meeting.counters.nacks_sent >= lost
     assert viewer.receiver().holes == []
     assert viewer.complaints() == []
     assert viewer.receiver().longest_freeze_s(1001.0, meeting.network.now) < 0.5
