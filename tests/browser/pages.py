@@ -95,6 +95,13 @@ class Site:
         """Return the name of the colour of the `stage` or `content` picture."""
         return name_of(await self.evaluate("role => probe.colour(role)", role))
 
+    async def until_colour(self, role: str, colour: str) -> None:
+        """Wait until the `stage` or `content` picture has this colour."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := await self.colour_of(role)) != colour:
+            assert time.monotonic() < deadline, f"{self.name}: {role} is {seen}, not {colour}; {self.errors}"
+            await asyncio.sleep(0.05)
+
     async def thumbnails(self) -> dict[str, str]:
         """Return the colour of each small picture, by the site that the page names."""
         seen = await self.evaluate("probe.thumbnails()")
@@ -163,7 +170,6 @@ class Browsers:
         chromium: str = CHROMIUM,
     ) -> Site:
         """Start one site's browser, with an empty page."""
-        number = len(self._sites)
         picture, voice = self._directory / f"camera-{name}.y4m", self._directory / f"voice-{name}.wav"
         write_camera(picture, camera.colour, camera.width_px, camera.height_px, camera.frames_per_s)
         write_voice(voice, pitch_hz, amplitude)

@@ -90,7 +90,7 @@
     /** Colour of the large picture now, or null. */
     colour: (role) => {
       const video = large(role);
-      return video?.dataset.participant ? colourOf(video) : null;
+      return video?.dataset.participant && !video.closest(".pane").hidden ? colourOf(video) : null;
     },
     /** What the large picture showed at `since`, and each change after that. */
     history: (role, since) =>
