@@ -378,6 +378,10 @@ class MediaPort:
             self._receive_media_frame(transport, data, now)
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+        if connection.owner is None:
+            # ICE begins with a check that passes. A stranger's empty frames are two bytes each: at more than
+            # a microsecond apiece, a few megabits of them would fill a core.
+            connection.abort()
 
     def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> None:
         rx = transport.rx

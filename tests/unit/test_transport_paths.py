@@ -288,6 +288,23 @@ async def test_stream_that_is_no_framing_is_cut_off(port: MediaPort) -> None:
     assert port.counters.dropped[DropReason.TCP_REFUSED] == 1
 
 
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"", DropReason.UNKNOWN_SOURCE),
+        (b"\x16\xfe\xff" + bytes(60), DropReason.UNKNOWN_SOURCE),
+        (bytes(20), DropReason.MALFORMED_STUN),
+    ],
+)
+async def test_stranger_has_one_frame_to_prove_itself(
+    port: MediaPort, frame: bytes, reason: DropReason
+) -> None:
+    with connection(port) as stream, drops_counted(port.counters) as drops:
+        stream.send((len(frame).to_bytes(2, "big") + frame) * 200)
+        await until_cut_off(stream)
+    assert drops == {reason: 1}
+
+
 async def test_unproved_connections_of_one_address_are_bounded(port: MediaPort) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(connection(port))
