@@ -153,9 +153,10 @@ class Room:
         )
 
     def _must_knock(self, participant: Participant) -> bool:
-        if participant.may_moderate and participant.channel is not None:
-            return False
-        return self.is_locked or participant.claims.id in self._distrusted
+        if participant.claims.id in self._distrusted:
+            return True
+        passes_the_lock = participant.may_moderate and participant.channel is not None
+        return self.is_locked and not passes_the_lock
 
     def _let_in(self, participant: Participant) -> None:
         now = self._clock()

@@ -294,6 +294,18 @@ def test_somebody_removed_is_told_and_must_knock_to_come_back() -> None:
     assert conference.knock(claims=noisy.claims).id in conference.room.participants
 
 
+def test_a_removed_secretary_has_to_knock_like_anybody_else() -> None:
+    conference = Conference()
+    chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
+    conference.ask(chair, Remove(secretary.id))
+    again = conference.knock(claims=secretary.claims)
+    assert channel(again).take() == [Waiting()]
+    with pytest.raises(Refused, match="not-joined"):
+        conference.ask(again, Admit(again.id, True))
+    conference.ask(chair, Admit(again.id, True))
+    assert again.id in conference.room.participants
+
+
 def test_nobody_removes_a_chair() -> None:
     conference = Conference()
     chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
