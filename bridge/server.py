@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # The largest legitimate body is an SDP offer with some sixty m-lines, about 100 kB.
 REQUEST_MAX_BYTES = 256 * 1024
+# Who has connected and asks nothing; aiohttp's own patience is an hour, and each takes a descriptor.
+IDLE_CONNECTION_S = 75.0
 LAG_INTERVAL_S = 0.1
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
@@ -171,7 +173,13 @@ class Server:
     ) -> None:
         port: int = getattr(self.config, section).port
         # No access log: it would hold addresses of people and a line for each of their pages.
-        runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2.0,
+            keepalive_timeout=IDLE_CONNECTION_S,
+        )
         await runner.setup()
         self._closers.append(runner.cleanup)
         with _naming(section, host, port):
