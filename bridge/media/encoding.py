@@ -46,6 +46,7 @@ class Encoding:
     __slots__ = (
         "_counters",
         "_latecomers",
+        "_picture_ids",
         "_unwrapper",
         "cache",
         "clock",
@@ -102,6 +103,8 @@ class Encoding:
         self.is_stalled = False
         self._latecomers: tuple[int, list[Span]] | None = None
         self._unwrapper = SequenceUnwrapper()
+        # Of a sender that writes seven bits of them: they go round every four seconds.
+        self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters
 
     @property
@@ -227,7 +230,9 @@ class Encoding:
         if descriptor.picture_id_bits == SEVEN_BITS:
             # One width for all sources, so that a slot's picture ids can go on from one to the next.
             where = descriptor.picture_id_offset
-            payload = b"".join((payload[:where], bytes((0x80, picture_id)), payload[where + 1 :]))
+            picture_id = self._picture_ids.unwrap(picture_id) & 0x7FFF
+            wide = (0x8000 | picture_id).to_bytes(2, "big")
+            payload = b"".join((payload[:where], wide, payload[where + 1 :]))
             tl0_offset += tl0_offset >= 0
         return MediaPacket(
             extended,
