@@ -36,7 +36,7 @@ PROBE = Path(__file__).parent / "probe.js"
 PATIENCE_S = 40.0
 VIEWPORT = {"width": 1280, "height": 720}
 # A page whose timers come that late was kept waiting by the machine: what it measured says little.
-STARVED_MS = 150
+STARVED_MS = 80
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,6 @@ async def test_all_see_the_chairs_choice_within_a_second_of_the_click(
         delays_ms = await _choose(conference, choice)
         if max(delays_ms) < STAGE_LIMIT_MS or not await starved(conference.values()):
             break
-    print(choice, delays_ms)
     assert max(delays_ms) < STAGE_LIMIT_MS
     await asyncio.sleep(0.5)
     for site in conference.values():
@@ -110,7 +109,6 @@ async def test_stage_never_freezes_while_it_goes_back_and_forth(conference: Conf
         for number in range(SWITCHES):
             delays_ms += await _choose(conference, (MEO_VAC, HA_GIANG)[number % 2])
         gaps_ms = [await site.evaluate("probe.longestGap_ms('stage')") for site in conference.values()]
-        print(sorted(delays_ms)[-12:], gaps_ms)
         is_good = max(gaps_ms) < FREEZE_LIMIT_MS and max(delays_ms) < STAGE_LIMIT_MS
         if is_good or not await starved(conference.values()):
             break
@@ -153,26 +151,29 @@ async def test_who_speaks_is_named_and_no_longer_when_muted(conference: Conferen
 async def test_nobody_hears_more_than_three_voices_nor_their_own(
     server: BridgeServer, conference: Conference
 ) -> None:
-    """Four pages and two rooms without a camera talk at once: six voices."""
-    for site in conference.values():
+    """Two pages and three rooms without a camera talk at once: five voices."""
+    talking_pages = (conference[CHAIR], conference[HA_GIANG])
+    for site in talking_pages:
         await site.press("microphone")
     async with (
         device(server, "whip", "publish", "Phòng mổ 1") as first,
         device(server, "whip", "publish", "Phòng mổ 2") as second,
+        device(server, "whip", "publish", "Phòng mổ 3") as third,
     ):
-        for number, talker in enumerate((first, second)):
+        for number, talker in enumerate((first, second, third)):
             talker.connection.addTrack(Tone(300 + 100 * number))
             await talker.connect()
         chair = conference[CHAIR]
         await chair.until(
-            "[...hoichan.state.roster.values()].filter(({ microphone }) => microphone === 'on').length === 6",
-            "six open microphones",
+            "[...hoichan.state.roster.values()].filter(({ microphone }) => microphone === 'on').length === 5",
+            "five open microphones",
         )
         await chair.until(f"hoichan.state.voices.length >= {VOICES_MAX}", "three speakers")
-        heard = [await _voices_of(site) for _ in range(4) for site in conference.values()]
-        print(heard)
+        heard: list[list[str]] = []
+        for _ in range(4):
+            heard += await asyncio.gather(*(_voices_of(site) for site in conference.values()))
         assert max(map(len, heard)) == VOICES_MAX
-    for site in conference.values():
+    for site in talking_pages:
         await site.press("microphone")
 
 

@@ -84,7 +84,6 @@ async def _join_late(room: Room, late: Site) -> None:
         await late.until("probe.firstPictureAt() !== null", "a picture")
         clicked_ms = await late.evaluate("probe.clicks.findLast(({ id }) => id === 'prejoin-join').at")
         first_picture_ms = await late.evaluate("probe.firstPictureAt()") - clicked_ms
-        print("first picture", first_picture_ms, await late.evaluate("probe.longestLag_ms()"))
         if first_picture_ms < FIRST_PICTURE_LIMIT_MS or not await starved([late]):
             break
         await late.page.goto("about:blank")
