@@ -398,7 +398,7 @@ class ContentChange:
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """Who is heard now, loudest first, and who leads the conversation."""
+    """Who is heard now, and who leads the conversation."""
 
     type: ClassVar[str] = "speakers"
     voices: Annotated[tuple[ParticipantId, ...], AtMost(16)]
