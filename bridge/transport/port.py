@@ -7,6 +7,7 @@ fits nowhere is counted and gets no answer.
 
 import asyncio
 import errno
+import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ from bridge.transport.transport import (
     UdpPath,
 )
 
+logger = logging.getLogger(__name__)
+
 BUFFER_BYTES: Final = 4 * 1024 * 1024
 # After so many batches, or so long, other work of the process gets its turn; what waits stays in the
 # kernel's buffer.
@@ -50,6 +53,7 @@ WAKE_UP_S: Final = 0.004
 RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
+FAILURE: Final = "a packet could not be handled; its participant is disconnected"
 
 
 class MediaPort:
@@ -157,7 +161,7 @@ class MediaPort:
     async def close(self) -> None:
         """Close all transports, each with a close_notify, then the sockets."""
         for transport in list(self.transports):
-            transport.close()
+            self._close(transport, CloseReason.CLOSED)
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         if self._listener is not None:
@@ -267,37 +271,42 @@ class MediaPort:
             total += length
             name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
             transport = by_name.get(name)
-            first = view[start]
-            if transport is None or not 128 <= first < 192:
-                self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
-                continue
-            rx = transport.rx
-            if rx is None:
-                dropped[DropReason.NOT_CONNECTED] += 1
-                continue
-            # RFC 5761, 4: where RTP has marker and payload type, RTCP has 192 to 223.
-            is_rtp = not 192 <= view[start + 1] < 224
-            if is_rtp:
-                status = unprotect(rx, packets[slot], lengths[slot])
-            else:
-                status = srtp.unprotect_rtcp(rx, packets[slot], lengths[slot])
-            if status:
-                self._count_unprotect_error(status)
-                continue
-            transport.last_received = now
-            arrival = receiver.stamp(slot) - offset
-            if not now - 1.0 < arrival <= now:
-                # The system clock was set between the stamp and now, or there is no stamp.
-                arrival = now
-            packet = data[start : start + words[16 * slot + 14]]
-            if is_rtp:
-                if packet[8:12] not in transport.streams:
-                    transport.admit_stream(packet[8:12])
-                transport.receive_rtp(packet, arrival)
-            else:
-                if packet[4:8] not in transport.streams:
-                    transport.admit_stream(packet[4:8])
-                transport.receive_rtcp(packet, arrival)
+            try:
+                first = view[start]
+                if transport is None or not 128 <= first < 192:
+                    self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
+                    continue
+                rx = transport.rx
+                if rx is None:
+                    dropped[DropReason.NOT_CONNECTED] += 1
+                    continue
+                # RFC 5761, 4: where RTP has marker and payload type, RTCP has 192 to 223.
+                is_rtp = not 192 <= view[start + 1] < 224
+                if is_rtp:
+                    status = unprotect(rx, packets[slot], lengths[slot])
+                else:
+                    status = srtp.unprotect_rtcp(rx, packets[slot], lengths[slot])
+                if status:
+                    self._count_unprotect_error(status)
+                    continue
+                transport.last_received = now
+                arrival = receiver.stamp(slot) - offset
+                if not now - 1.0 < arrival <= now:
+                    # The system clock was set between the stamp and now, or there is no stamp.
+                    arrival = now
+                packet = data[start : start + words[16 * slot + 14]]
+                if is_rtp:
+                    if packet[8:12] not in transport.streams:
+                        transport.admit_stream(packet[8:12])
+                    transport.receive_rtp(packet, arrival)
+                else:
+                    if packet[4:8] not in transport.streams:
+                        transport.admit_stream(packet[4:8])
+                    transport.receive_rtcp(packet, arrival)
+            except Exception:
+                logger.exception(FAILURE)
+                # A check may have made the address known before it failed.
+                self._fail(transport or by_name.get(name))
         self.counters.datagrams_received += count
         self.counters.bytes_received += total
 
@@ -370,14 +379,18 @@ class MediaPort:
         counters.bytes_received += len(data)
         now = self._clock()
         transport = connection.owner
-        if data and data[0] < 4:
-            self._receive_check(data, now, connection=connection)
-        elif transport is None:
-            counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-        elif len(data) >= 2 and 128 <= data[0] < 192:
-            self._receive_media_frame(transport, data, now)
-        elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
-            counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+        try:
+            if data and data[0] < 4:
+                self._receive_check(data, now, connection=connection)
+            elif transport is None:
+                counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+            elif len(data) >= 2 and 128 <= data[0] < 192:
+                self._receive_media_frame(transport, data, now)
+            elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
+                counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+        except Exception:
+            logger.exception(FAILURE)
+            self._fail(connection.owner)
         if connection.owner is None:
             # ICE begins with a check that passes. A stranger's empty frames are two bytes each: at more than
             # a microsecond apiece, a few megabits of them would fill a core.
@@ -416,24 +429,36 @@ class MediaPort:
 
     # Housekeeping.
 
+    def _fail(self, transport: Transport | None) -> None:
+        """Let a bug of ours end the transport that met it, and nobody else's."""
+        if transport is not None:
+            self._close(transport, CloseReason.FAILED)
+
+    def _close(self, transport: Transport, reason: CloseReason) -> None:
+        try:
+            transport.close(reason)
+        except Exception:
+            # It tells its observer last, so that nothing of it is left here.
+            logger.exception("a transport could not be closed in order")
+
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
         now = self._clock()
+        interval_s = min(1.0, self._consent_timeout_s / 4)
+        self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
         for transport in list(self.transports):
             if now - transport.last_received > self._consent_timeout_s:
                 self.counters.consent_expired += 1
-                transport.close(CloseReason.TIMEOUT)
+                self._close(transport, CloseReason.TIMEOUT)
             elif (
                 transport.state is TransportState.NEW
                 and transport.first_checked is not None
                 and now - transport.first_checked > HANDSHAKE_S
             ):
                 self.counters.dtls_failures += 1
-                transport.close(CloseReason.DTLS_FAILED)
+                self._close(transport, CloseReason.DTLS_FAILED)
         if self._listener is not None:
             self._listener.sweep()
-        interval_s = min(1.0, self._consent_timeout_s / 4)
-        self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
 
     def _count_send_error(self, error: int) -> None:
         is_full = error in (errno.EAGAIN, errno.ENOBUFS)

@@ -54,11 +54,15 @@ class CloseReason(StrEnum):
     TIMEOUT = "timeout"
     CLOSED_BY_PEER = "closed-by-peer"
     DTLS_FAILED = "dtls-failed"
+    FAILED = "failed"
     CLOSED = "closed"
 
 
 class TransportObserver(Protocol):
-    """What hears of a transport. All methods are called on the loop's thread and must not raise."""
+    """What hears of a transport. All methods are called on the loop's thread and must not raise.
+
+    What raises all the same is a bug of ours, and costs this one transport (`CloseReason.FAILED`).
+    """
 
     def receive_rtp(self, data: bytes, arrival: float) -> None:
         """Take a decrypted RTP packet; `arrival` is the kernel's stamp in monotonic seconds."""

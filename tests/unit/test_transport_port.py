@@ -216,6 +216,43 @@ async def test_forged_and_replayed_media_is_dropped(port: MediaPort) -> None:
     await client.close()
 
 
+class FaultyObserver(RecordingObserver):
+    """An observer with a bug: it raises what it must not."""
+
+    def receive_rtp(self, data: bytes, arrival: float) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    def transport_state(self, state: TransportState) -> None:
+        super().transport_state(state)
+        if state is TransportState.CLOSED:
+            raise ZeroDivisionError("another fault of ours")
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+async def test_a_fault_met_by_one_client_costs_the_others_no_packet(
+    port: MediaPort, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, observer, other = await connected(port)
+    faulty = FaultyObserver()
+    transport = port.create_transport(faulty)
+    client = IceClient()
+    await client.connect(port, transport, protocol=protocol)
+    # One batch: nothing is read in between.
+    sent = [rtp_packet(number) for number in range(20)]
+    for packet in sent:
+        client.send_rtp(packet)
+        other.send_rtp(packet)
+    await eventually(lambda: len(observer.rtp) == 20)
+    await eventually(lambda: transport.state is TransportState.CLOSED)
+    assert observer.rtp == sent
+    assert transport.close_reason is CloseReason.FAILED
+    assert faulty.states == [TransportState.CONNECTED, TransportState.CLOSED]
+    assert "a fault of ours" in caplog.text
+    assert "another fault of ours" in caplog.text
+    await client.vanish()
+    await other.close()
+
+
 async def test_client_with_ever_new_ssrcs_takes_bounded_memory(port: MediaPort) -> None:
     transport, observer, client = await connected(port)
     for number in range(3 * STREAMS_MAX):
