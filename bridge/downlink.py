@@ -28,6 +28,8 @@ ROUND_TRIP_S = 0.1
 QUEUE_S = 0.1
 # Twenty reports of 28 bytes stay below any path's packet size.
 SENDER_REPORTS_MAX = 20
+# One datagram can name some 6,000 packets; who misses that many needs a key frame.
+NACKED_AT_ONCE = 256
 PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
 
 
@@ -221,8 +223,8 @@ class Downlink:
             return
         counters = self._counters
         self._earn_retransmissions()
-        for number in nack.sequence_numbers:
-            counters.nacks_received += 1
+        counters.nacks_received += len(nack.sequence_numbers)
+        for number in nack.sequence_numbers[:NACKED_AT_ONCE]:
             found = slot.forwarder.original(number)
             if found is None:
                 continue
@@ -230,11 +232,13 @@ class Downlink:
             packet = span.fan.source.cache.get(extended)
             if packet is None or packet.temporal_id > span.temporal_limit:
                 continue
-            if not slot.sent_recently.allow(number, now, self.round_trip_s) or not self._budget.allow(
-                len(packet.payload), now
-            ):
+            if slot.sent_recently.is_recent(number, now, self.round_trip_s):
                 counters.retransmissions_suppressed += 1
                 continue
+            if not self._budget.allow(len(packet.payload), now):
+                counters.retransmissions_suppressed += 1
+                break
+            slot.sent_recently.note(number, now)
             rows = slot.retransmission_rows(span, self._fanout.route)
             if rows is not None:
                 original = slot.forwarder.repeat(span, packet, rows)

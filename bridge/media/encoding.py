@@ -27,6 +27,10 @@ from bridge.rtp.vp8 import parse_descriptor
 CACHED_PACKETS = 512
 CACHED_AUDIO_PACKETS = 64
 SEVEN_BITS = 7
+# RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
+UNTOLD_LEVEL = 30
+SILENCE = 127
+DTX_BYTES_MAX = 10
 # The first packet of a key frame is the one that is missed most: who waits for it may still begin with
 # it when it comes late, and be sent what came since, up to this many packets.
 CAUGHT_UP_MAX = 128
@@ -158,6 +162,7 @@ class Encoding:
         Where the key frame came late, `catch_up` must follow.
         """
         if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
+            self.fan.leap(packet.extended_sequence_number)
             late = self.fan.highest - packet.extended_sequence_number
             if late < 0:
                 self._let_in(packet)
@@ -212,14 +217,11 @@ class Encoding:
         return media
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
-        return MediaPacket(
-            extended,
-            packet.timestamp,
-            packet.marker,
-            payload,
-            arrival,
-            packet.audio_level,
-        )
+        level = packet.audio_level
+        if level is None:
+            # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
+            level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE
+        return MediaPacket(extended, packet.timestamp, packet.marker, payload, arrival, level)
 
     def _read_vp8(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         descriptor = parse_descriptor(payload, 0, len(payload))

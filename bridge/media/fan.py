@@ -6,7 +6,7 @@ layers, the packets it never gets would tear holes; so the fan counts, for each 
 how many packets (and pictures) were skipped so far. Counted this way the numbers of the
 remaining packets are compact, and are the same for every slot with that limit:
 
-    outgoing = incoming - skipped[limit] + offset of the slot
+    outgoing = incoming - skips[limit].packets + offset of the slot
 
 Skips are counted as packets arrive in order. A number missing at that moment is taken as one
 to be forwarded; if it then turns out to belong to a layer the slot leaves out, one hole stays.
@@ -15,7 +15,6 @@ A late packet is numbered as if it had come in time: the skips after it are take
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,14 @@ from numpy.typing import NDArray
 
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
+from bridge.media.skips import SkipLog
 
 if TYPE_CHECKING:
     from bridge.media.forwarder import Span
 
 ALL_TEMPORAL_LAYERS = 3
-# At 30 pictures a second and a handful of packets each, some four seconds of skipped
-# packets: longer than a receiver goes on asking.
-SKIPS_REMEMBERED = 1024
+# A gap of more packets than this is not repaired (`NackGenerator` gives it up at once).
+LEAP_MIN = 1000
 
 MakeRoute = Callable[[Sequence[Any]], Any]
 
@@ -45,10 +44,10 @@ class Fan:
         "_limit_changes",
         "_limited",
         "_make_route",
+        "_oldest",
         "_picture_offset",
         "_rows",
         "_sequence_offset",
-        "_skips",
         "_spans",
         "_timestamp_offset",
         "_tl0_offset",
@@ -58,8 +57,7 @@ class Fan:
         "octets",
         "packets",
         "picture_id",
-        "skipped",
-        "skipped_pictures",
+        "skips",
         "source",
         "timestamp",
         "tl0_picture_index",
@@ -76,15 +74,12 @@ class Fan:
         self.picture_id = -1
         self.tl0_picture_index = -1
         self.arrival = 0.0
+        # Earlier numbers lie before a leap of the sender and are forgotten.
+        self._oldest = -1
         # By temporal limit, 0 to ALL_TEMPORAL_LAYERS.
-        self.skipped = [0] * (ALL_TEMPORAL_LAYERS + 1)
-        self.skipped_pictures = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        self.skips = tuple(SkipLog() for _ in range(ALL_TEMPORAL_LAYERS + 1))
         self.packets = [0] * (ALL_TEMPORAL_LAYERS + 1)
         self.octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
-        # (extended number, pictures begun) of each packet that was skipped, by limit.
-        self._skips: list[deque[tuple[int, int]]] = [
-            deque(maxlen=SKIPS_REMEMBERED) for _ in range(ALL_TEMPORAL_LAYERS + 1)
-        ]
         # Ordered by temporal limit, highest first: whoever gets a temporal layer is a prefix.
         self._spans: list[Span] = []
         self._limit_changes: dict[Span, int] = {}
@@ -130,6 +125,7 @@ class Fan:
             return self._forward_late(packet)
         if self._limit_changes and packet.starts_frame:
             self._apply_limit_changes(packet)
+        self.leap(extended)
         begins_picture = packet.picture_id != self.picture_id
         self.highest = extended
         self.timestamp = packet.timestamp
@@ -138,7 +134,7 @@ class Fan:
         self.arrival = packet.arrival
         temporal_id = packet.temporal_id
         for limit in range(temporal_id):
-            self._note_skip(limit, extended, int(begins_picture))
+            self.skips[limit].note(extended, int(begins_picture))
         octets = len(packet.payload)
         for limit in range(temporal_id, ALL_TEMPORAL_LAYERS + 1):
             self.packets[limit] += 1
@@ -149,49 +145,49 @@ class Fan:
         rows = self._rows
         if not count or rows is None:
             return None
-        np.add(self._sequence_offset, extended, out=rows.sequence_number)
-        np.add(self._timestamp_offset, packet.timestamp, out=rows.timestamp)
-        if packet.picture_id_offset >= 0:
-            np.add(self._picture_offset, packet.picture_id, out=rows.picture_id)
-        if packet.tl0_offset >= 0:
-            np.add(self._tl0_offset, packet.tl0_picture_index, out=rows.tl0_picture_index)
+        self._number(packet, rows)
         for where, limit in self._limited:
-            if self.skipped[limit]:
-                rows.sequence_number[where] -= self.skipped[limit]
-                rows.picture_id[where] -= self.skipped_pictures[limit]
+            skips = self.skips[limit]
+            if skips.packets:
+                rows.sequence_number[where] -= skips.packets
+                rows.picture_id[where] -= skips.pictures
         return rows, count
 
     def skip(self, extended_sequence_number: int) -> None:
         """Close the gap that a packet nobody needs (padding) would leave."""
         if extended_sequence_number <= self.highest:
             return
+        self.leap(extended_sequence_number)
         self.highest = extended_sequence_number
-        for limit in range(ALL_TEMPORAL_LAYERS + 1):
-            self._note_skip(limit, extended_sequence_number, 0)
+        for skips in self.skips:
+            skips.note(extended_sequence_number, 0)
 
-    def compact(self, limit: int, extended_sequence_number: int) -> tuple[int, int]:
-        """Return how many (packets, pictures) had been skipped for `limit` before this number."""
-        packets, pictures = self.skipped[limit], self.skipped_pictures[limit]
-        for number, begun in reversed(self._skips[limit]):
-            if number <= extended_sequence_number:
-                break
-            packets -= 1
-            pictures -= begun
-        return packets, pictures
+    def original(self, limit: int, compact_number: int) -> int:
+        """Return the incoming extended number that became `compact_number`; -1 when that is forgotten."""
+        extended = self.skips[limit].number_of(compact_number)
+        return extended if extended >= self._oldest else -1
 
-    def expand(self, limit: int, compact_number: int) -> int:
-        """Return the incoming extended number that became `compact_number`: the way back of a NACK."""
-        extended = compact_number + self.skipped[limit]
-        for number, _ in reversed(self._skips[limit]):
-            if number < extended:
-                break
-            extended -= 1
-        return extended
+    def leap(self, extended: int) -> None:
+        """Close the gap that a sender's jump to `extended` would leave; before anybody begins there.
 
-    def _note_skip(self, limit: int, extended: int, pictures: int) -> None:
-        self.skipped[limit] += 1
-        self.skipped_pictures[limit] += pictures
-        self._skips[limit].append((extended, pictures))
+        Receivers could not follow it: SRTP takes no packet that lies 2^15 ahead (RFC 3711, 3.3.1),
+        and neither would they take those of the next source in the same slot.
+        """
+        gap = extended - self.highest - 1
+        if gap > LEAP_MIN and self.highest >= 0:
+            self.highest = extended - 1
+            self._oldest = extended
+            for skips in self.skips:
+                skips.leap(gap)
+
+    def _number(self, packet: MediaPacket, rows: Rows) -> None:
+        """Fill the columns for all spans, as if none of them had left anything out."""
+        np.add(self._sequence_offset, packet.extended_sequence_number, out=rows.sequence_number)
+        np.add(self._timestamp_offset, packet.timestamp, out=rows.timestamp)
+        if packet.picture_id_offset >= 0:
+            np.add(self._picture_offset, packet.picture_id, out=rows.picture_id)
+        if packet.tl0_offset >= 0:
+            np.add(self._tl0_offset, packet.tl0_picture_index, out=rows.tl0_picture_index)
 
     def forward_again(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
         """Return the rows of those of `spans` that get `packet`, which came before they did."""
@@ -201,24 +197,35 @@ class Fan:
 
     def _forward_late(self, packet: MediaPacket) -> tuple[Rows, int] | None:
         extended = packet.extended_sequence_number
-        spans = [
-            span
-            for span in self._spans
-            if span.start <= extended and span.temporal_limit >= packet.temporal_id
-        ]
-        if spans:
-            octets = len(packet.payload)
-            for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
-                self.packets[limit] += 1
-                self.octets[limit] += octets
-        return self._rows_of_late(packet, spans)
+        if extended < self._oldest:
+            return None
+        if self._is_stale:
+            self._rebuild()
+        count = self._count_by_temporal_id[packet.temporal_id]
+        spans = [span for span in self._spans[:count] if span.start <= extended]
+        if not spans:
+            return None
+        octets = len(packet.payload)
+        for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
+            self.packets[limit] += 1
+            self.octets[limit] += octets
+        rows = self._rows
+        if len(spans) < count or rows is None:
+            return self._rows_of_late(packet, spans)
+        self._number(packet, rows)
+        for where, limit in self._limited:
+            packets, pictures = self.skips[limit].before(extended)
+            rows.sequence_number[where] -= packets
+            rows.picture_id[where] -= pictures
+        return rows, count
 
     def _rows_of_late(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
         if not spans:
             return None
         extended = packet.extended_sequence_number
         rows = _rows(spans, self._make_route)
-        compact = {limit: self.compact(limit, extended) for limit in {span.temporal_limit for span in spans}}
+        limits = {span.temporal_limit for span in spans}
+        compact = {limit: self.skips[limit].before(extended) for limit in limits}
         for row, span in enumerate(spans):
             packets, pictures = compact[span.temporal_limit]
             rows.sequence_number[row] = extended - packets + span.sequence_offset

@@ -148,7 +148,7 @@ class Forwarder:
         elapsed_s = max(arrival - self._sent_at, 0.0) if self._sent_at is not None else 0.0
         timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
         first = self._sequence_number + 1
-        skipped, skipped_pictures = fan.compact(temporal_limit, extended)
+        skipped, skipped_pictures = fan.skips[temporal_limit].before(extended)
         return self._open(
             fan,
             codec_payload_type=self.payload_types[codec],
@@ -173,9 +173,9 @@ class Forwarder:
             codec_payload_type=span.payload_type,
             temporal_limit=temporal_limit,
             first=self._sequence_number + 1,
-            sequence_offset=self._sequence_number - (fan.highest - fan.skipped[temporal_limit]),
+            sequence_offset=self._sequence_number - (fan.highest - fan.skips[temporal_limit].packets),
             timestamp_offset=span.timestamp_offset,
-            picture_offset=self._picture_id - (fan.picture_id - fan.skipped_pictures[temporal_limit]),
+            picture_offset=self._picture_id - (fan.picture_id - fan.skips[temporal_limit].pictures),
             tl0_offset=span.tl0_offset,
             start=fan.highest + 1,
         )
@@ -192,11 +192,11 @@ class Forwarder:
             return
         fan, limit = span.fan, span.temporal_limit
         if fan.highest >= span.start:
-            self._sequence_number = fan.highest - fan.skipped[limit] + span.sequence_offset
+            self._sequence_number = fan.highest - fan.skips[limit].packets + span.sequence_offset
             self._timestamp = fan.timestamp + span.timestamp_offset
             self._sent_at = fan.arrival
             if fan.picture_id >= 0:
-                self._picture_id = fan.picture_id - fan.skipped_pictures[limit] + span.picture_offset
+                self._picture_id = fan.picture_id - fan.skips[limit].pictures + span.picture_offset
             if fan.tl0_picture_index >= 0:
                 self._tl0_picture_index = fan.tl0_picture_index + span.tl0_offset
         self._packets += span.packets
@@ -210,13 +210,13 @@ class Forwarder:
         outgoing = newest - ((newest - sequence_number) & 0xFFFF)
         for span in reversed(self._spans):
             if span.first <= outgoing:
-                extended = span.fan.expand(span.temporal_limit, outgoing - span.sequence_offset)
+                extended = span.fan.original(span.temporal_limit, outgoing - span.sequence_offset)
                 return span, extended
         return None
 
     def repeat(self, span: Span, packet: MediaPacket, rows: Rows) -> int:
         """Fill the first of `rows` with what `packet` was sent as; return its 16-bit outgoing number."""
-        packets, pictures = span.fan.compact(span.temporal_limit, packet.extended_sequence_number)
+        packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.timestamp[0] = packet.timestamp + span.timestamp_offset
         rows.picture_id[0] = packet.picture_id - pictures + span.picture_offset
         rows.tl0_picture_index[0] = packet.tl0_picture_index + span.tl0_offset
@@ -228,7 +228,7 @@ class Forwarder:
         span = self.span
         if span is None or span.fan.highest < span.start:
             return self._sequence_number
-        return span.fan.highest - span.fan.skipped[span.temporal_limit] + span.sequence_offset
+        return span.fan.highest - span.fan.skips[span.temporal_limit].packets + span.sequence_offset
 
     def _open(
         self,

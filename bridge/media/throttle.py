@@ -92,16 +92,16 @@ class SentRecently:
         self._capacity = capacity
         self._sent: dict[int, float] = {}
 
-    def allow(self, number: int, now: float, rtt_s: float) -> bool:
-        """Tell whether `number` may be repeated now, and if so remember that it was."""
+    def is_recent(self, number: int, now: float, rtt_s: float) -> bool:
+        """Tell whether `number` was repeated less than a round trip ago."""
+        last = self._sent.get(number)
+        return last is not None and now - last < rtt_s
+
+    def note(self, number: int, now: float) -> None:
+        """Remember that `number` is repeated now."""
         sent = self._sent
-        last = sent.get(number)
-        if last is not None:
-            if now - last < rtt_s:
-                return False
-            del sent[number]
-        # Keys are in the order of repetition: the first one was repeated longest ago.
+        sent.pop(number, None)
+        # The first key is the one repeated longest ago.
         if len(sent) >= self._capacity:
             del sent[next(iter(sent))]
         sent[number] = now
-        return True

@@ -1,7 +1,7 @@
 """What a receiver sees of a slot whose source, layer and losses change."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
@@ -212,6 +212,46 @@ def test_padding_closes_up() -> None:
         forwarder.span,
         newest.origin.extended_sequence_number,
     )
+
+
+@pytest.mark.parametrize("is_padding", [False, True])
+def test_a_sender_that_jumps_ahead_leaves_no_hole_behind(is_padding: bool) -> None:
+    """A gap of 2^15 or more would lock the slot for this source and for the ones after it."""
+    jumping, calm = Camera(), Camera(extended=900, timestamp=123, picture_id=17, tl0_picture_index=3)
+    fans = {id(jumping): new_fan(), id(calm): new_fan()}
+    forwarder, receiver = new_forwarder()
+    for turn, camera in enumerate((jumping, calm)):
+        for picture in range(6):
+            if camera is jumping and picture in (2, 4):
+                camera.extended += 30_000
+                if is_padding:
+                    fans[id(camera)].skip(camera.extended)
+            for packet in camera.picture(1.0 + turn + picture / 30, is_keyframe=picture == 0):
+                if picture == 0 and packet.starts_frame:
+                    switch(forwarder, fans[id(camera)], packet)
+                deliver(fans[id(camera)].forward(packet), packet)
+    assert len(receiver.seen) == 24
+    assert set(steps([packet.sequence_number for packet in receiver.seen], 1 << 16)) == {1}
+    last = receiver.seen[11]
+    late = replace(last.origin, extended_sequence_number=70_001)
+    assert fans[id(jumping)].forward(late) is None
+
+
+def test_somebody_may_begin_at_the_packet_that_jumped() -> None:
+    first, jumping = Camera(extended=900), Camera()
+    fans = {id(first): new_fan(), id(jumping): new_fan()}
+    forwarder, receiver = new_forwarder()
+    for camera in (first, jumping):
+        if camera is jumping:
+            for packet in camera.picture(0.5, is_keyframe=True):
+                fans[id(camera)].forward(packet)
+            camera.extended += 20_000
+        for packet in camera.picture(1.0, is_keyframe=True):
+            if packet.starts_frame:
+                fans[id(camera)].leap(packet.extended_sequence_number)
+                switch(forwarder, fans[id(camera)], packet)
+            deliver(fans[id(camera)].forward(packet), packet)
+    assert set(steps([packet.sequence_number for packet in receiver.seen], 1 << 16)) == {1}
 
 
 @settings(max_examples=150, deadline=None)

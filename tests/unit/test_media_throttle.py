@@ -94,17 +94,18 @@ def test_retransmissions_never_exceed_burst_share_and_floor(steps: list[tuple[in
     assert repeated_bytes <= 20_000 + 0.2 * sent_bytes + 16_000 * now + 1
 
 
-def test_the_same_packet_is_repeated_once_a_round_trip() -> None:
+def test_a_repeated_packet_is_recent_for_one_round_trip() -> None:
     sent = SentRecently()
-    assert sent.allow(7, 0.0, 0.1)
-    assert not sent.allow(7, 0.05, 0.1)
-    assert sent.allow(8, 0.05, 0.1)
-    assert sent.allow(7, 0.1, 0.1)
+    assert not sent.is_recent(7, 0.0, 0.1)
+    sent.note(7, 0.0)
+    assert sent.is_recent(7, 0.05, 0.1)
+    assert not sent.is_recent(8, 0.05, 0.1)
+    assert not sent.is_recent(7, 0.1, 0.1)
 
 
 def test_the_memory_of_repeated_packets_is_bounded_and_forgets_the_oldest() -> None:
     sent = SentRecently(capacity=4)
     for number in range(5):
-        assert sent.allow(number, 0.0, 10.0)
-    assert not sent.allow(4, 0.1, 10.0)
-    assert sent.allow(0, 0.1, 10.0)
+        sent.note(number, 0.0)
+    assert sent.is_recent(4, 0.1, 10.0)
+    assert not sent.is_recent(0, 0.1, 10.0)
