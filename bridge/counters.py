@@ -93,6 +93,7 @@ class SfuCounters:
         self.plis_sent = 0
         self.keyframes_received = 0
         self.switches = 0
+        self.legs_closed = 0
         self.layers_stalled = 0
         self.dropped = _no_drops()
         # From the kernel's receive stamp to the return of the system call that sent the copies.

@@ -11,11 +11,11 @@ import gc
 
 # Never by itself: the other two thresholds stay as they are.
 FULL_PASS_NEVER = 1 << 30
-# A participant that has left holds some hundred kilobytes until the next full pass.
-LEAVES_MAX = 100
+# A leg that has closed holds some hundred kilobytes until the next full pass.
+CLOSED_MAX = 100
 INTERVAL_MAX_S = 3600.0
 # An idle node needs one pass after the last participant left, not one a minute.
-IDLE_LEAVES_MIN = 1
+IDLE_CLOSED_MIN = 1
 
 
 class GarbageSchedule:
@@ -23,18 +23,18 @@ class GarbageSchedule:
 
     def __init__(self, now: float) -> None:
         self._last = now
-        self._leaves = 0
+        self._closed = 0
 
-    def is_due(self, now: float, *, participants: int, leaves: int) -> bool:
-        """Tell whether to collect now, given who is there and how many have ever left."""
-        departed = leaves - self._leaves
+    def is_due(self, now: float, *, participants: int, closed: int) -> bool:
+        """Tell whether to collect now, given who is there and how many legs have ever closed."""
+        departed = closed - self._closed
         is_due = (
-            departed >= LEAVES_MAX
-            or (participants == 0 and departed >= IDLE_LEAVES_MIN)
+            departed >= CLOSED_MAX
+            or (participants == 0 and departed >= IDLE_CLOSED_MIN)
             or now - self._last >= INTERVAL_MAX_S
         )
         if is_due:
-            self._last, self._leaves = now, leaves
+            self._last, self._closed = now, closed
         return is_due
 
 

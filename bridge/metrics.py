@@ -62,6 +62,7 @@ _SFU_COUNTERS = (
     ("plis_sent", "hoichan_plis_sent", "Key frames that the bridge asked publishers for."),
     ("keyframes_received", "hoichan_keyframes_received", "Key frames received from publishers."),
     ("switches", "hoichan_slot_switches", "Times a slot went on with another source or layer."),
+    ("legs_closed", "hoichan_legs_closed", "Media connections that ended, replaced ones included."),
     ("layers_stalled", "hoichan_layers_stalled", "Layers that fell silent while somebody watched them."),
 )
 

@@ -212,8 +212,8 @@ class Server:
             while True:
                 await asyncio.sleep(GARBAGE_INTERVAL_S)
                 participants = sum(len(room.participants) for room in self.rooms.rooms.values())
-                leaves = sum(self.session_counters.leaves.values())
-                if schedule.is_due(time.monotonic(), participants=participants, leaves=leaves):
+                closed = self.sfu_counters.legs_closed
+                if schedule.is_due(time.monotonic(), participants=participants, closed=closed):
                     gc.collect()
         finally:
             garbage.hand_back()

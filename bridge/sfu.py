@@ -115,8 +115,7 @@ class Sfu:
             router.close()
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _housekeeping(self) -> None:
         loop = asyncio.get_running_loop()
@@ -240,7 +239,9 @@ class Router:
         self._flush = None
         now = self.sfu.clock()
         for _ in range(min(len(self._dirty), ALLOCATED_AT_ONCE)):
-            self._dirty.popitem()[0].allocate(now)
+            leg = next(iter(self._dirty))
+            del self._dirty[leg]
+            leg.allocate(now)
         if self._dirty:
             self._flush = asyncio.get_running_loop().call_soon(self._allocate)
 
@@ -389,6 +390,7 @@ class Leg:
         if self.is_closed:
             return
         self.is_closed = True
+        self._counters.legs_closed += 1
         for publication in self.publications():
             for slot in list(publication.watchers):
                 # Voice slots are emptied, and their legs told, when the router chooses the voices anew.
