@@ -517,14 +517,26 @@ class Rooms:
             await asyncio.gather(self._housekeeping, return_exceptions=True)
             self._housekeeping = None
         for room_id in list(self.rooms):
-            self.close(room_id)
+            try:
+                self.close(room_id)
+            except Exception:
+                logger.exception("room %s could not be closed in order", room_id)
 
     def poll(self, now: float) -> None:
-        """Do what is due by `now` in every room, and close those that have been empty for long."""
+        """Do what is due by `now` in every room, and close those that have been empty for long.
+
+        A fault of ours that one room meets is reported and ends there.
+        """
         for room in list(self.rooms.values()):
-            room.poll(now)
-            if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_for_s:
-                self.close(room.id)
+            try:
+                self._poll(room, now)
+            except Exception:
+                logger.exception("housekeeping of room %s failed", room.id)
+
+    def _poll(self, room: Room, now: float) -> None:
+        room.poll(now)
+        if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_for_s:
+            self.close(room.id)
 
     async def _keep_house(self) -> None:
         while True:
@@ -533,4 +545,11 @@ class Rooms:
             unshown = list(self.rooms.values())
             while unshown:
                 await asyncio.sleep(0)
-                unshown = [room for room in unshown if room.sight.show_more()]
+                unshown = [room for room in unshown if self._show_more(room)]
+
+    def _show_more(self, room: Room) -> bool:
+        try:
+            return room.sight.show_more()
+        except Exception:
+            logger.exception("room %s could not show everybody", room.id)
+            return False

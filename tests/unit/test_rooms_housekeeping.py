@@ -53,6 +53,29 @@ async def test_a_fault_in_one_tick_is_reported_and_the_rooms_go_on(
     await conference.rooms.stop()
 
 
+async def test_a_fault_met_by_one_room_is_reported_and_the_rooms_behind_it_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rooms_ = Conference().rooms
+    broken, sound = rooms_.open("broken", "A"), rooms_.open("sound", "B")
+    polled: list[float] = []
+
+    def fail(*_: object) -> bool:
+        raise ZeroDivisionError("a fault of ours")
+
+    for attribute in ("poll", "close"):
+        monkeypatch.setattr(broken, attribute, fail)
+    monkeypatch.setattr(broken.sight, "show_more", fail)
+    monkeypatch.setattr(sound, "poll", polled.append)
+    rooms_.start()
+    await turns()
+    assert len(polled) > 2
+    assert "housekeeping of room broken failed" in caplog.text
+    assert "room broken could not show everybody" in caplog.text
+    await rooms_.stop()
+    assert sound.is_closed
+
+
 async def test_a_stopped_node_does_not_start_again() -> None:
     conference = Conference()
     conference.rooms.start()
