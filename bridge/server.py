@@ -147,7 +147,11 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         while self._closers:
-            await self._closers.pop()()
+            try:
+                await self._closers.pop()()
+            except Exception:
+                # A bug of ours; the others still have people to say goodbye to.
+                logger.exception("not everything could be closed in order")
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=REQUEST_MAX_BYTES)

@@ -1,28 +1,34 @@
-"""What the HTTP side does with connections that nobody uses."""
+"""The HTTP side: connections that nobody uses, and how it ends."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
+from ice_client import RecordingObserver
 
 from bridge import server as module
 from bridge.config import AdminConfig, Config, HttpConfig, MediaConfig, NodeConfig
+from bridge.transport import TransportState
 
 
-async def test_a_connection_that_asks_nothing_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
-) -> None:
-    monkeypatch.setattr(module, "IDLE_CONNECTION_S", 0.2)
-    config = Config(
+@pytest.fixture
+def config(tmp_path: Path, unused_tcp_port: int) -> Config:
+    return Config(
         node=NodeConfig(state_dir=str(tmp_path), drain_s=0),
         http=HttpConfig(host="127.0.0.1", port=unused_tcp_port, tls=False),
         media=MediaConfig(host="127.0.0.1", port=0),
         admin=AdminConfig(port=0),
     )
+
+
+async def test_a_connection_that_asks_nothing_is_closed(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_CONNECTION_S", 0.2)
     running = module.Server(config)
     await running.start()
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", config.http.port)
         # The beginning of a request is nothing asked either.
         writer.write(b"GET / HTTP/1.1\r\n")
         async with asyncio.timeout(5):
@@ -30,3 +36,21 @@ async def test_a_connection_that_asks_nothing_is_closed(
         writer.close()
     finally:
         await running.stop()
+
+
+async def test_what_cannot_be_closed_does_not_keep_the_rest_open(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = module.Server(config)
+    await running.start()
+    transport = running.port.create_transport(RecordingObserver())
+
+    async def fail() -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(running, "_closers", [*running._closers, fail])
+    await running.stop()
+    assert transport.state is TransportState.CLOSED
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await asyncio.open_connection("127.0.0.1", config.http.port)
+    assert "a fault of ours" in caplog.text
