@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -125,9 +126,16 @@ def _serve(parsed: argparse.Namespace) -> int:
     logging.basicConfig(
         level=config.node.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(config, with_demo=parsed.demo))
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Each WebSocket and each TCP connection takes a descriptor; shells often allow 1,024 at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(config: Config, *, with_demo: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import ssl
 import subprocess
@@ -12,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import aiohttp
+import psutil
 import pytest
 from bridge_process import ROOT, BridgeServer, StartBridge, free_port
 
@@ -75,6 +77,18 @@ async def test_an_invitation_leads_into_the_room(bridge_server: BridgeServer) ->
         assert bridge_server.metric("hoichan_participants", role="chair") == 1
         assert bridge_server.metric("hoichan_rooms") == 1
         await websocket.close()
+
+
+def test_the_server_may_open_as_many_files_as_the_system_lets_it(
+    start_bridge: StartBridge,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        server = start_bridge()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 async def test_participants_are_told_before_the_server_closes(start_bridge: StartBridge) -> None:
