@@ -104,9 +104,10 @@ class Downlink:
             slot.shown.watchers.discard(slot)
         slot.shown = publication
         slot.desired = None
-        if publication is None:
+        if publication is None or slot.role is SlotRole.CONTENT:
+            # A face may stay until the next one is here; one patient's image never under another's name.
             slot.aim(None, ALL_TEMPORAL_LAYERS)
-        else:
+        if publication is not None:
             publication.watchers.add(slot)
 
     def hear(self, voices: list[Publication]) -> bool:

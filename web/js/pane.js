@@ -12,6 +12,7 @@ import { watchPicture } from "./tiles.js";
 /**
  * @typedef {object} PaneContent
  * @property {Member | null} member  whose picture it is
+ * @property {string | null} [origin]  what is shown: pictures of two origins must not be mistaken for each other
  * @property {boolean} isRemote  the slot's picture is to be seen
  * @property {MediaStreamTrack | null} local  one's own picture in its place
  * @property {boolean} isMirrored
@@ -23,6 +24,8 @@ import { watchPicture } from "./tiles.js";
  */
 
 export class Pane {
+  /** @type {string | null} whose content is shown, and which */ #origin = null;
+
   /**
    * @param {"stage" | "content"} role
    * @param {() => void} enlarge
@@ -83,6 +86,30 @@ export class Pane {
     showTrack(this.video, track);
   }
 
+  /** Nothing is shown here any more. */
+  forget() {
+    this.#renew(null);
+  }
+
+  /**
+   * Cover the last picture until one of the new origin is here: an X-ray must never be seen under the
+   * name of another patient's hospital.
+   * @param {string | null} origin
+   */
+  #renew(origin) {
+    if (origin === this.#origin || !("requestVideoFrameCallback" in this.video)) return;
+    this.#origin = origin;
+    this.node.classList.remove("has-picture");
+    const changedAt = performance.now();
+    const uncover = () =>
+      this.video.requestVideoFrameCallback((now, { receiveTime }) => {
+        if (origin !== this.#origin) return;
+        if ((receiveTime ?? now) < changedAt) uncover();
+        else this.node.classList.add("has-picture");
+      });
+    if (origin !== null) uncover();
+  }
+
   /** Height of the picture itself, in CSS pixels: a narrow pane shows it lower than the pane is high. */
   pictureHeight() {
     const { videoWidth, videoHeight, clientWidth, clientHeight } = this.video;
@@ -91,8 +118,9 @@ export class Pane {
   }
 
   /** @param {PaneContent} content */
-  draw({ member, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
+  draw({ member, origin, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
     const { classList } = this.node;
+    if (origin !== undefined) this.#renew(isRemote ? origin : null);
     classList.toggle("remote-on", isRemote);
     classList.toggle("local-on", local !== null);
     classList.toggle("speaking", isSpeaking);

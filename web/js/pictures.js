@@ -234,10 +234,14 @@ export class Pictures {
     const member = state.member(origin?.participant) ?? null;
     const hasContent = Boolean(member && (shown || state.content));
     this.content.node.hidden = !hasContent;
-    if (!hasContent) return;
+    if (!hasContent) {
+      this.content.forget();
+      return;
+    }
     const source = origin?.source === "auxiliary" ? "auxiliary" : "content";
     this.content.draw({
       member,
+      origin: shown ? `${shown.participant} ${shown.source}` : null,
       isRemote: Boolean(shown) && !this.#isSaving,
       local: isSelf ? sources.track(source) : null,
       isMirrored: false,
