@@ -12,6 +12,7 @@ from pathlib import Path
 from pages import CHROMIUM
 
 LOOPBACK = "127.0.0.1"
+PREFIX = "hc"
 # What a page does to its answers where nobody may make network namespaces.
 HIDE_UDP = """
 const original = RTCPeerConnection.prototype.setRemoteDescription;
@@ -36,6 +37,15 @@ def _run(*command: str, text: str = "") -> str:
     return subprocess.run(command, input=text, check=True, capture_output=True, text=True, timeout=10).stdout
 
 
+def _delete_left_behind() -> None:
+    """Delete the namespaces of test runs that were killed."""
+    for line in _run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        number = name.removeprefix(PREFIX)
+        if number != name and number.isdigit() and not Path(f"/proc/{number}").exists():
+            _run("ip", "netns", "delete", name)
+
+
 @contextmanager
 def without_udp(directory: Path) -> Iterator[Network]:
     """A network namespace of its own whose firewall drops all UDP; needs root.
@@ -46,8 +56,9 @@ def without_udp(directory: Path) -> Iterator[Network]:
     if os.geteuid() != 0:
         yield Network(CHROMIUM, LOOPBACK, HIDE_UDP, None)
         return
+    _delete_left_behind()
     # Names of interfaces have at most 15 characters; two runs at a time must not meet.
-    name = f"hc{os.getpid()}"
+    name = f"{PREFIX}{os.getpid()}"
     third, fourth = os.getpid() >> 6 & 0xFF, (os.getpid() & 0x3F) << 2
     here, there = f"10.213.{third}.{fourth + 1}", f"10.213.{third}.{fourth + 2}"
     _run("ip", "netns", "add", name)
@@ -106,19 +117,24 @@ class Line:
         self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def cut(self) -> None:
-        """Break all connections, and every new one, until it is mended."""
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Break all connections, and every new one, until the end."""
         self._is_cut = True
+        try:
+            self._break_all()
+            yield
+        finally:
+            self._is_cut = False
+
+    def _break_all(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
-
-    def mend(self) -> None:
-        self._is_cut = False
 
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut()
+        self._break_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

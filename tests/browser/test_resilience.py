@@ -74,15 +74,15 @@ async def conference(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             async with browsers(directory) as started:
                 clinic_url = f"http://{network.server_host}:{server.http_port}"
                 chair, clinic, province = await asyncio.gather(
-                    started.site(CHAIR, Camera(RED), pitch_hz=150),
+                    started.site(CHAIR, Camera(RED, frames_per_s=10), pitch_hz=150),
                     started.site(
                         CLINIC,
-                        Camera(GREEN),
+                        Camera(GREEN, frames_per_s=10),
                         pitch_hz=190,
                         chromium=network.chromium,
                         flags=[f"--unsafely-treat-insecure-origin-as-secure={clinic_url}"],
                     ),
-                    started.site(PROVINCE, Camera(BLUE), pitch_hz=230),
+                    started.site(PROVINCE, Camera(BLUE, frames_per_s=10), pitch_hz=230),
                 )
                 if network.init_script:
                     await clinic.context.add_init_script(network.init_script)
@@ -135,20 +135,19 @@ async def test_media_never_stops_while_a_websocket_is_cut_and_the_session_is_res
     await chair.evaluate("probe.forget('stage')")
     negotiations = await province.negotiations()
 
-    conference.line.cut()
-    await province.until("hoichan.connection.state === 'reconnecting'", "a lost connection", within_s=5)
-    assert await province.evaluate(BANNER_WORDS) == "Mất kết nối với máy chủ, đang tự nối lại…"
-    ends = time.monotonic() + CUT_S
-    seen, seen_by_chair = await province.slots(), await chair.slots()
-    while time.monotonic() < ends:
-        await asyncio.sleep(LOOK_EVERY_S)
-        seen = _all_pictures_moved(seen, await province.slots())
-        seen_by_chair = _all_pictures_moved(seen_by_chair, await chair.slots())
-        assert await province.evaluate("hoichan.connection.state") == "reconnecting"
-    assert await province.evaluate("probe.longestGap_ms('stage')") < STILL_LIMIT_MS
-    assert await chair.evaluate("probe.longestGap_ms('stage')") < STILL_LIMIT_MS
+    with conference.line.cut():
+        ends = time.monotonic() + CUT_S
+        words = "Mất kết nối với máy chủ, đang tự nối lại…"
+        await province.until(f"{BANNER_WORDS} === '{words}'", "words about the cut", within_s=5)
+        seen, seen_by_chair = await province.slots(), await chair.slots()
+        while time.monotonic() < ends:
+            await asyncio.sleep(LOOK_EVERY_S)
+            seen = _all_pictures_moved(seen, await province.slots())
+            seen_by_chair = _all_pictures_moved(seen_by_chair, await chair.slots())
+            assert await province.evaluate("hoichan.connection.state") == "reconnecting"
+        assert await province.evaluate("probe.longestGap_ms('stage')") < STILL_LIMIT_MS
+        assert await chair.evaluate("probe.longestGap_ms('stage')") < STILL_LIMIT_MS
 
-    conference.line.mend()
     await province.until(
         "hoichan.connection.state === 'joined'", "the session", within_s=RESUME_LIMIT_S - CUT_S
     )
@@ -199,9 +198,9 @@ def _pictures(slots: dict[str, dict[str, Any]]) -> dict[str, int]:
 def _all_pictures_moved(
     before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Assert that every picture shown both times has got new frames, and that none is gone."""
+    """Assert that every picture that was shown still is, and has got new frames."""
     earlier, later = _pictures(before), _pictures(after)
-    assert earlier.keys() == later.keys() != set()
+    assert set() != earlier.keys() <= later.keys()
     still = [mid for mid in earlier if later[mid] <= earlier[mid]]
     assert still == [], (before, after)
     return after
