@@ -42,6 +42,7 @@ class HttpConfig:
     private_key_file: str = ""
     public_url: str = ""
     web_dir: str = ""
+    joins_per_minute: int = _between(600, 0, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

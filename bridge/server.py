@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bridge import garbage
+from bridge.api.admission import Admission
 from bridge.api.health import HealthApi
 from bridge.api.join import JoinApi
 from bridge.api.relays import Relays
@@ -157,9 +158,11 @@ class Server:
         application = web.Application(client_max_size=REQUEST_MAX_BYTES)
         application.on_response_prepare.append(_add_security_headers)
         application.router.add_get("/ws", self.signalling.handle)
-        JoinApi(self.tokens, self._relays, counters=self.session_counters).add_routes(application.router)
-        whip_endpoint(self.rooms, self.tokens, self._relays).add_routes(application.router)
-        whep_endpoint(self.rooms, self.tokens, self._relays).add_routes(application.router)
+        admission = Admission(self.config.http.joins_per_minute)
+        join = JoinApi(self.tokens, self._relays, admission=admission, counters=self.session_counters)
+        join.add_routes(application.router)
+        whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
+        whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application
 

@@ -6,8 +6,9 @@ told everything anew.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from aiohttp import WSMsgType, web
 
@@ -16,12 +17,16 @@ from bridge.counters import SessionCounters
 from bridge.errors import InvalidMessage, Refused, RequestError
 from bridge.messages import ClientMessage, Join, Offer, SendChat
 from bridge.participants import CloseCode, Participant
+from bridge.rate import limited_network
 from bridge.rooms import Room, Rooms
 from bridge.tokens import TokenKind, Tokens
 
 JOIN_WITHIN_S = 10.0
 HEARTBEAT_S = 15.0
 SOCKETS_MAX = 10_000
+# Sockets of one network that have not joined yet. Those of a hospital behind one NAT all come back at once
+# after a restart, and take a round trip or two each.
+NEWCOMERS_MAX = 256
 # A whole room's worth of news fits many times; what does not is a reader that has stopped.
 QUEUE_MAX_FRAMES = 512
 QUEUE_MAX_CHARACTERS = 2_000_000
@@ -120,6 +125,7 @@ class Signalling:
         self._tokens = tokens
         self._counters = counters
         self._open: set[Socket] = set()
+        self._newcomers: Counter[bytes] = Counter()
 
     @property
     def sockets(self) -> int:
@@ -130,6 +136,9 @@ class Signalling:
         """Serve one WebSocket from its handshake to its end."""
         if self._rooms.is_draining or len(self._open) >= SOCKETS_MAX:
             return web.Response(status=503, headers={"Retry-After": "5"})
+        network = limited_network(request.remote)
+        if network is not None and self._newcomers[network] >= NEWCOMERS_MAX:
+            return web.Response(status=429, headers={"Retry-After": "5"})
         websocket = web.WebSocketResponse(
             protocols=(messages.SUBPROTOCOL,),
             heartbeat=HEARTBEAT_S,
@@ -142,7 +151,7 @@ class Signalling:
         self._open.add(socket)
         writer = asyncio.get_running_loop().create_task(socket.write(), name="socket writer")
         try:
-            await self._serve(websocket, socket)
+            await self._serve(websocket, socket, network)
         finally:
             self._open.discard(socket)
             # Whatever is queued, such as the reason of a refusal, still goes out.
@@ -161,8 +170,9 @@ class Signalling:
         for socket in list(self._open):
             socket.cut()
 
-    async def _serve(self, websocket: web.WebSocketResponse, socket: Socket) -> None:
-        joined = await self._joined(websocket, socket)
+    async def _serve(self, websocket: web.WebSocketResponse, socket: Socket, network: bytes | None) -> None:
+        with self._counted(network):
+            joined = await self._joined(websocket, socket)
         if joined is None:
             return
         room, participant = joined
@@ -170,6 +180,20 @@ class Signalling:
             await self._read(websocket, socket, room, participant)
         finally:
             room.channel_closed(participant, socket)
+
+    @contextmanager
+    def _counted(self, network: bytes | None) -> Iterator[None]:
+        """Count one newcomer of a network while the body runs."""
+        if network is None:
+            yield
+            return
+        self._newcomers[network] += 1
+        try:
+            yield
+        finally:
+            self._newcomers[network] -= 1
+            if not self._newcomers[network]:
+                del self._newcomers[network]
 
     async def _joined(
         self, websocket: web.WebSocketResponse, socket: Socket

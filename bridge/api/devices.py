@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bridge.api.admission import Admission
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
 from bridge.api.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
@@ -36,12 +37,22 @@ class Session:
 class DeviceEndpoint:
     """The endpoint and the session resources of one of the two protocols."""
 
-    def __init__(self, path: str, kind: TokenKind, *, rooms: Rooms, tokens: Tokens, relays: Relays) -> None:
+    def __init__(
+        self,
+        path: str,
+        kind: TokenKind,
+        *,
+        rooms: Rooms,
+        tokens: Tokens,
+        relays: Relays,
+        admission: Admission,
+    ) -> None:
         self._path = path
         self._kind = kind
         self._rooms = rooms
         self._tokens = tokens
         self._relays = relays
+        self._admission = admission
         # Bounded by the participants that the rooms admit: ended ones go before a new one comes.
         self._sessions: dict[str, Session] = {}
 
@@ -49,7 +60,8 @@ class DeviceEndpoint:
         name = self._path.strip("/")
         session = f"{self._path}/{{session}}"
         router.add_options(self._path, self._describe)
-        router.add_post(self._path, answering_problems(self._create, request=name))
+        create = self._admission.limiting(self._create)
+        router.add_post(self._path, answering_problems(create, request=name))
         router.add_options(session, self._describe_session)
         router.add_patch(session, answering_problems(self._patch, request=name))
         router.add_delete(session, answering_problems(self._delete, request=name))

@@ -6,6 +6,7 @@ from typing import Annotated
 from aiohttp import web
 
 from bridge import schema
+from bridge.api.admission import Admission
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
 from bridge.counters import SessionCounters
@@ -24,13 +25,17 @@ class JoinRequest:
 class JoinApi:
     """Exchanges invitations for join tokens."""
 
-    def __init__(self, tokens: Tokens, relays: Relays, *, counters: SessionCounters) -> None:
+    def __init__(
+        self, tokens: Tokens, relays: Relays, *, admission: Admission, counters: SessionCounters
+    ) -> None:
         self._tokens = tokens
         self._relays = relays
+        self._admission = admission
         self._counters = counters
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        router.add_post("/api/join", answering_problems(self._join, request="join"))
+        join = self._admission.limiting(self._join)
+        router.add_post("/api/join", answering_problems(join, request="join"))
 
     async def _join(self, request: web.Request) -> web.Response:
         try:

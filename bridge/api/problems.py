@@ -22,7 +22,7 @@ _STATUS = {
     "rate-limited": 429,
     "room-full": 503,
 }
-_RETRY_AFTER_S = 30
+_RETRY_AFTER_S = {429: 5, 503: 30}
 
 
 def problem_response(error: RequestError, *, request: str) -> web.Response:
@@ -32,8 +32,8 @@ def problem_response(error: RequestError, *, request: str) -> web.Response:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
-        headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if status in _RETRY_AFTER_S:
+        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
     return web.json_response(to_json(error_from(error, request=request)), status=status, headers=headers)
 
 

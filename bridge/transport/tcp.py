@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 from bridge.counters import DropReason, PortCounters
+from bridge.rate import network_of
 
 if TYPE_CHECKING:
     from bridge.transport.transport import Transport
@@ -19,7 +20,7 @@ FRAME_BYTES_MAX: Final = 2048
 # A province may join from behind one NAT, each browser with two connections; it takes them a round trip
 # to prove themselves.
 UNAUTHENTICATED_MAX: Final = 1024
-UNAUTHENTICATED_PER_ADDRESS_MAX: Final = 128
+UNAUTHENTICATED_PER_NETWORK_MAX: Final = 128
 UNAUTHENTICATED_S: Final = 10.0
 # Some 200 ms of a good video stream: what waits longer than that is better lost and asked for again.
 MEDIA_BUFFER_BYTES_MAX: Final = 256 * 1024
@@ -46,6 +47,7 @@ class TcpConnection(asyncio.Protocol):
         # The association that passed a check over this connection.
         self.owner: Transport | None = None
         self.host = b""
+        self.network = b""
         self.port = 0
         self.opened_at = 0.0
         self.heard_at = 0.0
@@ -61,6 +63,7 @@ class TcpConnection(asyncio.Protocol):
         address = ip_address(peer[0].partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None)
         self.host = (mapped or address).packed
+        self.network = network_of(self.host)
         self.port = peer[1]
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.opened(self)
@@ -136,7 +139,7 @@ class TcpListener:
         self._connections: set[TcpConnection] = set()
         # In order of age; values are unused.
         self._unauthenticated: dict[TcpConnection, None] = {}
-        self._by_host: Counter[bytes] = Counter()
+        self._by_network: Counter[bytes] = Counter()
 
     async def listen(self, listening: socket.socket) -> None:
         """Start accepting on a bound socket."""
@@ -155,20 +158,20 @@ class TcpListener:
         self.counters.tcp_connections += 1
         connection.opened_at = asyncio.get_running_loop().time()
         self._connections.add(connection)
-        if self._by_host[connection.host] >= UNAUTHENTICATED_PER_ADDRESS_MAX:
-            self._refuse(next(one for one in self._unauthenticated if one.host == connection.host))
+        if self._by_network[connection.network] >= UNAUTHENTICATED_PER_NETWORK_MAX:
+            self._refuse(next(one for one in self._unauthenticated if one.network == connection.network))
         elif len(self._unauthenticated) >= UNAUTHENTICATED_MAX:
             self._refuse(next(iter(self._unauthenticated)))
         self._unauthenticated[connection] = None
-        self._by_host[connection.host] += 1
+        self._by_network[connection.network] += 1
 
     def authenticated(self, connection: TcpConnection) -> None:
         """Note that a check passed over the connection."""
         if connection in self._unauthenticated:
             del self._unauthenticated[connection]
-            self._by_host[connection.host] -= 1
-            if not self._by_host[connection.host]:
-                del self._by_host[connection.host]
+            self._by_network[connection.network] -= 1
+            if not self._by_network[connection.network]:
+                del self._by_network[connection.network]
 
     def closed(self, connection: TcpConnection) -> None:
         """Forget a connection."""

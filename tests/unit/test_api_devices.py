@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.api.admission import Admission
 from bridge.api.relays import Relays
 from bridge.api.trickle import Fragment, ice_ufrag_of, parse_fragment
 from bridge.api.whep import whep_endpoint
@@ -86,8 +87,8 @@ async def client(tokens: Tokens, rooms: NotingRooms) -> AsyncIterator[Client]:
     relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
     application = web.Application()
     noting: Any = rooms
-    whip_endpoint(noting, tokens, relays).add_routes(application.router)
-    whep_endpoint(noting, tokens, relays).add_routes(application.router)
+    whip_endpoint(noting, tokens, relays, Admission(0)).add_routes(application.router)
+    whep_endpoint(noting, tokens, relays, Admission(0)).add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 

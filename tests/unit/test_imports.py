@@ -21,6 +21,7 @@ LAYERS = {
     "bridge.demo": 1,
     "bridge.garbage": 1,
     "bridge.messages": 1,
+    "bridge.rate": 1,
     "bridge.roles": 1,
     "bridge.rtp": 1,
     "bridge.schema": 1,
@@ -60,7 +61,15 @@ ONLY_IN = {
     "uvloop": ("bridge.__main__",),
 }
 # Time, bytes and chance come in as arguments; nothing goes out but values.
-PURE = ("bridge.rtp", "bridge.sdp", "bridge.media", "bridge.messages", "bridge.schema", "bridge.roles")
+PURE = (
+    "bridge.rtp",
+    "bridge.sdp",
+    "bridge.media",
+    "bridge.messages",
+    "bridge.rate",
+    "bridge.schema",
+    "bridge.roles",
+)
 IMPURE = frozenset(
     {"asyncio", "datetime", "logging", "os", "random", "secrets", "select", "socket", "threading", "time"}
 )

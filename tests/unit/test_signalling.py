@@ -104,6 +104,27 @@ async def closed(socket: Socket) -> int | None:
     return socket.close_code
 
 
+async def test_a_network_has_a_bounded_number_of_sockets_that_have_not_joined(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "limited_network", lambda host: b"a network")
+    monkeypatch.setattr(signalling, "NEWCOMERS_MAX", 2)
+    first, second = await node.connect(), await node.connect()
+    await until(lambda: node.signalling.sockets == 2)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await node.connect()
+    assert caught.value.status == 429
+    # Who has joined, or has gone, makes room.
+    await say(first, Join(1, node.token(), "BS. An"))
+    await hear(first, Welcome)
+    third = await node.connect()
+    await second.close()
+    await until(lambda: node.signalling.sockets == 2)
+    fourth = await node.connect()
+    for socket in (first, third, fourth):
+        await socket.close()
+
+
 async def test_a_page_joins_offers_and_is_answered(node: Node) -> None:
     socket, welcome = await node.join()
     assert socket.protocol == "hoichan.v1"

@@ -22,7 +22,7 @@ from bridge.counters import DropReason
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
 from bridge.transport import CloseReason, MediaPort, Transport, TransportState
-from bridge.transport.tcp import MEDIA_BUFFER_BYTES_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX
+from bridge.transport.tcp import MEDIA_BUFFER_BYTES_MAX, UNAUTHENTICATED_PER_NETWORK_MAX
 from bridge.transport.transport import CREDENTIALS_MAX, PATHS_MAX
 
 
@@ -308,7 +308,7 @@ async def test_stranger_has_one_frame_to_prove_itself(
 async def test_unproved_connections_of_one_address_are_bounded(port: MediaPort) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(connection(port))
-        for number in range(UNAUTHENTICATED_PER_ADDRESS_MAX):
+        for number in range(UNAUTHENTICATED_PER_NETWORK_MAX):
             await eventually(lambda expected=number + 1: port.counters.tcp_connections == expected)  # type: ignore[misc]
             stack.enter_context(connection(port))
         # The oldest makes room.

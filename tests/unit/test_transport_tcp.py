@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.counters import DropReason, PortCounters
-from bridge.transport.tcp import FRAME_BYTES_MAX, TcpConnection
+from bridge.transport.tcp import (
+    FRAME_BYTES_MAX,
+    UNAUTHENTICATED_PER_NETWORK_MAX,
+    TcpConnection,
+    TcpListener,
+)
 
 FRAMES = st.lists(
     st.binary(max_size=200) | st.binary(min_size=FRAME_BYTES_MAX, max_size=FRAME_BYTES_MAX), max_size=8
@@ -23,8 +28,8 @@ class FakeSocket:
 class FakeStream(asyncio.Transport):
     """What asyncio gives to a protocol; remembers whether it was aborted."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.7", 50000), "socket": FakeSocket()})
+    def __init__(self, host: str = "192.0.2.7") -> None:
+        super().__init__({"peername": (host, 50000), "socket": FakeSocket()})
         self.is_aborted = False
 
     def abort(self) -> None:
@@ -56,6 +61,16 @@ class Opening:
             if self.stream.is_aborted:
                 return
             self.connection.data_received(piece)
+
+
+async def test_unproved_connections_from_one_ipv6_network_are_bounded_together() -> None:
+    receiver: Any = None
+    listener = TcpListener(receiver, PortCounters())
+    streams = [FakeStream(f"2001:db8::{number:x}") for number in range(UNAUTHENTICATED_PER_NETWORK_MAX + 1)]
+    for stream in (*streams, FakeStream("2001:db8:0:1::1"), FakeStream("::ffff:192.0.2.7")):
+        TcpConnection(listener).connection_made(stream)
+    assert [stream.is_aborted for stream in streams] == [True] + [False] * UNAUTHENTICATED_PER_NETWORK_MAX
+    assert listener.counters.dropped[DropReason.TCP_REFUSED] == 1
 
 
 def framed(frames: Sequence[bytes]) -> bytes:

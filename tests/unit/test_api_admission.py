@@ -1,0 +1,63 @@
+"""How often one network may ask to join."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from bridge.api.admission import FAILURE_COST, Admission
+from bridge.api.problems import answering_problems
+from bridge.errors import Refused
+
+
+class Door:
+    """A handler behind an Admission of ten a minute."""
+
+    def __init__(self, per_minute: int = 10) -> None:
+        self.now = 0.0
+        self.refusal: Refused | None = None
+        admission = Admission(per_minute, clock=lambda: self.now)
+        self._handler = answering_problems(admission.limiting(self._open), request="join")
+
+    async def _open(self, request: web.Request) -> web.Response:
+        if self.refusal is not None:
+            raise self.refusal
+        return web.Response()
+
+    async def ask(self, host: str) -> web.StreamResponse:
+        return await self._handler(make_mocked_request("POST", "/api/join").clone(remote=host))
+
+    async def statuses(self, host: str, count: int) -> list[int]:
+        return [(await self.ask(host)).status for _ in range(count)]
+
+
+async def test_beyond_the_limit_a_network_is_told_to_wait_and_others_are_not() -> None:
+    door = Door()
+    assert await door.statuses("192.0.2.1", 10) == [200] * 10
+    response = await door.ask("192.0.2.1")
+    assert (response.status, response.headers["Retry-After"]) == (429, "5")
+    assert isinstance(response, web.Response)
+    assert response.text is not None
+    assert '"rate-limited"' in response.text
+    assert await door.statuses("192.0.2.2", 1) == [200]
+    door.now = 6.1
+    assert await door.statuses("192.0.2.1", 2) == [200, 429]
+
+
+@pytest.mark.parametrize("code", ["invalid-token", "expired-token"])
+async def test_bad_tokens_count_several_times(code: str) -> None:
+    door = Door()
+    door.refusal = Refused(code, "no")
+    assert await door.statuses("2001:db8::1", 2) == [401, 401]
+    assert 2 * (1 + FAILURE_COST) == 10
+    assert await door.statuses("2001:db8::2", 1) == [429]
+
+
+async def test_other_refusals_count_once() -> None:
+    door = Door()
+    door.refusal = Refused("room-full", "no")
+    assert await door.statuses("192.0.2.1", 11) == [503] * 10 + [429]
+
+
+async def test_this_machine_is_never_limited_and_zero_means_nobody_is() -> None:
+    assert set(await Door().statuses("127.0.0.1", 50)) == {200}
+    assert set(await Door(0).statuses("192.0.2.1", 50)) == {200}

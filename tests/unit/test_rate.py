@@ -1,0 +1,55 @@
+"""How often a network may ask."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.rate import RateLimits, limited_network
+
+
+def test_a_network_may_ask_a_burst_at_once_and_then_as_often_as_the_rate_says() -> None:
+    limits = RateLimits(per_s=2.0, burst=10)
+    assert [limits.allow("a", 100.0) for _ in range(11)] == [True] * 10 + [False]
+    assert limits.allow("b", 100.0)
+    assert not limits.allow("a", 100.4)
+    assert limits.allow("a", 100.6)
+    assert not limits.allow("a", 100.6)
+    assert [limits.allow("a", 1000.0) for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_what_was_charged_has_to_be_earned_again() -> None:
+    limits = RateLimits(per_s=1.0, burst=10)
+    limits.charge("a", 50.0, 0.0)
+    assert not limits.allow("a", 0.5)
+    assert limits.allow("a", 1.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 5)), max_size=200))
+def test_memory_is_bounded_and_nobody_gets_more_than_burst_and_rate(asked: list[tuple[int, float]]) -> None:
+    limits = RateLimits(per_s=1.0, burst=3, keys_max=50)
+    small = RateLimits(per_s=1.0, burst=3, keys_max=5)
+    now, allowed = 0.0, dict.fromkeys(range(41), 0)
+    for key, later in asked:
+        now += later
+        allowed[key] += limits.allow(key, now)
+        small.allow(key, now)
+        assert len(small) <= 5
+    assert all(count <= 3 + now + 1e-6 for count in allowed.values())
+
+
+def test_the_longest_unused_is_forgotten_first() -> None:
+    limits = RateLimits(per_s=0.001, burst=1, keys_max=2)
+    assert limits.allow("a", 0.0)
+    assert limits.allow("b", 1.0)
+    assert not limits.allow("a", 2.0)
+    assert limits.allow("c", 3.0)
+    assert not limits.allow("a", 4.0)
+    assert limits.allow("b", 5.0)
+
+
+def test_an_ipv6_subscriber_counts_once_and_this_machine_never() -> None:
+    assert limited_network("2001:db8::1") == limited_network("2001:db8::ffff:2%eth0")
+    assert limited_network("2001:db8::1") != limited_network("2001:db8:0:1::1")
+    assert limited_network("::ffff:192.0.2.7") == limited_network("192.0.2.7")
+    assert limited_network("192.0.2.7") != limited_network("192.0.2.8")
+    for own in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "", None, "a socket"):
+        assert limited_network(own) is None
