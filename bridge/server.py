@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import web, web_response
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bridge import garbage
@@ -37,6 +38,7 @@ from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
 
 logger = logging.getLogger(__name__)
+http_logger = logging.getLogger("bridge.http")
 
 # The largest legitimate body is an SDP offer with some sixty m-lines, about 100 kB.
 REQUEST_MAX_BYTES = 256 * 1024
@@ -49,7 +51,7 @@ CERTIFICATE_CHECK_INTERVAL_S = 3600.0
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob: mediastream:; connect-src 'self' wss: ws:; object-src 'none'; "
+        "media-src 'self' blob: mediastream:; connect-src 'self'; object-src 'none'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "Permissions-Policy": (
@@ -60,9 +62,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Whom it serves need not know which versions it runs on.
-    "Server": "hoichan",
 }
+# Whom it serves need not know which versions it runs on. There is no setting for it, and what aiohttp says to
+# those who speak no HTTP passes by all handlers.
+vars(web_response)["SERVER_SOFTWARE"] = "hoichan"
 
 
 class Server:
@@ -183,6 +186,7 @@ class Server:
         runner = web.AppRunner(
             application,
             access_log=None,
+            logger=http_logger,
             handle_signals=False,
             shutdown_timeout=2.0,
             keepalive_timeout=IDLE_CONNECTION_S,
@@ -261,6 +265,19 @@ def _naming(section: str, host: str, port: int) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InvalidConfig(f"{section}.host {host or '(all)'}, {section}.port {port}: {reason}") from error
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep what strangers do wrong out of aiohttp's log lines, and the addresses of people, too."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        return False
+    if error is not None:
+        record.msg, record.args = "a request could not be handled", ()
+    return True
+
+
+http_logger.addFilter(_is_ours)
 
 
 async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

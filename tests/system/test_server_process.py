@@ -54,6 +54,7 @@ def test_the_page_is_served_under_a_strict_policy(bridge_server: BridgeServer) -
     assert "<!doctype html>" in page.lower()
     policy = headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
+    assert "connect-src 'self';" in policy
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
