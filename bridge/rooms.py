@@ -22,7 +22,7 @@ from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
 from bridge.participants import Channel, CloseCode, LeaveReason, Participant
 from bridge.roster import Roster
 from bridge.sight import Sight
-from bridge.tokens import JOIN_LIFETIME_S, Claims, Tokens
+from bridge.tokens import Claims, Tokens
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu
@@ -424,7 +424,9 @@ class Room:
 
     def _renew_token(self, participant: Participant, now: float) -> None:
         participant.next_token_at = now + TOKEN_EVERY_S
-        participant.send(messages.FreshToken(self._tokens.join(participant.claims), JOIN_LIFETIME_S))
+        lifetime_s = self._tokens.join_lifetime_s(participant.claims)
+        if lifetime_s > 0:
+            participant.send(messages.FreshToken(self._tokens.join(participant.claims), lifetime_s))
 
 
 class Rooms:

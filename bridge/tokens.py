@@ -2,7 +2,8 @@
 
 An invitation travels in a link's fragment and lives as long as its conference. A join token is
 made from it, lives ten minutes, is renewed while its holder is in the room, and lets the page come
-back after a restart of the server without asking anybody again.
+back after a restart of the server without asking anybody again. Renewal ends some hours after the
+invitation, so that who stays connected does not keep its rights for ever.
 """
 
 import os
@@ -22,6 +23,8 @@ from bridge.schema import Between, Characters
 from bridge.words import Level, Role
 
 JOIN_LIFETIME_S = 600
+# The longest that a conference goes on after its links have expired; nobody in it may be cut off.
+JOIN_GRACE_S = 12 * 3600
 SECRET_BYTES = 32
 TOKEN_MAX_CHARACTERS = 4096
 _ALGORITHM = "HS256"
@@ -41,7 +44,8 @@ class Claims:
     """What a token says: who may enter which room, as what, until when.
 
     `id` names the invitation; the join tokens made from it keep it, so that a removed site's link
-    can be told from the others. `exp` is in Unix seconds.
+    can be told from the others. `exp` is in Unix seconds, and so is `until`, the `exp` of the invitation
+    that a join token was made from.
     """
 
     typ: TokenKind
@@ -53,6 +57,7 @@ class Claims:
     id: Annotated[str, Characters(1, 32)]
     exp: Annotated[int, Between(0, 2**40)]
     name: Annotated[str, Characters(1, 80)] | None = None
+    until: Annotated[int, Between(0, 2**40)] | None = None
 
     @property
     def kind(self) -> TokenKind:
@@ -136,8 +141,22 @@ class Tokens:
         return self._issue(kind, room, title, site, level, role, lifetime_s, name)
 
     def join(self, claims: Claims) -> str:
-        """Return a fresh join token with the rights of an invitation or of an earlier join token."""
-        return self._sign({**schema.to_json(claims), "typ": TokenKind.JOIN.value}, JOIN_LIFETIME_S)
+        """Return a fresh join token with the rights of an invitation or of an earlier join token.
+
+        It lives for `join_lifetime_s`, and is of no use when that is not positive.
+        """
+        value = {**schema.to_json(claims), "typ": TokenKind.JOIN.value}
+        until = _until(claims)
+        if until is not None:
+            value["until"] = until
+        return self._sign(value, self.join_lifetime_s(claims))
+
+    def join_lifetime_s(self, claims: Claims) -> int:
+        """Return how long a join token made now would live: ten minutes, but for the invitation's end."""
+        until = _until(claims)
+        if until is None:
+            return JOIN_LIFETIME_S
+        return min(JOIN_LIFETIME_S, until + JOIN_GRACE_S - int(self._clock()))
 
     def read(self, token: str, kind: TokenKind) -> Claims:
         """Return what the token says; raises Refused with `invalid-token` or `expired-token`."""
@@ -184,3 +203,8 @@ class Tokens:
         # hostile text reach the JSON decoder.
         except (jwt.PyJWTError, InvalidMessage, ValueError, RecursionError) as error:
             raise Refused("invalid-token", "the token is damaged or not from this server") from error
+
+
+def _until(claims: Claims) -> int | None:
+    """Return when the invitation behind these claims ends, or has ended."""
+    return claims.exp if claims.kind is TokenKind.INVITATION else claims.until

@@ -12,7 +12,7 @@ from bridge.api.relays import Relays
 from bridge.counters import SessionCounters
 from bridge.errors import InvalidMessage, Refused
 from bridge.schema import Characters
-from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens
+from bridge.tokens import TokenKind, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class JoinApi:
             raise
         answer = {
             "token": self._tokens.join(claims),
-            "expires_s": JOIN_LIFETIME_S,
+            "expires_s": self._tokens.join_lifetime_s(claims),
             "room": {"id": claims.room, "title": claims.title},
             "site": claims.site,
             "level": claims.level,

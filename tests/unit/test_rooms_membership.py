@@ -1,5 +1,7 @@
 """Rooms: coming in, waiting, coming back, going."""
 
+from dataclasses import replace
+
 import pytest
 
 from bridge import messages
@@ -24,7 +26,7 @@ from bridge.messages import (
     Welcome,
 )
 from bridge.participants import CloseCode, LeaveReason
-from bridge.tokens import TokenKind
+from bridge.tokens import JOIN_GRACE_S, TokenKind
 from bridge.words import Role, SlotRole, Source
 from tests.unit.conference import Conference, channel, leg
 
@@ -319,6 +321,15 @@ def test_a_full_room_refuses() -> None:
     conference.enter()
     with pytest.raises(Refused, match="room-full"):
         conference.knock()
+
+
+def test_nobody_is_cut_off_when_renewal_ends_but_no_token_comes_any_more() -> None:
+    conference = Conference()
+    claims = replace(conference.claims(), until=int(conference.wall_now) - JOIN_GRACE_S)
+    page = conference.enter(claims=claims)
+    conference.pass_time(241, step=1.0)
+    assert channel(page).of(FreshToken) == []
+    assert not page.is_gone
 
 
 def test_every_participant_gets_a_fresh_join_token_every_four_minutes() -> None:

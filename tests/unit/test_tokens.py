@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import InvalidConfig, InvalidMessage, Refused
-from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens, load_secret
+from bridge.tokens import JOIN_GRACE_S, JOIN_LIFETIME_S, TokenKind, Tokens, load_secret
 from bridge.words import Level, Role
 
 SECRET = b"k" * 32
@@ -55,6 +55,23 @@ def test_a_join_token_ends_after_ten_minutes_and_can_be_renewed_before() -> None
     clock.now += 2
     assert code_of(tokens, token) == "expired-token"
     assert tokens.read(renewed, TokenKind.JOIN).site == "TTYT Mường Nhé"
+
+
+def test_renewal_ends_some_hours_after_the_invitation_and_not_before() -> None:
+    clock = Clock()
+    tokens = Tokens(SECRET, clock=clock)
+    claims = tokens.read(invitation(tokens, lifetime_s=3600), TokenKind.INVITATION)
+    ends = clock.now + 3600 + JOIN_GRACE_S
+    while clock.now + 240 < ends:
+        token = tokens.join(claims)
+        claims = tokens.read(token, TokenKind.JOIN)
+        assert claims.exp == min(clock.now + JOIN_LIFETIME_S, ends)
+        clock.now += 240
+    clock.now = ends - 1
+    assert tokens.join_lifetime_s(claims) == 1
+    clock.now = ends
+    assert tokens.join_lifetime_s(claims) == 0
+    assert code_of(tokens, token) == code_of(tokens, tokens.join(claims)) == "expired-token"
 
 
 def test_a_token_survives_a_restart_with_the_same_secret_only() -> None:
