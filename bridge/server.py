@@ -161,7 +161,7 @@ class Server:
         application = web.Application(client_max_size=REQUEST_MAX_BYTES)
         application.on_response_prepare.append(_add_security_headers)
         application.router.add_get("/ws", self.signalling.handle)
-        admission = Admission(self.config.http.joins_per_minute)
+        admission = Admission(self.config.http.joins_per_minute, counters=self.session_counters)
         join = JoinApi(self.tokens, self._relays, admission=admission, counters=self.session_counters)
         join.add_routes(application.router)
         whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from bridge.api.problems import Handler
+from bridge.counters import SessionCounters
 from bridge.errors import Refused
 from bridge.rate import RateLimits, limited_network
 
@@ -18,8 +19,15 @@ _FAILURES = frozenset({"invalid-token", "expired-token"})
 class Admission:
     """Refuses with `rate-limited` what one network asks beyond `per_minute`; 0 lets everything through."""
 
-    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        *,
+        counters: SessionCounters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._per_minute = per_minute
+        self._counters = counters
         self._clock = clock
         self._limits = RateLimits(per_s=per_minute / 60, burst=per_minute)
 
@@ -33,6 +41,8 @@ class Admission:
             if network is None:
                 return await handler(request)
             if not self._limits.allow(network, self._clock()):
+                refused = self._counters.joins_refused
+                refused["rate-limited"] = refused.get("rate-limited", 0) + 1
                 raise Refused("rate-limited", f"more than {self._per_minute} requests to join per minute")
             try:
                 return await handler(request)

@@ -6,6 +6,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from bridge.api.admission import FAILURE_COST, Admission
 from bridge.api.problems import answering_problems
+from bridge.counters import SessionCounters
 from bridge.errors import Refused
 
 
@@ -14,8 +15,9 @@ class Door:
 
     def __init__(self, per_minute: int = 10) -> None:
         self.now = 0.0
+        self.counters = SessionCounters()
         self.refusal: Refused | None = None
-        admission = Admission(per_minute, clock=lambda: self.now)
+        admission = Admission(per_minute, counters=self.counters, clock=lambda: self.now)
         self._handler = answering_problems(admission.limiting(self._open), request="join")
 
     async def _open(self, request: web.Request) -> web.Response:
@@ -38,6 +40,7 @@ async def test_beyond_the_limit_a_network_is_told_to_wait_and_others_are_not() -
     assert isinstance(response, web.Response)
     assert response.text is not None
     assert '"rate-limited"' in response.text
+    assert door.counters.joins_refused == {"rate-limited": 1}
     assert await door.statuses("192.0.2.2", 1) == [200]
     door.now = 6.1
     assert await door.statuses("192.0.2.1", 2) == [200, 429]

@@ -12,6 +12,7 @@ from bridge.api.relays import Relays
 from bridge.api.trickle import Fragment, ice_ufrag_of, parse_fragment
 from bridge.api.whep import whep_endpoint
 from bridge.api.whip import whip_endpoint
+from bridge.counters import SessionCounters
 from bridge.errors import NegotiationFailed, Refused
 from bridge.tokens import Claims, TokenKind, Tokens
 from bridge.words import Level, Role
@@ -87,8 +88,12 @@ async def client(tokens: Tokens, rooms: NotingRooms) -> AsyncIterator[Client]:
     relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
     application = web.Application()
     noting: Any = rooms
-    whip_endpoint(noting, tokens, relays, Admission(0)).add_routes(application.router)
-    whep_endpoint(noting, tokens, relays, Admission(0)).add_routes(application.router)
+    whip_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
+        application.router
+    )
+    whep_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
+        application.router
+    )
     async with TestClient(TestServer(application)) as running:
         yield running
 

@@ -40,7 +40,9 @@ def counters() -> SessionCounters:
 async def client(tokens: Tokens, counters: SessionCounters) -> AsyncIterator[Client]:
     relays = Relays((RELAY_URL,), b"shared", lifetime_s=3600, wall_clock=lambda: NOW_S)
     application = web.Application(client_max_size=256 * 1024)
-    JoinApi(tokens, relays, admission=Admission(0), counters=counters).add_routes(application.router)
+    JoinApi(tokens, relays, admission=Admission(0, counters=counters), counters=counters).add_routes(
+        application.router
+    )
     async with TestClient(TestServer(application)) as running:
         yield running
 
