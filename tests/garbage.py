@@ -147,6 +147,21 @@ def strange_rtcp(ssrc: int, source: random.Random) -> bytes:
     return b"".join(packets)
 
 
+def huge_nack(sender_ssrc: int, media_ssrc: int, source: random.Random) -> bytes:
+    """Return a valid generic NACK (RFC 4585, 6.2.1) for thousands of packets, as many as a datagram holds."""
+    entries = [(source.getrandbits(16), source.choice((0xFFFF, source.getrandbits(16)))) for _ in range(330)]
+    header = struct.pack("!BBHII", 0x81, 205, 2 + len(entries), sender_ssrc, media_ssrc)
+    return header + b"".join(struct.pack("!HH", *entry) for entry in entries)
+
+
+def vp8_packet(ssrc: int, payload_type: int, sequence_number: int, source: random.Random) -> bytes:
+    """Return a packet without fault, the whole of a small key frame."""
+    header = struct.pack(
+        "!BBHII", 0x80, 0x80 | payload_type, sequence_number & 0xFFFF, source.getrandbits(32), ssrc
+    )
+    return header + b"\x10" + b"\x10\x02\x00\x9d\x01\x2a\x40\x01\xb4\x00" + source.randbytes(100)
+
+
 def strange_message(source: random.Random) -> str:
     """Return a text frame: now and then JSON, seldom a message."""
     fate = source.random()

@@ -1,13 +1,15 @@
 """A minute of hostile input on every door while a conference goes on, which must not lose a packet.
 
 Strangers send random and damaged datagrams and TCP streams to the media port, and nonsense to the web
-port; one participant with good keys sends damaged media, control packets and messages.
+port; one participant with good keys sends damaged media, control packets and messages, asks for thousands
+of packets again, and numbers its own by leaps.
 """
 
 import asyncio
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -19,10 +21,19 @@ from typing import Any
 import aiohttp
 import aioice.ice
 import psutil
+import pylibsrtp
 import pytest
 from aiortc_peer import Member, Picture, member, prefer
 from bridge_process import ROOT, BridgeServer, StartBridge
-from garbage import random_datagram, strange_message, strange_rtcp, strange_rtp, stranger_datagram
+from garbage import (
+    huge_nack,
+    random_datagram,
+    strange_message,
+    strange_rtcp,
+    strange_rtp,
+    stranger_datagram,
+    vp8_packet,
+)
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -32,6 +43,10 @@ STRANGERS = 8
 DATAGRAMS_PER_S = 2000
 BURSTS_PER_S = 100
 INSIDER_PACKETS_PER_S = 100
+# Far enough that everything in between would be missing, and near enough to be taken for later packets.
+LEAP = 30_000
+# Fills the buffer of the connection: tens of thousands of frames without a byte.
+EMPTY_FRAMES = b"\x00\x00" * 50_000
 CAPTURED_MIN, CAPTURED_MAX = 120, 400
 GROWTH_MAX_BYTES = 80 << 20
 SEED = 20_261_122
@@ -165,6 +180,7 @@ async def streams_of_strangers(port: int, captured: list[bytes], tally: Tally) -
                                 len(data).to_bytes(2, "big") + data,
                                 source.choice((b"\x00\x00", b"\x00\x01", b"\x05\xdc", b"\xff\xff")) + data,
                                 b"GET / HTTP/1.1\r\n\r\n",
+                                EMPTY_FRAMES,
                             )
                         )
                     )
@@ -205,18 +221,28 @@ async def nonsense_for_the_web(server: BridgeServer, tally: Tally) -> None:
 
 
 async def insider(person: Member, tally: Tally) -> None:
-    """A participant with good keys sends damaged media, control packets and messages while it can."""
+    """A participant with good keys sends damaged and excessive media, control packets and messages."""
     source = random.Random(SEED + 3)
     sender = person.connection.getTransceivers()[0].sender
     dtls = sender.transport
-    ssrc, payload_type, number = sender._ssrc, 97, 0
+    ssrc, payload_type, number, leaping = sender._ssrc, 97, 0, 0
+    slots = [int(one) for one in re.findall(r"a=ssrc:(\d+) cname", person.connection.remoteDescription.sdp)]
+    assert len(slots) >= 3
+    # The camera's own packets would be late ones after the first leap.
+    sender.replaceTrack(None)
     while True:
         await asyncio.sleep(1 / INSIDER_PACKETS_PER_S)
         number += 1
         with suppress(ConnectionError):
             await dtls._send_rtp(strange_rtp(ssrc + 1, payload_type, number, source))
             await dtls._send_rtp(strange_rtcp(ssrc, source))
-            tally.add("protected", 2)
+            await dtls._send_rtp(huge_nack(ssrc, source.choice(slots), source))
+            tally.add("protected", 3)
+            leaping += source.choice((1, LEAP))
+            # libsrtp refuses the first leaps if they lead back to what the camera has sent.
+            with suppress(pylibsrtp.Error):
+                await dtls._send_rtp(vp8_packet(ssrc, payload_type, leaping, source))
+                tally.add("leaps")
             if number % 5 == 0:
                 await dtls.transport._send(random_datagram(source) or b"\x00")
         if number % (INSIDER_PACKETS_PER_S // 5) == 0:
@@ -235,7 +261,11 @@ async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
         async with member(server, "expert", "Phòng khám") as person:
             person.connection.addTransceiver(Picture(), direction="sendonly")
             prefer(person.connection, "video/VP8")
-            await person.offer(publications={"0": "camera"}, slots={})
+            for kind in ("video", "video", "audio"):
+                person.connection.addTransceiver(kind, direction="recvonly")
+            await person.offer(
+                publications={"0": "camera"}, slots={"1": "stage", "2": "thumbnail", "3": "voice"}
+            )
             await _until(lambda: person.connection.connectionState == "connected")
             await _until(lambda: len(captured) > CAPTURED_MIN)
             overheard = list(captured)
@@ -260,7 +290,13 @@ async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
         result = await books
 
     assert tally.sent["datagrams"] > 0.5 * DATAGRAMS_PER_S * BLAST_S, tally.sent
-    for what, count in (("streams", 300), ("sockets", 50), ("protected", 2000), ("messages", 50)):
+    for what, count in (
+        ("streams", 300),
+        ("sockets", 50),
+        ("protected", 2000),
+        ("leaps", 1000),
+        ("messages", 50),
+    ):
         assert tally.sent[what] > count, tally.sent
     # Nobody without keys is answered, so nobody can be hit by way of the bridge.
     assert tally.answered_bytes == 0
@@ -268,6 +304,8 @@ async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
     # What was sent has come as far as it was meant to.
     for reason in REASONS:
         assert server.metric("hoichan_packets_dropped_total", reason=reason) > 10, reason
+
+    assert server.metric("hoichan_nacks_received_total") > 100_000
 
     assert result["join_failures"] == 0, result
     assert packets_lost(result) == 0, result
