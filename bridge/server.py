@@ -44,7 +44,7 @@ http_logger = logging.getLogger("bridge.http")
 REQUEST_MAX_BYTES = 256 * 1024
 # Who has connected and asks nothing; aiohttp's own patience is an hour, and each takes a descriptor.
 IDLE_CONNECTION_S = 75.0
-LAG_INTERVAL_S = 0.1
+LAG_INTERVAL_S = 0.25
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
 

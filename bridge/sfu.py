@@ -31,7 +31,9 @@ from bridge.transport import MediaPort, Transport, TransportState
 from bridge.uplink import Uplink
 from bridge.words import SlotRole, Source
 
-TICK_S = 0.02
+# While packets are missing each round trip counts; otherwise waking up costs more than it brings.
+REPAIR_TICK_S = 0.02
+TICK_S = 0.05
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.
 REPORT_S = 1.0
 VOICES_S = 0.1
@@ -120,7 +122,8 @@ class Sfu:
     async def _housekeeping(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(TICK_S)
+            is_repairing = any(router.is_repairing for router in self.routers)
+            await asyncio.sleep(REPAIR_TICK_S if is_repairing else TICK_S)
             now = self.clock()
             for router in self.routers:
                 # A callback each: a bug that one room meets is logged by the loop and ends there.
@@ -144,6 +147,9 @@ class Router:
         self._publishing: dict[Leg, None] = {}
         self._round: deque[Leg] = deque()
         self._reports_owed = 0.0
+        self._polled_at = sfu.clock()
+        # Whether a publisher's packets are awaited again.
+        self.is_repairing = False
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
@@ -169,10 +175,12 @@ class Router:
         if now >= self._voices_due:
             self._voices_due = now + VOICES_S
             self._listen(now)
+        self.is_repairing = False
         for leg in list(self._publishing):
-            leg.poll(now)
+            self.is_repairing |= leg.poll(now)
         # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
-        self._reports_owed += len(self._round) * TICK_S / REPORT_S
+        self._reports_owed += len(self._round) * min(now - self._polled_at, REPORT_S) / REPORT_S
+        self._polled_at = now
         while self._reports_owed >= 1.0:
             self._reports_owed -= 1.0
             if self._round:
@@ -507,12 +515,15 @@ class Leg:
             self._downlink.send_sender_reports(now)
             self._downlink.allocate(now)
 
-    def poll(self, now: float) -> None:
-        """Do what is due to a publisher: NACKs, feedback, layers."""
+    def poll(self, now: float) -> bool:
+        """Do what is due to a publisher (NACKs, feedback, layers); tell whether packets are awaited again."""
         for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
             self.router.request_keyframe(encoding, now)
-        if not self._uplink.report(now):
-            return
+        if self._uplink.report(now):
+            self._tend_layers(now)
+        return self._uplink.is_repairing
+
+    def _tend_layers(self, now: float) -> None:
         layers = {}
         for publication in self.publications():
             if not publication.is_video:
