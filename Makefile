@@ -2,7 +2,7 @@
 # make test     everything a change must pass; installs what it needs (system packages only as root)
 # make lint     formatting, lint and types only
 # make bench    the short benchmarks, one JSON line each
-# make soak     an hour of conference under load, with leaks and losses checked
+# make soak     an hour of conference under load; prints loss, latency and memory
 
 PYTHON ?= python3
 VENV ?= .venv
