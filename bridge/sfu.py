@@ -31,9 +31,7 @@ from bridge.transport import MediaPort, Transport, TransportState
 from bridge.uplink import Uplink
 from bridge.words import SlotRole, Source
 
-# While packets are missing each round trip counts; otherwise waking up costs more than it brings.
-REPAIR_TICK_S = 0.02
-TICK_S = 0.05
+TICK_S = 0.02
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.
 REPORT_S = 1.0
 VOICES_S = 0.1
@@ -122,8 +120,7 @@ class Sfu:
     async def _housekeeping(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            is_repairing = any(router.is_repairing for router in self.routers)
-            await asyncio.sleep(REPAIR_TICK_S if is_repairing else TICK_S)
+            await asyncio.sleep(TICK_S)
             now = self.clock()
             for router in self.routers:
                 # A callback each: a bug that one room meets is logged by the loop and ends there.
@@ -147,9 +144,6 @@ class Router:
         self._publishing: dict[Leg, None] = {}
         self._round: deque[Leg] = deque()
         self._reports_owed = 0.0
-        self._polled_at = sfu.clock()
-        # Whether a publisher's packets are awaited again.
-        self.is_repairing = False
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
@@ -175,12 +169,10 @@ class Router:
         if now >= self._voices_due:
             self._voices_due = now + VOICES_S
             self._listen(now)
-        self.is_repairing = False
         for leg in list(self._publishing):
-            self.is_repairing |= leg.poll(now)
+            leg.poll(now)
         # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
-        self._reports_owed += len(self._round) * min(now - self._polled_at, REPORT_S) / REPORT_S
-        self._polled_at = now
+        self._reports_owed += len(self._round) * TICK_S / REPORT_S
         while self._reports_owed >= 1.0:
             self._reports_owed -= 1.0
             if self._round:
@@ -515,13 +507,16 @@ class Leg:
             self._downlink.send_sender_reports(now)
             self._downlink.allocate(now)
 
-    def poll(self, now: float) -> bool:
-        """Do what is due to a publisher (NACKs, feedback, layers); tell whether packets are awaited again."""
+    def poll(self, now: float) -> None:
+        """Do what is due to a publisher: NACKs, feedback, layers."""
         for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
             self.router.request_keyframe(encoding, now)
+        for publication in self.publications():
+            if publication.is_video and publication.notice_stalls(now):
+                self._counters.layers_stalled += 1
+                self.router.reconsider(publication)
         if self._uplink.report(now):
             self._tend_layers(now)
-        return self._uplink.is_repairing
 
     def _tend_layers(self, now: float) -> None:
         layers = {}
@@ -536,9 +531,6 @@ class Leg:
                     encoding.keyframes.cancel()
                 elif encoding.keyframes.due(now):
                     self.request_keyframe(encoding)
-            if publication.notice_stalls(now):
-                self._counters.layers_stalled += 1
-                self.router.reconsider(publication)
             wanted = publication.wanted_rids(now)
             if wanted is not None:
                 layers[publication.mid] = wanted

@@ -54,11 +54,6 @@ class Uplink:
         """Whether nothing has ever arrived."""
         return not self._streams
 
-    @property
-    def is_repairing(self) -> bool:
-        """Whether packets are awaited again."""
-        return any(encoding.losses.missing_count for encoding in self.encodings())
-
     def encodings(self) -> list[Encoding]:
         """The streams that have arrived, without their retransmissions."""
         return [encoding for encoding, is_retransmission in self._streams.values() if not is_retransmission]
