@@ -31,7 +31,6 @@ class DropReason(StrEnum):
     UNKNOWN_PAYLOAD_TYPE = "unknown-payload-type"
     DUPLICATE = "duplicate"
     PADDING = "padding"
-    MUTED = "muted"
 
 
 class Histogram:
