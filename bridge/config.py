@@ -4,6 +4,7 @@ Read once, checked as a whole before anything listens. The shipped `configs/brid
 with its default and the reason for it; a test holds the two equal.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -14,11 +15,16 @@ from typing import Any, TypeAlias, get_type_hints
 from urllib.parse import urlsplit
 
 from bridge.errors import InvalidConfig
+from bridge.words import RecordingPolicy, RetentionClass
 
 ENVIRONMENT_PREFIX = "HOICHAN_"
 
 Value: TypeAlias = "bool | int | float | str | tuple[str, ...]"
 
+RECORDING_POLICIES = tuple(RecordingPolicy)
+RETENTION_CLASSES = tuple(RetentionClass)
+
+_SITE_CODE = re.compile(r"[A-Z0-9]{1,16}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -71,6 +77,60 @@ class RoomsConfig:
     rooms_max: int = _between(100, 1, 10000)
     participants_max: int = _between(500, 2, 5000)
     invitation_lifetime_days: int = _between(30, 1, 366)
+    empty_close_s: int = _between(600, 1, 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingConfig:
+    """What is recorded of conferences, and where; what becomes of it is in `ArchiveConfig`."""
+
+    enabled: bool = True
+    dir: str = ""
+    consultation: str = _one_of("on-consent", *RECORDING_POLICIES)
+    briefing: str = _one_of("auto", *RECORDING_POLICIES)
+    training: str = _one_of("auto", *RECORDING_POLICIES)
+    thumbnail_cameras: bool = True
+    segment_s: int = _between(60, 2, 600)
+    flush_ms: int = _between(500, 100, 1000)
+    warn_free_mb: int = _between(10240, 1, 10_000_000)
+    shed_free_mb: int = _between(4096, 1, 10_000_000)
+    stop_free_mb: int = _between(512, 1, 10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """Packages: how they are composed, where they are kept, and how long."""
+
+    dir: str = ""
+    site_code: str = "BV"
+    video_height_px: str = _one_of("720", "720", "1080")
+    part_max_mb: int = _between(512, 1, 1024)
+    keep_tracks_days: int = _between(30, 0, 3650)
+    fixity_days: int = _between(30, 1, 3650)
+    retention: str = _one_of("ordinary", *RETENTION_CLASSES)
+    timestamp_url: str = ""
+    s3_endpoint: str = ""
+    s3_bucket: str = ""
+    s3_region: str = ""
+    s3_access_key_file: str = ""
+    s3_secret_key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomConfig:
+    """Delivery of packages to the hospital's PACS."""
+
+    method: str = _one_of("off", "off", "stow", "c-store")
+    stow_url: str = ""
+    user: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    host: str = ""
+    port: int = _between(104, 1, 65535)
+    called_aet: str = "ORTHANC"
+    calling_aet: str = "HOICHAN"
+    institution: str = ""
+    retry_max_s: int = _between(3600, 1, 86400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +159,9 @@ class Config:
     media: MediaConfig = MediaConfig()
     turn: TurnConfig = TurnConfig()
     rooms: RoomsConfig = RoomsConfig()
+    recording: RecordingConfig = RecordingConfig()
+    archive: ArchiveConfig = ArchiveConfig()
+    dicom: DicomConfig = DicomConfig()
     admin: AdminConfig = AdminConfig()
 
 
@@ -224,10 +287,36 @@ def _check_whole(config: Config) -> None:
     for url in config.turn.urls:
         if not url.startswith(("turn:", "turns:")):
             raise InvalidConfig(f"turn.urls must start with turn: or turns:, not {url!r}")
+    _check_recording(config)
     if http.port and http.port == config.admin.port:
         raise InvalidConfig(f"http.port and admin.port are both {http.port}")
     if http.port and config.media.tcp and http.port == config.media.port:
         raise InvalidConfig(f"http.port and media.port are both {http.port}, and media.tcp needs its own")
+
+
+def _check_recording(config: Config) -> None:
+    recording, archive, dicom = config.recording, config.archive, config.dicom
+    if not recording.stop_free_mb <= recording.shed_free_mb <= recording.warn_free_mb:
+        raise InvalidConfig(
+            "recording.stop_free_mb, shed_free_mb and warn_free_mb must rise: warn first, stop last"
+        )
+    if not _SITE_CODE.fullmatch(archive.site_code):
+        raise InvalidConfig("archive.site_code must be 1 to 16 capital letters and digits")
+    s3 = (archive.s3_endpoint, archive.s3_bucket, archive.s3_access_key_file, archive.s3_secret_key_file)
+    if any(s3) and not all(s3):
+        raise InvalidConfig(
+            "archive.s3_endpoint, s3_bucket, s3_access_key_file and s3_secret_key_file must be set together"
+        )
+    for key, url in (("archive.timestamp_url", archive.timestamp_url), ("dicom.stow_url", dicom.stow_url)):
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            raise InvalidConfig(f"{key} must start with http:// or https://, not {url!r}")
+    if dicom.method == "stow" and not dicom.stow_url:
+        raise InvalidConfig("dicom.stow_url must be set when dicom.method is stow")
+    if dicom.method == "c-store" and not dicom.host:
+        raise InvalidConfig("dicom.host must be set when dicom.method is c-store")
+    for key, title in (("dicom.called_aet", dicom.called_aet), ("dicom.calling_aet", dicom.calling_aet)):
+        if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title:
+            raise InvalidConfig(f"{key} must be 1 to 16 ASCII characters (PS3.5, AE)")
 
 
 def _check_address(key: str, text: str) -> None:

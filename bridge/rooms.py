@@ -442,7 +442,7 @@ class Rooms:
         wall_clock: Callable[[], float] = time.time,
         rooms_max: int = 1000,
         capacity: int = 1500,
-        empty_for_s: float = 600.0,
+        empty_close_s: float = 600.0,
     ) -> None:
         # Passed by argument.
         self._sfu = sfu
@@ -452,7 +452,7 @@ class Rooms:
         self._wall_clock = wall_clock
         self._rooms_max = rooms_max
         self._capacity = capacity
-        self._empty_for_s = empty_for_s
+        self._empty_close_s = empty_close_s
         # Allocated by this.
         self.rooms: dict[str, Room] = {}
         self.is_draining = False
@@ -537,7 +537,7 @@ class Rooms:
 
     def _poll(self, room: Room, now: float) -> None:
         room.poll(now)
-        if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_for_s:
+        if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_close_s:
             self.close(room.id)
 
     async def _keep_house(self) -> None:

@@ -113,6 +113,7 @@ class Server:
             counters=self.session_counters,
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
+            empty_close_s=config.rooms.empty_close_s,
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)

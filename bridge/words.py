@@ -38,3 +38,81 @@ class Level(StrEnum):
     PROVINCE = "province"
     DISTRICT = "district"
     COMMUNE = "commune"
+
+
+class ConferenceKind(StrEnum):
+    """What a conference is for; it decides whether and when it may be recorded."""
+
+    CONSULTATION = "consultation"
+    BRIEFING = "briefing"
+    TRAINING = "training"
+
+
+class RecordingPolicy(StrEnum):
+    """When a conference is recorded: never, during cases with consent, or always but for refusals."""
+
+    OFF = "off"
+    ON_CONSENT = "on-consent"
+    AUTO = "auto"
+
+
+class RecordingState(StrEnum):
+    """What the recording of a room does now, as everybody in it is shown."""
+
+    OFF = "off"
+    WAITING = "waiting"
+    RECORDING = "recording"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class RecordProblem(StrEnum):
+    """What threatens or harms a recording, from the mildest to the worst."""
+
+    WRITER_BEHIND = "writer-behind"
+    DISK_LOW = "disk-low"
+    DISK_SHEDDING = "disk-shedding"
+    DISK_FULL = "disk-full"
+
+
+class CaseState(StrEnum):
+    """Where a case of the agenda stands."""
+
+    PLANNED = "planned"
+    ACTIVE = "active"
+    FINISHED = "finished"
+
+
+class ConsentState(StrEnum):
+    """What the patient said about recording, as the presenting site attests."""
+
+    UNKNOWN = "unknown"
+    GRANTED = "granted"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+class RetentionClass(StrEnum):
+    """How long a package must be kept (Circular 33/2025): 10, 20, 30, 30 years, for ever; training 5."""
+
+    ORDINARY = "ordinary"
+    ACCIDENT = "accident"
+    DEATH = "death"
+    TRANSPLANT = "transplant"
+    INCIDENT = "incident"
+    TRAINING = "training"
+
+
+class PackageState(StrEnum):
+    """Where a package stands on its way into the archive."""
+
+    RECORDING = "recording"
+    QUEUED = "queued"
+    REPAIRING = "repairing"
+    COMPOSING = "composing"
+    SEALING = "sealing"
+    SEALED = "sealed"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    FAILED = "failed"

@@ -35,15 +35,22 @@ LAYERS = {
     "bridge.negotiation": 3,
     "bridge.sfu": 3,
     "bridge.uplink": 3,
+    "bridge.store": 3,
+    "bridge.cases": 4,
     "bridge.participants": 4,
+    "bridge.record": 4,
     "bridge.requests": 4,
     "bridge.rooms": 4,
     "bridge.roster": 4,
     "bridge.sight": 4,
+    "bridge.archive": 5,
+    "bridge.capture": 5,
+    "bridge.recording": 5,
     "bridge.api": 6,
     "bridge.metrics": 6,
     "bridge.pages": 6,
     "bridge.signalling": 6,
+    "bridge.commands": 7,
     "bridge.server": 7,
     "bridge.__main__": 8,
 }
@@ -58,6 +65,15 @@ ONLY_IN = {
     "aiohttp": ("bridge.api", "bridge.pages", "bridge.server", "bridge.signalling"),
     "prometheus_client": ("bridge.metrics", "bridge.server"),
     "jwt": ("bridge.tokens",),
+    "av": ("bridge.archive", "bridge.capture"),
+    "bagit": ("bridge.archive",),
+    "boto3": ("bridge.archive.storage",),
+    "cv2": ("bridge.archive",),
+    "PIL": ("bridge.archive",),
+    "pydicom": ("bridge.archive",),
+    "pynetdicom": ("bridge.archive",),
+    "rich": ("bridge.__main__", "bridge.commands"),
+    "sqlalchemy": ("bridge.store",),
     "uvloop": ("bridge.__main__",),
 }
 # Time, bytes and chance come in as arguments; nothing goes out but values.
@@ -69,6 +85,9 @@ PURE = (
     "bridge.rate",
     "bridge.schema",
     "bridge.roles",
+    "bridge.cases",
+    "bridge.archive.programme",
+    "bridge.archive.clocks",
 )
 IMPURE = frozenset(
     {"asyncio", "datetime", "logging", "os", "random", "secrets", "select", "socket", "threading", "time"}

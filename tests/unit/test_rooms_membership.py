@@ -395,7 +395,7 @@ def test_a_device_does_not_pass_a_lock() -> None:
 
 
 def test_a_room_empty_for_long_closes_and_can_be_opened_again() -> None:
-    conference = Conference(empty_for_s=60.0)
+    conference = Conference(empty_close_s=60.0)
     page = conference.enter()
     conference.pass_time(100)
     assert conference.rooms.get("r-1") is conference.room

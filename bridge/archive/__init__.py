@@ -1,0 +1,1 @@
+"""From what was recorded to what is kept: compose, transcode, package, seal, verify, deliver, retain."""

@@ -1,0 +1,130 @@
+"""What the steps of archiving hand to each other; plain values that survive as JSON between processes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge.store.journal import Event
+
+
+class Stage(StrEnum):
+    """The steps of archiving a package, in their order."""
+
+    REPAIR = "repair"
+    COMPOSE = "compose"
+    SEAL = "seal"
+    DELIVER = "deliver"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step is: `done` from 0 to 1, and the seconds that remain as far as can be told."""
+
+    stage: Stage
+    done: float
+    remaining_s: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the conference's time, in Unix milliseconds; the end is not part of it."""
+
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePlan:
+    """One package to be made: what it is about, and which spans of the recording belong to it.
+
+    `case` is the case's number in its session ("C01"), `code` the hospital's pseudonymous code of the
+    patient; both are None for the session's own package. `spans` are the recorded stretches, without
+    pauses and without anything that belongs to another package; they may be empty.
+    """
+
+    package: str
+    session: str
+    room: str
+    title: str
+    conference_kind: str
+    started_ms: int
+    ended_ms: int
+    spans: tuple[Span, ...]
+    case: str | None = None
+    code: str | None = None
+    presenting_site: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPart:
+    """One playable file of a composed video; times are Unix milliseconds of its first and last picture."""
+
+    path: Path
+    start_ms: int
+    end_ms: int
+    frames: int
+    frame_rate: int
+    width_px: int
+    height_px: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something of a track that is not in the recording, and why ("loss", "disk", "overload", "crash")."""
+
+    track: str
+    participant: str
+    source: str
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What composing a package has produced, all below one folder; absent files are None."""
+
+    folder: Path
+    video: tuple[VideoPart, ...]
+    content_video: tuple[VideoPart, ...]
+    captions: Path | None
+    chapters: Path | None
+    poster: Path | None
+    contact_sheet: Path | None
+    gaps: tuple[Gap, ...]
+
+
+class Sealed(Protocol):
+    """A package as it lies in the archive."""
+
+    @property
+    def folder(self) -> Path:
+        """The bag."""
+
+    @property
+    def seal(self) -> str:
+        """The SHA-256 that the next package's seal is chained to."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """Where a session was recorded, and what happened in it."""
+
+    path: Path
+    events: Sequence[Event]
+
+    @property
+    def tracks(self) -> Path:
+        """The folder of its tracks."""
+        return self.path / "tracks"
+
+
+# What `Progress`, plans and parts look like in JSON.
+Json = Mapping[str, Any]

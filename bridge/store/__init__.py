@@ -1,0 +1,1 @@
+"""What must survive: the journal of each conference, and the catalogue of recordings and packages."""
