@@ -3,6 +3,9 @@
 A room has one record for as long as it is open. The room decides what happens and whether it is
 captured; the record writes events into the journal and media into tracks, and says when the disk or
 the writer cannot follow. Nothing here awaits or raises into the room.
+
+The record itself journals the session (opened, resumed, closed), its tracks and its problems; all else is
+noted by the room.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,8 +49,18 @@ class RoomRecord(Protocol):
         """End all segments here, so that what lies before can be archived while the room goes on."""
 
     def close(self, reason: str) -> None:
-        """End the session; harmless twice."""
+        """End the session ("room-closed"), or leave it to be gone on with after a restart ("shutdown").
+
+        Harmless twice.
+        """
 
 
 # Room id, title, kind, the media side of the room, and who hears of problems; None where nothing is recorded.
 OpenRecord = Callable[[str, str, ConferenceKind, "Router", RecordObserver], RoomRecord | None]
+
+
+def record_nothing(
+    room: str, title: str, kind: ConferenceKind, router: "Router", observer: RecordObserver
+) -> RoomRecord | None:
+    """An `OpenRecord` for nodes that record nothing."""
+    return None

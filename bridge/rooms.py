@@ -20,9 +20,11 @@ from bridge.counters import SessionCounters
 from bridge.errors import NegotiationFailed, Refused
 from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
 from bridge.participants import Channel, CloseCode, LeaveReason, Participant
+from bridge.record import OpenRecord, record_nothing
 from bridge.roster import Roster
 from bridge.sight import Sight
 from bridge.tokens import Claims, Tokens
+from bridge.words import ConferenceKind, RecordProblem
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu
@@ -59,10 +61,13 @@ class Room:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         capacity: int,
+        kind: ConferenceKind = ConferenceKind.CONSULTATION,
+        open_record: OpenRecord = record_nothing,
     ) -> None:
         # Passed by argument.
         self.id = room_id
         self.title = title
+        self.kind = kind
         self._tokens = tokens
         self._counters = counters
         self._clock = clock
@@ -76,6 +81,10 @@ class Room:
         self.empty_since: float | None = clock()
         self.sight = Sight(self.participants, self.broadcast)
         self.router = router(self)
+        self.record_problem: RecordProblem | None = None
+        self.is_record_failed = False
+        # None where nothing is recorded.
+        self.record = open_record(room_id, title, kind, self.router, self)
         self._roster = Roster()
         self._chat: deque[ChatLine] = deque(maxlen=messages.CHAT_KEPT)
         self._order = 0
@@ -368,6 +377,14 @@ class Room:
         self._are_speakers_news = True
         self._voices = leg_ids
 
+    # What the record reports.
+
+    def record_problem_changed(self, problem: RecordProblem | None) -> None:
+        self.record_problem = problem
+
+    def record_failed(self) -> None:
+        self.is_record_failed = True
+
     # What is told, and when.
 
     def broadcast(self, message: BridgeMessage) -> None:
@@ -443,6 +460,7 @@ class Rooms:
         rooms_max: int = 1000,
         capacity: int = 1500,
         empty_close_s: float = 600.0,
+        open_record: OpenRecord = record_nothing,
     ) -> None:
         # Passed by argument.
         self._sfu = sfu
@@ -453,12 +471,13 @@ class Rooms:
         self._rooms_max = rooms_max
         self._capacity = capacity
         self._empty_close_s = empty_close_s
+        self._open_record = open_record
         # Allocated by this.
         self.rooms: dict[str, Room] = {}
         self.is_draining = False
         self._housekeeping: asyncio.Task[None] | None = None
 
-    def open(self, room_id: str, title: str) -> Room:
+    def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
         """Return the room of this id, made if it is not there; raises Refused."""
         room = self.rooms.get(room_id)
         if room is not None:
@@ -474,6 +493,8 @@ class Rooms:
             clock=self._clock,
             wall_clock=self._wall_clock,
             capacity=self._capacity,
+            kind=kind,
+            open_record=self._open_record,
         )
         self.rooms[room_id] = room
         logger.info("room %s opened", room_id)
