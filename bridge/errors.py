@@ -8,6 +8,7 @@ BridgeError
 │   └── Refused              the request is well formed, but not allowed or not possible now
 ├── TransportFailed      the participant   caught in Room, seen as a leave with its reason
 ├── RecordingFailed      the recording     caught in Recorder; the conference goes on
+├── ArchiveFailed        the attempt       caught in the supervisor, which tries again, or in the command
 └── InvalidConfig        the process       caught in __main__ before it listens: one line, exit 2
 """
 
@@ -47,6 +48,19 @@ class TransportFailed(BridgeError):
 
 class RecordingFailed(BridgeError):
     """A recording cannot go on; the conference does."""
+
+
+class ArchiveFailed(BridgeError):
+    """A step of archiving could not be done, with a stable code for machines and a sentence for people.
+
+    `is_lasting` says that another attempt would end the same way, so that somebody has to look.
+    """
+
+    def __init__(self, code: str, sentence: str, *, is_lasting: bool = False) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+        self.is_lasting = is_lasting
 
 
 class InvalidConfig(BridgeError):
