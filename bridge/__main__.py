@@ -18,6 +18,7 @@ from bridge.certificate import server_context
 from bridge.config import Config, load
 from bridge.errors import InvalidConfig, InvalidMessage
 from bridge.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.roles import ARCHIVE_ROLES
 from bridge.tokens import TokenKind, Tokens
 from bridge.words import Level, Role
 
@@ -62,28 +63,45 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--demo", action="store_true", help="print links to a demo conference")
     serve.set_defaults(command=_serve)
 
-    room = argparse.ArgumentParser(add_help=False)
-    room.add_argument("--room", required=True, help="identifier of the conference, e.g. hoi-chan-tim-mach")
-    room.add_argument("--title", help="what participants read; the identifier unless given")
-    room.add_argument("--site", required=True, help="the bridge point's name")
-    room.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
-    room.add_argument("--name", help="the person's or device's name")
-    room.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    holder = argparse.ArgumentParser(add_help=False)
+    holder.add_argument("--site", required=True, help="the bridge point's name")
+    holder.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
+    holder.add_argument("--name", help="the person's or device's name")
+    holder.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
 
-    invite = commands.add_parser("invite", parents=[shared, room], help="print a link for one bridge point")
+    invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
+    _add_room(invite, is_required=True)
     invite.add_argument("--role", type=Role, choices=list(Role), default=Role.PRESENTER)
     invite.add_argument("--token-only", action="store_true", help="print the token in place of the link")
     invite.set_defaults(command=_invite)
 
     token = commands.add_parser(
-        "token", parents=[shared, room], help="print a bearer token for a WHIP or WHEP device"
+        "token",
+        parents=[shared, holder],
+        help="print a bearer token for a WHIP or WHEP device, or the key to the library of all recordings",
     )
-    token.add_argument("--type", choices=["publish", "watch"], required=True, dest="kind")
+    token.add_argument("--type", choices=["publish", "watch", "archive"], required=True, dest="kind")
+    _add_room(token, is_required=False)
+    token.add_argument(
+        "--role",
+        type=Role,
+        choices=sorted(ARCHIVE_ROLES),
+        default=Role.SECRETARY,
+        help="for archive: in which capacity its holder reads recordings",
+    )
+    token.add_argument("--link", action="store_true", help="for archive: print a link in place of the token")
     token.set_defaults(command=_token)
 
     check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
     check.set_defaults(command=_check_config)
     return parser
+
+
+def _add_room(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
+    parser.add_argument(
+        "--room", required=is_required, help="identifier of the conference, e.g. hoi-chan-tim-mach"
+    )
+    parser.add_argument("--title", help="what participants read; the identifier unless given")
 
 
 def _port(text: str) -> int:
@@ -210,6 +228,10 @@ def _invite(parsed: argparse.Namespace) -> int:
 def _token(parsed: argparse.Namespace) -> int:
     config = _config(parsed)
     kind = TokenKind(parsed.kind)
+    if kind is TokenKind.ARCHIVE:
+        return _archive_token(config, parsed)
+    if parsed.room is None:
+        raise InvalidMessage("invalid-message", f"a token to {kind.value} needs --room")
     bearer = _tokens(config).device(
         kind,
         room=parsed.room,
@@ -221,6 +243,18 @@ def _token(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
     )
     print(bearer)
+    return 0
+
+
+def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
+    key = _tokens(config).archive(
+        site=parsed.site,
+        level=parsed.level,
+        role=parsed.role,
+        name=parsed.name,
+        lifetime_s=_lifetime_s(config, parsed),
+    )
+    print(f"{base_url(config)}/archive.html#i={key}" if parsed.link else key)
     return 0
 
 

@@ -22,6 +22,9 @@ _PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.OBSERVER: frozenset(),
 }
 
+# Who may read, play and take the recordings of its room.
+ARCHIVE_ROLES = frozenset({Role.CHAIR, Role.SECRETARY})
+
 # The order in which people look for each other: who leads first, who listens last.
 _RANKS: Mapping[Role, int] = {role: rank for rank, role in enumerate(Role)}
 

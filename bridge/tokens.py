@@ -1,9 +1,13 @@
-"""Signed, short-lived rights to enter a room: invitations, join tokens, bearers for devices.
+"""Signed, short-lived rights to enter a room or the library: invitations, join tokens, bearers for devices.
 
 An invitation travels in a link's fragment and lives as long as its conference. A join token is
 made from it, lives ten minutes, is renewed while its holder is in the room, and lets the page come
 back after a restart of the server without asking anybody again. Renewal ends some hours after the
 invitation, so that who stays connected does not keep its rights for ever.
+
+The library of recordings is opened by an archive token, which shows all of them, or by the invitation of a
+chair or secretary, which shows those of its room. Either becomes a library token, which lives in a cookie
+for a quarter of an hour, is renewed while the page is open, and for half a day at most.
 """
 
 import os
@@ -20,11 +24,14 @@ import jwt
 from bridge import schema
 from bridge.errors import InvalidConfig, InvalidMessage, Refused
 from bridge.schema import Between, Characters
-from bridge.words import Level, Role
+from bridge.words import ArchiveScope, Level, Role
 
 JOIN_LIFETIME_S = 600
 # The longest that a conference goes on after its links have expired; nobody in it may be cut off.
 JOIN_GRACE_S = 12 * 3600
+LIBRARY_LIFETIME_S = 900
+# Somebody's working day in the archive; after it the link is asked for again.
+LIBRARY_TOTAL_S = 12 * 3600
 SECRET_BYTES = 32
 TOKEN_MAX_CHARACTERS = 4096
 _ALGORITHM = "HS256"
@@ -37,6 +44,8 @@ class TokenKind(StrEnum):
     JOIN = "join"
     PUBLISH = "publish"
     WATCH = "watch"
+    ARCHIVE = "archive"
+    LIBRARY = "library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,8 @@ class Claims:
 
     `id` names the invitation; the join tokens made from it keep it, so that a removed site's link
     can be told from the others. `exp` is in Unix seconds, and so is `until`, the `exp` of the invitation
-    that a join token was made from.
+    that a join token was made from, or the end of what a library token can be renewed to. `scope` is that of
+    a library token.
     """
 
     typ: TokenKind
@@ -58,6 +68,7 @@ class Claims:
     exp: Annotated[int, Between(0, 2**40)]
     name: Annotated[str, Characters(1, 80)] | None = None
     until: Annotated[int, Between(0, 2**40)] | None = None
+    scope: ArchiveScope | None = None
 
     @property
     def kind(self) -> TokenKind:
@@ -157,6 +168,36 @@ class Tokens:
         if until is None:
             return JOIN_LIFETIME_S
         return min(JOIN_LIFETIME_S, until + JOIN_GRACE_S - int(self._clock()))
+
+    def archive(
+        self, *, site: str, level: Level, role: Role, lifetime_s: int, name: str | None = None
+    ) -> str:
+        """Return a token that opens the library with the recordings of all rooms."""
+        # A token always names a room; that of an archive token is read by nobody.
+        return self._issue(TokenKind.ARCHIVE, "archive", "archive", site, level, role, lifetime_s, name)
+
+    def library(self, claims: Claims) -> str:
+        """Return a fresh library token with the rights of a key, an invitation or an earlier library token.
+
+        It is of no use when `library_lifetime_s` is not positive.
+        """
+        scope = ArchiveScope.ALL if claims.kind is TokenKind.ARCHIVE else ArchiveScope.ROOM
+        value = {
+            **schema.to_json(claims),
+            "typ": TokenKind.LIBRARY.value,
+            "scope": (claims.scope or scope).value,
+            "until": self._library_until(claims),
+        }
+        return self._sign(value, self.library_lifetime_s(claims))
+
+    def library_lifetime_s(self, claims: Claims) -> int:
+        """Return how long a library token made now would live."""
+        return min(LIBRARY_LIFETIME_S, self._library_until(claims) - int(self._clock()))
+
+    def _library_until(self, claims: Claims) -> int:
+        if claims.kind is TokenKind.LIBRARY:
+            return claims.until or claims.exp
+        return min(claims.exp, int(self._clock()) + LIBRARY_TOTAL_S)
 
     def read(self, token: str, kind: TokenKind) -> Claims:
         """Return what the token says; raises Refused with `invalid-token` or `expired-token`."""

@@ -116,3 +116,10 @@ class PackageState(StrEnum):
     DELIVERING = "delivering"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class ArchiveScope(StrEnum):
+    """Which recordings somebody may see in the library: those of one room, or all."""
+
+    ROOM = "room"
+    ALL = "all"

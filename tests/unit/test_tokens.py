@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import InvalidConfig, InvalidMessage, Refused
-from bridge.tokens import JOIN_GRACE_S, JOIN_LIFETIME_S, TokenKind, Tokens, load_secret
-from bridge.words import Level, Role
+from bridge.tokens import (
+    JOIN_GRACE_S,
+    JOIN_LIFETIME_S,
+    LIBRARY_LIFETIME_S,
+    LIBRARY_TOTAL_S,
+    TokenKind,
+    Tokens,
+    load_secret,
+)
+from bridge.words import ArchiveScope, Level, Role
 
 SECRET = b"k" * 32
 
@@ -145,3 +153,41 @@ def test_a_damaged_secret_or_a_missing_directory_stops_the_start(tmp_path: Path)
         load_secret(tmp_path / "short")
     with pytest.raises(InvalidConfig):
         load_secret(tmp_path / "nowhere" / "secret")
+
+
+def test_an_archive_token_opens_the_recordings_of_all_rooms() -> None:
+    tokens = Tokens(SECRET, clock=Clock())
+    key = tokens.archive(
+        site="BV Bạch Mai", level=Level.CENTRAL, role=Role.SECRETARY, lifetime_s=86_400, name="CN. Lan"
+    )
+    library = tokens.read(tokens.library(tokens.read(key, TokenKind.ARCHIVE)), TokenKind.LIBRARY)
+    assert (library.scope, library.role, library.site) == (ArchiveScope.ALL, Role.SECRETARY, "BV Bạch Mai")
+    for kind in (TokenKind.INVITATION, TokenKind.JOIN, TokenKind.PUBLISH):
+        assert code_of(tokens, key, kind) == "invalid-token"
+
+
+def test_an_invitation_opens_the_recordings_of_its_room_only() -> None:
+    tokens = Tokens(SECRET, clock=Clock())
+    claims = tokens.read(invitation(tokens), TokenKind.INVITATION)
+    library = tokens.read(tokens.library(claims), TokenKind.LIBRARY)
+    assert (library.scope, library.room) == (ArchiveScope.ROOM, "r-1")
+    assert tokens.read(tokens.library(library), TokenKind.LIBRARY).scope is ArchiveScope.ROOM
+
+
+@pytest.mark.parametrize(("lifetime_s", "total_s"), [(86_400, LIBRARY_TOTAL_S), (3_600, 3_600)])
+def test_a_library_token_is_renewed_for_half_a_day_or_the_links_life_at_most(
+    lifetime_s: int, total_s: int
+) -> None:
+    clock = Clock()
+    began = clock.now
+    tokens = Tokens(SECRET, clock=clock)
+    claims = tokens.read(invitation(tokens, lifetime_s), TokenKind.INVITATION)
+    claims = tokens.read(tokens.library(claims), TokenKind.LIBRARY)
+    assert claims.expires_at == began + LIBRARY_LIFETIME_S
+    while tokens.library_lifetime_s(claims) > 0:
+        claims = tokens.read(tokens.library(claims), TokenKind.LIBRARY)
+        clock.now = claims.expires_at - 1
+        if claims.expires_at == began + total_s:
+            break
+    assert claims.expires_at == began + total_s
+    assert tokens.read(tokens.library(claims), TokenKind.LIBRARY).expires_at == began + total_s
