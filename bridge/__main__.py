@@ -20,7 +20,7 @@ from bridge.errors import InvalidConfig, InvalidMessage
 from bridge.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
 from bridge.roles import ARCHIVE_ROLES
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import Level, Role
+from bridge.words import ConferenceKind, Level, Role
 
 logger = logging.getLogger("bridge")
 
@@ -102,6 +102,14 @@ def _add_room(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
         "--room", required=is_required, help="identifier of the conference, e.g. hoi-chan-tim-mach"
     )
     parser.add_argument("--title", help="what participants read; the identifier unless given")
+    parser.add_argument(
+        "--kind",
+        type=ConferenceKind,
+        choices=list(ConferenceKind),
+        default=ConferenceKind.CONSULTATION,
+        dest="conference_kind",
+        help="what the conference is for, which decides when it is recorded; the same in all its links",
+    )
 
 
 def _port(text: str) -> int:
@@ -202,6 +210,7 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             level=guest.level,
             role=guest.role,
             lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
+            conference_kind=demo.KIND,
         )
         lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
@@ -220,6 +229,7 @@ def _invite(parsed: argparse.Namespace) -> int:
         role=parsed.role,
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
+        conference_kind=parsed.conference_kind,
     )
     print(invitation if parsed.token_only else f"{base_url(config)}/#i={invitation}")
     return 0
@@ -241,6 +251,7 @@ def _token(parsed: argparse.Namespace) -> int:
         role=Role.PRESENTER if kind is TokenKind.PUBLISH else Role.OBSERVER,
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
+        conference_kind=parsed.conference_kind,
     )
     print(bearer)
     return 0

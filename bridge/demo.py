@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from bridge.words import Level, Role
+from bridge.words import ConferenceKind, Level, Role
 
 ROOM = "demo"
 TITLE = "Hội chẩn trực tuyến (phòng thử)"
+KIND = ConferenceKind.CONSULTATION
 
 
 @dataclass(frozen=True, slots=True)

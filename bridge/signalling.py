@@ -221,7 +221,7 @@ class Signalling:
         if message.version != messages.PROTOCOL_VERSION:
             raise Refused("unsupported-version", f"this server speaks version {messages.PROTOCOL_VERSION}")
         claims = self._tokens.read(message.token, TokenKind.JOIN)
-        room = self._rooms.open(claims.room, claims.title)
+        room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
         return room, room.join(claims, message.name, socket, message.resume)
 
     async def _read(

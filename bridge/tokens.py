@@ -24,7 +24,7 @@ import jwt
 from bridge import schema
 from bridge.errors import InvalidConfig, InvalidMessage, Refused
 from bridge.schema import Between, Characters
-from bridge.words import ArchiveScope, Level, Role
+from bridge.words import ArchiveScope, ConferenceKind, Level, Role
 
 JOIN_LIFETIME_S = 600
 # The longest that a conference goes on after its links have expired; nobody in it may be cut off.
@@ -55,7 +55,8 @@ class Claims:
     `id` names the invitation; the join tokens made from it keep it, so that a removed site's link
     can be told from the others. `exp` is in Unix seconds, and so is `until`, the `exp` of the invitation
     that a join token was made from, or the end of what a library token can be renewed to. `scope` is that of
-    a library token.
+    a library token. `conference_kind` decides what of the conference may be recorded; a token that does not
+    say it is one of a consultation, which is recorded least.
     """
 
     typ: TokenKind
@@ -69,6 +70,7 @@ class Claims:
     name: Annotated[str, Characters(1, 80)] | None = None
     until: Annotated[int, Between(0, 2**40)] | None = None
     scope: ArchiveScope | None = None
+    conference_kind: ConferenceKind = ConferenceKind.CONSULTATION
 
     @property
     def kind(self) -> TokenKind:
@@ -132,9 +134,12 @@ class Tokens:
         role: Role,
         lifetime_s: int,
         name: str | None = None,
+        conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
         """Return a token for an invitation link."""
-        return self._issue(TokenKind.INVITATION, room, title, site, level, role, lifetime_s, name)
+        return self._issue(
+            TokenKind.INVITATION, room, title, site, level, role, lifetime_s, name, conference_kind
+        )
 
     def device(
         self,
@@ -147,9 +152,10 @@ class Tokens:
         role: Role,
         lifetime_s: int,
         name: str | None = None,
+        conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
         """Return a bearer token to publish (WHIP) or to watch (WHEP)."""
-        return self._issue(kind, room, title, site, level, role, lifetime_s, name)
+        return self._issue(kind, room, title, site, level, role, lifetime_s, name, conference_kind)
 
     def join(self, claims: Claims) -> str:
         """Return a fresh join token with the rights of an invitation or of an earlier join token.
@@ -218,8 +224,12 @@ class Tokens:
         role: Role,
         lifetime_s: int,
         name: str | None,
+        conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
-        claims = Claims(kind, room, title, site, level, role, secrets.token_urlsafe(12), 0, name)
+        claims = Claims(
+            kind, room, title, site, level, role, secrets.token_urlsafe(12), 0, name,
+            conference_kind=conference_kind,
+        )  # fmt: skip
         value = schema.to_json(claims)
         # What could not be read back must not be signed: the fault is the caller's, and shows here.
         schema.read(Claims, value)

@@ -67,6 +67,25 @@ class RecordingState(StrEnum):
     FAILED = "failed"
 
 
+class WaitingReason(StrEnum):
+    """Why nothing is recorded now although it could be."""
+
+    NOBODY_HERE = "nobody-here"
+    NO_CASE = "no-case"
+    NO_CONSENT = "no-consent"
+    CONSENT_REFUSED = "consent-refused"
+    CONSENT_WITHDRAWN = "consent-withdrawn"
+
+
+class RecordAction(StrEnum):
+    """What a moderator can do to the recording itself."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    START = "start"
+
+
 class RecordProblem(StrEnum):
     """What threatens or harms a recording, from the mildest to the worst."""
 

@@ -87,7 +87,7 @@ class DeviceEndpoint:
         claims = self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)
         self._forget_ended()
-        room = self._rooms.open(claims.room, claims.title)
+        room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
         participant, answer = room.join_device(claims, offer, watch=self._kind is TokenKind.WATCH)
         session_id = secrets.token_urlsafe(16)
         session = Session(participant, bearer, offer, ice_ufrag_of(answer))

@@ -19,7 +19,7 @@ from bridge.tokens import (
     Tokens,
     load_secret,
 )
-from bridge.words import ArchiveScope, Level, Role
+from bridge.words import ArchiveScope, ConferenceKind, Level, Role
 
 SECRET = b"k" * 32
 
@@ -103,6 +103,24 @@ def test_one_kind_of_token_does_not_pass_for_another() -> None:
     assert tokens.read(watch, TokenKind.WATCH).kind is TokenKind.WATCH
     assert code_of(tokens, watch, TokenKind.PUBLISH) == "invalid-token"
     assert code_of(tokens, invitation(tokens)) == "invalid-token"
+
+
+def test_a_join_token_says_what_the_conference_is_for() -> None:
+    tokens = Tokens(SECRET, clock=Clock())
+    token = tokens.invitation(
+        room="r-1", title="T", site="S", level=Level.COMMUNE, role=Role.CHAIR, lifetime_s=60,
+        conference_kind=ConferenceKind.TRAINING,
+    )  # fmt: skip
+    joined = tokens.read(tokens.join(tokens.read(token, TokenKind.INVITATION)), TokenKind.JOIN)
+    assert joined.conference_kind is ConferenceKind.TRAINING
+
+
+def test_a_token_that_does_not_say_what_the_conference_is_for_is_one_of_a_consultation() -> None:
+    tokens = Tokens(SECRET, clock=Clock())
+    value = jwt.decode(invitation(tokens), SECRET, algorithms=["HS256"], options={"verify_exp": False})
+    del value["conference_kind"]
+    claims = tokens.read(jwt.encode(value, SECRET, algorithm="HS256"), TokenKind.INVITATION)
+    assert claims.conference_kind is ConferenceKind.CONSULTATION
 
 
 def test_unsigned_and_foreign_tokens_are_refused() -> None:
