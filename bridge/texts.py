@@ -58,6 +58,18 @@ ERRORS: Mapping[str, Text] = {
         vi="Không thiết lập được âm thanh và hình ảnh. Hãy thử lại hoặc dùng trình duyệt khác.",
         en="Sound and picture could not be set up. Please try again or use another browser.",
     ),
+    "unknown-recording": Text(
+        vi="Không tìm thấy bản ghi này. Có thể bản ghi thuộc phiên hội chẩn khác.",
+        en="There is no such recording. It may belong to another conference.",
+    ),
+    "not-ready": Text(
+        vi="Bản ghi đang được xử lý. Hãy thử lại khi đã niêm phong xong.",
+        en="This recording is still being made. Please try again when it is sealed.",
+    ),
+    "busy": Text(
+        vi="Máy chủ đang bận gửi các bản ghi khác. Hãy thử lại sau ít phút.",
+        en="The server is busy sending other recordings. Please try again in a few minutes.",
+    ),
     "rate-limited": Text(
         vi="Quá nhiều yêu cầu trong thời gian ngắn. Hãy chờ một chút.",
         en="Too many requests in a short time. Please wait a moment.",

@@ -17,10 +17,13 @@ _STATUS = {
     "refused": 403,
     "room-locked": 403,
     "unknown-participant": 404,
+    "unknown-recording": 404,
+    "not-ready": 409,
     "unsupported-media-type": 415,
     "precondition-failed": 412,
     "rate-limited": 429,
     "room-full": 503,
+    "busy": 503,
 }
 _RETRY_AFTER_S = {429: 5, 503: 30}
 
