@@ -1,0 +1,380 @@
+"""The catalogue: which sessions and packages there are, and how far each has come; the audit beside it.
+
+It is an index, not the truth: what was recorded lies in the session folders, what is archived in the sealed
+packages, and `hoichan archive recover` makes the catalogue anew from them. Every method is synchronous, may
+be called by any thread, and waits for the disk: code on the event loop goes through `asyncio.to_thread`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from bridge.errors import ArchiveFailed
+from bridge.store.audit import AuditLog
+from bridge.store.entries import (
+    PAGE_MAX,
+    DeliveryEntry,
+    PackageEntry,
+    Page,
+    Search,
+    SessionEntry,
+    SessionState,
+)
+from bridge.store.folding import fold
+from bridge.store.tables import deliveries, open_engine, packages, reading, sessions, writing
+from bridge.words import ConferenceKind, PackageState, RetentionClass
+
+FILE_NAME: Final = "catalogue.sqlite3"
+WORDS_MAX: Final = 10
+TEXT_MAX: Final = 200
+# A PACS that is down for a month is asked hourly; the newest attempts tell why.
+DELIVERIES_KEPT: Final = 50
+# What a package is about may be told anew while it is recorded; what became of it is not touched by that.
+_ABOUT: Final = (
+    "session",
+    "room",
+    "title",
+    "kind",
+    "case",
+    "code",
+    "sites",
+    "folded",
+    "folded_code",
+    "folded_sites",
+    "started_ms",
+    "ended_ms",
+    "duration_ms",
+)
+
+
+class Catalogue:
+    """The database of one archive."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.path = path
+        self.audit = AuditLog(engine)
+        self._engine = engine
+
+    @classmethod
+    def open(cls, folder: Path) -> "Catalogue":
+        """Open the catalogue of the archive in `folder`; raises ArchiveFailed when it cannot be used."""
+        path = folder / FILE_NAME
+        return cls(open_engine(path), path)
+
+    def close(self) -> None:
+        """Give back all connections; harmless twice."""
+        self._engine.dispose()
+
+    # Sessions.
+
+    def put_session(self, entry: SessionEntry) -> None:
+        """Add a session, or tell the catalogue what it is now."""
+        values = {**_fields(entry), "kind": entry.kind.value, "state": entry.state.value}
+        with writing(self._engine) as connection:
+            if not connection.execute(
+                update(sessions).where(sessions.c.id == entry.id).values(**values)
+            ).rowcount:
+                connection.execute(insert(sessions).values(**values))
+
+    def session(self, session: str) -> SessionEntry | None:
+        """Return one session."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(sessions).where(sessions.c.id == session)).first()
+        return None if row is None else _session(row)
+
+    def sessions(self, state: SessionState | None = None) -> tuple[SessionEntry, ...]:
+        """Return the sessions, the oldest first."""
+        query = select(sessions).order_by(sessions.c.started_ms, sessions.c.id)
+        if state is not None:
+            query = query.where(sessions.c.state == state.value)
+        with reading(self._engine) as connection:
+            return tuple(_session(row) for row in connection.execute(query))
+
+    # Packages: asking.
+
+    def package(self, package: str) -> PackageEntry | None:
+        """Return one package, deleted ones included."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(packages).where(packages.c.id == package)).first()
+        return None if row is None else _package(row)
+
+    def packages_of(self, session: str) -> tuple[PackageEntry, ...]:
+        """Return all packages of a session, deleted ones included, in the order of their names."""
+        return self._packages(select(packages).where(packages.c.session == session).order_by(packages.c.id))
+
+    def search(self, search: Search) -> Page:
+        """Return a page of what is looked for, the newest first; deleted packages are not found."""
+        found = select(packages).where(packages.c.deleted_ms.is_(None), *_conditions(search))
+        limit = max(0, min(search.limit, PAGE_MAX))
+        newest = found.order_by(packages.c.started_ms.desc(), packages.c.id.desc())
+        with reading(self._engine) as connection:
+            total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+            rows = connection.execute(newest.offset(max(0, search.offset)).limit(limit)).all()
+        return Page(tuple(_package(row) for row in rows), int(total))
+
+    def in_states(self, *states: PackageState) -> tuple[PackageEntry, ...]:
+        """Return the packages in these states, the oldest first; deleted ones left out."""
+        words = [state.value for state in states]
+        return self._packages(
+            select(packages)
+            .where(packages.c.state.in_(words), packages.c.deleted_ms.is_(None))
+            .order_by(packages.c.started_ms, packages.c.id)
+        )
+
+    def due_checks(self, before_ms: int) -> tuple[PackageEntry, ...]:
+        """Return the sealed packages not compared with their checksums since then, the longest first."""
+        last_ms = func.coalesce(packages.c.checked_ms, packages.c.sealed_ms)
+        return self._packages(
+            select(packages)
+            .where(packages.c.seal.is_not(None), packages.c.deleted_ms.is_(None), last_ms < before_ms)
+            .order_by(last_ms)
+        )
+
+    def count_by_state(self) -> Mapping[PackageState, int]:
+        """Return how many packages are in each state; deleted ones left out."""
+        query = (
+            select(packages.c.state, func.count())
+            .where(packages.c.deleted_ms.is_(None))
+            .group_by(packages.c.state)
+        )
+        with reading(self._engine) as connection:
+            found = {PackageState(state): int(count) for state, count in connection.execute(query)}
+        return {state: found.get(state, 0) for state in PackageState}
+
+    def last_seal(self) -> str | None:
+        """Return the seal that the next package is chained to; None before the first."""
+        query = (
+            select(packages.c.seal)
+            .where(packages.c.seal_number.is_not(None))
+            .order_by(packages.c.seal_number.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            seal: str | None = connection.execute(query).scalar()
+        return seal
+
+    # Packages: telling.
+
+    def put_package(self, entry: PackageEntry) -> None:
+        """Add a package, or tell anew what it is about; of a known one state and fate stay as they are."""
+        values = _columns(entry)
+        about = {name: values[name] for name in _ABOUT}
+        with writing(self._engine) as connection:
+            if not connection.execute(
+                update(packages).where(packages.c.id == entry.id).values(**about)
+            ).rowcount:
+                connection.execute(insert(packages).values(**values))
+
+    def remove_package(self, package: str) -> None:
+        """Forget a package that there will be none of: nothing was recorded for it."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(packages).where(packages.c.id == package, packages.c.seal.is_(None)))
+
+    def set_state(self, package: str, state: PackageState) -> None:
+        """A package has come to another step; its progress begins anew."""
+        self._update(package, state=state.value, progress=0.0, remaining_s=None, next_attempt_ms=None)
+
+    def set_progress(self, package: str, progress: float, remaining_s: float | None) -> None:
+        """Tell how far the step is."""
+        self._update(package, progress=progress, remaining_s=remaining_s)
+
+    def set_failed(
+        self, package: str, state: PackageState, error: ArchiveFailed, *, next_attempt_ms: int | None
+    ) -> None:
+        """A step has failed; `state` is what the package is now, `next_attempt_ms` when it is tried again."""
+        self._update(
+            package,
+            state=state.value,
+            progress=0.0,
+            remaining_s=None,
+            attempts=packages.c.attempts + 1,
+            next_attempt_ms=next_attempt_ms,
+            error_code=error.code,
+            error=error.sentence,
+        )
+
+    def requeue(self, package: str, state: PackageState) -> None:
+        """Somebody asks for another attempt: what failed before counts no more."""
+        self._update(
+            package,
+            state=state.value,
+            progress=0.0,
+            remaining_s=None,
+            attempts=0,
+            next_attempt_ms=None,
+            error_code=None,
+            error=None,
+        )
+
+    def set_sealed(
+        self,
+        package: str,
+        *,
+        seal: str,
+        size_bytes: int,
+        sealed_ms: int,
+        retention: RetentionClass,
+        retention_until: date | None,
+    ) -> None:
+        """A package lies in the archive; it is the newest of the chain of seals."""
+        with writing(self._engine) as connection:
+            newest = connection.execute(select(func.max(packages.c.seal_number))).scalar()
+            connection.execute(
+                update(packages)
+                .where(packages.c.id == package)
+                .values(
+                    state=PackageState.SEALED.value,
+                    progress=1.0,
+                    remaining_s=None,
+                    attempts=0,
+                    next_attempt_ms=None,
+                    error_code=None,
+                    error=None,
+                    bytes=size_bytes,
+                    seal=seal,
+                    seal_number=(newest or 0) + 1,
+                    sealed_ms=sealed_ms,
+                    retention=retention.value,
+                    retention_until=retention_until,
+                )
+            )
+
+    def set_delivered(self, package: str, delivered_ms: int) -> None:
+        """The PACS has a package, and has given it back unchanged."""
+        self._update(
+            package,
+            state=PackageState.DELIVERED.value,
+            progress=1.0,
+            remaining_s=None,
+            attempts=0,
+            next_attempt_ms=None,
+            error_code=None,
+            error=None,
+            delivered_ms=delivered_ms,
+        )
+
+    def set_checked(self, package: str, checked_ms: int, *, is_whole: bool) -> None:
+        """A package was compared with its checksums."""
+        self._update(package, checked_ms=checked_ms, fixity_ok=is_whole)
+
+    def set_retention(self, package: str, retention: RetentionClass, until: date | None) -> None:
+        """A package is kept in another class."""
+        self._update(package, retention=retention.value, retention_until=until)
+
+    def set_legal_hold(self, package: str, is_held: bool) -> None:
+        """A package must not be deleted, whatever its class says; or may again."""
+        self._update(package, legal_hold=is_held)
+
+    def set_deleted(self, package: str, deleted_ms: int) -> None:
+        """A package is no longer in the archive; what is known of it stays, its seal included."""
+        self._update(package, deleted_ms=deleted_ms)
+
+    # Deliveries.
+
+    def add_delivery(self, entry: DeliveryEntry) -> None:
+        """Write down an attempt; of each package the newest are kept."""
+        with writing(self._engine) as connection:
+            connection.execute(insert(deliveries).values(**_fields(entry)))
+            kept = (
+                select(deliveries.c.number)
+                .where(deliveries.c.package == entry.package)
+                .order_by(deliveries.c.number.desc())
+                .limit(DELIVERIES_KEPT)
+            )
+            connection.execute(
+                delete(deliveries).where(
+                    deliveries.c.package == entry.package, deliveries.c.number.not_in(kept)
+                )
+            )
+
+    def deliveries(self, package: str) -> tuple[DeliveryEntry, ...]:
+        """Return the attempts to deliver a package, the newest first."""
+        query = select(deliveries).where(deliveries.c.package == package).order_by(deliveries.c.number.desc())
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            DeliveryEntry(row.package, row.at_ms, row.method, row.is_delivered, row.error_code, row.error)
+            for row in rows
+        )
+
+    def _packages(self, query: Select[Any]) -> tuple[PackageEntry, ...]:
+        with reading(self._engine) as connection:
+            return tuple(_package(row) for row in connection.execute(query))
+
+    def _update(self, package: str, **values: Any) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(packages).where(packages.c.id == package).values(**values))
+
+
+def _conditions(search: Search) -> Sequence[ColumnElement[bool]]:
+    columns = packages.c
+    conditions = [
+        _contains(columns.folded, word) for word in fold(search.text[:TEXT_MAX]).split()[:WORDS_MAX]
+    ]
+    conditions += [_contains(columns.folded_sites, word) for word in [fold(search.site[:TEXT_MAX])] if word]
+    conditions += [_contains(columns.folded_code, word) for word in [fold(search.code[:TEXT_MAX])] if word]
+    if search.from_ms is not None:
+        conditions.append(columns.started_ms >= search.from_ms)
+    if search.until_ms is not None:
+        conditions.append(columns.started_ms < search.until_ms)
+    if search.states:
+        conditions.append(columns.state.in_([state.value for state in search.states]))
+    if search.rooms is not None:
+        conditions.append(columns.room.in_(search.rooms))
+    return conditions
+
+
+def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    return column.contains(word, autoescape=True)
+
+
+def _fields(entry: SessionEntry | DeliveryEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in type(entry).__dataclass_fields__}
+
+
+def _columns(entry: PackageEntry) -> dict[str, Any]:
+    values = {name: getattr(entry, name) for name in PackageEntry.__dataclass_fields__}
+    folded_sites = "\n".join(fold(site) for site in entry.sites)
+    code = fold(entry.code or "")
+    about = [fold(text) for text in (entry.title, entry.room, entry.id, entry.case or "")]
+    values |= {
+        "kind": entry.kind.value,
+        "state": entry.state.value,
+        "retention": entry.retention.value,
+        "sites": json.dumps(entry.sites, ensure_ascii=False),
+        "folded": "\n".join([*about, code, folded_sites]),
+        "folded_code": code,
+        "folded_sites": folded_sites,
+    }
+    return values
+
+
+def _session(row: Row[Any]) -> SessionEntry:
+    values = row._asdict()
+    values |= {"kind": ConferenceKind(row.kind), "state": SessionState(row.state)}
+    return SessionEntry(**values)
+
+
+def _package(row: Row[Any]) -> PackageEntry:
+    values = {name: row._mapping[name] for name in PackageEntry.__dataclass_fields__}
+    values |= {
+        "kind": ConferenceKind(row.kind),
+        "state": PackageState(row.state),
+        "retention": RetentionClass(row.retention),
+        "sites": tuple(json.loads(row.sites)),
+    }
+    return PackageEntry(**values)

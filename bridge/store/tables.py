@@ -1,0 +1,204 @@
+"""The catalogue's tables, and how a database of any age is opened and brought up to date.
+
+SQLite in WAL mode: readers never wait for the one writer, and whoever writes (the server, a worker, the
+command line) waits for the others. Versions are kept in `user_version`; each step leads to the next one.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+)
+from sqlalchemy.exc import DBAPIError
+
+from bridge.errors import ArchiveFailed
+
+# How long a writer waits for another one; all transactions here are short.
+BUSY_TIMEOUT_MS: Final = 10_000
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("room", String, nullable=False),
+    Column("title", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("folder", String, nullable=False),
+    Column("started_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Column("state", String, nullable=False, index=True),
+)
+
+packages = Table(
+    "packages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("session", String, nullable=False, index=True),
+    Column("room", String, nullable=False, index=True),
+    Column("title", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("case", String),
+    Column("code", String),
+    # A JSON list; and what searches look into, folded.
+    Column("sites", String, nullable=False),
+    Column("folded", String, nullable=False),
+    Column("folded_code", String, nullable=False),
+    Column("folded_sites", String, nullable=False),
+    Column("started_ms", Integer, nullable=False, index=True),
+    Column("ended_ms", Integer, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("progress", Float, nullable=False, default=0.0),
+    Column("remaining_s", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_ms", Integer),
+    Column("error_code", String),
+    Column("error", String),
+    Column("bytes", Integer, nullable=False, default=0),
+    Column("seal", String),
+    # The place in the chain of seals; clocks may be set back, this number never is.
+    Column("seal_number", Integer, unique=True),
+    Column("sealed_ms", Integer),
+    Column("delivered_ms", Integer),
+    Column("checked_ms", Integer),
+    Column("fixity_ok", Boolean),
+    Column("retention", String, nullable=False),
+    Column("retention_until", Date),
+    Column("legal_hold", Boolean, nullable=False, default=False),
+    Column("deleted_ms", Integer),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("package", String, ForeignKey("packages.id"), nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("method", String, nullable=False),
+    Column("is_delivered", Boolean, nullable=False),
+    Column("error_code", String),
+    Column("error", String),
+    Index("deliveries_by_package", "package", "number"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("who", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("package", String, index=True),
+    Column("network", String),
+    # A JSON object.
+    Column("detail", String, nullable=False),
+    Column("prev", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+
+def _create_tables(connection: Connection) -> None:
+    metadata.create_all(connection)
+
+
+def _make_audit_append_only(connection: Connection) -> None:
+    for deed in ("UPDATE", "DELETE"):
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER audit_refuses_{deed.lower()} BEFORE {deed} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        )
+
+
+# The step at index n leads from version n to n + 1. Never changed once released: further ones are added.
+_STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_tables, _make_audit_append_only)
+
+
+def open_engine(path: Path) -> Engine:
+    """Open the database, made or brought up to date where needed.
+
+    Raises ArchiveFailed: `catalogue-unusable` when the disk refuses or the file is no database,
+    `catalogue-newer` when a newer version has written it.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveFailed("catalogue-unusable", f"{path.parent}: {error.strerror}") from error
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _begin)
+    try:
+        with writing(engine) as connection:
+            _bring_up_to_date(connection, path)
+    except ArchiveFailed:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Read one state of the database; raises ArchiveFailed when it cannot be used."""
+    with _naming_the_file(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Write all or nothing, with the write lock from the beginning on; raises ArchiveFailed."""
+    with _naming_the_file(engine), engine.execution_options(is_writing=True).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _naming_the_file(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise ArchiveFailed("catalogue-unusable", f"{engine.url.database}: {error.orig}") from error
+
+
+def _bring_up_to_date(connection: Connection, path: Path) -> None:
+    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if version > len(_STEPS):
+        raise ArchiveFailed(
+            "catalogue-newer", f"{path}: was written by a newer version of the bridge", is_lasting=True
+        )
+    for step in _STEPS[version:]:
+        step(connection)
+    connection.exec_driver_sql(f"PRAGMA user_version = {len(_STEPS)}")
+
+
+def _prepare_connection(connection: Any, _: Any) -> None:
+    # Transactions begin in `_begin`; the driver's own way would begin them too late for a read that writes.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    is_writing = connection.get_execution_options().get("is_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")

@@ -1,0 +1,260 @@
+"""bridge/store/catalogue.py: what is known of packages, and how it is found again."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import ArchiveFailed
+from bridge.store.catalogue import DELIVERIES_KEPT, FILE_NAME, Catalogue
+from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
+from bridge.store.folding import fold
+from bridge.words import ConferenceKind, PackageState, RetentionClass
+
+DAY_MS = 86_400_000
+BEGIN_MS = 1_770_000_000_000
+
+
+def package(number: int = 1, **changes: Any) -> PackageEntry:
+    entry = PackageEntry(
+        id=f"HC-BV-20260202-01-C{number:02d}",
+        session="HC-BV-20260202-01",
+        room="hoi-chan-tim-mach",
+        title="Hội chẩn tim mạch",
+        kind=ConferenceKind.CONSULTATION,
+        case=f"C{number:02d}",
+        code=f"BN-2026-{number:04d}",
+        sites=("Bệnh viện Trung ương", "Trung tâm Y tế Điện Biên"),
+        started_ms=BEGIN_MS + number * DAY_MS,
+        ended_ms=BEGIN_MS + number * DAY_MS + 600_000,
+        duration_ms=540_000,
+        state=PackageState.QUEUED,
+    )
+    return replace(entry, **changes)
+
+
+SESSION = SessionEntry(
+    id="HC-BV-20260202-01",
+    room="hoi-chan-tim-mach",
+    title="Hội chẩn tim mạch",
+    kind=ConferenceKind.CONSULTATION,
+    folder="HC-BV-20260202-01",
+    started_ms=BEGIN_MS,
+    ended_ms=None,
+    state=SessionState.OPEN,
+)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Any:
+    opened = Catalogue.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+def found(catalogue: Catalogue, **search: Any) -> list[str]:
+    return [entry.id[-3:] for entry in catalogue.search(Search(**search)).packages]
+
+
+def test_what_is_put_in_comes_out_equal_after_reopening(tmp_path: Path) -> None:
+    first = Catalogue.open(tmp_path)
+    first.put_session(SESSION)
+    first.put_package(package())
+    first.close()
+    second = Catalogue.open(tmp_path)
+    assert second.session(SESSION.id) == SESSION
+    assert second.package(package().id) == package()
+    second.close()
+
+
+def test_a_session_told_again_is_changed_and_not_doubled(catalogue: Catalogue) -> None:
+    catalogue.put_session(SESSION)
+    closed = replace(SESSION, state=SessionState.CLOSED, ended_ms=BEGIN_MS + 1)
+    catalogue.put_session(closed)
+    assert catalogue.sessions() == (closed,)
+    assert catalogue.sessions(SessionState.OPEN) == ()
+
+
+def test_a_package_told_again_keeps_its_state_and_its_fate(catalogue: Catalogue) -> None:
+    catalogue.put_package(package())
+    catalogue.set_state(package().id, PackageState.COMPOSING)
+    catalogue.set_progress(package().id, 0.25, 30.0)
+    catalogue.put_package(package(title="Hội chẩn khác", retention=RetentionClass.DEATH))
+    entry = catalogue.package(package().id)
+    assert entry is not None
+    assert (entry.state, entry.progress, entry.remaining_s) == (PackageState.COMPOSING, 0.25, 30.0)
+    assert (entry.title, entry.retention) == ("Hội chẩn khác", RetentionClass.ORDINARY)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Điện Biên", "dien bien"),
+        ("ĐIỆN  BIÊN", "dien bien"),
+        ("Thừa Thiên Huế", "thua thien hue"),
+        ("Đ\u0169ng", "dung"),
+        ("u\u031b\u0301", "u"),
+    ],
+)
+def test_folding_leaves_bare_letters(text: str, folded: str) -> None:
+    assert fold(text) == folded
+
+
+@pytest.mark.parametrize("text", ["dien bien", "Điện Biên", "biên ĐIỆN", "tim mach", "bn-2026-0001", "c01"])
+def test_text_is_found_without_its_diacritics_and_with_them(catalogue: Catalogue, text: str) -> None:
+    catalogue.put_package(package(1))
+    catalogue.put_package(
+        package(2, sites=("Cô Tô",), title="Giao ban", case=None, code=None, room="giao-ban")
+    )
+    assert found(catalogue, text=text) == ["C01"]
+
+
+def test_a_search_narrows_by_site_code_time_state_and_room(catalogue: Catalogue) -> None:
+    catalogue.put_package(package(1))
+    catalogue.put_package(package(2, sites=("Trạm Y tế Mường Nhé",), room="khac"))
+    catalogue.put_package(package(3, state=PackageState.SEALED))
+    assert found(catalogue, site="muong nhe") == ["C02"]
+    assert found(catalogue, code="0003") == ["C03"]
+    assert found(catalogue, from_ms=package(2).started_ms) == ["C03", "C02"]
+    assert found(catalogue, until_ms=package(2).started_ms) == ["C01"]
+    assert found(catalogue, states=(PackageState.SEALED,)) == ["C03"]
+    assert found(catalogue, rooms=("khac",)) == ["C02"]
+    assert found(catalogue, rooms=()) == []
+
+
+def test_signs_with_a_meaning_in_sql_are_only_signs(catalogue: Catalogue) -> None:
+    catalogue.put_package(package(1))
+    for text in ("%", "_", "' OR 1=1 --", "100%"):
+        assert found(catalogue, text=text) == []
+
+
+def test_pages_follow_each_other_from_the_newest_on(catalogue: Catalogue) -> None:
+    for number in range(1, 8):
+        catalogue.put_package(package(number))
+    assert found(catalogue, limit=3) == ["C07", "C06", "C05"]
+    assert found(catalogue, limit=3, offset=6) == ["C01"]
+    assert catalogue.search(Search(limit=3)).total == 7
+    assert found(catalogue, limit=-1, offset=-5) == []
+
+
+def test_deleted_packages_are_not_found_but_remembered(catalogue: Catalogue) -> None:
+    catalogue.put_package(package(1, state=PackageState.SEALED))
+    catalogue.set_deleted(package(1).id, BEGIN_MS)
+    assert found(catalogue) == []
+    assert catalogue.in_states(PackageState.SEALED) == ()
+    assert catalogue.count_by_state()[PackageState.SEALED] == 0
+    remembered = catalogue.package(package(1).id)
+    assert remembered is not None
+    assert remembered.deleted_ms == BEGIN_MS
+
+
+def test_failures_are_counted_until_somebody_asks_again(catalogue: Catalogue) -> None:
+    catalogue.put_package(package())
+    error = ArchiveFailed("disk-full", "No space left")
+    for attempt in (1, 2):
+        catalogue.set_failed(package().id, PackageState.QUEUED, error, next_attempt_ms=BEGIN_MS + attempt)
+    failed = catalogue.package(package().id)
+    assert failed is not None
+    assert (failed.attempts, failed.next_attempt_ms) == (2, BEGIN_MS + 2)
+    assert (failed.error_code, failed.error) == ("disk-full", "No space left")
+    catalogue.requeue(package().id, PackageState.QUEUED)
+    assert catalogue.package(package().id) == package()
+
+
+def seal(catalogue: Catalogue, number: int, *, sealed_ms: int) -> None:
+    catalogue.put_package(package(number))
+    catalogue.set_sealed(
+        package(number).id,
+        seal=f"seal-{number}",
+        size_bytes=1000,
+        sealed_ms=sealed_ms,
+        retention=RetentionClass.ORDINARY,
+        retention_until=date(2036, 12, 31),
+    )
+
+
+def test_the_last_seal_is_the_one_written_last_even_if_the_clock_was_set_back(catalogue: Catalogue) -> None:
+    assert catalogue.last_seal() is None
+    seal(catalogue, 1, sealed_ms=BEGIN_MS + DAY_MS)
+    seal(catalogue, 2, sealed_ms=BEGIN_MS)
+    assert catalogue.last_seal() == "seal-2"
+    catalogue.set_deleted(package(2).id, BEGIN_MS)
+    assert catalogue.last_seal() == "seal-2"
+
+
+def test_packages_are_due_for_their_check_by_the_time_of_the_last_one(catalogue: Catalogue) -> None:
+    for number in (1, 2, 3):
+        seal(catalogue, number, sealed_ms=BEGIN_MS + number)
+    catalogue.set_checked(package(1).id, BEGIN_MS + 100, is_whole=True)
+    assert [entry.case for entry in catalogue.due_checks(BEGIN_MS + 50)] == ["C02", "C03"]
+    catalogue.set_checked(package(2).id, BEGIN_MS + 100, is_whole=False)
+    checked = catalogue.package(package(2).id)
+    assert checked is not None
+    assert checked.fixity_ok is False
+
+
+def test_only_the_newest_attempts_to_deliver_are_kept(catalogue: Catalogue) -> None:
+    catalogue.put_package(package())
+    for number in range(DELIVERIES_KEPT + 5):
+        catalogue.add_delivery(
+            DeliveryEntry(package().id, BEGIN_MS + number, "stow", False, "pacs-unreachable", "Refused")
+        )
+    kept = catalogue.deliveries(package().id)
+    assert len(kept) == DELIVERIES_KEPT
+    assert kept[0].at_ms == BEGIN_MS + DELIVERIES_KEPT + 4
+
+
+def test_many_threads_and_a_second_opening_write_without_losing_anything(tmp_path: Path) -> None:
+    server, command = Catalogue.open(tmp_path), Catalogue.open(tmp_path)
+    server.put_package(package())
+    error = ArchiveFailed("x", "x")
+
+    def fail(catalogue: Catalogue) -> None:
+        for _ in range(20):
+            catalogue.set_failed(package().id, PackageState.QUEUED, error, next_attempt_ms=None)
+
+    threads = [threading.Thread(target=fail, args=(catalogue,)) for catalogue in (server, command) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entry = server.package(package().id)
+    assert entry is not None
+    assert entry.attempts == 80
+    server.close()
+    command.close()
+
+
+def test_a_file_that_is_no_database_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"what a broken disk left" * 100)
+    with pytest.raises(ArchiveFailed, match="not a database") as caught:
+        Catalogue.open(tmp_path)
+    assert caught.value.code == "catalogue-unusable"
+
+
+def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    Catalogue.open(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ArchiveFailed) as caught:
+        Catalogue.open(tmp_path)
+    assert (caught.value.code, caught.value.is_lasting) == ("catalogue-newer", True)
+
+
+def test_a_catalogue_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    Catalogue.open(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    newest = connection.execute("PRAGMA user_version").fetchone()
+    connection.executescript(
+        "DROP TRIGGER audit_refuses_update; DROP TRIGGER audit_refuses_delete; PRAGMA user_version = 1"
+    )
+    Catalogue.open(tmp_path).close()
+    assert connection.execute("PRAGMA user_version").fetchone() == newest
+    triggers = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
+    assert triggers == (2,)
+    connection.close()
