@@ -12,10 +12,10 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from bridge.store.journal import GENESIS, canonical
-from bridge.store.tables import audit, reading, writing
+from bridge.store.tables import Database, audit
 
 IPV4_PREFIX_BITS: Final = 24
 IPV6_PREFIX_BITS: Final = 48
@@ -61,8 +61,8 @@ class AuditEntry:
 class AuditLog:
     """The audit in the catalogue's database; any thread, any process."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def append(
         self,
@@ -75,7 +75,7 @@ class AuditLog:
         detail: Mapping[str, Any] | None = None,
     ) -> AuditEntry:
         """Write an entry and return it; it is on the disk then."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             newest = connection.execute(select(audit).order_by(audit.c.seq.desc()).limit(1)).first()
             seq, prev = (0, GENESIS) if newest is None else (newest.seq + 1, newest.hash)
             values = {
@@ -98,13 +98,13 @@ class AuditLog:
         query = select(audit).order_by(audit.c.seq.desc()).offset(offset).limit(limit)
         if package is not None:
             query = query.where(audit.c.package == package)
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return tuple(_entry(row._asdict()) for row in connection.execute(query))
 
     def first_broken(self) -> int | None:
         """Return the number of the first entry that was changed or left out; None where the chain holds."""
         seq, prev = 0, GENESIS
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             while rows := _rows_from(connection, seq):
                 for row in rows:
                     values = row._asdict()

@@ -7,13 +7,11 @@ be called by any thread, and waits for the disk: code on the event loop goes thr
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Engine,
     Row,
     Select,
     delete,
@@ -35,7 +33,7 @@ from bridge.store.entries import (
     SessionState,
 )
 from bridge.store.folding import fold
-from bridge.store.tables import deliveries, open_engine, packages, reading, sessions, writing
+from bridge.store.tables import Database, deliveries, packages, sessions
 from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 FILE_NAME: Final = "catalogue.sqlite3"
@@ -62,29 +60,28 @@ _ABOUT: Final = (
 
 
 class Catalogue:
-    """The database of one archive."""
+    """The database of one archive; every method raises ArchiveFailed when it cannot be used."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self.path = path
-        self.audit = AuditLog(engine)
-        self._engine = engine
+    def __init__(self, folder: Path) -> None:
+        # Opened at the first use: an archive whose disk is away must not keep the bridge from starting.
+        self._database = Database(folder / FILE_NAME)
+        self.audit = AuditLog(self._database)
 
-    @classmethod
-    def open(cls, folder: Path) -> "Catalogue":
-        """Open the catalogue of the archive in `folder`; raises ArchiveFailed when it cannot be used."""
-        path = folder / FILE_NAME
-        return cls(open_engine(path), path)
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._database.path
 
     def close(self) -> None:
-        """Give back all connections; harmless twice."""
-        self._engine.dispose()
+        """Give back all connections; harmless twice, and the next use opens it again."""
+        self._database.close()
 
     # Sessions.
 
     def put_session(self, entry: SessionEntry) -> None:
         """Add a session, or tell the catalogue what it is now."""
         values = {**_fields(entry), "kind": entry.kind.value, "state": entry.state.value}
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             if not connection.execute(
                 update(sessions).where(sessions.c.id == entry.id).values(**values)
             ).rowcount:
@@ -92,7 +89,7 @@ class Catalogue:
 
     def session(self, session: str) -> SessionEntry | None:
         """Return one session."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(sessions).where(sessions.c.id == session)).first()
         return None if row is None else _session(row)
 
@@ -101,14 +98,14 @@ class Catalogue:
         query = select(sessions).order_by(sessions.c.started_ms, sessions.c.id)
         if state is not None:
             query = query.where(sessions.c.state == state.value)
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return tuple(_session(row) for row in connection.execute(query))
 
     # Packages: asking.
 
     def package(self, package: str) -> PackageEntry | None:
         """Return one package, deleted ones included."""
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(packages).where(packages.c.id == package)).first()
         return None if row is None else _package(row)
 
@@ -121,7 +118,7 @@ class Catalogue:
         found = select(packages).where(packages.c.deleted_ms.is_(None), *_conditions(search))
         limit = max(0, min(search.limit, PAGE_MAX))
         newest = found.order_by(packages.c.started_ms.desc(), packages.c.id.desc())
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
             rows = connection.execute(newest.offset(max(0, search.offset)).limit(limit)).all()
         return Page(tuple(_package(row) for row in rows), int(total))
@@ -151,7 +148,7 @@ class Catalogue:
             .where(packages.c.deleted_ms.is_(None))
             .group_by(packages.c.state)
         )
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             found = {PackageState(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in PackageState}
 
@@ -163,7 +160,7 @@ class Catalogue:
             .order_by(packages.c.seal_number.desc())
             .limit(1)
         )
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             seal: str | None = connection.execute(query).scalar()
         return seal
 
@@ -173,7 +170,7 @@ class Catalogue:
         """Add a package, or tell anew what it is about; of a known one state and fate stay as they are."""
         values = _columns(entry)
         about = {name: values[name] for name in _ABOUT}
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             if not connection.execute(
                 update(packages).where(packages.c.id == entry.id).values(**about)
             ).rowcount:
@@ -181,7 +178,7 @@ class Catalogue:
 
     def remove_package(self, package: str) -> None:
         """Forget a package that there will be none of: nothing was recorded for it."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             connection.execute(delete(packages).where(packages.c.id == package, packages.c.seal.is_(None)))
 
     def set_state(self, package: str, state: PackageState) -> None:
@@ -228,10 +225,10 @@ class Catalogue:
         size_bytes: int,
         sealed_ms: int,
         retention: RetentionClass,
-        retention_until: date | None,
+        retention_until: str | None,
     ) -> None:
         """A package lies in the archive; it is the newest of the chain of seals."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             newest = connection.execute(select(func.max(packages.c.seal_number))).scalar()
             connection.execute(
                 update(packages)
@@ -271,7 +268,7 @@ class Catalogue:
         """A package was compared with its checksums."""
         self._update(package, checked_ms=checked_ms, fixity_ok=is_whole)
 
-    def set_retention(self, package: str, retention: RetentionClass, until: date | None) -> None:
+    def set_retention(self, package: str, retention: RetentionClass, until: str | None) -> None:
         """A package is kept in another class."""
         self._update(package, retention=retention.value, retention_until=until)
 
@@ -287,7 +284,7 @@ class Catalogue:
 
     def add_delivery(self, entry: DeliveryEntry) -> None:
         """Write down an attempt; of each package the newest are kept."""
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             connection.execute(insert(deliveries).values(**_fields(entry)))
             kept = (
                 select(deliveries.c.number)
@@ -304,7 +301,7 @@ class Catalogue:
     def deliveries(self, package: str) -> tuple[DeliveryEntry, ...]:
         """Return the attempts to deliver a package, the newest first."""
         query = select(deliveries).where(deliveries.c.package == package).order_by(deliveries.c.number.desc())
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return tuple(
             DeliveryEntry(row.package, row.at_ms, row.method, row.is_delivered, row.error_code, row.error)
@@ -312,11 +309,11 @@ class Catalogue:
         )
 
     def _packages(self, query: Select[Any]) -> tuple[PackageEntry, ...]:
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return tuple(_package(row) for row in connection.execute(query))
 
     def _update(self, package: str, **values: Any) -> None:
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             connection.execute(update(packages).where(packages.c.id == package).values(**values))
 
 

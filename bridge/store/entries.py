@@ -1,7 +1,6 @@
 """What the catalogue knows of sessions, packages and deliveries, and how it is asked; plain values."""
 
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from typing import Final
 
@@ -38,7 +37,8 @@ class PackageEntry:
 
     `progress` (0 to 1) and `remaining_s` are those of the step that `state` names. `attempts` counts the
     failures of that step so far, `next_attempt_ms` tells when it is tried again, `error_code` and `error` why
-    it failed last. `retention_until` is None where a package is kept for ever, and before it is sealed.
+    it failed last. `retention_until` is the last day of keeping (YYYY-MM-DD), None where a package is kept
+    for ever, and before it is sealed.
     """
 
     id: str
@@ -66,7 +66,7 @@ class PackageEntry:
     checked_ms: int | None = None
     fixity_ok: bool | None = None
     retention: RetentionClass = RetentionClass.ORDINARY
-    retention_until: date | None = None
+    retention_until: str | None = None
     legal_hold: bool = False
     deleted_ms: int | None = None
 

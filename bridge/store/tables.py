@@ -7,6 +7,7 @@ command line) waits for the others. Versions are kept in `user_version`; each st
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -14,7 +15,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    Date,
     Engine,
     Float,
     ForeignKey,
@@ -82,7 +82,7 @@ packages = Table(
     Column("checked_ms", Integer),
     Column("fixity_ok", Boolean),
     Column("retention", String, nullable=False),
-    Column("retention_until", Date),
+    Column("retention_until", String),
     Column("legal_hold", Boolean, nullable=False, default=False),
     Column("deleted_ms", Integer),
 )
@@ -132,11 +132,51 @@ def _make_audit_append_only(connection: Connection) -> None:
 _STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_tables, _make_audit_append_only)
 
 
-def open_engine(path: Path) -> Engine:
+class Database:
+    """The database file of one archive, opened at its first use and again after a failure; any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._engine: Engine | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read one state of the database; raises ArchiveFailed when it cannot be used."""
+        with self._naming_the_file(), self._opened().begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Write all or nothing, with the write lock from the beginning on; raises ArchiveFailed."""
+        with self._naming_the_file(), _locking(self._opened()).begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give back all connections; harmless twice."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def _opened(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = _open(self.path)
+            return self._engine
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise ArchiveFailed("catalogue-unusable", f"{self.path}: {error.orig}") from error
+
+
+def _open(path: Path) -> Engine:
     """Open the database, made or brought up to date where needed.
 
-    Raises ArchiveFailed: `catalogue-unusable` when the disk refuses or the file is no database,
-    `catalogue-newer` when a newer version has written it.
+    Raises ArchiveFailed: `catalogue-newer` when a newer version has written it, else `catalogue-unusable`.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,34 +186,17 @@ def open_engine(path: Path) -> Engine:
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
     try:
-        with writing(engine) as connection:
+        with _locking(engine).begin() as connection:
             _bring_up_to_date(connection, path)
-    except ArchiveFailed:
+    except (ArchiveFailed, DBAPIError):
         engine.dispose()
         raise
     return engine
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Read one state of the database; raises ArchiveFailed when it cannot be used."""
-    with _naming_the_file(engine), engine.begin() as connection:
-        yield connection
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Write all or nothing, with the write lock from the beginning on; raises ArchiveFailed."""
-    with _naming_the_file(engine), engine.execution_options(is_writing=True).begin() as connection:
-        yield connection
-
-
-@contextmanager
-def _naming_the_file(engine: Engine) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise ArchiveFailed("catalogue-unusable", f"{engine.url.database}: {error.orig}") from error
+def _locking(engine: Engine) -> Engine:
+    """Return the engine whose transactions take the write lock as they begin, so that none fails half way."""
+    return engine.execution_options(is_writing=True)
 
 
 def _bring_up_to_date(connection: Connection, path: Path) -> None:

@@ -14,7 +14,7 @@ from bridge.store.journal import GENESIS
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    opened = Catalogue.open(tmp_path)
+    opened = Catalogue(tmp_path)
     for number in range(5):
         opened.audit.append(
             Action.VIEW,
@@ -76,7 +76,7 @@ def test_the_database_refuses_to_change_what_is_written(
 
 
 def test_entries_of_many_threads_make_one_chain(catalogue: Catalogue, tmp_path: Path) -> None:
-    other = Catalogue.open(tmp_path)
+    other = Catalogue(tmp_path)
 
     def write(into: Catalogue) -> None:
         for _ in range(20):

@@ -3,7 +3,6 @@
 import sqlite3
 import threading
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ SESSION = SessionEntry(
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Any:
-    opened = Catalogue.open(tmp_path)
+    opened = Catalogue(tmp_path)
     yield opened
     opened.close()
 
@@ -61,11 +60,11 @@ def found(catalogue: Catalogue, **search: Any) -> list[str]:
 
 
 def test_what_is_put_in_comes_out_equal_after_reopening(tmp_path: Path) -> None:
-    first = Catalogue.open(tmp_path)
+    first = Catalogue(tmp_path)
     first.put_session(SESSION)
     first.put_package(package())
     first.close()
-    second = Catalogue.open(tmp_path)
+    second = Catalogue(tmp_path)
     assert second.session(SESSION.id) == SESSION
     assert second.package(package().id) == package()
     second.close()
@@ -173,7 +172,7 @@ def seal(catalogue: Catalogue, number: int, *, sealed_ms: int) -> None:
         size_bytes=1000,
         sealed_ms=sealed_ms,
         retention=RetentionClass.ORDINARY,
-        retention_until=date(2036, 12, 31),
+        retention_until="2036-12-31",
     )
 
 
@@ -209,7 +208,7 @@ def test_only_the_newest_attempts_to_deliver_are_kept(catalogue: Catalogue) -> N
 
 
 def test_many_threads_and_a_second_opening_write_without_losing_anything(tmp_path: Path) -> None:
-    server, command = Catalogue.open(tmp_path), Catalogue.open(tmp_path)
+    server, command = Catalogue(tmp_path), Catalogue(tmp_path)
     server.put_package(package())
     error = ArchiveFailed("x", "x")
 
@@ -232,28 +231,34 @@ def test_many_threads_and_a_second_opening_write_without_losing_anything(tmp_pat
 def test_a_file_that_is_no_database_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"what a broken disk left" * 100)
     with pytest.raises(ArchiveFailed, match="not a database") as caught:
-        Catalogue.open(tmp_path)
+        Catalogue(tmp_path).sessions()
     assert caught.value.code == "catalogue-unusable"
 
 
 def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    Catalogue.open(tmp_path).close()
+    made = Catalogue(tmp_path)
+    made.sessions()
+    made.close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(ArchiveFailed) as caught:
-        Catalogue.open(tmp_path)
+        Catalogue(tmp_path).sessions()
     assert (caught.value.code, caught.value.is_lasting) == ("catalogue-newer", True)
 
 
 def test_a_catalogue_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    Catalogue.open(tmp_path).close()
+    made = Catalogue(tmp_path)
+    made.sessions()
+    made.close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     newest = connection.execute("PRAGMA user_version").fetchone()
     connection.executescript(
         "DROP TRIGGER audit_refuses_update; DROP TRIGGER audit_refuses_delete; PRAGMA user_version = 1"
     )
-    Catalogue.open(tmp_path).close()
+    again = Catalogue(tmp_path)
+    again.sessions()
+    again.close()
     assert connection.execute("PRAGMA user_version").fetchone() == newest
     triggers = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
     assert triggers == (2,)
