@@ -21,6 +21,21 @@ def prepare_state_dir(config: Config) -> Path:
     return path
 
 
+def recording_dir(config: Config) -> Path:
+    """Return where conferences are recorded."""
+    return _below_state_dir(config, config.recording.dir, "recordings")
+
+
+def archive_dir(config: Config) -> Path:
+    """Return where packages, the catalogue and work in progress lie."""
+    return _below_state_dir(config, config.archive.dir, "archive")
+
+
+def _below_state_dir(config: Config, configured: str, name: str) -> Path:
+    path = Path(configured) if configured else Path(config.node.state_dir) / name
+    return path.expanduser().resolve()
+
+
 def token_secret(state_dir: Path) -> bytes:
     """Return the secret that signs the node's links, made on first use; raises InvalidConfig."""
     return load_secret(state_dir / "token-secret")
