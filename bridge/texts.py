@@ -66,6 +66,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Bản ghi đang được xử lý. Hãy thử lại khi đã niêm phong xong.",
         en="This recording is still being made. Please try again when it is sealed.",
     ),
+    "archive-unavailable": Text(
+        vi="Hiện không đọc được kho lưu trữ. Hãy thử lại sau ít phút hoặc báo kỹ thuật viên CNTT.",
+        en="The archive cannot be read now. Please try again in a few minutes or tell the IT staff.",
+    ),
     "busy": Text(
         vi="Máy chủ đang bận gửi các bản ghi khác. Hãy thử lại sau ít phút.",
         en="The server is busy sending other recordings. Please try again in a few minutes.",
@@ -77,6 +81,34 @@ ERRORS: Mapping[str, Text] = {
     "not-joined": Text(
         vi="Bạn chưa vào phòng.",
         en="You have not joined the room yet.",
+    ),
+    "unknown-case": Text(
+        vi="Ca này không còn trong danh sách.",
+        en="This case is no longer on the list.",
+    ),
+    "invalid-case-code": Text(
+        vi="Mã ca chỉ gồm 1 đến 40 chữ cái không dấu, chữ số, dấu gạch nối, dấu chấm, dấu gạch dưới.",
+        en="A case code has 1 to 40 letters without accents, digits, hyphens, dots and underscores.",
+    ),
+    "case-code-taken": Text(
+        vi="Đã có một ca với mã này. Hãy dùng mã khác.",
+        en="There is a case with this code already. Please use another one.",
+    ),
+    "too-many-cases": Text(
+        vi="Phiên này đã đủ số ca.",
+        en="This conference has its number of cases.",
+    ),
+    "wrong-case-state": Text(
+        vi="Lúc này không làm được việc đó với ca này. Hãy xem lại danh sách ca.",
+        en="This cannot be done with the case now. Please look at the list of cases again.",
+    ),
+    "no-consent": Text(
+        vi="Chưa có sự đồng ý nào để rút lại.",
+        en="There is no consent that could be withdrawn.",
+    ),
+    "not-recording": Text(
+        vi="Lúc này không làm được việc đó với phần ghi hình.",
+        en="This cannot be done with the recording now.",
     ),
 }
 

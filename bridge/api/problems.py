@@ -24,6 +24,7 @@ _STATUS = {
     "rate-limited": 429,
     "room-full": 503,
     "busy": 503,
+    "archive-unavailable": 503,
 }
 _RETRY_AFTER_S = {429: 5, 503: 30}
 
