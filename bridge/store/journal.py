@@ -156,7 +156,7 @@ def _read(path: Path) -> tuple[list[Event], int]:
     head = GENESIS
     whole_bytes = 0
     for line in data.splitlines(keepends=True):
-        event = _event(line)
+        event = parse_event(line)
         if event is None and whole_bytes + len(line) == len(data):
             break
         if event is None or event.seq != len(events) or event.prev != head:
@@ -167,7 +167,7 @@ def _read(path: Path) -> tuple[list[Event], int]:
     return events, whole_bytes
 
 
-def _event(line: bytes) -> Event | None:
+def parse_event(line: bytes) -> Event | None:
     """Return the event of a line, if it is whole and its hash is right."""
     if len(line) > LINE_MAX_BYTES or not line.endswith(b"\n"):
         return None
