@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bridge import messages, roles
 from bridge.errors import Refused
 from bridge.participants import CloseCode, LeaveReason, Participant
+from bridge.store.journal import EventKind
 from bridge.words import Role, Source
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _floor(room: "Room", participant: Participant, message: messages.GiveFloor) 
     if target.may_publish != message.granted:
         target.set_may_publish(message.granted)
         target.send(messages.Floor(message.granted))
+        data = {"participant": target.id, "granted": message.granted, "by": participant.id}
+        room.proceedings.note(EventKind.FLOOR, data)
         room.sending_changed(target)
     if message.granted:
         room.set_hand(target, False)
@@ -131,6 +134,37 @@ def _admit(room: "Room", participant: Participant, message: messages.Admit) -> N
         room.turn_away(guest)
 
 
+def _add_case(room: "Room", participant: Participant, message: messages.AddCase) -> None:
+    _moderator(participant)
+    site = None if message.participant is None else room.participant(message.participant).site
+    room.proceedings.add_case(message.code, site, by=participant)
+
+
+def _remove_case(room: "Room", participant: Participant, message: messages.RemoveCase) -> None:
+    _moderator(participant)
+    room.proceedings.remove_case(message.case, by=participant)
+
+
+def _start_case(room: "Room", participant: Participant, message: messages.StartCase) -> None:
+    _moderator(participant)
+    room.proceedings.start_case(message.case, by=participant)
+
+
+def _finish_case(room: "Room", participant: Participant, message: messages.FinishCase) -> None:
+    _moderator(participant)
+    room.proceedings.finish_case(message.case, by=participant)
+
+
+def _consent(room: "Room", participant: Participant, message: messages.StateConsent) -> None:
+    _moderator(participant)
+    room.proceedings.state_consent(message.case, message.state, by=participant)
+
+
+def _record(room: "Room", participant: Participant, message: messages.Record) -> None:
+    _moderator(participant)
+    room.proceedings.control(message.action, by=participant)
+
+
 def _leave(room: "Room", participant: Participant, _: messages.Leave) -> None:
     room.leave(participant, LeaveReason.LEFT, CloseCode.LEFT)
 
@@ -150,5 +184,11 @@ _HANDLERS: Mapping[type, Callable[["Room", Participant, Any], None]] = {
     messages.Remove: _remove,
     messages.Lock: _lock,
     messages.Admit: _admit,
+    messages.AddCase: _add_case,
+    messages.RemoveCase: _remove_case,
+    messages.StartCase: _start_case,
+    messages.FinishCase: _finish_case,
+    messages.StateConsent: _consent,
+    messages.Record: _record,
     messages.Leave: _leave,
 }

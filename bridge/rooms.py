@@ -2,8 +2,8 @@
 
 `Room` owns its participants and the router of its media; closing runs down that tree. What a
 client asks for is in `bridge.requests`, who sees what in `bridge.sight`, the listing in
-`bridge.roster`. Nothing here awaits: all of it runs on the event loop's thread, and what is due
-later is done by `poll`, which one housekeeping task calls.
+`bridge.roster`, cases and recording in `bridge.proceedings`. Nothing here awaits: all of it runs on
+the event loop's thread, and what is due later is done by `poll`, which one housekeeping task calls.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bridge import messages, requests
@@ -20,11 +21,13 @@ from bridge.counters import SessionCounters
 from bridge.errors import NegotiationFailed, Refused
 from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
 from bridge.participants import Channel, CloseCode, LeaveReason, Participant
+from bridge.proceedings import Proceedings
 from bridge.record import OpenRecord, record_nothing
 from bridge.roster import Roster
 from bridge.sight import Sight
+from bridge.store.journal import EventKind
 from bridge.tokens import Claims, Tokens
-from bridge.words import ConferenceKind, RecordProblem
+from bridge.words import ConferenceKind, RecordingPolicy
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu
@@ -62,6 +65,7 @@ class Room:
         wall_clock: Callable[[], float],
         capacity: int,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
+        policy: RecordingPolicy = RecordingPolicy.OFF,
         open_record: OpenRecord = record_nothing,
     ) -> None:
         # Passed by argument.
@@ -79,12 +83,18 @@ class Room:
         self.is_locked = False
         self.is_closed = False
         self.empty_since: float | None = clock()
-        self.sight = Sight(self.participants, self.broadcast)
         self.router = router(self)
-        self.record_problem: RecordProblem | None = None
-        self.is_record_failed = False
-        # None where nothing is recorded.
-        self.record = open_record(room_id, title, kind, self.router, self)
+        self.proceedings = Proceedings(
+            room_id,
+            title,
+            kind=kind,
+            policy=policy,
+            router=self.router,
+            open_record=open_record,
+            audience=self,
+            wall_clock=wall_clock,
+        )
+        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
         self._chat: deque[ChatLine] = deque(maxlen=messages.CHAT_KEPT)
         self._order = 0
@@ -169,6 +179,8 @@ class Room:
 
     def _let_in(self, participant: Participant) -> None:
         now = self._clock()
+        # Before the newcomer hears of the room, so that its welcome says whether it is recorded.
+        self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
         self.empty_since = None
         self._counters.joins += 1
@@ -186,7 +198,12 @@ class Room:
             resume=messages.ResumeTicket(participant.secret, messages.RESUME_WINDOW_S),
             role=participant.role,
             room=messages.RoomState(
-                self.id, self.title, self.is_locked, self.sight.stage, self.sight.content
+                self.id,
+                self.title,
+                self.is_locked,
+                self.sight.stage,
+                self.sight.content,
+                self.proceedings.status,
             ),
             roster=(),
             count=len(self.participants),
@@ -195,6 +212,7 @@ class Room:
             resumed=is_resumed,
             may_publish=participant.may_publish,
             waiting=self._waiting() if participant.may_moderate else None,
+            cases=self.proceedings.cases if participant.may_moderate else None,
         )
         participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
         self._renew_token(participant, self._clock())
@@ -232,10 +250,7 @@ class Room:
         return tuple(WaitingGuest(guest.id, guest.site, guest.name) for guest in self.lobby.values())
 
     def _knock(self) -> None:
-        knock = messages.Knock(self._waiting())
-        for participant in self.participants.values():
-            if participant.may_moderate:
-                participant.send(knock)
+        self.tell_moderators(messages.Knock(self._waiting()))
 
     def admit(self, guest: Participant) -> None:
         """Let somebody in from the lobby; raises Refused when the room is full."""
@@ -275,6 +290,7 @@ class Room:
         if was_in:
             self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
             self._roster.remove(participant)
+            self.proceedings.participant_left(participant, reason)
             self.sight.participant_left(participant)
             logger.info("room %s: %s left: %s", self.id, participant.id, reason)
         participant.close_leg(reason)
@@ -305,13 +321,17 @@ class Room:
             participant.absent_since = self._clock()
             self._roster.update(participant)
 
-    def close(self) -> None:
-        """End the room: everybody leaves, then the router closes; harmless twice."""
+    def close(self, reason: str = "room-closed") -> None:
+        """End the room: everybody leaves, then record and router close; harmless twice.
+
+        With the reason "shutdown" the record is left to be gone on with after a restart of the server.
+        """
         if self.is_closed:
             return
         self.is_closed = True
         for participant in [*self.lobby.values(), *self.participants.values()]:
             self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
+        self.proceedings.close(reason)
         self.router.close()
 
     # What participants ask for and report.
@@ -334,6 +354,7 @@ class Room:
         if raised:
             self._hands += 1
         participant.hand = self._hands if raised else None
+        self.proceedings.note(EventKind.HAND, {"participant": participant.id, "raised": raised})
         self._roster.update(participant)
 
     def say(self, participant: Participant, text: str) -> None:
@@ -341,6 +362,7 @@ class Room:
         at_ms = int(self._wall_clock() * 1000)
         line = ChatLine(participant.id, participant.name, participant.site, text, at_ms)
         self._chat.append(line)
+        self.proceedings.chat(line)
         self.broadcast(messages.Chat(line.participant, line.name, line.site, line.text, line.at_ms))
 
     def sending_changed(self, participant: Participant) -> None:
@@ -377,14 +399,6 @@ class Room:
         self._are_speakers_news = True
         self._voices = leg_ids
 
-    # What the record reports.
-
-    def record_problem_changed(self, problem: RecordProblem | None) -> None:
-        self.record_problem = problem
-
-    def record_failed(self) -> None:
-        self.is_record_failed = True
-
     # What is told, and when.
 
     def broadcast(self, message: BridgeMessage) -> None:
@@ -394,6 +408,12 @@ class Room:
         for participant in list(self.participants.values()):
             if participant.channel is not None:
                 participant.channel.send(text)
+
+    def tell_moderators(self, message: BridgeMessage) -> None:
+        """Tell those who may moderate."""
+        for participant in list(self.participants.values()):
+            if participant.may_moderate:
+                participant.send(message)
 
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""
@@ -417,7 +437,9 @@ class Room:
         self._next_speakers_at = now + SPEAKERS_EVERY_S
         voices = tuple(voice for voice in self._voices if voice in self.participants)
         dominant = self.sight.dominant
-        self.broadcast(messages.Speakers(voices, dominant.id if dominant else None))
+        dominant_id = dominant.id if dominant else None
+        self.broadcast(messages.Speakers(voices, dominant_id))
+        self.proceedings.note(EventKind.SPEAKERS, {"voices": list(voices), "dominant": dominant_id})
 
     def _look_after(self, participant: Participant, now: float) -> None:
         if participant.absent_since is not None:
@@ -460,6 +482,7 @@ class Rooms:
         rooms_max: int = 1000,
         capacity: int = 1500,
         empty_close_s: float = 600.0,
+        policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
         # Passed by argument.
@@ -471,6 +494,7 @@ class Rooms:
         self._rooms_max = rooms_max
         self._capacity = capacity
         self._empty_close_s = empty_close_s
+        self._policies = policies
         self._open_record = open_record
         # Allocated by this.
         self.rooms: dict[str, Room] = {}
@@ -494,6 +518,7 @@ class Rooms:
             wall_clock=self._wall_clock,
             capacity=self._capacity,
             kind=kind,
+            policy=self._policies.get(kind, RecordingPolicy.OFF),
             open_record=self._open_record,
         )
         self.rooms[room_id] = room
@@ -504,11 +529,11 @@ class Rooms:
         """Return the room of this id, if it is open."""
         return self.rooms.get(room_id)
 
-    def close(self, room_id: str) -> None:
+    def close(self, room_id: str, reason: str = "room-closed") -> None:
         """Close a room, if it is open."""
         room = self.rooms.pop(room_id, None)
         if room is not None:
-            room.close()
+            room.close(reason)
             logger.info("room %s closed", room_id)
 
     def start(self) -> None:
@@ -541,7 +566,7 @@ class Rooms:
             self._housekeeping = None
         for room_id in list(self.rooms):
             try:
-                self.close(room_id)
+                self.close(room_id, "shutdown")
             except Exception:
                 logger.exception("room %s could not be closed in order", room_id)
 

@@ -36,6 +36,7 @@ from bridge.sfu import Sfu
 from bridge.signalling import Signalling
 from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
+from bridge.words import ConferenceKind, RecordingPolicy
 
 logger = logging.getLogger(__name__)
 http_logger = logging.getLogger("bridge.http")
@@ -114,6 +115,7 @@ class Server:
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
             empty_close_s=config.rooms.empty_close_s,
+            policies=_recording_policies(config),
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
@@ -242,6 +244,10 @@ class Server:
 def _report_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.error("the task %s has failed", task.get_name(), exc_info=task.exception())
+
+
+def _recording_policies(config: Config) -> dict[ConferenceKind, RecordingPolicy]:
+    return {kind: RecordingPolicy(getattr(config.recording, kind.value)) for kind in ConferenceKind}
 
 
 def _relays(config: Config) -> Relays:

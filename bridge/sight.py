@@ -14,12 +14,13 @@ is gone through once per round and not once per newcomer.
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge import roles
 from bridge.errors import Refused
 from bridge.messages import BridgeMessage, ContentChange, Picture, StageChange, StageMode, StageState
 from bridge.participants import Participant
+from bridge.store.journal import EventKind
 from bridge.words import SlotRole, Source
 
 if TYPE_CHECKING:
@@ -75,11 +76,15 @@ class Sight:
     """Decides what everybody in one room sees, and sets the slots accordingly."""
 
     def __init__(
-        self, participants: Mapping[str, Participant], broadcast: Callable[[BridgeMessage], None]
+        self,
+        participants: Mapping[str, Participant],
+        broadcast: Callable[[BridgeMessage], None],
+        note: Callable[[EventKind, Mapping[str, Any]], None],
     ) -> None:
         # Passed by argument; the mapping is the room's own, and always as it is now.
         self._participants = participants
         self._broadcast = broadcast
+        self._note = note
         # Allocated by this.
         self._pinned: Participant | None = None
         self._dominant: Participant | None = None
@@ -221,7 +226,7 @@ class Sight:
                 self._earlier.appendleft(self._on_stage)
             self._on_stage = on_stage
         if self.stage != before:
-            self._broadcast(StageChange(self.stage.participant, self.stage.mode))
+            self._tell_stage()
         shown = on_stage.picture(Source.CAMERA) if on_stage else None
         if self.stage.participant != before.participant or shown is not self._stage_shown:
             self._stage_shown = shown
@@ -230,6 +235,11 @@ class Sight:
             # What those on stage see depends on all the others.
             self._show_stage_and_content(on_stage)
             on_stage.tell_slots()
+
+    def _tell_stage(self) -> None:
+        participant, mode = self.stage.participant, self.stage.mode
+        self._broadcast(StageChange(participant, mode))
+        self._note(EventKind.STAGE, {"participant": participant, "mode": mode.value})
 
     def _forget_earlier(self, participant: Participant) -> None:
         if participant in self._earlier:
@@ -268,14 +278,19 @@ class Sight:
             self._chosen_share = None
         self._content = self._chosen_share or (self._shares[-1] if self._shares else None)
         if self.content != before:
-            picture = self.content
-            self._broadcast(
-                ContentChange(picture.participant, picture.source) if picture else ContentChange(None)
-            )
+            self._tell_content()
         shown = self._content[0].picture(self._content[1]) if self._content else None
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
             self._show_everybody()
+
+    def _tell_content(self) -> None:
+        picture = self.content
+        participant, source = (picture.participant, picture.source) if picture else (None, None)
+        self._broadcast(ContentChange(participant, source))
+        self._note(
+            EventKind.CONTENT, {"participant": participant, "source": source.value if source else None}
+        )
 
     def _content_for(self, viewer: Participant) -> "Publication | None":
         if self._content is None or self._content[0] is viewer:

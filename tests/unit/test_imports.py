@@ -38,6 +38,7 @@ LAYERS = {
     "bridge.store": 3,
     "bridge.cases": 4,
     "bridge.participants": 4,
+    "bridge.proceedings": 4,
     "bridge.record": 4,
     "bridge.requests": 4,
     "bridge.rooms": 4,

@@ -1,4 +1,4 @@
-"""`docs/protocol.md` says what `bridge/messages.py` does: every type, field, bound, word and code."""
+"""`docs/protocol.md` says what `bridge/messages/` does: every type, field, bound, word and code."""
 
 import re
 from enum import StrEnum
@@ -21,6 +21,12 @@ WORDS = (
     messages.MicrophoneState,
     messages.CameraState,
     messages.MediaProtocol,
+    words.CaseState,
+    words.ConsentState,
+    words.RecordAction,
+    words.RecordingState,
+    words.WaitingReason,
+    words.RecordProblem,
 )
 
 
