@@ -69,6 +69,19 @@ class RouterObserver(Protocol):
         """The voices that are heard now, in the order in which they took their places, are others."""
 
 
+class MediaRecorder(Protocol):
+    """What records a router's media: told what there is to record, it puts taps on encodings."""
+
+    def reconsider(self, publication: Publication) -> None:
+        """A publication came alive, was muted or unmuted, or has other living encodings."""
+
+    def leg_closed(self, leg: Leg) -> None:
+        """A leg and all its publications are no more."""
+
+    def poll(self, now: float) -> None:
+        """Do what is due."""
+
+
 @dataclass(frozen=True, slots=True)
 class LegStats:
     """How a leg fares: losses are shares (0 to 1) of the last report interval."""
@@ -133,6 +146,7 @@ class Router:
     def __init__(self, sfu: Sfu, observer: RouterObserver) -> None:
         self.sfu = sfu
         self.legs: dict[str, Leg] = {}
+        self.recorder: MediaRecorder | None = None
         self._observer = observer
         self._dominant: DominantSpeaker[str] = DominantSpeaker()
         # One more than a leg hears, so that a speaker hears three others.
@@ -171,6 +185,8 @@ class Router:
             self._listen(now)
         for leg in list(self._publishing):
             leg.poll(now)
+        if self.recorder is not None:
+            self.recorder.poll(now)
         # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
         self._reports_owed += len(self._round) * TICK_S / REPORT_S
         while self._reports_owed >= 1.0:
@@ -213,7 +229,9 @@ class Router:
         leg.hear([publication for publication in publications if publication is not None])
 
     def reconsider(self, publication: Publication) -> None:
-        """Let everybody who watches a publication choose its encoding anew."""
+        """Let everybody who watches or records a publication choose its encoding anew."""
+        if self.recorder is not None:
+            self.recorder.reconsider(publication)
         for slot in publication.watchers:
             self.schedule(self.legs[slot.leg_id])
 
@@ -225,6 +243,8 @@ class Router:
 
     def forget(self, leg: Leg) -> None:
         """A leg has closed."""
+        if self.recorder is not None:
+            self.recorder.leg_closed(leg)
         self._publishing.pop(leg, None)
         with contextlib.suppress(ValueError):
             self._round.remove(leg)
@@ -371,6 +391,11 @@ class Leg:
         slots = self.slots(SlotRole.VOICE)
         return {slot.mid: slot.shown.leg_id if slot.shown else None for slot in slots}
 
+    @property
+    def round_trip_s(self) -> float:
+        """The smoothed round trip to the client, or a guess before it is known."""
+        return self._downlink.round_trip_s
+
     def snapshot(self) -> LegStats:
         """Return how this leg fares now."""
         now = self._clock()
@@ -434,6 +459,9 @@ class Leg:
         if encoding.has_latecomers:
             for missed, rows, count in encoding.catch_up():
                 self._send(missed, rows, count, arrival)
+        # Last, so that nobody who watches waits for it.
+        if encoding.tap is not None:
+            encoding.tap.receive(media)
 
     def _send(self, media: MediaPacket, rows: Rows, count: int, arrival: float) -> None:
         sent = self._fanout.send(media, rows, count, self._clock())
@@ -526,7 +554,7 @@ class Leg:
             for encoding in publication.encodings.values():
                 if not encoding.keyframes.is_wanted:
                     continue
-                if not encoding.waiting and not len(encoding.fan):
+                if not encoding.is_watched:
                     # Whoever wanted it looks elsewhere by now; a silent layer would be asked for ever.
                     encoding.keyframes.cancel()
                 elif encoding.keyframes.due(now):

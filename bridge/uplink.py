@@ -89,9 +89,7 @@ class Uplink:
         """Take in what the publisher's clocks say."""
         stream = self._streams.get(report.ssrc)
         if stream is not None and not stream[1]:
-            encoding = stream[0]
-            encoding.clock.sender_report(report.ntp, report.rtp_timestamp, now)
-            encoding.reception.sender_report_received(report.ntp, now)
+            stream[0].sender_report(report.ntp, report.rtp_timestamp, now)
 
     def repair(self, now: float, rtt_s: float) -> list[Encoding]:
         """Ask again for what is missing; return the encodings that need a key frame instead."""
@@ -110,7 +108,7 @@ class Uplink:
                     self._send_rtcp(rtcp.Nack(self._negotiation.ssrc, encoding.ssrc, tuple(numbers)).pack())
             abandoned = encoding.losses.abandoned(now)
             self._counters.packets_abandoned += abandoned
-            if abandoned and len(encoding.fan):
+            if abandoned and (len(encoding.fan) or encoding.tap is not None):
                 broken.append(encoding)
         return broken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from bridge.counters import DropReason, SfuCounters
 from bridge.errors import MalformedPacket
@@ -44,6 +44,22 @@ class Codec(Enum):
     H264 = "h264"
 
 
+class Tap(Protocol):
+    """Takes everything that arrives of one encoding, in the order of arrival."""
+
+    def receive(self, packet: MediaPacket) -> None:
+        """A packet, for the first time or as its retransmission."""
+
+    def skip(self, extended_sequence_number: int) -> None:
+        """A number under which nothing worth keeping was sent."""
+
+    def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
+        """What the publisher's clocks say (RFC 3550, 6.4.1)."""
+
+    def ended(self) -> None:
+        """The encoding is no more; said once, and never after the tap was taken off."""
+
+
 class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
 
@@ -67,6 +83,7 @@ class Encoding:
         "reception",
         "rid",
         "ssrc",
+        "tap",
         "waiting",
         "width_px",
     )
@@ -99,6 +116,8 @@ class Encoding:
         self.keyframes = KeyframeRequests()
         # Slots that will show this encoding from its next key frame on, with their temporal limits.
         self.waiting: dict[Forwarder, int] = {}
+        # Whoever records this encoding.
+        self.tap: Tap | None = None
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
@@ -134,7 +153,7 @@ class Encoding:
             return None
         self.losses.received(extended, arrival)
         if packet.payload_offset >= packet.payload_end:
-            self.fan.skip(extended)
+            self._skip(extended)
             self._drop(DropReason.PADDING)
             return None
         return self._read(extended, packet, packet.payload, arrival)
@@ -193,8 +212,23 @@ class Encoding:
         self.waiting.clear()
         return spans
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a slot shows or awaits this encoding, or it is recorded."""
+        return bool(self.waiting) or len(self.fan) > 0 or self.tap is not None
+
+    def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
+        """Take in what the publisher's clocks say of this stream."""
+        self.clock.sender_report(ntp, rtp_timestamp, now)
+        self.reception.sender_report_received(ntp, now)
+        if self.tap is not None:
+            self.tap.sender_report(ntp, rtp_timestamp, now)
+
     def close(self) -> None:
         """Let go of every slot that shows or awaits this encoding."""
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            tap.ended()
         self.waiting.clear()
         for span in list(self.fan.spans):
             span.forwarder.stop()
@@ -206,7 +240,7 @@ class Encoding:
             media = _READERS[self.codec](self, extended, packet, payload, arrival)
         except MalformedPacket:
             self._drop(DropReason.MALFORMED_PAYLOAD)
-            self.fan.skip(extended)
+            self._skip(extended)
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
@@ -251,6 +285,7 @@ class Encoding:
             descriptor.picture_id_offset,
             -1 if descriptor.tl0_picture_index is None else descriptor.tl0_picture_index,
             tl0_offset,
+            descriptor.length + (descriptor.picture_id_bits == SEVEN_BITS),
         )
 
     def _read_h264(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
@@ -267,6 +302,11 @@ class Encoding:
             seen.is_keyframe,
             seen.starts_frame,
         )
+
+    def _skip(self, extended: int) -> None:
+        self.fan.skip(extended)
+        if self.tap is not None:
+            self.tap.skip(extended)
 
     def _drop(self, reason: DropReason) -> None:
         self._counters.dropped[reason] += 1

@@ -33,7 +33,8 @@ class MediaPacket:
     """A packet of an encoding. Never changed after it was made: many hold it at once.
 
     `arrival` is monotonic seconds. A picture id, where there is one, has 15 bits
-    (`picture_id` -1 and `picture_id_offset` -1 otherwise; the same for TL0PICIDX).
+    (`picture_id` -1 and `picture_id_offset` -1 otherwise; the same for TL0PICIDX). `descriptor_bytes` is
+    what stands in the payload before the codec's own data.
     """
 
     extended_sequence_number: int
@@ -50,6 +51,7 @@ class MediaPacket:
     picture_id_offset: int = -1
     tl0_picture_index: int = -1
     tl0_offset: int = -1
+    descriptor_bytes: int = 0
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ class Publication:
         "is_muted",
         "leg_id",
         "mid",
+        "recorded_rid",
         "rids",
         "source",
         "watchers",
@@ -61,6 +62,8 @@ class Publication:
         self.is_muted = False
         # The slots whose `shown` is this publication.
         self.watchers: set[Slot] = set()
+        # The encoding that is recorded, or would be if it arrived.
+        self.recorded_rid: str | None = None
         self._unwatched_since: dict[str, float] = {}
         self._asked_rids: tuple[str, ...] = self.rids
 
@@ -132,9 +135,11 @@ class Publication:
         return wanted
 
     def _watched_rids(self) -> set[str]:
-        """Return the encodings that some slot shows, awaits or would like to show."""
+        """Return the encodings that some slot or the recorder takes, awaits or would like to have."""
         watched = {slot.desired[0] for slot in self.watchers if slot.desired is not None}
+        if self.recorded_rid is not None:
+            watched.add(self.recorded_rid)
         for rid, encoding in self.encodings.items():
-            if encoding.waiting or len(encoding.fan):
+            if encoding.is_watched:
                 watched.add(rid)
         return watched

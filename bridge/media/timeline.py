@@ -23,6 +23,13 @@ def ntp_now(wall_clock_s: float) -> int:
     return int((wall_clock_s + NTP_EPOCH_S) * 4294967296.0) & NTP_MASK
 
 
+def unix_ms(ntp: int) -> float:
+    """Return the Unix time in milliseconds of a 64-bit NTP time between 1968 and 2104 (RFC 4330, 3)."""
+    if ntp < 1 << 63:
+        ntp += 1 << 64
+    return ntp * 1000 / 4294967296 - NTP_EPOCH_S * 1000.0
+
+
 def ntp_middle32(ntp: int) -> int:
     """Return the middle 32 bits (16.16 seconds), as report blocks carry them (RFC 3550, 4)."""
     return (ntp >> 16) & 0xFFFFFFFF
@@ -54,6 +61,10 @@ class ServerClock:
     def ntp(self, now: float) -> int:
         """Return the 64-bit NTP time of the monotonic time `now`."""
         return (self._ntp_at_start + int((now - self._start) * 4294967296.0)) & NTP_MASK
+
+    def unix_ms(self, now: float) -> float:
+        """Return the monotonic time `now` in Unix milliseconds."""
+        return unix_ms(self._ntp_at_start) + (now - self._start) * 1000.0
 
 
 class ClockOffset:

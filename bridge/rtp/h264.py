@@ -1,17 +1,19 @@
-"""What the forwarding unit must know of an H.264 payload (RFC 6184), packetization modes 0 and 1."""
+"""H.264 payloads (RFC 6184), packetization modes 0 and 1: what forwarding must know, and their NAL units."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge.errors import MalformedPacket
 
-_IDR_SLICE = 5
-_SPS = 7
+IDR_SLICE = 5
+SPS = 7
+PPS = 8
 _STAP_A = 24
 _FU_A = 28
 # Non-IDR slice, data partition A and IDR slice begin with first_mb_in_slice (ITU-T H.264, 7.3.3).
-_SLICES = frozenset((1, 2, _IDR_SLICE))
+_SLICES = frozenset((1, 2, IDR_SLICE))
 # SEI, SPS, PPS and access unit delimiter stand before the first slice of a picture (7.4.1.2.3).
-_BEFORE_SLICES = frozenset((6, _SPS, 8, 9))
+_BEFORE_SLICES = frozenset((6, SPS, PPS, 9))
 _PROFILES_WITH_CHROMA_FORMAT = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
 # Level 6.2 allows 16888 (ITU-T H.264, table A-1 and A.3.1); more is a misread SPS.
 _SIDE_PX_MAX = 16888
@@ -60,14 +62,42 @@ def inspect(payload: bytes) -> H264Payload:
     return found
 
 
+def nal_units(payloads: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the NAL units of a picture from its packets in order; what is damaged is left out."""
+    fragments: list[bytes] = []
+    for payload in payloads:
+        kind = payload[0] & 0x1F if payload else 0
+        if kind == _FU_A and len(payload) > 2:
+            if payload[1] & 0x80:
+                fragments = [bytes((payload[0] & 0xE0 | payload[1] & 0x1F,))]
+            if fragments:
+                fragments.append(payload[2:])
+                if payload[1] & 0x40:
+                    yield b"".join(fragments)
+                    fragments = []
+        elif kind == _STAP_A:
+            yield from _aggregated(payload)
+        elif 0 < kind < _STAP_A:
+            yield payload
+
+
+def _aggregated(payload: bytes) -> Iterator[bytes]:
+    position = 1
+    while position + 2 < len(payload):
+        start = position + 2
+        position = start + int.from_bytes(payload[start - 2 : start], "big")
+        if start < position <= len(payload):
+            yield payload[start:position]
+
+
 def _inspect_unit(kind: int, unit: bytes) -> H264Payload:
     """Judge a NAL unit, or the beginning of one; `unit` has one byte of header."""
-    if kind == _SPS:
+    if kind == SPS:
         width_px, height_px = _picture_size_px(unit)
         return H264Payload(True, True, width_px, height_px)
     # A first_mb_in_slice of 0 is coded as a single 1 bit.
     starts_frame = kind in _BEFORE_SLICES or (kind in _SLICES and len(unit) > 1 and unit[1] & 0x80 != 0)
-    return H264Payload(starts_frame, kind == _IDR_SLICE, 0, 0)
+    return H264Payload(starts_frame, kind == IDR_SLICE, 0, 0)
 
 
 class _BitReader:

@@ -1,8 +1,12 @@
 """The VP8 payload descriptor (RFC 7741, 4.2) and the size in a key frame's header (RFC 6386, 9.1)."""
 
 from dataclasses import dataclass
+from struct import Struct
 
 from bridge.errors import MalformedPacket
+
+START_CODE = b"\x9d\x01\x2a"
+_SIZE = Struct("<HH")
 
 
 @dataclass(slots=True)
@@ -65,9 +69,8 @@ def parse_descriptor(data: bytes, offset: int, end: int) -> Vp8Descriptor:
         # The inverted key frame bit leads the frame header (RFC 6386, 9.1).
         if starts_frame and not data[position] & 0x01:
             is_keyframe = True
-            if position + 10 <= end and data[position + 3 : position + 6] == b"\x9d\x01\x2a":
-                width_px = (data[position + 7] & 0x3F) << 8 | data[position + 6]
-                height_px = (data[position + 9] & 0x3F) << 8 | data[position + 8]
+            if position + 10 <= end:
+                width_px, height_px = picture_size_px(data, position)
     except IndexError:
         raise MalformedPacket("VP8 payload is cut off") from None
     if position >= end:
@@ -86,3 +89,12 @@ def parse_descriptor(data: bytes, offset: int, end: int) -> Vp8Descriptor:
         width_px,
         height_px,
     )
+
+
+def picture_size_px(data: bytes, offset: int) -> tuple[int, int]:
+    """Return width and height of the key frame whose VP8 data begins at `offset`; (0, 0) if it is cut off."""
+    if len(data) < offset + 10 or data[offset + 3 : offset + 6] != START_CODE:
+        return 0, 0
+    width_px, height_px = _SIZE.unpack_from(data, offset + 6)
+    # The upper two bits say how to scale it (RFC 6386, 9.1).
+    return width_px & 0x3FFF, height_px & 0x3FFF
