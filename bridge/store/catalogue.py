@@ -22,7 +22,9 @@ from sqlalchemy import (
 )
 
 from bridge.errors import ArchiveFailed
+from bridge.store import decisions
 from bridge.store.audit import AuditLog
+from bridge.store.decisions import Decisions
 from bridge.store.entries import (
     PAGE_MAX,
     DeliveryEntry,
@@ -65,6 +67,7 @@ class Catalogue:
     def __init__(self, folder: Path) -> None:
         # Opened at the first use: an archive whose disk is away must not keep the bridge from starting.
         self._database = Database(folder / FILE_NAME)
+        self._decisions = Decisions(folder / decisions.FILE_NAME)
         self.audit = AuditLog(self._database)
 
     @property
@@ -206,16 +209,7 @@ class Catalogue:
 
     def requeue(self, package: str, state: PackageState) -> None:
         """Somebody asks for another attempt: what failed before counts no more."""
-        self._update(
-            package,
-            state=state.value,
-            progress=0.0,
-            remaining_s=None,
-            attempts=0,
-            next_attempt_ms=None,
-            error_code=None,
-            error=None,
-        )
+        self._update(package, **{**_done(state), "progress": 0.0})
 
     def set_sealed(
         self,
@@ -226,43 +220,32 @@ class Catalogue:
         sealed_ms: int,
         retention: RetentionClass,
         retention_until: str | None,
+        is_newest: bool = True,
     ) -> None:
-        """A package lies in the archive; it is the newest of the chain of seals."""
+        """A package lies in the archive; `is_newest` says that the next one is chained to it."""
         with self._database.writing() as connection:
-            newest = connection.execute(select(func.max(packages.c.seal_number))).scalar()
+            number = None
+            if is_newest:
+                newest = connection.execute(select(func.max(packages.c.seal_number))).scalar()
+                number = (newest or 0) + 1
+            sealed = {
+                "bytes": size_bytes,
+                "seal": seal,
+                "seal_number": number,
+                "sealed_ms": sealed_ms,
+                "retention": retention.value,
+                "retention_until": retention_until,
+            }
             connection.execute(
                 update(packages)
                 .where(packages.c.id == package)
-                .values(
-                    state=PackageState.SEALED.value,
-                    progress=1.0,
-                    remaining_s=None,
-                    attempts=0,
-                    next_attempt_ms=None,
-                    error_code=None,
-                    error=None,
-                    bytes=size_bytes,
-                    seal=seal,
-                    seal_number=(newest or 0) + 1,
-                    sealed_ms=sealed_ms,
-                    retention=retention.value,
-                    retention_until=retention_until,
-                )
+                .values(**sealed, **_done(PackageState.SEALED))
             )
 
     def set_delivered(self, package: str, delivered_ms: int) -> None:
         """The PACS has a package, and has given it back unchanged."""
-        self._update(
-            package,
-            state=PackageState.DELIVERED.value,
-            progress=1.0,
-            remaining_s=None,
-            attempts=0,
-            next_attempt_ms=None,
-            error_code=None,
-            error=None,
-            delivered_ms=delivered_ms,
-        )
+        self._decisions.append(package, {"delivered_ms": delivered_ms})
+        self._update(package, delivered_ms=delivered_ms, **_done(PackageState.DELIVERED))
 
     def set_checked(self, package: str, checked_ms: int, *, is_whole: bool) -> None:
         """A package was compared with its checksums."""
@@ -270,15 +253,24 @@ class Catalogue:
 
     def set_retention(self, package: str, retention: RetentionClass, until: str | None) -> None:
         """A package is kept in another class."""
-        self._update(package, retention=retention.value, retention_until=until)
+        self._decide(package, retention=retention.value, retention_until=until)
 
     def set_legal_hold(self, package: str, is_held: bool) -> None:
         """A package must not be deleted, whatever its class says; or may again."""
-        self._update(package, legal_hold=is_held)
+        self._decide(package, legal_hold=is_held)
 
     def set_deleted(self, package: str, deleted_ms: int) -> None:
         """A package is no longer in the archive; what is known of it stays, its seal included."""
-        self._update(package, deleted_ms=deleted_ms)
+        self._decide(package, deleted_ms=deleted_ms)
+
+    def set_decided(self, package: str) -> None:
+        """Let what was decided about a package before the catalogue was lost hold again."""
+        decided = self._decisions.newest().get(package)
+        if not decided:
+            return
+        if decided.get("delivered_ms") is not None:
+            decided["state"] = PackageState.DELIVERED.value
+        self._update(package, **decided)
 
     # Deliveries.
 
@@ -312,6 +304,11 @@ class Catalogue:
         with self._database.reading() as connection:
             return tuple(_package(row) for row in connection.execute(query))
 
+    def _decide(self, package: str, **values: Any) -> None:
+        """Change what a catalogue made anew must know again."""
+        self._decisions.append(package, values)
+        self._update(package, **values)
+
     def _update(self, package: str, **values: Any) -> None:
         with self._database.writing() as connection:
             connection.execute(update(packages).where(packages.c.id == package).values(**values))
@@ -337,6 +334,19 @@ def _conditions(search: Search) -> Sequence[ColumnElement[bool]]:
 
 def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
     return column.contains(word, autoescape=True)
+
+
+def _done(state: PackageState) -> dict[str, Any]:
+    """Return what is written when a step has succeeded: nothing that failed before counts any more."""
+    return {
+        "state": state.value,
+        "progress": 1.0,
+        "remaining_s": None,
+        "attempts": 0,
+        "next_attempt_ms": None,
+        "error_code": None,
+        "error": None,
+    }
 
 
 def _fields(entry: SessionEntry | DeliveryEntry) -> dict[str, Any]:

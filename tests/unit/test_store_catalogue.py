@@ -185,6 +185,41 @@ def test_the_last_seal_is_the_one_written_last_even_if_the_clock_was_set_back(ca
     assert catalogue.last_seal() == "seal-2"
 
 
+def test_a_package_found_behind_the_newest_does_not_become_the_newest(catalogue: Catalogue) -> None:
+    seal(catalogue, 1, sealed_ms=BEGIN_MS)
+    catalogue.put_package(package(2))
+    catalogue.set_sealed(
+        package(2).id,
+        seal="seal-2",
+        size_bytes=1,
+        sealed_ms=BEGIN_MS,
+        retention=RetentionClass.ORDINARY,
+        retention_until=None,
+        is_newest=False,
+    )
+    assert catalogue.last_seal() == "seal-1"
+
+
+def test_what_was_decided_outlives_the_database(tmp_path: Path) -> None:
+    before = Catalogue(tmp_path)
+    seal(before, 1, sealed_ms=BEGIN_MS)
+    before.set_legal_hold(package(1).id, True)
+    before.set_retention(package(1).id, RetentionClass.DEATH, "2056-12-31")
+    before.set_delivered(package(1).id, BEGIN_MS + 5)
+    held = before.package(package(1).id)
+    before.close()
+    (tmp_path / FILE_NAME).unlink()
+    with (tmp_path / "decisions.jsonl").open("ab") as file:
+        file.write(b'{"package": "HC-BV-20260202-01-C01", "legal_ho')
+    after = Catalogue(tmp_path)
+    after.set_legal_hold(package(2).id, True)
+    after.set_legal_hold(package(1).id, True)
+    seal(after, 1, sealed_ms=BEGIN_MS)
+    after.set_decided(package(1).id)
+    assert after.package(package(1).id) == held
+    after.close()
+
+
 def test_packages_are_due_for_their_check_by_the_time_of_the_last_one(catalogue: Catalogue) -> None:
     for number in (1, 2, 3):
         seal(catalogue, number, sealed_ms=BEGIN_MS + number)
