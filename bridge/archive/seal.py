@@ -44,7 +44,7 @@ def parse_seal(content: bytes) -> Seal:
         value = json.loads(content)
         seal = Seal(**value)
         digest = _digest(seal.package, seal.tagmanifest_sha256, seal.previous_seal, seal.sealed_at)
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError("it is not a seal") from error
     if content != seal.content():
         raise ValueError("it is not in the form in which seals are written")

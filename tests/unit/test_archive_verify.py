@@ -1,0 +1,220 @@
+"""A package is proven by its own files, and disproved by one changed byte in any of them."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import sealed
+from sealed import MINUTE, T0
+
+from bridge.archive import bag
+from bridge.archive.documents import pretty
+from bridge.archive.seal import Seal, make_seal, parse_seal
+from bridge.archive.verify import SENTENCES, require, verify, verify_chain
+from bridge.errors import ArchiveFailed
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sealed.sealed(tmp_path_factory.mktemp("original")).folder
+
+
+@pytest.fixture
+def package(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / original.name))
+
+
+def codes(package: Path) -> set[tuple[str, str]]:
+    return {(problem.code, problem.file) for problem in verify(package)}
+
+
+def reseal(package: Path) -> None:
+    """Make manifests and seal fit what lies in the package, as faulty software would."""
+    digests = {name: bag.digest(package / name) for name in bag.payload_files(package)}
+    total = bag.write_tags(package, digests, info={"External-Identifier": package.name}, now_ms=T0)
+    seal = make_seal(package.name, total, previous_seal=None, sealed_at="2026-11-25T02:00:00.000Z")
+    (package / "seal/seal.json").write_bytes(seal.content())
+
+
+def test_untouched_package_is_proven(package: Path) -> None:
+    assert verify(package) == []
+    require(package)
+
+
+def test_one_changed_byte_in_any_file_is_found_and_its_file_named(package: Path) -> None:
+    files = [path for path in sorted(package.rglob("*")) if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        content = path.read_bytes()
+        name = path.relative_to(package).as_posix()
+        for position in {0, len(content) // 2, len(content) - 1}:
+            changed = bytearray(content)
+            changed[position] ^= 0x01
+            path.write_bytes(changed)
+            problems = verify(package)
+            assert problems, f"byte {position} of {name}"
+            assert any(name in problem.sentence for problem in problems), f"byte {position} of {name}"
+        path.write_bytes(content)
+    assert verify(package) == []
+
+
+def test_every_byte_of_the_seal_counts(package: Path) -> None:
+    path = package / "seal/seal.json"
+    content = path.read_bytes()
+    for position in range(len(content)):
+        for flip in (0x01, 0x20, 0x80):
+            changed = bytearray(content)
+            changed[position] ^= flip
+            with pytest.raises(ValueError, match="^it"):
+                parse_seal(bytes(changed))
+
+
+def test_file_cut_off_is_found(package: Path) -> None:
+    path = package / "data/video/part-001.mp4"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert ("file-changed", "data/video/part-001.mp4") in codes(package)
+
+
+def test_missing_and_unexpected_files_are_named(package: Path) -> None:
+    (package / "data/chat.jsonl").unlink()
+    (package / "data/video/extra.mp4").write_bytes(b"x")
+    (package / "seal/note.txt").write_bytes(b"x")
+    assert {
+        ("file-missing", "data/chat.jsonl"),
+        ("file-unexpected", "data/video/extra.mp4"),
+        ("file-unexpected", "seal/note.txt"),
+    } <= codes(package)
+
+
+@pytest.mark.parametrize(
+    "name", ["seal/seal.json", "manifest-sha512.txt", "bagit.txt", "tagmanifest-sha256.txt"]
+)
+def test_missing_tag_file_is_named(package: Path, name: str) -> None:
+    (package / name).unlink()
+    assert ("file-missing", name) in codes(package)
+
+
+def test_link_in_place_of_a_file_is_not_followed(package: Path, tmp_path: Path) -> None:
+    path = package / "seal/seal.json"
+    outside = tmp_path / "seal.json"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+    assert ("file-missing", "seal/seal.json") in codes(package)
+
+
+def test_manifest_that_leads_out_of_the_package_is_refused(package: Path) -> None:
+    path = package / "manifest-sha256.txt"
+    path.write_text(path.read_text("utf-8") + f"{'0' * 64}  ../../etc/passwd\n", encoding="utf-8")
+    assert ("manifest-broken", "manifest-sha256.txt") in codes(package)
+
+
+def test_part_that_its_description_does_not_fit_is_found_under_a_proper_seal(package: Path) -> None:
+    path = package / "data/video/parts.json"
+    parts = json.loads(path.read_bytes())
+    parts[0]["sha256"] = "0" * 64
+    path.write_bytes(pretty(parts))
+    reseal(package)
+    assert codes(package) == {("document-broken", "data/video/parts.json")}
+
+
+def test_journal_line_that_was_written_anew_is_found_under_a_proper_seal(package: Path) -> None:
+    path = package / "data/journal.jsonl"
+    path.write_bytes(path.read_bytes().replace("Vừ A Dính".encode(), "Vừ A Sính".encode()))
+    reseal(package)
+    assert codes(package) == {("journal-broken", "data/journal.jsonl")}
+
+
+def test_journal_lines_in_another_order_are_found_under_a_proper_seal(package: Path) -> None:
+    path = package / "data/journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
+    reseal(package)
+    assert codes(package) == {("journal-broken", "data/journal.jsonl")}
+
+
+def test_seal_of_another_package_is_found(package: Path) -> None:
+    total = hashlib.sha256((package / "tagmanifest-sha256.txt").read_bytes()).hexdigest()
+    other = make_seal(
+        "HC-BV-20261125-01-C09", total, previous_seal=None, sealed_at="2026-11-25T02:00:00.000Z"
+    )
+    (package / "seal/seal.json").write_bytes(other.content())
+    assert codes(package) == {("document-broken", "bag-info.txt"), ("document-broken", "data/case.json")}
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"package": 1}', b"null"])
+@pytest.mark.parametrize(
+    "name", ["data/case.json", "data/video/parts.json", "data/journal.jsonl", "seal/seal.json"]
+)
+def test_rubbish_in_a_document_is_a_problem_and_no_crash(package: Path, name: str, content: bytes) -> None:
+    (package / name).write_bytes(content)
+    assert any(problem.file == name for problem in verify(package))
+
+
+def test_folder_that_is_no_package_is_said_to_be_none(tmp_path: Path) -> None:
+    assert [problem.code for problem in verify(tmp_path)] == ["not-a-package"]
+    assert [problem.code for problem in verify(tmp_path / "nowhere")] == ["not-a-package"]
+    with pytest.raises(ArchiveFailed):
+        require(tmp_path)
+
+
+def test_progress_rises_to_the_whole(package: Path) -> None:
+    seen: list[float] = []
+    verify(package, report=lambda progress: seen.append(progress.done))
+    assert seen == sorted(seen)
+    assert seen[-1] > 0.9
+
+
+def test_every_sentence_is_there_in_both_languages() -> None:
+    for text in SENTENCES.values():
+        filled = [sentence.format(file="f", detail="d") for sentence in (text.vi, text.en)]
+        assert filled[0] != filled[1]
+        assert all(sentence.endswith(".") for sentence in filled)
+
+
+def chain(root: Path) -> list[Path]:
+    """Three packages sealed one after the other."""
+    folders: list[Path] = []
+    previous: str | None = None
+    for number, plan in enumerate((sealed.case_plan(), sealed.second_plan(), sealed.session_plan())):
+        package = sealed.sealed(root, plan, previous_seal=previous, now_ms=T0 + (60 + number) * MINUTE)
+        folders.append(package.folder)
+        previous = package.seal
+    return folders
+
+
+def seal_of(folder: Path) -> Seal:
+    return parse_seal((folder / "seal/seal.json").read_bytes())
+
+
+def test_seals_of_an_archive_follow_one_another(tmp_path: Path) -> None:
+    folders = chain(tmp_path)
+    assert verify_chain(folders) == []
+    assert verify_chain(folders[::-1]) == []
+
+
+def test_package_taken_out_of_the_chain_is_missed_unless_its_deletion_is_certified(tmp_path: Path) -> None:
+    folders = chain(tmp_path)
+    left = [folders[0], folders[2]]
+    [problem] = verify_chain(left)
+    assert (problem.code, problem.file) == ("chain-broken", folders[2].name)
+    gone = seal_of(folders[1])
+    assert verify_chain(left, deleted={gone.seal: gone.previous_seal}) == []
+
+
+def test_package_put_in_the_place_of_another_shows_in_the_chain(tmp_path: Path) -> None:
+    folders = chain(tmp_path)
+    shutil.rmtree(folders[1])
+    sealed.sealed(
+        tmp_path, sealed.second_plan(), previous_seal=seal_of(folders[0]).seal, now_ms=T0 + 61 * MINUTE + 1
+    )
+    assert [problem.file for problem in verify_chain(folders)] == [folders[2].name]
+
+
+def test_two_packages_after_the_same_seal_show_in_the_chain(tmp_path: Path) -> None:
+    folders = [
+        sealed.sealed(tmp_path, plan, previous_seal=None, now_ms=T0 + number * MINUTE).folder
+        for number, plan in enumerate((sealed.case_plan(), sealed.session_plan()))
+    ]
+    assert [problem.file for problem in verify_chain(folders)] == [folders[1].name]
