@@ -8,7 +8,7 @@ from bridge.messages import BridgeMessage, ClientMessage, parse_bridge_message
 from bridge.participants import Participant
 from bridge.rooms import Room, Rooms
 from bridge.tokens import Claims, TokenKind, Tokens
-from bridge.words import Level, Role, Source
+from bridge.words import ConferenceKind, Level, Role, Source
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, FakeLeg, FakeSfu, page_slots
 
 SECRET = b"s" * 32
@@ -40,7 +40,7 @@ class FakeChannel:
 class Conference:
     """One room of one node, with a clock that the test moves."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, kind: ConferenceKind = ConferenceKind.CONSULTATION, **settings: Any) -> None:
         self.now = 100.0
         self.wall_now = 1_800_000_000.0
         self.sfu = FakeSfu()
@@ -54,7 +54,7 @@ class Conference:
             wall_clock=lambda: self.wall_now,
             **settings,
         )
-        self.room: Room = self.rooms.open("r-1", "Hội chẩn liên viện")
+        self.room: Room = self.rooms.open("r-1", "Hội chẩn liên viện", kind)
         self._links = 0
 
     def claims(self, role: Role = Role.EXPERT, site: str = "", kind: TokenKind = TokenKind.JOIN) -> Claims:

@@ -15,7 +15,7 @@ from bridge.api.whip import whip_endpoint
 from bridge.counters import SessionCounters
 from bridge.errors import NegotiationFailed, Refused
 from bridge.tokens import Claims, TokenKind, Tokens
-from bridge.words import Level, Role
+from bridge.words import ConferenceKind, Level, Role
 
 Client = TestClient[web.Request, web.Application]
 
@@ -59,7 +59,7 @@ class NotingRooms:
         self.refusal: Refused | None = None
         self.is_draining = False
 
-    def open(self, room_id: str, title: str) -> "NotingRooms":
+    def open(self, room_id: str, title: str, kind: ConferenceKind) -> "NotingRooms":
         self.opened.append((room_id, title))
         return self
 
