@@ -135,16 +135,17 @@ class Proceedings:
     def control(self, action: RecordAction, *, by: Participant) -> None:
         """Pause, resume, stop or start the recording; harmless when that is done already."""
         wanted = {RecordAction.PAUSE: Hold.PAUSED, RecordAction.STOP: Hold.STOPPED}.get(action, Hold.NONE)
-        if wanted is self._hold:
-            return
-        if not self._is_possible(action):
+        if not self._is_possible(action, wanted):
             raise Refused("not-recording", f"the recording is {self._verdict.state}: no {action} now")
-        self._hold = wanted
-        self._change(by=by)
+        if wanted is not self._hold:
+            self._hold = wanted
+            self._change(by=by)
 
-    def _is_possible(self, action: RecordAction) -> bool:
+    def _is_possible(self, action: RecordAction, wanted: Hold) -> bool:
         if self._policy is RecordingPolicy.OFF or self._has_failed:
             return False
+        if wanted is self._hold:
+            return True
         if action is RecordAction.PAUSE:
             return self._verdict.is_recording
         if action is RecordAction.RESUME:

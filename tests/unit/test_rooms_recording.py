@@ -1,0 +1,532 @@
+"""Rooms and their record: what is journaled, when media is captured, and who is told."""
+
+from typing import Any
+
+import pytest
+
+from bridge import messages
+from bridge.errors import InvalidMessage, Refused
+from bridge.messages import (
+    AddCase,
+    CaseLine,
+    Cases,
+    ChooseStage,
+    FinishCase,
+    GiveFloor,
+    RaiseHand,
+    Record,
+    RecordingChange,
+    RemoveCase,
+    SendChat,
+    ShowContent,
+    StartCase,
+    StateConsent,
+    Welcome,
+)
+from bridge.participants import CloseCode, LeaveReason, Participant
+from bridge.store.journal import EventKind
+from bridge.tokens import TokenKind
+from bridge.words import (
+    CaseState,
+    ConferenceKind,
+    ConsentState,
+    RecordAction,
+    RecordingPolicy,
+    RecordingState,
+    RecordProblem,
+    Role,
+    Source,
+    WaitingReason,
+)
+from tests.unit.conference import Conference, channel, leg
+from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, FakeRecord
+
+POLICIES = {
+    ConferenceKind.CONSULTATION: RecordingPolicy.ON_CONSENT,
+    ConferenceKind.BRIEFING: RecordingPolicy.AUTO,
+    ConferenceKind.TRAINING: RecordingPolicy.OFF,
+}
+GRANTED, REFUSED, WITHDRAWN = ConsentState.GRANTED, ConsentState.REFUSED, ConsentState.WITHDRAWN
+
+
+class Recorded(Conference):
+    """A conference with a record and a chair in it."""
+
+    def __init__(
+        self, kind: ConferenceKind = ConferenceKind.CONSULTATION, record: FakeRecord | None = None
+    ) -> None:
+        self.record = record or FakeRecord()
+        super().__init__(kind=kind, open_record=self.record.open, policies=POLICIES)
+        self.chair = self.enter(Role.CHAIR)
+        self.record.take()
+
+    def asks(self, message: messages.ClientMessage) -> list[str]:
+        """What follows when the chair asks for this, in order."""
+        self.ask(self.chair, message)
+        return self.record.take()
+
+    def begin(self, code: str = "BN-1", consent: ConsentState | None = GRANTED) -> str:
+        """Add a case, state its consent, and start it."""
+        self.ask(self.chair, AddCase(code))
+        case = self.room.proceedings.cases[-1].case
+        if consent is not None:
+            self.ask(self.chair, StateConsent(case, consent))
+        self.ask(self.chair, StartCase(case))
+        self.record.take()
+        return case
+
+
+def auto() -> Recorded:
+    return Recorded(ConferenceKind.BRIEFING)
+
+
+def told(participant: Participant, cls: type[Any]) -> Any:
+    """The newest message of a class that the participant was sent."""
+    return channel(participant).of(cls)[-1]
+
+
+# When media is captured.
+
+
+def test_a_consultation_is_recorded_once_its_case_is_open_and_its_patient_has_consented() -> None:
+    conference = Recorded()
+    assert conference.asks(AddCase("BN-1")) == ["case-added"]
+    assert conference.asks(StartCase("C01")) == ["case-started", "recording-state waiting"]
+    assert conference.asks(StateConsent("C01", GRANTED)) == [
+        "consent granted",
+        "recording-state recording",
+        CAPTURE_ON,
+    ]
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1] == {
+        "state": "recording",
+        "by": conference.chair.id,
+        "case": "C01",
+    }
+
+
+def test_capture_ends_before_the_end_of_the_right_is_written() -> None:
+    conference = Recorded()
+    conference.begin()
+    assert conference.asks(StateConsent("C01", WITHDRAWN)) == [
+        CAPTURE_OFF,
+        "consent withdrawn",
+        "recording-state waiting",
+    ]
+    assert told(conference.chair, RecordingChange).reason is WaitingReason.CONSENT_WITHDRAWN
+
+
+def test_a_finished_case_is_cut_off_so_that_it_can_be_archived() -> None:
+    conference = Recorded()
+    conference.begin()
+    assert conference.asks(FinishCase("C01")) == [
+        CAPTURE_OFF,
+        "case-finished",
+        "recording-state waiting",
+        CUT,
+    ]
+    assert told(conference.chair, RecordingChange).reason is WaitingReason.NO_CASE
+
+
+def test_the_next_case_begins_with_segments_of_its_own() -> None:
+    conference = Recorded()
+    conference.begin("BN-1")
+    conference.asks(AddCase("BN-2"))
+    conference.asks(StateConsent("C02", GRANTED))
+    assert conference.asks(StartCase("C02")) == [
+        CAPTURE_OFF,
+        "case-finished",
+        "case-started",
+        "recording-state recording",
+        CUT,
+        CAPTURE_ON,
+    ]
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C02"
+
+
+def test_a_case_without_consent_is_not_recorded_after_one_with_it() -> None:
+    conference = Recorded()
+    conference.begin("BN-1")
+    conference.asks(AddCase("BN-2"))
+    log = conference.asks(StartCase("C02"))
+    assert log == [CAPTURE_OFF, "case-finished", "case-started", "recording-state waiting", CUT]
+    assert not conference.record.is_capturing
+
+
+def test_a_pause_captures_nothing_until_a_moderator_resumes() -> None:
+    conference = Recorded()
+    conference.begin()
+    assert conference.asks(Record(RecordAction.PAUSE)) == [CAPTURE_OFF, "recording-state paused"]
+    assert conference.asks(Record(RecordAction.PAUSE)) == []
+    assert conference.asks(Record(RecordAction.RESUME)) == ["recording-state recording", CAPTURE_ON]
+
+
+def test_a_pause_goes_on_over_the_end_of_a_case() -> None:
+    conference = Recorded()
+    conference.begin("BN-1")
+    conference.asks(Record(RecordAction.PAUSE))
+    assert conference.asks(FinishCase("C01")) == ["case-finished", "recording-state paused", CUT]
+    conference.begin("BN-2")
+    assert not conference.record.is_capturing
+    assert conference.asks(Record(RecordAction.RESUME)) == ["recording-state recording", CAPTURE_ON]
+
+
+def test_a_stopped_recording_can_be_started_again() -> None:
+    conference = Recorded()
+    conference.begin()
+    assert conference.asks(Record(RecordAction.STOP)) == [CAPTURE_OFF, "recording-state stopped"]
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.RESUME))
+    assert conference.asks(Record(RecordAction.START)) == ["recording-state recording", CAPTURE_ON]
+
+
+def test_only_a_running_recording_can_be_paused() -> None:
+    conference = Recorded()
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.PAUSE))
+    conference.asks(Record(RecordAction.STOP))
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.PAUSE))
+
+
+def test_a_briefing_is_recorded_from_the_first_participant_to_the_last() -> None:
+    record = FakeRecord()
+    conference = Recorded(ConferenceKind.BRIEFING, record)
+    assert record.is_capturing
+    conference.room.leave(conference.chair, LeaveReason.LEFT, CloseCode.LEFT)
+    assert record.take()[:3] == [CAPTURE_OFF, "participant-left", "recording-state waiting"]
+    conference.enter()
+    assert record.take()[:3] == ["participant-joined", "recording-state recording", CAPTURE_ON]
+
+
+def test_a_briefing_goes_on_being_recorded_between_cases_in_segments_of_its_own() -> None:
+    conference = auto()
+    conference.asks(AddCase("BN-1"))
+    assert conference.asks(StartCase("C01")) == ["case-started", "recording-state recording"]
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C01"
+    assert conference.asks(FinishCase("C01")) == [
+        CAPTURE_OFF,
+        "case-finished",
+        "recording-state recording",
+        CUT,
+        CAPTURE_ON,
+    ]
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] is None
+
+
+def test_a_refusal_ends_the_recording_of_a_briefing_for_that_case() -> None:
+    conference = auto()
+    conference.begin(consent=None)
+    assert conference.asks(StateConsent("C01", REFUSED)) == [
+        CAPTURE_OFF,
+        "consent refused",
+        "recording-state waiting",
+    ]
+    assert conference.asks(FinishCase("C01")) == [
+        "case-finished",
+        "recording-state recording",
+        CUT,
+        CAPTURE_ON,
+    ]
+
+
+def test_a_screen_that_only_watches_does_not_keep_a_recording_going() -> None:
+    conference = auto()
+    conference.room.join_device(conference.claims(Role.OBSERVER, kind=TokenKind.WATCH), "v=0", watch=True)
+    conference.room.leave(conference.chair, LeaveReason.LEFT, CloseCode.LEFT)
+    assert not conference.record.is_capturing
+    conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", watch=False)
+    assert conference.record.is_capturing
+
+
+def test_somebody_who_lost_the_socket_is_recorded_for_as_long_as_the_media_may_flow() -> None:
+    conference = auto()
+    conference.lose_socket(conference.chair)
+    conference.pass_time(messages.RESUME_WINDOW_S - 1)
+    assert conference.record.is_capturing
+    conference.pass_time(2)
+    assert not conference.record.is_capturing
+
+
+def test_nothing_is_recorded_where_the_kind_of_conference_is_never_recorded() -> None:
+    conference = Recorded(ConferenceKind.TRAINING)
+    conference.begin()
+    assert not conference.record.is_capturing
+    assert conference.room.proceedings.status.state is RecordingState.OFF
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.STOP))
+
+
+def test_without_a_record_cases_can_be_kept_but_nothing_is_recorded() -> None:
+    conference = Conference(policies=POLICIES)
+    chair = conference.enter(Role.CHAIR)
+    for message in (AddCase("BN-1"), StateConsent("C01", GRANTED), StartCase("C01")):
+        conference.ask(chair, message)
+    status = conference.room.proceedings.status
+    assert (status.state, status.case) == (RecordingState.OFF, "C01")
+
+
+def test_a_failed_record_ends_the_recording_and_not_the_conference() -> None:
+    conference = auto()
+    other = conference.enter()
+    conference.record.take()
+    conference.room.proceedings.record_failed()
+    assert conference.record.take() == [CAPTURE_OFF, "recording-state failed"]
+    assert told(other, RecordingChange).state is RecordingState.FAILED
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.START))
+    conference.ask(other, SendChat("vẫn nghe rõ"))
+    assert not conference.room.is_closed
+
+
+# Who may, and who is told.
+
+
+def test_only_chair_and_secretary_decide_on_cases_and_recording() -> None:
+    conference = Recorded()
+    conference.asks(AddCase("BN-1"))
+    requests = [
+        AddCase("BN-2"),
+        RemoveCase("C01"),
+        StartCase("C01"),
+        FinishCase("C01"),
+        StateConsent("C01", GRANTED),
+        Record(RecordAction.STOP),
+    ]
+    for role in (Role.PRESENTER, Role.EXPERT, Role.OBSERVER):
+        other = conference.enter(role)
+        conference.record.take()
+        for request in requests:
+            with pytest.raises(Refused, match="not-permitted"):
+                conference.ask(other, request)
+    assert conference.record.take() == []
+    secretary = conference.enter(Role.SECRETARY)
+    for request in requests:
+        conference.ask(secretary, request) if not isinstance(request, RemoveCase) else None
+
+
+def test_everybody_hears_of_the_recording_and_only_moderators_of_the_list() -> None:
+    conference = Recorded()
+    observer = conference.enter(Role.OBSERVER)
+    conference.begin("BN-0423")
+    change = told(observer, RecordingChange)
+    assert (change.state, change.case, change.code) == (RecordingState.RECORDING, "C01", "BN-0423")
+    assert channel(observer).of(Cases) == []
+    assert told(conference.chair, Cases).cases == (
+        CaseLine("C01", "BN-0423", None, CaseState.ACTIVE, GRANTED),
+    )
+
+
+def test_who_comes_late_is_told_in_the_welcome() -> None:
+    conference = Recorded()
+    conference.begin("BN-0423")
+    late, secretary = conference.enter(), conference.enter(Role.SECRETARY)
+    assert isinstance(channel(late).take()[0], Welcome)
+    welcome = channel(secretary).of(Welcome)[0]
+    assert welcome.room.recording.state is RecordingState.RECORDING
+    assert welcome.room.recording.since_ms == int(conference.wall_now * 1000)
+    assert [line.code for line in welcome.cases] == ["BN-0423"]
+
+
+def test_the_welcome_of_others_has_no_list_of_cases() -> None:
+    conference = Recorded()
+    conference.begin()
+    assert channel(conference.enter(Role.OBSERVER)).of(Welcome)[0].cases is None
+
+
+def test_a_change_that_changes_nothing_for_the_room_is_not_told_to_it() -> None:
+    conference = Recorded()
+    observer = conference.enter(Role.OBSERVER)
+    channel(observer).take()
+    conference.asks(AddCase("BN-1"))
+    conference.asks(StateConsent("C01", REFUSED))
+    assert channel(observer).of(RecordingChange) == []
+
+
+def test_the_presenting_site_is_chosen_among_those_present() -> None:
+    conference = Recorded()
+    presenter = conference.enter(claims=conference.claims(site="TTYT huyện Mường Nhé"))
+    conference.asks(AddCase("BN-1", presenter.id))
+    assert conference.record.of(EventKind.CASE_ADDED) == [
+        {"case": "C01", "code": "BN-1", "site": "TTYT huyện Mường Nhé"}
+    ]
+    with pytest.raises(Refused, match="unknown-participant"):
+        conference.ask(conference.chair, AddCase("BN-2", "p-nobody"))
+
+
+def test_a_refused_request_leaves_no_trace() -> None:
+    conference = Recorded()
+    conference.begin()
+    before = conference.room.proceedings.cases
+    for request, error in (
+        (AddCase("Nguyễn Văn A"), Refused),
+        (RemoveCase("C01"), Refused),
+        (FinishCase("C02"), Refused),
+        (StateConsent("C01", ConsentState.UNKNOWN), InvalidMessage),
+    ):
+        with pytest.raises(error):
+            conference.ask(conference.chair, request)
+    assert conference.record.take() == []
+    assert conference.room.proceedings.cases == before
+
+
+def test_a_problem_of_the_record_is_shown_to_everybody_until_it_is_over() -> None:
+    conference = Recorded()
+    observer = conference.enter(Role.OBSERVER)
+    conference.room.proceedings.record_problem_changed(RecordProblem.DISK_FULL)
+    assert told(observer, RecordingChange).problem is RecordProblem.DISK_FULL
+    late = conference.enter()
+    assert channel(late).of(Welcome)[0].room.recording.problem is RecordProblem.DISK_FULL
+    conference.room.proceedings.record_problem_changed(None)
+    assert told(observer, RecordingChange).problem is None
+
+
+def test_a_record_may_report_while_it_is_opened() -> None:
+    class Full(FakeRecord):
+        def open(self, room: str, title: str, kind: ConferenceKind, router: Any, observer: Any) -> FakeRecord:
+            observer.record_problem_changed(RecordProblem.DISK_LOW)
+            observer.record_failed()
+            return super().open(room, title, kind, router, observer)
+
+    conference = Recorded(record=Full())
+    status = conference.room.proceedings.status
+    assert (status.state, status.problem) == (RecordingState.FAILED, RecordProblem.DISK_LOW)
+
+
+# What is written down.
+
+
+def test_the_journal_says_who_came_and_went() -> None:
+    conference = Recorded()
+    guest = conference.enter(
+        Role.PRESENTER, claims=conference.claims(Role.PRESENTER, site="Trạm Y tế Sín Thầu")
+    )
+    assert conference.record.of(EventKind.PARTICIPANT_JOINED)[-1] == {
+        "participant": guest.id,
+        "site": "Trạm Y tế Sín Thầu",
+        "level": "district",
+        "role": "presenter",
+        "name": "BS. An",
+        "device": False,
+    }
+    conference.room.leave(guest, LeaveReason.REMOVED, CloseCode.REMOVED)
+    assert conference.record.of(EventKind.PARTICIPANT_LEFT) == [
+        {"participant": guest.id, "reason": "removed"}
+    ]
+
+
+def test_the_journal_says_who_was_on_stage_and_what_was_shown() -> None:
+    conference = Recorded()
+    presenter = conference.enter(Role.PRESENTER)
+    conference.ask(conference.chair, ChooseStage(presenter.id))
+    leg(presenter).send(Source.CONTENT)
+    assert conference.record.of(EventKind.STAGE)[-1] == {"participant": presenter.id, "mode": "chair"}
+    assert conference.record.of(EventKind.CONTENT)[-1] == {"participant": presenter.id, "source": "content"}
+    conference.ask(conference.chair, ShowContent(None))
+    conference.room.leave(presenter, LeaveReason.LEFT, CloseCode.LEFT)
+    assert conference.record.of(EventKind.STAGE)[-1] == {
+        "participant": conference.chair.id,
+        "mode": "speaker",
+    }
+    assert conference.record.of(EventKind.CONTENT)[-1] == {"participant": None, "source": None}
+
+
+def test_the_journal_says_who_asked_for_the_floor_got_it_and_spoke() -> None:
+    conference = Recorded()
+    observer = conference.enter(Role.OBSERVER)
+    conference.ask(observer, RaiseHand(True))
+    conference.ask(conference.chair, GiveFloor(observer.id, True))
+    conference.room.voices_changed((observer.id,))
+    conference.speaks(observer)
+    conference.pass_time(1)
+    record = conference.record
+    assert record.of(EventKind.HAND) == [
+        {"participant": observer.id, "raised": True},
+        {"participant": observer.id, "raised": False},
+    ]
+    assert record.of(EventKind.FLOOR) == [
+        {"participant": observer.id, "granted": True, "by": conference.chair.id}
+    ]
+    assert record.of(EventKind.SPEAKERS) == [{"voices": [observer.id], "dominant": observer.id}]
+
+
+def test_chat_is_written_down_only_while_recording() -> None:
+    conference = Recorded()
+    conference.ask(conference.chair, SendChat("chưa ghi"))
+    conference.begin()
+    conference.ask(conference.chair, SendChat("đang ghi"))
+    conference.ask(conference.chair, Record(RecordAction.PAUSE))
+    conference.ask(conference.chair, SendChat("tạm dừng"))
+    assert [line["text"] for line in conference.record.of(EventKind.CHAT)] == ["đang ghi"]
+
+
+def test_the_journal_says_of_every_recording_state_who_caused_it() -> None:
+    conference = Recorded()
+    conference.begin()
+    secretary = conference.enter(Role.SECRETARY)
+    conference.ask(secretary, Record(RecordAction.PAUSE))
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1]["by"] == secretary.id
+    assert conference.record.of(EventKind.RECORDING_STATE)[0]["by"] is None
+
+
+# The end, and going on after it.
+
+
+def test_a_room_that_closes_ends_its_session() -> None:
+    conference = auto()
+    conference.rooms.close("r-1")
+    assert conference.record.closed == "room-closed"
+    assert not conference.record.is_capturing
+    assert conference.record.of(EventKind.PARTICIPANT_LEFT)[-1]["reason"] == "closed"
+
+
+def test_an_empty_room_ends_its_session_when_it_is_given_up() -> None:
+    conference = auto()
+    conference.room.leave(conference.chair, LeaveReason.LEFT, CloseCode.LEFT)
+    conference.pass_time(599, step=1.0)
+    assert conference.record.closed is None
+    conference.pass_time(3, step=1.0)
+    assert conference.record.closed == "room-closed"
+
+
+async def test_a_server_that_stops_leaves_the_session_to_be_gone_on_with() -> None:
+    conference = auto()
+    await conference.rooms.stop()
+    assert conference.record.closed == "shutdown"
+    assert not conference.record.is_capturing
+
+
+def test_after_a_crash_the_recording_goes_on_when_people_are_back() -> None:
+    before = Recorded()
+    before.begin("BN-1")
+    before.asks(FinishCase("C01"))
+    before.begin("BN-2")
+    record = FakeRecord(restored=before.record.journal())
+    after = Conference(open_record=record.open, policies=POLICIES)
+    assert record.take() == []
+    secretary = after.enter(Role.SECRETARY)
+    assert record.take()[:3] == ["participant-joined", "recording-state recording", CAPTURE_ON]
+    assert channel(secretary).of(Welcome)[0].cases == (
+        CaseLine("C01", "BN-1", None, CaseState.FINISHED, GRANTED),
+        CaseLine("C02", "BN-2", None, CaseState.ACTIVE, GRANTED),
+    )
+
+
+@pytest.mark.parametrize("action", [RecordAction.PAUSE, RecordAction.STOP])
+def test_after_a_crash_a_recording_that_was_held_back_stays_so(action: RecordAction) -> None:
+    before = auto()
+    before.asks(Record(action))
+    record = FakeRecord(restored=before.record.journal())
+    after = Conference(kind=ConferenceKind.BRIEFING, open_record=record.open, policies=POLICIES)
+    after.enter(Role.SECRETARY)
+    assert not record.is_capturing
+
+
+def test_after_a_crash_a_withdrawn_consent_is_still_withdrawn() -> None:
+    before = Recorded()
+    before.begin()
+    before.asks(StateConsent("C01", WITHDRAWN))
+    record = FakeRecord(restored=before.record.journal())
+    after = Conference(open_record=record.open, policies=POLICIES)
+    after.enter(Role.CHAIR)
+    assert not record.is_capturing
+    assert after.room.proceedings.status.reason is WaitingReason.CONSENT_WITHDRAWN
