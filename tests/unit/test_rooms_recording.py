@@ -300,8 +300,9 @@ def test_only_chair_and_secretary_decide_on_cases_and_recording() -> None:
                 conference.ask(other, request)
     assert conference.record.take() == []
     secretary = conference.enter(Role.SECRETARY)
-    for request in requests:
-        conference.ask(secretary, request) if not isinstance(request, RemoveCase) else None
+    for request in (AddCase("BN-2"), RemoveCase("C02"), StateConsent("C01", GRANTED), StartCase("C01")):
+        conference.ask(secretary, request)
+    assert conference.record.is_capturing
 
 
 def test_everybody_hears_of_the_recording_and_only_moderators_of_the_list() -> None:
