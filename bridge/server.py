@@ -19,6 +19,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from bridge import garbage
 from bridge.api.admission import Admission
+from bridge.api.archive import ArchiveApi
+from bridge.api.archive_session import LibrarySessions
 from bridge.api.health import HealthApi
 from bridge.api.join import JoinApi
 from bridge.api.relays import Relays
@@ -28,15 +30,16 @@ from bridge.certificate import load_into, server_context
 from bridge.config import Config
 from bridge.counters import PortCounters, SessionCounters, SfuCounters
 from bridge.errors import InvalidConfig
-from bridge.host import certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.host import archive_dir, base_url, certificate_files, prepare_state_dir, token_secret, web_dir
 from bridge.metrics import BridgeCollector, registry
 from bridge.pages import Pages
 from bridge.rooms import Rooms
 from bridge.sfu import Sfu
 from bridge.signalling import Signalling
+from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
-from bridge.words import ConferenceKind, RecordingPolicy
+from bridge.words import ConferenceKind, PackageState, RecordingPolicy
 
 logger = logging.getLogger(__name__)
 http_logger = logging.getLogger("bridge.http")
@@ -81,6 +84,7 @@ class Server:
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
         self.tokens = Tokens(token_secret(self.state_dir))
+        self.catalogue = Catalogue(archive_dir(config))
         self._relays = _relays(config)
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,6 +100,7 @@ class Server:
 
     async def _start(self) -> None:
         config = self.config
+        self._closers.append(self._close_catalogue)
         self.port = await MediaPort.open(
             host=config.media.host or None,
             port=config.media.port,
@@ -169,8 +174,21 @@ class Server:
         join.add_routes(application.router)
         whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
         whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
+        self._library(admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application
+
+    async def _close_catalogue(self) -> None:
+        await asyncio.to_thread(self.catalogue.close)
+
+    def _library(self, admission: Admission) -> ArchiveApi:
+        return ArchiveApi(
+            self.catalogue,
+            archive_dir(self.config) / "packages",
+            LibrarySessions(self.tokens, origin=base_url(self.config)),
+            admission=admission,
+            retry=lambda package: self.catalogue.requeue(package, PackageState.QUEUED),
+        )
 
     def _admin_application(self, metrics: CollectorRegistry) -> web.Application:
         async def scrape(request: web.Request) -> web.Response:

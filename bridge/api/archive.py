@@ -145,7 +145,7 @@ class ArchiveApi:
         return web.json_response(page_json(page, search), headers=NO_STORE)
 
     async def _progress(self, request: web.Request) -> web.Response:
-        """What moves now. Asked every few seconds and telling no more than the list, it is not in the audit."""
+        """Tell what moves now. Asked every few seconds, and no more than the list: it is not in the audit."""
         claims = self._sessions.claims(request)
         search = Search(states=MOVING, rooms=_rooms(claims), limit=MOVING_MAX)
         page = await self._read(lambda: self._catalogue.search(search))
