@@ -67,7 +67,7 @@ def test_every_byte_of_the_seal_counts(package: Path) -> None:
         for flip in (0x01, 0x20, 0x80):
             changed = bytearray(content)
             changed[position] ^= flip
-            with pytest.raises(ValueError, match="^it"):
+            with pytest.raises(ValueError, match=r"^it"):
                 parse_seal(bytes(changed))
 
 
