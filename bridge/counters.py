@@ -5,6 +5,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 
+class GapReason(StrEnum):
+    """Why something that was to be recorded is not."""
+
+    LOSS = "loss"
+    DISK = "disk"
+    OVERLOAD = "overload"
+
+
 class DropReason(StrEnum):
     """Why something that arrived, or was about to leave, went nowhere."""
 
@@ -114,3 +122,35 @@ class SessionCounters:
         # From the `join` message to the first connected transport of that participant.
         self.join_latency_s = Histogram((0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0))
         self.event_loop_lag_s = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0))
+
+
+class RecordingCounters:
+    """What recording has done since the server started."""
+
+    def __init__(self) -> None:
+        self.frames_written = 0
+        self.bytes_written = 0
+        self.gaps = dict.fromkeys(GapReason, 0)
+        # Frames that the writer's queue had no room for.
+        self.queue_dropped = 0
+        # Events that a full disk kept waiting for too long.
+        self.events_dropped = 0
+        self.sessions_open = 0
+        self.recordings_failed = 0
+        self.disk_free_bytes = 0
+        # Waiting for the disk, for all files together.
+        self.sync_s = Histogram((0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5))
+
+
+class ArchiveCounters:
+    """What the archive has done since the server started."""
+
+    def __init__(self) -> None:
+        self.packages_sealed = 0
+        self.attempts_failed = 0
+        self.workers_crashed = 0
+        self.deliveries = 0
+        self.deliveries_failed = 0
+        self.fixity_checks = 0
+        self.fixity_failures = 0
+        self.sessions_purged = 0
