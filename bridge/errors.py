@@ -9,6 +9,7 @@ BridgeError
 ├── TransportFailed      the participant   caught in Room, seen as a leave with its reason
 ├── RecordingFailed      the recording     caught in Recorder; the conference goes on
 ├── ArchiveFailed        the attempt       caught in the supervisor, which tries again, or in the command
+│   └── DeliveryFailed       the PACS does not have the package, or not provably
 └── InvalidConfig        the process       caught in __main__ before it listens: one line, exit 2
 """
 
@@ -61,6 +62,10 @@ class ArchiveFailed(BridgeError):
         self.code = code
         self.sentence = sentence
         self.is_lasting = is_lasting
+
+
+class DeliveryFailed(ArchiveFailed):
+    """A package could not be delivered to the PACS, or what it gave back is not what was sent."""
 
 
 class InvalidConfig(BridgeError):
