@@ -4,6 +4,7 @@
  */
 
 import { announce, toast } from "./dialogs.js";
+import { recordingText } from "./recording.js";
 import { knownKey, t } from "./text.js";
 
 /** @typedef {import("./types.js").BridgeMessage} BridgeMessage */
@@ -19,6 +20,13 @@ const NAMES_MAX = 3;
  */
 export function narrate(message, state, panel) {
   switch (message.type) {
+    case "welcome":
+      // Whoever comes late has to know, whatever they look at.
+      if (!message.resumed && message.room.recording.state === "recording") toast("announce.recorded", { durationMs: 9000 });
+      break;
+    case "recording":
+      narrateRecording(message, state);
+      break;
     case "roster":
       narrateRoster(message, state);
       break;
@@ -88,6 +96,20 @@ function narrateRoster(message, state) {
     if (state.mayModerate) toast(["announce.hand", { site: member.site }]);
     else announce("announce.hand", { site: member.site });
   }
+}
+
+/**
+ * @param {import("./types.js").RecordingStatus} recording
+ * @param {RoomState} state
+ */
+function narrateRecording(recording, { recording: before }) {
+  if (recording.problem && recording.problem !== before.problem) announce(`recording.problem.${recording.problem}`, undefined, "urgent");
+  const isSame = recording.state === before.state && recording.reason === before.reason && recording.case === before.case;
+  if (isSame) return;
+  const text = recordingText(recording);
+  if (recording.state === "recording" && before.state !== "recording") toast(text);
+  else if (Array.isArray(text)) announce(...text);
+  else announce(text);
 }
 
 /** @param {import("./types.js").ProtocolError} error */

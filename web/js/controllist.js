@@ -119,6 +119,19 @@ export function controlList(room) {
       }),
     },
     {
+      id: "cases",
+      place: "wide",
+      code: "KeyB",
+      run: () => room.togglePanel("cases"),
+      look: () => ({
+        icon: "cases",
+        text: "controls.cases",
+        label: "controls.cases.label",
+        isPressed: room.panel === "cases",
+        isHidden: !state.mayModerate,
+      }),
+    },
+    {
       id: "fullscreen",
       place: "more",
       code: "KeyF",

@@ -68,7 +68,7 @@ function endDialog(dialog) {
 
 /**
  * Open the dialog with this content; Escape and the cross close it.
- * @param {TextKey} title
+ * @param {Text} title
  * @param {Node[]} content
  * @param {{closed?: () => void}} [options]
  * @returns {HTMLDialogElement}
@@ -95,8 +95,8 @@ export function openDialog(title, content, { closed } = {}) {
 }
 
 /**
- * @param {TextKey} title
- * @param {TextKey} text
+ * @param {Text} title
+ * @param {Text} text
  * @param {{yes: TextKey, no: TextKey, isDangerous?: boolean}} words
  * @returns {Promise<boolean>}
  */

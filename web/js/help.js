@@ -14,6 +14,7 @@ const SHORTCUTS = [
   [["S"], "help.share"],
   [["C"], "help.chat"],
   [["P"], "help.people"],
+  [["B"], "help.cases"],
   [["G"], "help.gallery"],
   [["F"], "help.fullscreen"],
   [["←", "→"], "help.pages"],

@@ -7,11 +7,13 @@ import { Chat } from "./chat.js";
 import { controlList } from "./controllist.js";
 import { Controls } from "./controls.js";
 import { openDeviceSettings } from "./devices.js";
+import { Cases } from "./cases.js";
 import { announce, confirm, toast } from "./dialogs.js";
 import { byId, element, icon } from "./dom.js";
 import { problemOf } from "./media.js";
 import { Moderation } from "./moderation.js";
 import { Pictures } from "./pictures.js";
+import { showRecording } from "./recording.js";
 import { loadSettings, saveSettings } from "./settings.js";
 import { clockTime, language, onLanguage, setText } from "./text.js";
 import { openTransport, showTransport } from "./transport.js";
@@ -20,7 +22,9 @@ import { openTransport, showTransport } from "./transport.js";
 /** @typedef {import("./types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("./types.js").Source} Source */
 /** @typedef {import("./text.js").TextKey} TextKey */
+/** @typedef {typeof PANELS[number]} Panel */
 
+const PANELS = /** @type {const} */ (["people", "chat", "cases"]);
 const LEVEL_INTERVAL_MS = 100;
 /** Loudness that counts as talking, and how long of it brings the hint. */
 const TALKING_LEVEL = 0.45;
@@ -31,7 +35,7 @@ const BACK_MS = 3000;
 export class Room {
   /** @type {Conference} */ #conference;
   #isDrawing = false;
-  /** @type {"people" | "chat" | null} */ #panel = null;
+  /** @type {Panel | null} */ #panel = null;
   #readChat = 0;
   #talkingMs = 0;
   #hintUntil = 0;
@@ -50,6 +54,7 @@ export class Room {
     this.pictures = new Pictures(conference, { speakerId: loadSettings().speaker, changed });
     this.people = new Moderation(conference, byId("panel-people", HTMLElement));
     this.chat = new Chat(conference, byId("panel-chat", HTMLElement));
+    this.cases = new Cases(conference, byId("panel-cases", HTMLElement));
     this.controls = new Controls(controlList(this), {
       talk: (isDown) => this.#pushToTalk(isDown),
       turnPage: (step) => this.pictures.turnPage(step),
@@ -57,8 +62,7 @@ export class Room {
     });
     this.timer = setInterval(() => this.#listen(), LEVEL_INTERVAL_MS);
     const { signal } = this.#abort;
-    byId("tab-people", HTMLElement).addEventListener("click", () => this.showPanel("people"), { signal });
-    byId("tab-chat", HTMLElement).addEventListener("click", () => this.showPanel("chat"), { signal });
+    for (const name of PANELS) byId(`tab-${name}`, HTMLElement).addEventListener("click", () => this.showPanel(name), { signal });
     byId("panel-close", HTMLElement).addEventListener("click", () => this.showPanel(null), { signal });
     byId("sound", HTMLElement).addEventListener("click", () => this.pictures.playSound(), { signal });
     byId("transport", HTMLElement).addEventListener("click", () => openTransport(conference), { signal });
@@ -125,11 +129,14 @@ export class Room {
     const sites = new Set([...state.roster.values()].map((member) => member.site)).size;
     setText(byId("room-count", HTMLElement), "text", ["room.count", { count: sites }]);
     byId("room-locked", HTMLElement).hidden = !state.isLocked;
+    byId("tab-cases", HTMLElement).hidden = !state.mayModerate;
+    showRecording(state.recording);
     this.#drawSpeaking();
     this.#drawBanner();
     showTransport(this.#conference);
     this.pictures.draw();
     if (this.#panel === "people") this.people.draw();
+    if (this.#panel === "cases") this.cases.draw();
     if (this.#panel === "chat") {
       this.chat.draw();
       this.#readChat = state.chat.length;
@@ -317,11 +324,11 @@ export class Room {
     this.changed();
   }
 
-  /** @param {"people" | "chat" | null} which */
+  /** @param {Panel | null} which */
   showPanel(which) {
     this.#panel = which;
     byId("panel", HTMLElement).hidden = which === null;
-    for (const name of /** @type {const} */ (["people", "chat"])) {
+    for (const name of PANELS) {
       byId(`tab-${name}`, HTMLElement).setAttribute("aria-selected", String(which === name));
       byId(`panel-${name}`, HTMLElement).hidden = which !== name;
     }
@@ -329,7 +336,7 @@ export class Room {
     if (which === "chat") this.chat.focus();
   }
 
-  /** @param {"people" | "chat"} which */
+  /** @param {Panel} which */
   togglePanel(which) {
     this.showPanel(this.#panel === which ? null : which);
   }
@@ -350,7 +357,6 @@ export class Room {
     this.pictures.close();
     this.controls.close();
     void this.#wakeLock?.release();
-    byId("panel-people", HTMLElement).replaceChildren();
-    byId("panel-chat", HTMLElement).replaceChildren();
+    for (const name of PANELS) byId(`panel-${name}`, HTMLElement).replaceChildren();
   }
 }

@@ -12,6 +12,8 @@
 /** @typedef {import("./types.js").Quality} Quality */
 /** @typedef {import("./types.js").Welcome} Welcome */
 /** @typedef {import("./types.js").Role} Role */
+/** @typedef {import("./types.js").RecordingStatus} RecordingStatus */
+/** @typedef {import("./types.js").CaseLine} CaseLine */
 
 const CHAT_LIMIT = 500;
 
@@ -33,10 +35,18 @@ export class RoomState {
   /** @type {ChatLine[]} */ chat = [];
   /** @type {Waiting[]} */ waiting = [];
   /** @type {Quality | null} */ quality = null;
+  /** @type {RecordingStatus} */
+  recording = { state: "off", reason: null, case: null, code: null, problem: null, since_ms: 0 };
+  /** @type {CaseLine[]} only chair and secretary are told */ cases = [];
 
   /** Chair and secretary may moderate. */
   get mayModerate() {
     return this.role === "chair" || this.role === "secretary";
+  }
+
+  /** The case that is discussed now. @returns {CaseLine | undefined} */
+  get active() {
+    return this.cases.find(({ state }) => state === "active");
   }
 
   /**
@@ -82,6 +92,12 @@ export class RoomState {
       case "knock":
         this.waiting = message.waiting;
         break;
+      case "recording":
+        this.recording = message;
+        break;
+      case "cases":
+        this.cases = message.cases;
+        break;
       case "quality":
         this.quality = message;
         break;
@@ -105,6 +121,8 @@ export class RoomState {
     this.thumbnailsMax = welcome.thumbnails_max;
     this.mayPublish = welcome.may_publish;
     this.waiting = welcome.waiting ?? [];
+    this.recording = welcome.room.recording;
+    this.cases = welcome.cases ?? [];
     if (!welcome.resumed) {
       this.slots = new Map();
       this.voices = [];

@@ -25,13 +25,31 @@
  * @typedef {{participant: string, site: string, name: string}} Waiting
  * @typedef {{participant: string, name: string, site: string, text: string, at_ms: number}} ChatLine
  *
+ *
+ * @typedef {object} RecordingStatus
+ * @property {"off" | "waiting" | "recording" | "paused" | "stopped" | "failed"} state
+ * @property {"nobody-here" | "no-case" | "no-consent" | "consent-refused" | "consent-withdrawn" | null} reason  why it waits
+ * @property {string | null} case  the active case
+ * @property {string | null} code  its pseudonymous code
+ * @property {"writer-behind" | "disk-low" | "disk-shedding" | "disk-full" | null} problem
+ * @property {number} since_ms
+ *
+ * @typedef {"unknown" | "granted" | "refused" | "withdrawn"} Consent
+ *
+ * @typedef {object} CaseLine
+ * @property {string} case
+ * @property {string} code
+ * @property {string | null} site
+ * @property {"planned" | "active" | "finished"} state
+ * @property {Consent} consent
+ *
  * @typedef {object} Welcome
  * @property {"welcome"} type
  * @property {number} version
  * @property {string} participant
  * @property {{secret: string, seconds: number}} resume
  * @property {Role} role
- * @property {{id: string, title: string, locked: boolean, stage: Stage | null, content: Shown | null}} room
+ * @property {{id: string, title: string, locked: boolean, stage: Stage | null, content: Shown | null, recording: RecordingStatus}} room
  * @property {Member[]} roster
  * @property {number} count
  * @property {ChatLine[]} chat
@@ -39,6 +57,7 @@
  * @property {boolean} resumed
  * @property {boolean} may_publish
  * @property {Waiting[]} [waiting]
+ * @property {CaseLine[]} [cases]
  *
  * @typedef {object} Quality
  * @property {number | null} rtt_ms
@@ -68,6 +87,8 @@
  *   | {type: "floor", granted: boolean}
  *   | {type: "locked", locked: boolean}
  *   | {type: "knock", waiting: Waiting[]}
+ *   | ({type: "recording"} & RecordingStatus)
+ *   | {type: "cases", cases: CaseLine[]}
  *   | {type: "token", token: string, expires_s: number}
  *   | {type: "removed", by?: string | null}
  *   | {type: "closing", seconds: number}

@@ -1,0 +1,61 @@
+/** Whether the room is recorded: in the top bar for everybody, and as a banner when something is wrong. */
+
+import { byId, setIcon } from "./dom.js";
+import { clearText, clockTime, setText } from "./text.js";
+
+/** @typedef {import("./types.js").RecordingStatus} RecordingStatus */
+/** @typedef {import("./text.js").Text} Text */
+/** @typedef {import("./text.js").TextKey} TextKey */
+
+const ICONS = /** @type {const} */ ({
+  off: "record-off",
+  waiting: "record-off",
+  recording: "record",
+  paused: "pause",
+  stopped: "stop",
+  failed: "warning",
+});
+
+/**
+ * The state in a few words: for the top bar, and to be read out when it changes.
+ * @param {RecordingStatus} recording
+ * @returns {Text}
+ */
+export function recordingText({ state, reason, case: number }) {
+  if (state === "waiting") return `recording.waiting.${reason ?? "no-case"}`;
+  return state === "recording" && number ? ["recording.recording.case", { case: number }] : `recording.${state}`;
+}
+
+/**
+ * What the state means for chair and secretary, and what they can do.
+ * @param {RecordingStatus} recording
+ * @returns {TextKey}
+ */
+export function recordingAdvice({ state, reason }) {
+  return state === "waiting" ? `recording.advice.${reason ?? "no-case"}` : `recording.advice.${state}`;
+}
+
+/** @param {RecordingStatus} recording */
+export function showRecording(recording) {
+  const { state, since_ms, code } = recording;
+  const chip = byId("recording", HTMLElement);
+  chip.dataset.state = state;
+  setIcon(chip, ICONS[state]);
+  setText(byId("recording-text", HTMLElement), "text", recordingText(recording));
+  if (state === "recording" || state === "paused") {
+    const time = clockTime(new Date(since_ms));
+    setText(chip, "title", code ? ["recording.since.code", { time, code }] : ["recording.since", { time }]);
+  } else clearText(chip, "title");
+  showProblem(recording);
+}
+
+/** @param {RecordingStatus} recording */
+function showProblem({ state, problem }) {
+  const banner = byId("recording-banner", HTMLElement);
+  /** @type {TextKey | null} */
+  const text = state === "failed" ? "recording.problem.failed" : problem ? `recording.problem.${problem}` : null;
+  banner.hidden = text === null;
+  if (text === null) return;
+  banner.dataset.tone = state === "failed" || problem === "disk-full" ? "bad" : "warning";
+  setText(byId("recording-problem", HTMLElement), "text", text);
+}
