@@ -43,6 +43,7 @@ WORDS_MAX: Final = 10
 TEXT_MAX: Final = 200
 # A PACS that is down for a month is asked hourly; the newest attempts tell why.
 DELIVERIES_KEPT: Final = 50
+BROKEN_KEPT: Final = 10
 # What a package is about may be told anew while it is recorded; what became of it is not touched by that.
 _ABOUT: Final = (
     "session",
@@ -74,6 +75,22 @@ class Catalogue:
     def path(self) -> Path:
         """The database's file."""
         return self._database.path
+
+    def set_aside(self) -> Path:
+        """Put a broken database out of the way, for a new one to be made; return where it is now."""
+        self.close()
+        places = [
+            self.path.with_name(f"{self.path.name}.broken-{number}") for number in range(1, BROKEN_KEPT)
+        ]
+        aside = next((place for place in places if not place.exists()), places[-1])
+        try:
+            for suffix in ("-wal", "-shm", ""):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(aside.with_name(aside.name + suffix))
+        except OSError as error:
+            raise ArchiveFailed("catalogue-unusable", f"{self.path}: {error.strerror}") from error
+        return aside
 
     def close(self) -> None:
         """Give back all connections; harmless twice, and the next use opens it again."""
@@ -155,6 +172,16 @@ class Catalogue:
             found = {PackageState(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in PackageState}
 
+    def count_damaged(self) -> int:
+        """Return how many packages differed from their checksums when they were compared last."""
+        query = (
+            select(func.count())
+            .select_from(packages)
+            .where(packages.c.fixity_ok.is_(False), packages.c.deleted_ms.is_(None))
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def last_seal(self) -> str | None:
         """Return the seal that the next package is chained to; None before the first."""
         query = (
@@ -191,6 +218,38 @@ class Catalogue:
     def set_progress(self, package: str, progress: float, remaining_s: float | None) -> None:
         """Tell how far the step is."""
         self._update(package, progress=progress, remaining_s=remaining_s)
+
+    def set_step(self, package: str, state: PackageState, progress: float, remaining_s: float | None) -> None:
+        """Tell at which step a package is, and how far; a word that comes after the step's end is not heard."""
+        is_delivering = state is PackageState.DELIVERING
+        goes_on = (
+            packages.c.seal.is_not(None) & packages.c.delivered_ms.is_(None)
+            if is_delivering
+            else packages.c.seal.is_(None)
+        )
+        values = {
+            "state": state.value,
+            "progress": progress,
+            "remaining_s": remaining_s,
+            "next_attempt_ms": None,
+        }
+        with self._database.writing() as connection:
+            connection.execute(update(packages).where(packages.c.id == package, goes_on).values(**values))
+
+    def set_back(self) -> None:
+        """What was under way when a process ended waits for the next one; attempts stay counted."""
+        before = {
+            PackageState.QUEUED: (PackageState.REPAIRING, PackageState.COMPOSING, PackageState.SEALING),
+            PackageState.SEALED: (PackageState.DELIVERING,),
+        }
+        with self._database.writing() as connection:
+            for state, interrupted in before.items():
+                words = [word.value for word in interrupted]
+                connection.execute(
+                    update(packages)
+                    .where(packages.c.state.in_(words))
+                    .values(state=state.value, progress=0.0, remaining_s=None)
+                )
 
     def set_failed(
         self, package: str, state: PackageState, error: ArchiveFailed, *, next_attempt_ms: int | None

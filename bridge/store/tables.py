@@ -4,6 +4,7 @@ SQLite in WAL mode: readers never wait for the one writer, and whoever writes (t
 command line) waits for the others. Versions are kept in `user_version`; each step leads to the next one.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from bridge.errors import ArchiveFailed
 
 # How long a writer waits for another one; all transactions here are short.
 BUSY_TIMEOUT_MS: Final = 10_000
+# SQLite's extended result codes carry the primary one in the lowest byte.
+PRIMARY_CODE_MASK: Final = 0xFF
 
 metadata = MetaData()
 
@@ -142,13 +145,17 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read one state of the database; raises ArchiveFailed when it cannot be used."""
+        """Read one state of the database.
+
+        Raises ArchiveFailed: `catalogue-broken` when the file is damaged or no database at all,
+        `catalogue-unusable` when it cannot be reached now.
+        """
         with self._naming_the_file(), self._opened().begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Write all or nothing, with the write lock from the beginning on; raises ArchiveFailed."""
+        """Write all or nothing, with the write lock from the beginning on; raises as `reading` does."""
         with self._naming_the_file(), _locking(self._opened()).begin() as connection:
             yield connection
 
@@ -170,13 +177,18 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise ArchiveFailed("catalogue-unusable", f"{self.path}: {error.orig}") from error
+            code = getattr(error.orig, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
+            is_broken = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            raise ArchiveFailed(
+                "catalogue-broken" if is_broken else "catalogue-unusable", f"{self.path}: {error.orig}"
+            ) from error
 
 
 def _open(path: Path) -> Engine:
     """Open the database, made or brought up to date where needed.
 
-    Raises ArchiveFailed: `catalogue-newer` when a newer version has written it, else `catalogue-unusable`.
+    Raises ArchiveFailed when the folder cannot be used, or with `catalogue-newer` when a newer version has
+    written the database; and DBAPIError.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

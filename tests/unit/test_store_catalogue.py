@@ -267,7 +267,34 @@ def test_a_file_that_is_no_database_is_told_in_one_sentence(tmp_path: Path) -> N
     (tmp_path / FILE_NAME).write_bytes(b"what a broken disk left" * 100)
     with pytest.raises(ArchiveFailed, match="not a database") as caught:
         Catalogue(tmp_path).sessions()
-    assert caught.value.code == "catalogue-unusable"
+    assert caught.value.code == "catalogue-broken"
+
+
+def test_a_broken_file_is_set_aside_and_a_new_one_made(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"what a broken disk left" * 100)
+    catalogue = Catalogue(tmp_path)
+    assert catalogue.set_aside() == tmp_path / f"{FILE_NAME}.broken-1"
+    catalogue.put_package(package())
+    assert catalogue.package(package().id) == package()
+    assert (tmp_path / f"{FILE_NAME}.broken-1").read_bytes().startswith(b"what a broken disk left")
+    catalogue.close()
+
+
+def test_what_an_ended_process_was_doing_waits_for_the_next_one(catalogue: Catalogue) -> None:
+    error = ArchiveFailed("worker-crashed", "killed")
+    for number, state in enumerate(PackageState, 1):
+        catalogue.put_package(package(number))
+        catalogue.set_failed(package(number).id, state, error, next_attempt_ms=None)
+    catalogue.set_back()
+    states = {entry.state for entry in catalogue.packages_of(package().session)}
+    assert states == {
+        PackageState.RECORDING,
+        PackageState.QUEUED,
+        PackageState.SEALED,
+        PackageState.DELIVERED,
+        PackageState.FAILED,
+    }
+    assert {entry.attempts for entry in catalogue.packages_of(package().session)} == {1}
 
 
 def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

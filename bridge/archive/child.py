@@ -1,0 +1,110 @@
+"""One worker process, watched by whoever started it: progress in, result out, and no way to hang or to stay.
+
+The worker ends when its standard input ends, so that it never outlives a parent that was killed; it is
+killed when it says nothing for too long, and when whoever waits for it is cancelled.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from bridge.archive.jobs import LINE_MAX_BYTES, Job, Result, parse_line
+from bridge.archive.model import Progress
+from bridge.errors import ArchiveFailed
+
+logger = logging.getLogger(__name__)
+
+# The longest silence of a worker that is alive: one part of 1 GiB sent or read on a slow disk, at idle
+# priority beside a full conference.
+SILENCE_MAX_S: Final = 900.0
+LAST_WORDS_KEPT: Final = 20
+# Libraries that would start a thread for each core, beside the forwarding of live media.
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+async def run(
+    job: Job, on_progress: Callable[[Progress], None], *, silence_max_s: float = SILENCE_MAX_S
+) -> Result:
+    """Run a job in a process of its own; raises ArchiveFailed with its reason, or with how it ended."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bridge.archive.worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=LINE_MAX_BYTES,
+        env={**os.environ, **_ONE_THREAD},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    last_words: deque[str] = deque(maxlen=LAST_WORDS_KEPT)
+    listening = asyncio.create_task(_keep_last_lines(process.stderr, last_words))
+    try:
+        process.stdin.write(job.line())
+        result = await _follow(process.stdout, on_progress, silence_max_s)
+        if result is None:
+            status = await asyncio.wait_for(process.wait(), silence_max_s)
+            await asyncio.wait_for(listening, silence_max_s)
+            raise _crashed(job, status, last_words)
+        return result
+    except TimeoutError as error:
+        sentence = f"the worker said nothing for {silence_max_s:.0f} s"
+        raise ArchiveFailed("worker-stalled", sentence) from error
+    except ValueError as error:
+        raise ArchiveFailed("worker-crashed", f"the worker said what nobody understands: {error}") from error
+    finally:
+        listening.cancel()
+        process.stdin.close()
+        _kill(process)
+        await asyncio.gather(listening, process.wait(), return_exceptions=True)
+
+
+async def _follow(
+    output: asyncio.StreamReader, on_progress: Callable[[Progress], None], silence_max_s: float
+) -> Result | None:
+    """Return the worker's result; None when its output ended without one. Raises ValueError for nonsense."""
+    while line := await asyncio.wait_for(output.readline(), silence_max_s):
+        try:
+            said = parse_line(line)
+        except (KeyError, TypeError) as error:
+            raise ValueError(repr(error)) from error
+        if isinstance(said, ArchiveFailed):
+            raise said
+        if not isinstance(said, Progress):
+            return said
+        on_progress(said)
+    return None
+
+
+async def _keep_last_lines(errors: asyncio.StreamReader, kept: deque[str]) -> None:
+    while piece := await errors.read(LINE_MAX_BYTES):
+        kept.extend(piece.decode(errors="replace").splitlines())
+
+
+def _crashed(job: Job, status: int, last_words: deque[str]) -> ArchiveFailed:
+    """Return the error for a worker that ended without saying why; what it left on stderr goes to the log."""
+    for line in last_words:
+        logger.error("%s: %s", job.package, line)
+    if status < 0:
+        return ArchiveFailed("worker-crashed", f"the worker was killed by signal {-status}")
+    return ArchiveFailed("worker-crashed", f"the worker ended with status {status}")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        # Its own group, once it has come so far; until then it is alone.
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

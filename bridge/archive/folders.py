@@ -1,0 +1,87 @@
+"""The folders of one archive, and the locks that keep two processes from one package."""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bridge.errors import ArchiveFailed
+
+JOURNAL: Final = "journal.jsonl"
+_SESSION: Final = re.compile(r"HC-[A-Z0-9]{1,16}-[0-9]{8}-[0-9]{2,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFolders:
+    """Where sessions are recorded, and where their archive is."""
+
+    recordings: Path
+    archive: Path
+
+    @property
+    def packages(self) -> Path:
+        """Sealed packages."""
+        return self.archive / "packages"
+
+    @property
+    def work(self) -> Path:
+        """What composing has finished so far, a folder for each package, and the locks."""
+        return self.archive / "work"
+
+    @property
+    def keeping(self) -> Path:
+        """What was decided about packages after they were sealed."""
+        return self.archive / "keeping"
+
+    def prepare(self) -> None:
+        """Make the folders; raises ArchiveFailed."""
+        try:
+            for folder in (self.archive, self.packages, self.work, self.keeping):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def sessions(self) -> list[Path]:
+        """Return the folders of all sessions that have a journal, by name; raises ArchiveFailed."""
+        try:
+            found = list(self.recordings.iterdir()) if self.recordings.exists() else []
+            return sorted(path for path in found if is_session_name(path.name) and (path / JOURNAL).exists())
+        except OSError as error:
+            raise disk_error(error) from error
+
+
+def is_session_name(name: str) -> bool:
+    """Tell whether a folder of this name can be a session's."""
+    return _SESSION.fullmatch(name) is not None
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock that ends with the process at the latest.
+
+    Raises ArchiveFailed with `busy` when another process holds it and `wait` is false.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    except BlockingIOError as error:
+        raise ArchiveFailed("busy", f"another process works on {path.stem}") from error
+    finally:
+        os.close(descriptor)
+
+
+def disk_error(error: OSError) -> ArchiveFailed:
+    """Return what a failure of the disk means for the archive."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ArchiveFailed("disk-full", str(error))
+    return ArchiveFailed("disk-error", str(error))

@@ -1,0 +1,151 @@
+"""From a session's journal to the catalogue: the packages that can be made, and those still recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bridge.archive.extract import presences
+from bridge.archive.folders import JOURNAL
+from bridge.archive.model import PackagePlan
+from bridge.archive.programme import plan_packages
+from bridge.errors import ArchiveFailed, RecordingFailed
+from bridge.store.catalogue import Catalogue
+from bridge.store.entries import PackageEntry, SessionEntry, SessionState
+from bridge.store.journal import Event, EventKind, read_journal
+from bridge.words import ConferenceKind, PackageState, RetentionClass
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a journal says: its session, and the packages: queued what can be made now, the rest recording."""
+
+    session: SessionEntry
+    packages: tuple[PackageEntry, ...]
+
+
+def read_session(path: Path) -> Sequence[Event]:
+    """Return the events of a session; raises ArchiveFailed when its journal cannot be used."""
+    try:
+        events = read_journal(path / JOURNAL)
+    except RecordingFailed as error:
+        raise ArchiveFailed("journal-broken", str(error), is_lasting=True) from error
+    if not events or events[0].kind is not EventKind.SESSION_OPENED:
+        raise ArchiveFailed("journal-empty", f"{path.name}: the journal has no beginning", is_lasting=True)
+    return events
+
+
+def intake(path: Path, events: Sequence[Event], retention: RetentionClass) -> Intake:
+    """Return what the events say."""
+    opened, last = events[0], events[-1]
+    is_closed = last.kind is EventKind.SESSION_CLOSED
+    session = SessionEntry(
+        id=str(opened.data["session"]),
+        room=str(opened.data["room"]),
+        title=str(opened.data["title"]),
+        kind=ConferenceKind(opened.data["conference_kind"]),
+        folder=path.name,
+        started_ms=opened.at_ms,
+        ended_ms=last.at_ms if is_closed else None,
+        state=SessionState.CLOSED if is_closed else SessionState.OPEN,
+    )
+    plans = plan_packages(events)
+    queued = [_entry(plan, events, retention, PackageState.QUEUED) for plan in plans]
+    if is_closed:
+        return Intake(session, tuple(queued))
+    recording = [
+        _entry(plan, events, retention, PackageState.RECORDING) for plan in _plans_to_come(session, events)
+    ]
+    return Intake(session, (*queued, *recording))
+
+
+def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Intake:
+    """Tell the catalogue what a session's folder holds, and queue what can be made now.
+
+    Raises ArchiveFailed when the journal cannot be used; then the session is in the catalogue as failed.
+    """
+    found = intake(path, read_session(path), retention)
+    known = catalogue.session(found.session.id)
+    if known is None or known.state is not SessionState.PURGED:
+        catalogue.put_session(found.session)
+    planned = {entry.id for entry in found.packages}
+    for entry in catalogue.packages_of(found.session.id):
+        if entry.id not in planned and entry.seal is None:
+            catalogue.remove_package(entry.id)
+    for entry in found.packages:
+        _put(catalogue, entry)
+    return found
+
+
+def _put(catalogue: Catalogue, entry: PackageEntry) -> None:
+    known = catalogue.package(entry.id)
+    if known is not None and known.seal is not None:
+        return
+    catalogue.put_package(entry)
+    if known is not None and {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
+        catalogue.set_state(entry.id, entry.state)
+
+
+def _plans_to_come(session: SessionEntry, events: Sequence[Event]) -> list[PackagePlan]:
+    """Return what is known of the packages of an open session that cannot be made yet."""
+    own = PackagePlan(
+        package=f"{session.id}-S",
+        session=session.id,
+        room=session.room,
+        title=session.title,
+        conference_kind=session.kind,
+        started_ms=session.started_ms,
+        ended_ms=events[-1].at_ms,
+        spans=(),
+    )
+    added: dict[str, Event] = {}
+    active: dict[str, int] = {}
+    for event in events:
+        if event.kind is EventKind.CASE_ADDED:
+            added[str(event.data["case"])] = event
+        elif event.kind is EventKind.CASE_STARTED:
+            active[str(event.data["case"])] = event.at_ms
+        elif event.kind is EventKind.CASE_FINISHED:
+            active.pop(str(event.data["case"]), None)
+    cases = [
+        replace(
+            own,
+            package=f"{session.id}-{case}",
+            started_ms=started_ms,
+            case=case,
+            code=added[case].data["code"],
+            presenting_site=added[case].data["site"],
+        )
+        for case, started_ms in active.items()
+        if case in added
+    ]
+    return [*cases, own]
+
+
+def _entry(
+    plan: PackagePlan, events: Sequence[Event], retention: RetentionClass, state: PackageState
+) -> PackageEntry:
+    return PackageEntry(
+        id=plan.package,
+        session=plan.session,
+        room=plan.room,
+        title=plan.title,
+        kind=ConferenceKind(plan.conference_kind),
+        case=plan.case,
+        code=plan.code,
+        sites=_sites(plan, events),
+        started_ms=plan.started_ms,
+        ended_ms=plan.ended_ms,
+        duration_ms=sum(span.end_ms - span.start_ms for span in plan.spans),
+        state=state,
+        retention=retention,
+    )
+
+
+def _sites(plan: PackagePlan, events: Sequence[Event]) -> tuple[str, ...]:
+    """Return the presenting site, then the others that were there, in the order of their coming."""
+    first = [plan.presenting_site] if plan.presenting_site else []
+    stays = presences(events, plan.ended_ms)
+    present = [
+        stay.site for stay in stays if stay.joined_ms < plan.ended_ms and stay.left_ms > plan.started_ms
+    ]
+    return tuple(dict.fromkeys([*first, *present]))
