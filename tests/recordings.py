@@ -63,7 +63,7 @@ MUONG_NHE = Site(
     tone_hz=880.0,
     clock_offset_ms=-7_200_000.0,
     drift_ppm=80.0,
-    delay_ms=90.0,
+    delay_ms=45.0,
 )
 CO_TO = Site(
     participant="p-00000003",

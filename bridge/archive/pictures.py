@@ -6,15 +6,21 @@ Decoding begins at the last key frame before what is asked for, and damage costs
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import av
 
-from bridge.archive.tracks import SHORT_MS, Track, packets
+from bridge.archive.model import Span
+from bridge.archive.tracks import DamagedSegment, SegmentFile, Track
 
 # Whoever was off the picture for longer than this is found again by a key frame.
 SEEK_MS: Final = 4_000.0
+# A first picture is shown this much before its time, rather than none.
+EARLY_MS: Final = 1_500.0
+# The end of a track is logged by arrival, and its last pictures may be placed after it.
+LATE_END_MS: Final = 100.0
 # A decoder's bitmap of hostile size is never made: 4096 x 2304.
 PIXELS_MAX: Final = 4096 * 2304
 
@@ -30,11 +36,11 @@ class Damage:
 
 @dataclass(slots=True)
 class Shot:
-    """A decoded picture and when it was taken; `number` tells it from the others of its feed."""
+    """A decoded picture and when it was taken; `name` tells it from all others."""
 
     frame: av.VideoFrame
     at_ms: float
-    number: int
+    name: tuple[str, int]
 
 
 class Feed:
@@ -44,13 +50,28 @@ class Feed:
         self._tapes = [Tape(track) for track in sorted(tracks, key=lambda track: track.start_ms)]
         self._current: Tape | None = None
 
-    def shot_at(self, at_ms: float) -> Shot | None:
-        """Return the picture of a moment; moments are asked for in rising order."""
-        tape = next((tape for tape in reversed(self._tapes) if tape.track.start_ms <= at_ms), None)
+    def shot_at(self, at_ms: float, *, within: Span) -> Shot | None:
+        """Return the picture of a moment, never one taken outside of the span.
+
+        Moments are asked for in rising order. At the beginning, what comes a little later is shown already.
+        """
+        tape = self._tape_at(at_ms, within)
         if tape is not self._current and self._current is not None:
             self._current.close()
         self._current = tape
-        return tape.shot_at(at_ms) if tape is not None else None
+        if tape is None:
+            return None
+        shot = tape.shot_at(at_ms)
+        if shot is None or shot.at_ms < within.start_ms:
+            shot = tape.first_until(min(at_ms + EARLY_MS, within.end_ms))
+        return shot if shot is not None and within.start_ms <= shot.at_ms < within.end_ms else None
+
+    def _tape_at(self, at_ms: float, within: Span) -> "Tape | None":
+        early_ms = min(at_ms + EARLY_MS, within.end_ms)
+        begun = [tape for tape in self._tapes if tape.track.start_ms <= at_ms and not tape.has_ended(at_ms)]
+        if begun:
+            return begun[-1]
+        return next((tape for tape in self._tapes if at_ms < tape.track.start_ms < early_ms), None)
 
     def damages(self) -> list[Damage]:
         """Return what was found damaged since the last call."""
@@ -68,11 +89,11 @@ class Tape:
     def __init__(self, track: Track) -> None:
         self.track = track
         self._index = -1
-        self._container: Any = None
+        self._file: SegmentFile | None = None
         self._packets: Any = iter(())
         self._decoder: Any = None
         # The packet to be decoded next, and when it was taken.
-        self._next: tuple[float, av.Packet] | None = None
+        self._next: tuple[float, Any] | None = None
         self._position_ms = -math.inf
         self._shot: Shot | None = None
         self._shots = 0
@@ -88,6 +109,17 @@ class Tape:
             self._advance()
         self._position_ms = at_ms
         return self._shot
+
+    def first_until(self, at_ms: float) -> Shot | None:
+        """Return the next picture, if it was taken before a moment; else the last one."""
+        if self._next is not None and self._next[0] < at_ms:
+            self._decode(*self._next)
+            self._advance()
+        return self._shot
+
+    def has_ended(self, at_ms: float) -> bool:
+        """Return whether the track was over before a moment."""
+        return self.track.ended_ms is not None and at_ms > self.track.ended_ms + LATE_END_MS
 
     def take_damages(self) -> list[Damage]:
         """Return the damage found since the last call."""
@@ -124,17 +156,15 @@ class Tape:
         segment = self.track.segments[index]
         found = -math.inf
         try:
-            with av.open(str(segment.path)) as container:
-                if not container.streams.video:
-                    return found
-                for pts_ms, packet in packets(container):
+            with closing(SegmentFile(segment.path)) as file:
+                for pts_ms, packet in file.packets():
                     taken_ms = self.track.at_ms(segment.stream, pts_ms)
                     if taken_ms > at_ms:
                         break
                     if packet.is_keyframe:
                         found = taken_ms
-        except (av.FFmpegError, OSError):
-            # Told as damage when the segment is played.
+        except DamagedSegment:
+            # Told when the segment is played.
             return found
         return found
 
@@ -144,16 +174,15 @@ class Tape:
         segment = self.track.segments[index]
         self._broken_since_ms = None
         try:
-            self._container = av.open(str(segment.path))
-            stream = self._container.streams.video[0]
-            self._decoder = stream.codec_context
-            self._decoder.thread_count = 1
-            # No reordering in what browsers send: a picture comes out when its packet goes in.
-            self._decoder.flags |= av.codec.context.Flags.low_delay
-            self._packets = packets(self._container)
-        except (av.FFmpegError, OSError, IndexError):
+            self._file = SegmentFile(segment.path)
+        except DamagedSegment:
             self._broken_since_ms = segment.start_ms
-            self._packets = iter(())
+            return
+        self._decoder = self._file.stream.codec_context
+        self._decoder.thread_count = 1
+        # No reordering in what browsers send: a picture comes out when its packet goes in.
+        self._decoder.flags |= av.codec.context.Flags.low_delay
+        self._packets = self._file.packets()
 
     def _advance(self) -> None:
         """Fetch the next packet, from the following segments when this one is over."""
@@ -162,10 +191,10 @@ class Tape:
             try:
                 pts_ms, packet = next(self._packets)
             except StopIteration:
-                self._note_end(last_ms)
-            except av.FFmpegError:
+                self._note_end()
+            except DamagedSegment:
                 self._broken_since_ms = self._broken_since_ms or last_ms or self._start_ms()
-                self._note_end(last_ms)
+                self._note_end()
             else:
                 stream = self.track.segments[self._index].stream
                 self._next = (self.track.at_ms(stream, pts_ms), packet)
@@ -180,33 +209,15 @@ class Tape:
     def _start_ms(self) -> float:
         return self.track.segments[self._index].start_ms if self._index >= 0 else 0.0
 
-    def _note_end(self, last_ms: float | None) -> None:
-        """Tell what is missing at the end of a segment."""
-        if self._index < 0:
-            return
-        end_ms = self.track.end_of(self._index)
-        if self._is_short(last_ms, end_ms):
-            self._broken_since_ms = self._broken_since_ms or last_ms
-        is_torn_tail = math.isinf(end_ms)
-        if self._broken_since_ms is not None and not is_torn_tail:
-            self._damages.append(Damage(self.track.name, self._broken_since_ms, end_ms))
+    def _note_end(self) -> None:
+        """Tell what is missing at the end of a segment; a torn tail is a crash's, which is told otherwise."""
+        if self._broken_since_ms is not None and self._index >= 0:
+            end_ms = self.track.end_of(self._index)
+            if math.isfinite(end_ms):
+                self._damages.append(Damage(self.track.name, self._broken_since_ms, end_ms))
         self._broken_since_ms = None
 
-    def _is_short(self, last_ms: float | None, end_ms: float) -> bool:
-        """Return whether a segment ends well before it should, and no gap, stream or pause explains it."""
-        following = self._index + 1
-        if last_ms is None or following >= len(self.track.segments):
-            return False
-        this, then = self.track.segments[self._index], self.track.segments[following]
-        explained = any(
-            stream == this.stream
-            and self.track.at_ms(stream, from_ms) <= last_ms + SHORT_MS
-            and self.track.at_ms(stream, to_ms) >= end_ms - SHORT_MS
-            for stream, from_ms, to_ms, _ in self.track.logged_gaps
-        )
-        return this.stream == then.stream and end_ms - last_ms > SHORT_MS and not explained
-
-    def _decode(self, taken_ms: float, packet: av.Packet) -> None:
+    def _decode(self, taken_ms: float, packet: Any) -> None:
         if self._broken_since_ms is not None:
             if not packet.is_keyframe:
                 return
@@ -222,17 +233,18 @@ class Tape:
                 self._broken_since_ms = taken_ms
                 continue
             self._shots += 1
-            self._shot = Shot(_planar(frame), taken_ms, self._shots)
+            self._shot = Shot(_planar(frame), taken_ms, (self.track.name, self._shots))
 
     def _close_segment(self) -> None:
         self._packets = iter(())
         self._decoder = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _planar(frame: av.VideoFrame) -> av.VideoFrame:
-    if frame.format.name in ("yuv420p", "yuvj420p"):
+    # Others, and full range levels (yuvj420p), are rare: some H.264 devices.
+    if frame.format.name == "yuv420p":
         return frame
     return frame.reformat(format="yuv420p")

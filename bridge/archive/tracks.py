@@ -7,20 +7,57 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import av
-from av.container import InputContainer
 
 from bridge.archive.clocks import Placement, SenderReport, StreamTimes, place_streams
 from bridge.archive.model import Gap, Span
+from bridge.errors import BridgeError
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
-# A segment that ends this much before the next one begins, without the log saying why, has been cut short.
-SHORT_MS: Final = 2_000.0
+# A segment that ends this much before the end that its header tells has been cut short.
+SHORT_MS: Final = 300.0
+
+
+class DamagedSegment(BridgeError):
+    """A segment that cannot be read, or not further; what is lost is the rest of it."""
+
+
+class SegmentFile:
+    """A segment, open for reading."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._container = av.open(str(path))
+        except (av.FFmpegError, OSError) as error:
+            raise DamagedSegment(f"{path.name}: {error}") from error
+        if not self._container.streams:
+            self.close()
+            raise DamagedSegment(f"{path.name}: holds no media")
+        self.stream: Any = self._container.streams[0]
+
+    def packets(self) -> Iterator[tuple[float, Any]]:
+        """Yield the packets, each with its `pts_ms`."""
+        last_ms = 0.0
+        try:
+            for packet in self._container.demux(self.stream):
+                if packet.pts is not None and packet.size:
+                    last_ms = float(packet.pts * packet.time_base * 1000)
+                    yield last_ms, packet
+        except (av.FFmpegError, OSError) as error:
+            raise DamagedSegment(str(error)) from error
+        # A segment that a crash left open tells no duration.
+        if (self._container.duration or 0) / 1000 - last_ms > SHORT_MS:
+            raise DamagedSegment("ends before its time")
+
+    def close(self) -> None:
+        """Close the file; harmless twice."""
+        self._container.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +138,7 @@ class _Log:
 
 
 def read_tracks(folder: Path) -> list[Track]:
-    """Return the tracks of a session, in the order of their names; folders without a usable log are left out."""
+    """Return the tracks of a session, by name; folders without a usable log are left out."""
     logs = [_read_log(entry) for entry in sorted(folder.iterdir())] if folder.is_dir() else []
     usable = [log for log in logs if log is not None]
     times = {
@@ -113,14 +150,6 @@ def read_tracks(folder: Path) -> list[Track]:
     }
     placements = place_streams(times)
     return [_track(log, placements) for log in usable]
-
-
-def packets(container: InputContainer) -> Iterator[tuple[float, av.Packet]]:
-    """Yield the packets of a segment with their `pts_ms`; raises av.FFmpegError where it is damaged."""
-    for packet in container.demux(container.streams[0]):
-        if packet.pts is None or packet.time_base is None or not packet.size:
-            continue
-        yield float(packet.pts * packet.time_base * 1000), packet
 
 
 def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> float | None:
@@ -151,8 +180,10 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
                 start_ms, end_ms = track.at_ms(stream, from_pts_ms), track.at_ms(stream, to_pts_ms)
                 found.extend(clip_gap(track, start_ms, end_ms, reason, spans))
         for index, segment in enumerate(track.segments):
-            if not _can_open(segment.path):
-                found.extend(clip_gap(track, segment.start_ms, track.end_of(index), "damaged", spans))
+            end_ms = track.end_of(index)
+            # Without an end it is a torn tail, which the crash explains.
+            if math.isfinite(end_ms) and not _can_open(segment.path):
+                found.extend(clip_gap(track, segment.start_ms, end_ms, "damaged", spans))
         if spans and track.ended_ms is None and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
             found.extend(_crash_gap(track, whole, crashes))
@@ -180,21 +211,24 @@ def _crash_gap(track: Track, whole: Sequence[Span], crashes: Mapping[int, int]) 
 
 def _frame_times(track: Track, segment: Segment) -> Iterator[float]:
     try:
-        with av.open(str(segment.path)) as container:
-            if container.streams:
-                for pts_ms, _ in packets(container):
-                    yield track.at_ms(segment.stream, pts_ms)
-    except (av.FFmpegError, OSError):
-        # Up to the damage is what there is.
+        file = SegmentFile(segment.path)
+    except DamagedSegment:
         return
+    with closing(file):
+        try:
+            for pts_ms, _ in file.packets():
+                yield track.at_ms(segment.stream, pts_ms)
+        except DamagedSegment:
+            # Up to the damage is what there is.
+            return
 
 
 def _can_open(path: Path) -> bool:
     try:
-        with av.open(str(path)) as container:
-            return len(container.streams) > 0
-    except (av.FFmpegError, OSError):
+        SegmentFile(path).close()
+    except DamagedSegment:
         return False
+    return True
 
 
 def _read_log(folder: Path) -> _Log | None:
