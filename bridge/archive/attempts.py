@@ -6,7 +6,7 @@ Both the server's supervisor and the command line work through these, so that ea
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -105,7 +105,7 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
 
 
 async def check(archive: Archive, package: str, *, on_progress: OnProgress) -> list[str]:
-    """Compare a package with its checksums and return what is wrong; raises ArchiveFailed if that is in vain."""
+    """Compare a package with its checksums and return what is wrong; raises ArchiveFailed."""
     job = archive.job(Task.CHECK, package)
     result = await child.run(job, on_progress, silence_max_s=archive.silence_max_s)
     problems = [str(problem) for problem in result["problems"]]
@@ -116,7 +116,7 @@ async def check(archive: Archive, package: str, *, on_progress: OnProgress) -> l
     return problems
 
 
-async def audit(archive: Archive, action: Action, package: str, detail: dict[str, object]) -> None:
+async def audit(archive: Archive, action: Action, package: str | None, detail: dict[str, object]) -> None:
     """Write down what the archive did by itself."""
     await asyncio.to_thread(
         archive.catalogue.audit.append,
@@ -204,7 +204,7 @@ def _state_after_delivering(
     archive: Archive, error: ArchiveFailed, attempts: int
 ) -> tuple[PackageState, float | None]:
     # For ever: what is sealed is safe here, and the PACS may come back after a month.
-    return PackageState.SEALED, backoff_s(attempts, archive.dicom.retry_max_s)
+    return PackageState.SEALED, backoff_s(attempts, most_s=archive.dicom.retry_max_s)
 
 
 async def _add_delivery(archive: Archive, package: str, error: ArchiveFailed | None) -> None:

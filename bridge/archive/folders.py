@@ -3,17 +3,14 @@
 import errno
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from bridge.capture.files import JOURNAL
+from bridge.capture.sessions import is_session
 from bridge.errors import ArchiveFailed
-
-JOURNAL: Final = "journal.jsonl"
-_SESSION: Final = re.compile(r"HC-[A-Z0-9]{1,16}-[0-9]{8}-[0-9]{2,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +47,9 @@ class ArchiveFolders:
         """Return the folders of all sessions that have a journal, by name; raises ArchiveFailed."""
         try:
             found = list(self.recordings.iterdir()) if self.recordings.exists() else []
-            return sorted(path for path in found if is_session_name(path.name) and (path / JOURNAL).exists())
+            return sorted(path for path in found if is_session(path.name) and (path / JOURNAL).exists())
         except OSError as error:
             raise disk_error(error) from error
-
-
-def is_session_name(name: str) -> bool:
-    """Tell whether a folder of this name can be a session's."""
-    return _SESSION.fullmatch(name) is not None
 
 
 @contextmanager

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.archive.extract import presences
-from bridge.archive.folders import JOURNAL
+from bridge.archive.folders import disk_error
 from bridge.archive.model import PackagePlan
 from bridge.archive.programme import plan_packages
+from bridge.capture.files import JOURNAL
 from bridge.errors import ArchiveFailed, RecordingFailed
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
-from bridge.store.journal import Event, EventKind, read_journal
+from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal
 from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 
@@ -63,16 +64,21 @@ def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Inta
 
     Raises ArchiveFailed when the journal cannot be used; then the session is in the catalogue as failed.
     """
-    found = intake(path, read_session(path), retention)
-    known = catalogue.session(found.session.id)
-    if known is None or known.state is not SessionState.PURGED:
-        catalogue.put_session(found.session)
+    try:
+        found = intake(path, read_session(path), retention)
+    except ArchiveFailed as error:
+        _put_broken(catalogue, path, error)
+        raise
     planned = {entry.id for entry in found.packages}
     for entry in catalogue.packages_of(found.session.id):
         if entry.id not in planned and entry.seal is None:
             catalogue.remove_package(entry.id)
     for entry in found.packages:
         _put(catalogue, entry)
+    known = catalogue.session(found.session.id)
+    if known is None or known.state is not SessionState.PURGED:
+        # Last, because who comes after a crash looks no more into a session that is known to be complete.
+        catalogue.put_session(found.session)
     return found
 
 
@@ -81,8 +87,54 @@ def _put(catalogue: Catalogue, entry: PackageEntry) -> None:
     if known is not None and known.seal is not None:
         return
     catalogue.put_package(entry)
-    if known is not None and {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
+    if known is None:
+        catalogue.set_decided(entry.id)
+    elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
         catalogue.set_state(entry.id, entry.state)
+
+
+def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:
+    """Show people that there is a session, and that its journal cannot be used."""
+    package = f"{path.name}-S"
+    if catalogue.package(package) is not None:
+        return
+    opened = _first_event(path)
+    about = {} if opened is None else opened.data
+    at_ms = _modified_ms(path) if opened is None else opened.at_ms
+    catalogue.put_package(
+        PackageEntry(
+            id=package,
+            session=path.name,
+            room=str(about.get("room", "")),
+            title=str(about.get("title", path.name)),
+            kind=ConferenceKind(about.get("conference_kind", ConferenceKind.CONSULTATION)),
+            case=None,
+            code=None,
+            sites=(),
+            started_ms=at_ms,
+            ended_ms=at_ms,
+            duration_ms=0,
+            state=PackageState.FAILED,
+            error_code=error.code,
+            error=error.sentence,
+        )
+    )
+
+
+def _first_event(path: Path) -> Event | None:
+    try:
+        with (path / JOURNAL).open("rb") as file:
+            event = parse_event(file.readline(LINE_MAX_BYTES + 1))
+    except OSError:
+        return None
+    return event if event is not None and event.kind is EventKind.SESSION_OPENED else None
+
+
+def _modified_ms(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except OSError as error:
+        raise disk_error(error) from error
 
 
 def _plans_to_come(session: SessionEntry, events: Sequence[Event]) -> list[PackagePlan]:

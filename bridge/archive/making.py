@@ -4,30 +4,35 @@ Every step begins from what lies on the disk and leaves its result there, so tha
 goes on from it.
 """
 
+import json
 import shutil
+import time
 from pathlib import Path
+from typing import Final
 
 from bridge import __version__
 from bridge.archive import compose, delivery, verify
-from bridge.archive.folders import disk_error, locked
+from bridge.archive.folders import locked
 from bridge.archive.intake import read_session, take_in
 from bridge.archive.jobs import Job, Result
 from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
 from bridge.archive.package import PackageSettings, build
 from bridge.archive.programme import plan_packages
 from bridge.archive.recover import read_package, register, register_packages
-from bridge.capture.repair import repair
+from bridge.capture.files import TRACK_LOG
+from bridge.capture.repair import repair_track
 from bridge.errors import ArchiveFailed
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import SessionState
 from bridge.store.journal import EventKind
 from bridge.words import RetentionClass
 
-SEAL_LOCK = "sealing.lock"
+SEAL_LOCK: Final = "sealing.lock"
+PROBLEMS_MAX: Final = 20
 
 
 def take_in_sessions(job: Job) -> Result:
-    """Enter what is new among sessions and packages into the catalogue; sessions that cannot be read are told."""
+    """Enter what is new among sessions and packages into the catalogue; tell which cannot be read."""
     catalogue = Catalogue(job.folders.archive)
     with locked(job.folders.work / SEAL_LOCK, wait=True):
         register_packages(catalogue, job.folders)
@@ -46,43 +51,95 @@ def archive(job: Job, report: Report) -> Result:
     """Compose and seal a package; one that is sealed already is only entered into the catalogue."""
     report(Progress(Stage.REPAIR, 0.0))
     catalogue = Catalogue(job.folders.archive)
-    folder = job.folders.packages / job.package
-    session = plan = composition = None
-    if not folder.exists():
-        session, plan = _planned(job)
-        if session.events[-1].kind is EventKind.SESSION_CLOSED:
-            # Of an open session the recorder itself repairs what a crash left, and writes on.
-            repair(session.path)
-        report(Progress(Stage.COMPOSE, 0.0))
-        composition = compose.compose(
-            session,
-            plan,
-            job.folders.work / job.package,
-            settings=_compose_settings(job),
-            report=report,
-        )
-    # One after the other, because each seal holds the one before.
-    with locked(job.folders.work / SEAL_LOCK, wait=True):
-        register_packages(catalogue, job.folders)
-        if session is not None and plan is not None and composition is not None:
-            build(
-                session,
-                plan,
-                composition,
-                job.folders.packages,
-                settings=PackageSettings(
-                    software=f"hoichan {__version__}",
-                    retention=RetentionClass(job.archive.retention),
-                    timestamp_url=job.archive.timestamp_url,
-                ),
-                previous_seal=catalogue.last_seal(),
-                now_ms=now_ms(),
-                report=report,
-            )
-            register(catalogue, read_package(folder), is_newest=True)
+    if not (job.folders.packages / job.package).exists():
+        _make(job, catalogue, report)
+    else:
+        with locked(job.folders.work / SEAL_LOCK, wait=True):
+            register_packages(catalogue, job.folders)
     _forget_work(job)
     entry = catalogue.package(job.package)
     catalogue.close()
     if entry is None or entry.seal is None:
-        raise ArchiveFailed("package-broken", f"{job.package}: lies in the archive and is no package")
+        raise ArchiveFailed(
+            "package-broken", f"{job.package}: lies in the archive and is no package", is_lasting=True
+        )
     return {"seal": entry.seal, "bytes": entry.bytes}
+
+
+def deliver(job: Job, report: Report) -> Result:
+    """Deliver a package to the PACS."""
+    report(Progress(Stage.DELIVER, 0.0))
+    package = job.folders.packages / job.package
+    work = job.folders.work / f"{job.package}.delivery"
+    delivered = delivery.deliver(package, work, settings=job.dicom, report=report)
+    shutil.rmtree(work, ignore_errors=True)
+    return {"instances": len(delivered)}
+
+
+def check(job: Job, report: Report) -> Result:
+    """Compare a package with its checksums and its seal."""
+    problems = verify.verify(job.folders.packages / job.package, report=report)
+    return {"problems": [problem.sentence for problem in problems[:PROBLEMS_MAX]]}
+
+
+def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
+    session, plan = _planned(job)
+    if session.events[-1].kind is EventKind.SESSION_CLOSED:
+        # Of an open session the recorder itself repairs what a crash has left, and goes on writing.
+        _repair_torn_tracks(session)
+    report(Progress(Stage.COMPOSE, 0.0))
+    work = job.folders.work / job.package
+    composition = compose.compose(session, plan, work, settings=job.archive, report=report)
+    settings = PackageSettings(
+        software=f"hoichan {__version__}",
+        retention=RetentionClass(job.archive.retention),
+        timestamp_url=job.archive.timestamp_url,
+    )
+    # One after the other, because each seal holds the one before.
+    with locked(job.folders.work / SEAL_LOCK, wait=True):
+        register_packages(catalogue, job.folders)
+        sealed = build(
+            session,
+            plan,
+            composition,
+            job.folders.packages,
+            settings=settings,
+            previous_seal=catalogue.last_seal(),
+            now_ms=time.time_ns() // 1_000_000,
+            report=report,
+        )
+        register(catalogue, read_package(sealed.folder), is_newest=True)
+
+
+def _repair_torn_tracks(session: SessionFolder) -> None:
+    """Make whole what has no end, as after a crash whose session nobody has taken up again."""
+    for log in session.tracks.glob(f"*/{TRACK_LOG}"):
+        lines = log.read_bytes().splitlines(keepends=True)
+        try:
+            has_end = bool(lines) and lines[-1].endswith(b"\n") and json.loads(lines[-1]).get("k") == "end"
+        except ValueError:
+            has_end = False
+        if not has_end:
+            repair_track(log.parent)
+
+
+def _planned(job: Job) -> tuple[SessionFolder, PackagePlan]:
+    """Return the session of a package, and what its journal plans for the package; raises ArchiveFailed."""
+    path = job.session or job.folders.recordings / job.package.rpartition("-")[0]
+    session = SessionFolder(path, read_session(path))
+    plan = next((plan for plan in plan_packages(session.events) if plan.package == job.package), None)
+    if plan is None:
+        raise ArchiveFailed(
+            "package-unknown", f"{path.name}: the journal knows no package {job.package} yet", is_lasting=True
+        )
+    return session, plan
+
+
+def _new_sessions(job: Job, catalogue: Catalogue) -> list[Path]:
+    """Return the folders of sessions that the catalogue does not know to be complete."""
+    complete = {entry.folder for entry in catalogue.sessions() if entry.state is not SessionState.OPEN}
+    return [path for path in job.folders.sessions() if path.name not in complete]
+
+
+def _forget_work(job: Job) -> None:
+    shutil.rmtree(job.folders.work / job.package, ignore_errors=True)
