@@ -350,11 +350,11 @@ def _pixel_digest(file: BinaryIO, payload_bytes: int) -> str:
     digest = hashlib.sha256()
     left_bytes = payload_bytes
     for chunk in _fragments(file):
-        taken = chunk[:left_bytes]
-        digest.update(taken)
-        left_bytes -= len(taken)
-    if left_bytes:
-        raise ValueError(f"its payload is {left_bytes} bytes too short")
+        digest.update(chunk[: max(left_bytes, 0)])
+        left_bytes -= len(chunk)
+    # One byte more is padding to an even length.
+    if left_bytes not in (0, -1):
+        raise ValueError(f"its payload has {payload_bytes - left_bytes} bytes instead of {payload_bytes}")
     return digest.hexdigest()
 
 
