@@ -1,0 +1,197 @@
+"""Cases, consent and the recording of a conference, page to page."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from bridge_process import BridgeServer
+from pages import Browsers, Camera, Site, browsers
+from pictures import BLUE, RED, YELLOW
+from playwright.async_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+CHAIR, DIEN_BIEN, OBSERVER = SITES = ("Bệnh viện Bạch Mai", "Bệnh viện Điện Biên", "Trạm y tế Sín Thầu")
+# What everybody has to see within a second.
+SOON_S = 1.0
+
+Sites = tuple[Site, Site, Site]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
+    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
+    await asyncio.to_thread(running.start)
+    yield running
+    await asyncio.to_thread(running.stop)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
+    async with browsers(tmp_path_factory.mktemp("sites")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sites(server: BridgeServer, started: Browsers) -> Sites:
+    """The chair, a presenter and an observer, in a consultation."""
+    chair, presenter, observer = await asyncio.gather(
+        *(
+            started.site(name, Camera(colour, 320, 180, 8))
+            for name, colour in zip(SITES, (RED, BLUE, YELLOW), strict=True)
+        )
+    )
+    for site, role in ((chair, "chair"), (presenter, "presenter")):
+        await site.open(server.link(role, site.name))
+        await site.join(with_voice=False)
+    await _enter(observer.page, server.link("observer", OBSERVER))
+    await observer.until("window.hoichan.peer?.isConnected === true", "connected media")
+    await chair.press("cases")
+    return chair, presenter, observer
+
+
+async def _enter(page: Page, link: str) -> None:
+    """Come in as soon as the page lets one in."""
+    await page.goto(link)
+    await page.locator("#prejoin-name").fill("BS. Lò Thị Hoa")
+    await page.locator("#prejoin-join").click()
+
+
+def chip(key: str) -> str:
+    """Whether the top bar says this of the recording."""
+    return f"document.querySelector('#recording-text').dataset.text === '{key}'"
+
+
+async def _all_see(sites: Sites, key: str) -> None:
+    await asyncio.gather(*(site.until(chip(key), key, within_s=SOON_S) for site in sites))
+
+
+async def _click(chair: Site, focus: str) -> None:
+    await chair.page.locator(f'#panel-cases [data-focus="{focus}"]').click()
+
+
+async def _confirm(chair: Site) -> None:
+    await chair.page.locator("#dialog .dialog-actions .button:last-child").click()
+
+
+async def _add(chair: Site, code: str, number: str) -> None:
+    await chair.page.locator("#case-code").fill(code)
+    await chair.page.locator("#case-code").press("Enter")
+    await chair.page.locator(f'#panel-cases [data-case="{number}"]').wait_for()
+
+
+async def test_before_any_case_everybody_reads_that_nothing_is_recorded(sites: Sites) -> None:
+    await _all_see(sites, "recording.waiting.no-case")
+
+
+async def test_a_code_that_could_be_a_name_does_not_leave_the_page(sites: Sites) -> None:
+    chair, _, _ = sites
+    await chair.page.locator("#case-code").fill("Nguyễn Văn A")
+    await chair.page.locator("#case-code").press("Enter")
+    assert await chair.page.locator("#case-code-problem").text_content()
+    assert await chair.page.locator("#case-code").input_value() == "Nguyễn Văn A"
+    assert await chair.evaluate("hoichan.state.cases.length") == 0
+
+
+async def test_a_case_is_recorded_once_it_is_open_and_its_patient_has_consented(sites: Sites) -> None:
+    chair, _, _ = sites
+    presenter = await chair.evaluate(
+        f"[...hoichan.state.roster.values()].find(({{ site }}) => site === '{DIEN_BIEN}').participant"
+    )
+    await chair.page.locator("#case-site").select_option(presenter)
+    await _add(chair, "BN-0423", "C01")
+    assert await chair.page.locator("#case-code").input_value() == ""
+    assert await chair.evaluate("hoichan.state.cases[0].site") == DIEN_BIEN
+    # Nothing is chosen before somebody chooses.
+    assert await chair.page.locator('#panel-cases .choice[aria-pressed="true"]').count() == 0
+    await _click(chair, "cases.start-C01")
+    await _all_see(sites, "recording.waiting.no-consent")
+    await _click(chair, "consent-granted-C01")
+    await _confirm(chair)
+    await _all_see(sites, "recording.recording.case")
+    for site in sites:
+        assert "C01" in str(await site.page.locator("#recording-text").text_content())
+
+
+async def test_consent_is_not_granted_by_a_slip(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _add(chair, "BN-0424", "C02")
+    await _click(chair, "consent-granted-C02")
+    await chair.page.keyboard.press("Escape")
+    await asyncio.sleep(0.3)
+    assert await chair.evaluate("hoichan.state.cases[1].consent") == "unknown"
+
+
+async def test_a_pause_is_seen_by_all_until_the_recording_goes_on(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _click(chair, "record-pause")
+    await _all_see(sites, "recording.paused")
+    # By keyboard this time: the focus stays where the button was.
+    await chair.page.keyboard.press("Enter")
+    await _all_see(sites, "recording.recording.case")
+
+
+async def test_who_comes_late_reads_that_it_is_recorded(sites: Sites, server: BridgeServer) -> None:
+    _, presenter, _ = sites
+    page = await presenter.context.new_page()
+    await _enter(page, server.link("expert", "Bệnh viện Lai Châu"))
+    await page.locator('#recording[data-state="recording"]').wait_for()
+    await page.locator('#toasts [data-text="announce.recorded"]').wait_for()
+    await page.close()
+
+
+async def test_an_observer_sees_neither_the_cases_nor_how_to_record(sites: Sites) -> None:
+    _, presenter, observer = sites
+    for site in (presenter, observer):
+        assert await site.control("cases").is_hidden()
+        assert await site.page.locator("#tab-cases").is_hidden()
+        assert await site.evaluate("hoichan.state.cases.length") == 0
+        await site.evaluate("hoichan.connection.send({ type: 'record', action: 'stop' })")
+        await site.page.locator('#toasts [data-text="error.not-permitted"]').first.wait_for()
+    await _all_see(sites, "recording.recording.case")
+
+
+async def test_a_withdrawn_consent_ends_the_recording_at_once(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _click(chair, "consent-withdrawn-C01")
+    await _confirm(chair)
+    await _all_see(sites, "recording.waiting.consent-withdrawn")
+    await _click(chair, "consent-granted-C01")
+    await _confirm(chair)
+    await _all_see(sites, "recording.recording.case")
+
+
+async def test_finishing_a_case_ends_its_recording(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _click(chair, "cases.finish-C01")
+    await _confirm(chair)
+    await _all_see(sites, "recording.waiting.no-case")
+    assert await chair.evaluate("hoichan.state.cases[0].state") == "finished"
+
+
+async def test_a_removed_case_can_be_had_back_for_a_moment(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _click(chair, "cases.remove-C02")
+    await chair.page.locator('#toasts [data-text="common.undo"]').click()
+    await asyncio.sleep(5.5)
+    assert await chair.evaluate("hoichan.state.cases.length") == 2
+    await _click(chair, "cases.remove-C02")
+    await chair.until("hoichan.state.cases.length === 1", "a shorter list")
+
+
+async def test_a_stopped_recording_is_started_again(sites: Sites) -> None:
+    chair, _, _ = sites
+    await _click(chair, "record-stop")
+    await _confirm(chair)
+    await _all_see(sites, "recording.stopped")
+    await _click(chair, "record-stop")
+    await _all_see(sites, "recording.waiting.no-case")
+
+
+async def test_the_way_to_the_archive_carries_the_invitation_in_the_fragment(sites: Sites) -> None:
+    chair, _, _ = sites
+    link = await chair.evaluate("document.querySelector('#panel-cases .case-library').href")
+    assert "/archive.html#i=" in link
+    for site in sites:
+        assert site.errors == []
