@@ -1,0 +1,352 @@
+"""The record of one room: its journal, and which encodings of which publications become tracks.
+
+The most is recorded of what matters most: stage, content and auxiliary pictures in their best living
+encoding, every open microphone, other cameras in their smallest encoding. What the room does is told by
+`note`, what its media do by the router.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.capture.disk import DiskLevel, Value
+from bridge.capture.files import EVENTS_MAX, SessionFile, TrackFile
+from bridge.capture.repair import INTERRUPTED, Interrupted
+from bridge.capture.sessions import track_name
+from bridge.capture.tracks import Surroundings, TrackCapture
+from bridge.capture.writer import Writer
+from bridge.config import RecordingConfig
+from bridge.counters import RecordingCounters
+from bridge.media.encoding import Encoding
+from bridge.media.publication import Publication
+from bridge.record import RecordObserver
+from bridge.store.journal import LINE_MAX_BYTES, Chain, Event, EventKind, canonical
+from bridge.words import RecordProblem, Source
+
+if TYPE_CHECKING:
+    from bridge.sfu import Leg, Router
+
+logger = logging.getLogger(__name__)
+
+TEND_S = 0.5
+# Speakers come back: a camera goes on in its best encoding for this long after it left the stage.
+LINGER_S = 10.0
+# A round trip is not longer than this, as far as people are asked to wait for their first word.
+ROUND_TRIP_MAX_S = 1.0
+# After a case, its last segments are given this long to end at a key frame.
+CUT_S = 2.0
+HEAD_BYTES = 512
+SHUTDOWN = "shutdown"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What all recorders of a node share, and whom they tell."""
+
+    config: RecordingConfig
+    writer: Writer
+    counters: RecordingCounters
+    clock: Callable[[], float]
+    at_ms: Callable[[float], int]
+    archivable: Callable[[Path], None]
+    ended: Callable[[Recorder], None]
+    disk_refused: Callable[[float], None]
+
+
+class Recorder:
+    """Implements `bridge.record.RoomRecord` for the room, and `MediaRecorder` for its router."""
+
+    def __init__(
+        self,
+        node: Node,
+        folder: Path,
+        router: Router,
+        observer: RecordObserver,
+        *,
+        interrupted: Interrupted | None = None,
+    ) -> None:
+        # Passed by argument.
+        self._node = node
+        self._folder = folder
+        self._router = router
+        self._observer = observer
+        self.restored: Sequence[Event] = interrupted.events if interrupted else ()
+        # Allocated by this.
+        self._file = SessionFile(folder)
+        self._chain = Chain(interrupted.events[-1] if interrupted else None)
+        self._around = Surroundings(
+            writer=node.writer,
+            session=self._file,
+            counters=node.counters,
+            segment_s=node.config.segment_s,
+            clock=node.clock,
+            at_ms=node.at_ms,
+            request_keyframe=self._request_keyframe,
+        )
+        self._tracks: dict[Publication, TrackCapture] = {}
+        self._track_count = interrupted.track_count if interrupted else 0
+        # One sender's clock each.
+        self._syncs: dict[Leg, str] = {}
+        self._sync_count = 0
+        self._on_stage: str | None = None
+        # Until when those who left the stage are recorded as if they had not.
+        self._lingering: dict[str, float] = {}
+        self._is_capturing = False
+        self._captures_from = 0.0
+        self._level = DiskLevel.ENOUGH
+        self._problem: RecordProblem | None = None
+        self._cut_at: float | None = None
+        self._tend_at = 0.0
+        self._is_failed = False
+        self._is_closed = False
+        node.writer.open(self._file, self._refused)
+        router.recorder = self
+        if interrupted is not None:
+            self._go_on(interrupted)
+
+    # RoomRecord.
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self._folder.name
+
+    def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        """Write an event into the journal, stamped with the time now."""
+        if kind is EventKind.STAGE:
+            self._stage_changed(data.get("participant"))
+        self._note_at(kind, data, self._node.at_ms(self._node.clock()))
+
+    def capture(self, is_on: bool) -> None:
+        """Write media into tracks from now on, or no longer; segments are cut either way."""
+        now = self._node.clock()
+        if self._is_closed or self._is_failed:
+            return
+        if is_on and self._is_capturing:
+            self._cut_segments()
+            return
+        self._is_capturing = is_on
+        if is_on:
+            self._captures_from = now
+            self._reconsider_all(now)
+        else:
+            self._stop_all(now)
+
+    def cut(self) -> None:
+        """Begin new segments, so that what lies before can be archived while the room goes on."""
+        self._cut_segments()
+        self._cut_at = self._node.clock() + (CUT_S if self._is_recording else 0.0)
+
+    def close(self, reason: str) -> None:
+        """End the session, or with "shutdown" leave it to be gone on with; harmless twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        now = self._node.clock()
+        self._is_capturing = False
+        for publication in list(self._tracks):
+            self._end_track(publication, reason, now)
+        if self._router.recorder is self:
+            self._router.recorder = None
+        writer = self._node.writer
+        if reason == SHUTDOWN:
+            writer.put(self._file.end)
+            writer.when_written(self._file, lambda: None)
+        else:
+            self._note_at(EventKind.SESSION_CLOSED, {"reason": reason}, self._node.at_ms(now))
+            writer.put(self._file.end)
+            writer.when_written(self._file, self._archivable)
+        self._node.ended(self)
+
+    # MediaRecorder.
+
+    def reconsider(self, publication: Publication) -> None:
+        """A publication came alive, was muted or unmuted, or has other living encodings."""
+        self._reconsider(publication, self._node.clock())
+
+    def leg_closed(self, leg: Leg) -> None:
+        """A leg and all its publications are no more."""
+        now = self._node.clock()
+        self._syncs.pop(leg, None)
+        self._lingering.pop(leg.id, None)
+        for publication in leg.publications():
+            self._end_track(publication, "left", now)
+
+    def poll(self, now: float) -> None:
+        """Do what is due."""
+        for track in self._tracks.values():
+            track.poll(now)
+        if now >= self._tend_at:
+            self._tend_at = now + TEND_S
+            self._lingering = {leg: until for leg, until in self._lingering.items() if now < until}
+            for publication in list(self._tracks):
+                self._reconsider(publication, now)
+        if self._cut_at is not None and now >= self._cut_at:
+            self._cut_at = None
+            self._node.writer.when_written(self._file, self._archivable)
+
+    # What the node tells.
+
+    def set_disk_level(self, level: DiskLevel, now: float) -> None:
+        """The disk has more or less room than before."""
+        if level is not self._level:
+            self._level = level
+            self._reconsider_all(now)
+
+    def set_problem(self, problem: RecordProblem | None) -> None:
+        """The recording is threatened or harmed, or no longer is."""
+        if problem is self._problem or self._is_closed:
+            return
+        self._problem = problem
+        self.note(EventKind.RECORDING_PROBLEM, {"problem": problem.value if problem else None})
+        self._observer.record_problem_changed(problem)
+
+    def _refused(self, error: OSError) -> None:
+        """The writer could not write something."""
+        if error.errno in FULL:
+            self._node.disk_refused(self._node.clock())
+        elif not self._is_failed:
+            self._is_failed = True
+            self._node.counters.recordings_failed += 1
+            logger.error("session %s cannot be recorded any more: %s", self.session, error)
+            self._is_capturing = False
+            self._stop_all(self._node.clock())
+            if not self._is_closed:
+                self._observer.record_failed()
+
+    # The journal.
+
+    def _note_at(self, kind: EventKind, data: Mapping[str, Any], at_ms: int) -> None:
+        is_too_long = len(canonical(data)) + HEAD_BYTES > LINE_MAX_BYTES
+        if is_too_long or self._file.waiting_events >= EVENTS_MAX:
+            # Before it is chained: what is missing must not break what follows.
+            self._node.counters.events_dropped += 1
+            logger.error("session %s: an event of kind %s is not in the journal", self.session, kind.value)
+            return
+        self._node.writer.put(self._file.event, self._chain.append(kind, data, at_ms))
+
+    def _go_on(self, interrupted: Interrupted) -> None:
+        for track in interrupted.open_tracks:
+            data = {"track": track, "reason": INTERRUPTED}
+            self._note_at(EventKind.TRACK_ENDED, data, interrupted.ended_ms)
+        self.note(EventKind.SESSION_RESUMED, {"after_ms": interrupted.ended_ms})
+
+    def _archivable(self) -> None:
+        self._node.archivable(self._folder)
+
+    # Which tracks there are.
+
+    @property
+    def _is_recording(self) -> bool:
+        return any(track.is_recording for track in self._tracks.values())
+
+    def _stage_changed(self, participant: str | None) -> None:
+        if participant == self._on_stage:
+            return
+        now = self._node.clock()
+        if self._on_stage is not None and self._on_stage in self._router.legs:
+            self._lingering[self._on_stage] = now + LINGER_S
+        self._on_stage = participant
+        if participant is not None:
+            self._lingering.pop(participant, None)
+            leg = self._router.legs.get(participant)
+            camera = leg.publication(Source.CAMERA) if leg else None
+            if camera is not None:
+                self._reconsider(camera, now)
+
+    def _value(self, publication: Publication) -> Value:
+        if publication.source is Source.MICROPHONE:
+            return Value.VOICE
+        if publication.source is not Source.CAMERA:
+            return Value.CONTENT
+        if publication.leg_id == self._on_stage:
+            return Value.STAGE
+        return Value.CAMERA if publication.leg_id in self._lingering else Value.THUMBNAIL
+
+    def _wanted_rid(self, publication: Publication) -> str | None:
+        """Return the encoding to record if it arrives; None for nothing of this publication."""
+        value = self._value(publication)
+        if not self._is_capturing or not self._level.spares(value):
+            return None
+        if publication.is_video and publication.is_muted:
+            return None
+        if value is Value.THUMBNAIL:
+            return publication.rids[0] if self._node.config.thumbnail_cameras else None
+        return publication.rids[-1]
+
+    def _reconsider_all(self, now: float) -> None:
+        for leg in self._router.legs.values():
+            for publication in leg.publications():
+                self._reconsider(publication, now)
+
+    def _reconsider(self, publication: Publication, now: float) -> None:
+        leg = self._router.legs.get(publication.leg_id)
+        if leg is None or not publication.is_live or self._is_closed:
+            return
+        wanted = self._wanted_rid(publication)
+        is_urgent = wanted != publication.recorded_rid
+        publication.recorded_rid = wanted
+        track = self._tracks.get(publication)
+        if wanted is None:
+            if track is not None:
+                track.stop(now, is_disk_full=self._is_capturing and not self._is_spared(publication))
+            return
+        if track is None:
+            track = self._tracks[publication] = TrackCapture(
+                publication, self._around, sync=self._sync(leg), open_file=self._open_file
+            )
+        track.mute(publication.is_muted)
+        encoding = publication.nearest_alive(wanted)
+        if encoding is not None:
+            # What arrives within a round trip may have been said before it was allowed.
+            not_before = self._captures_from + min(leg.round_trip_s, ROUND_TRIP_MAX_S)
+            track.follow(encoding, now, not_before=not_before, is_urgent=is_urgent)
+
+    def _is_spared(self, publication: Publication) -> bool:
+        return self._level.spares(self._value(publication))
+
+    def _sync(self, leg: Leg) -> str:
+        if leg not in self._syncs:
+            self._sync_count += 1
+            self._syncs[leg] = f"{leg.id}-{self._sync_count}"
+        return self._syncs[leg]
+
+    def _open_file(self, track: TrackCapture) -> tuple[str, TrackFile]:
+        self._track_count += 1
+        publication = track.publication
+        name = track_name(self._track_count, publication.leg_id, publication.source)
+        data = {
+            "track": name,
+            "participant": publication.leg_id,
+            "source": publication.source.value,
+            "codec": publication.codec.value,
+        }
+        self.note(EventKind.TRACK_STARTED, data)
+        file = TrackFile(self._file, name, publication.codec)
+        self._node.writer.put(self._file.tracks.append, file)
+        return name, file
+
+    def _end_track(self, publication: Publication, reason: str, now: float) -> None:
+        publication.recorded_rid = None
+        track = self._tracks.pop(publication, None)
+        if track is not None and track.close(reason, now):
+            self.note(EventKind.TRACK_ENDED, {"track": track.name, "reason": reason})
+
+    def _stop_all(self, now: float) -> None:
+        for publication, track in self._tracks.items():
+            publication.recorded_rid = None
+            track.stop(now)
+
+    def _cut_segments(self) -> None:
+        for track in self._tracks.values():
+            track.cut()
+
+    def _request_keyframe(self, encoding: Encoding) -> None:
+        if not encoding.is_audio:
+            self._router.request_keyframe(encoding, self._node.clock())

@@ -1,0 +1,80 @@
+"""Names of sessions and their tracks, and whose the folder of recordings is."""
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from bridge.errors import InvalidConfig
+from bridge.words import Source
+
+# All of Vietnam, all year.
+LOCAL_TIME = timezone(timedelta(hours=7))
+LOCK = ".lock"
+_SESSION = re.compile(r"HC-[A-Z0-9]{1,16}-(\d{8})-(\d{2,})")
+_TRACK = re.compile(r"t(\d{3,})-.+")
+
+
+class SessionNames:
+    """Hands out the ids of sessions; each is used once, restarts included."""
+
+    def __init__(self, site_code: str, used: Iterable[str]) -> None:
+        self._site_code = site_code
+        self._newest: dict[str, int] = {}
+        for name in used:
+            found = _SESSION.fullmatch(name)
+            # Whatever the site code was then: the newest number of that day is passed.
+            if found is not None:
+                self._newest[found[1]] = max(self._newest.get(found[1], 0), int(found[2]))
+
+    def next(self, at_ms: int) -> str:
+        """Return the id of a session that begins now."""
+        day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
+        number = self._newest.get(day, 0) + 1
+        # Days that are over need no numbers any more.
+        self._newest = {day: number}
+        return f"HC-{self._site_code}-{day}-{number:02}"
+
+
+def is_session(name: str) -> bool:
+    """Whether a folder of that name is a session."""
+    return _SESSION.fullmatch(name) is not None
+
+
+def track_name(number: int, participant: str, source: Source) -> str:
+    """Return the name of a session's track."""
+    return f"t{number:03}-{participant}-{source.value}"
+
+
+def track_number(name: str) -> int:
+    """Return the number of a track; 0 when the folder is none."""
+    found = _TRACK.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+class FolderLock:
+    """Keeps a second process from taking running sessions for interrupted ones; gone when the process is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if it is not there, and lock it; raises InvalidConfig."""
+        self._descriptor = -1
+        try:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o640)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise InvalidConfig(f"recording.dir {folder}: another process records there") from error
+        except OSError as error:
+            self.release()
+            raise InvalidConfig(f"recording.dir {folder}: {error.strerror}") from error
+
+    def release(self) -> None:
+        """Let others have the folder; harmless twice."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,244 @@
+"""All recordings of a node: its sessions from their first event to the moment they can be archived.
+
+A `Recorder` (`bridge.capture.recorder`) is one room's record. What is here belongs to all of them: the folder,
+the writer's thread, the disk's state, the names of sessions, and those that a crash or a restart interrupted.
+Such a session waits for its room to open again; when nobody comes back it is ended and goes to the archive
+like others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge import __version__
+from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
+from bridge.capture.files import SessionFile
+from bridge.capture.recorder import Node, Recorder
+from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
+from bridge.capture.sessions import FolderLock, SessionNames
+from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
+from bridge.config import RecordingConfig
+from bridge.counters import RecordingCounters
+from bridge.errors import RecordingFailed
+from bridge.record import RecordObserver
+from bridge.store.journal import Chain, EventKind
+from bridge.words import ConferenceKind, RecordProblem
+
+if TYPE_CHECKING:
+    from bridge.sfu import Router, Sfu
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+# A conference that comes back to its room later than this is another one.
+RESUME_WITHIN_MS = 3_600_000
+# A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
+FULL_S = 5.0
+SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An interrupted session that waits for its room until `until` (monotonic seconds)."""
+
+    session: Interrupted
+    until: float
+
+
+class Recordings:
+    """The sessions of this node. All calls on the event loop's thread."""
+
+    def __init__(
+        self,
+        config: RecordingConfig,
+        *,
+        folder: Path,
+        site_code: str,
+        sfu: "Sfu",
+        counters: RecordingCounters,
+        empty_close_s: float,
+        on_archivable: Callable[[Path], None],
+    ) -> None:
+        """`on_archivable` hears of each session of which something new can be archived."""
+        # Passed by argument.
+        self._folder = folder
+        self._site_code = site_code
+        self._sfu = sfu
+        self._counters = counters
+        self._empty_close_s = empty_close_s
+        self._on_archivable = on_archivable
+        # Allocated by this.
+        self._lock = FolderLock(folder)
+        self._writer = Writer(folder, flush_s=config.flush_ms / 1000, counters=counters)
+        self._names = SessionNames(site_code, (path.name for path in folder.iterdir()))
+        self._node = Node(
+            config=config,
+            writer=self._writer,
+            counters=counters,
+            clock=sfu.clock,
+            at_ms=self._at_ms,
+            archivable=self._archivable,
+            ended=self._ended,
+            disk_refused=self._disk_refused,
+        )
+        self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
+        self._full_until = float("-inf")
+        self._recorders: set[Recorder] = set()
+        self._held: dict[str, _Held] = {}
+        self._is_behind = False
+        self._dropped = 0
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Repair what was interrupted, hold it for those who come back, and begin to write."""
+        self._writer.start()
+        found = await asyncio.to_thread(_recover, self._folder)
+        self.hold(found)
+        self._housekeeping = asyncio.create_task(self._keep_house(), name="recordings")
+
+    async def stop(self) -> None:
+        """Leave all sessions to be gone on with, and wait until everything is on the disk."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        for recorder in list(self._recorders):
+            recorder.close(SHUTDOWN)
+        await asyncio.to_thread(self._writer.stop)
+        self._writer.poll()
+        self._lock.release()
+
+    def open(
+        self, room: str, title: str, kind: ConferenceKind, router: "Router", observer: RecordObserver
+    ) -> Recorder:
+        """Begin the record of a room, or go on with the one that was interrupted."""
+        held = self._held.pop(room, None)
+        now = self._sfu.clock()
+        if held is not None:
+            recorder = Recorder(self._node, held.session.folder, router, observer, interrupted=held.session)
+            logger.info("session %s goes on", recorder.session)
+        else:
+            session = self._names.next(self._at_ms(now))
+            recorder = Recorder(self._node, self._folder / session, router, observer)
+            data = {
+                "session": session,
+                "room": room,
+                "title": title,
+                "conference_kind": kind.value,
+                "site_code": self._site_code,
+                "software": f"hoichan {__version__}",
+            }
+            recorder.note(EventKind.SESSION_OPENED, data)
+        self._recorders.add(recorder)
+        self._counters.sessions_open = len(self._recorders)
+        recorder.set_disk_level(self._level(now), now)
+        return recorder
+
+    def hold(self, sessions: list[Interrupted]) -> None:
+        """Keep interrupted sessions, the oldest first, for their rooms; end those that are too old."""
+        now = self._sfu.clock()
+        for session in sessions:
+            earlier = self._held.pop(session.room, None)
+            if earlier is not None:
+                self._end(earlier.session)
+            if self._at_ms(now) - session.ended_ms > RESUME_WITHIN_MS:
+                self._end(session)
+            else:
+                self._held[session.room] = _Held(session, now + self._empty_close_s)
+
+    def poll(self, now: float) -> None:
+        """Do what is due."""
+        self._writer.poll()
+        for room, held in list(self._held.items()):
+            if now >= held.until:
+                del self._held[room]
+                self._end(held.session)
+        self._watch_queue()
+        if self._writer.free_bytes is not None:
+            self._guard.measure(self._writer.free_bytes)
+        level, problem = self._level(now), self._problem(now)
+        for recorder in list(self._recorders):
+            recorder.set_disk_level(level, now)
+            recorder.set_problem(problem)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                self.poll(self._sfu.clock())
+            except Exception:
+                # A bug of ours must not end the watch over the disk.
+                logger.exception("housekeeping of the recordings failed")
+
+    def _at_ms(self, now: float) -> int:
+        return round(self._sfu.server_clock.unix_ms(now))
+
+    # The disk and the queue.
+
+    def _level(self, now: float) -> DiskLevel:
+        return DiskLevel.FULL if now < self._full_until else self._guard.level
+
+    def _problem(self, now: float) -> RecordProblem | None:
+        problem = self._level(now).problem
+        if problem is None and self._is_behind:
+            return RecordProblem.WRITER_BEHIND
+        return problem
+
+    def _disk_refused(self, now: float) -> None:
+        """The disk is full, whatever it says itself."""
+        self._full_until = now + FULL_S
+        for recorder in list(self._recorders):
+            recorder.set_disk_level(DiskLevel.FULL, now)
+            recorder.set_problem(RecordProblem.DISK_FULL)
+
+    def _watch_queue(self) -> None:
+        dropped, self._dropped = self._counters.queue_dropped - self._dropped, self._counters.queue_dropped
+        if dropped or self._writer.is_behind:
+            self._is_behind = True
+        elif self._writer.queued_bytes < QUEUE_BYTES_MAX // 8:
+            self._is_behind = False
+
+    # The end of sessions.
+
+    def _ended(self, recorder: Recorder) -> None:
+        self._recorders.discard(recorder)
+        self._counters.sessions_open = len(self._recorders)
+
+    def _archivable(self, folder: Path) -> None:
+        logger.info("session %s can be archived", folder.name)
+        self._on_archivable(folder)
+
+    def _end(self, interrupted: Interrupted) -> None:
+        """End a session that nobody came back to, as of its last event or frame."""
+        chain = Chain(interrupted.events[-1])
+        file = SessionFile(interrupted.folder)
+        at_ms = interrupted.ended_ms
+        self._writer.open(file, partial(_report, interrupted.folder.name))
+        for track in interrupted.open_tracks:
+            data = {"track": track, "reason": INTERRUPTED}
+            self._writer.put(file.event, chain.append(EventKind.TRACK_ENDED, data, at_ms))
+        reason = SHUTDOWN if interrupted.was_orderly else INTERRUPTED
+        self._writer.put(file.event, chain.append(EventKind.SESSION_CLOSED, {"reason": reason}, at_ms))
+        self._writer.put(file.end)
+        self._writer.when_written(file, partial(self._archivable, interrupted.folder))
+
+
+def _recover(folder: Path) -> list[Interrupted]:
+    """Repair every session that has no end; one that cannot be repaired is left as it is, and reported."""
+    found = []
+    for path in find_interrupted(folder):
+        try:
+            session = repair_session(path)
+        except (RecordingFailed, OSError) as error:
+            logger.error("session %s cannot be repaired: %s", path.name, error)
+            continue
+        if session is not None:
+            found.append(session)
+    return found
+
+
+def _report(session: str, error: OSError) -> None:
+    logger.error("session %s cannot be ended yet: %s", session, error.strerror)
