@@ -1,9 +1,9 @@
 """All recordings of a node: its sessions from their first event to the moment they can be archived.
 
-A `Recorder` (`bridge.capture.recorder`) is one room's record. What is here belongs to all of them: the folder,
-the writer's thread, the disk's state, the names of sessions, and those that a crash or a restart interrupted.
-Such a session waits for its room to open again; when nobody comes back it is ended and goes to the archive
-like others.
+A `Recorder` (`bridge.capture.recorder`) is one room's record. What is here belongs to all of them: the
+folder, the writer's thread, the disk's state, the names of sessions, and those that a crash or a restart
+interrupted. Such a session waits for its room to open again; when nobody comes back it is ended and goes to
+the archive like others.
 """
 
 import asyncio

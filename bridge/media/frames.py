@@ -20,6 +20,8 @@ PICTURE_WAIT_S = 3.0
 HELD_MAX = 1024
 # The largest picture the bridge would keep in memory: an intra-coded 4K screen has some 4,000 packets.
 FRAME_PACKETS_MAX = 8192
+# An SPS begins with profile and level; a PPS may be two bytes.
+_PARAMETERS_BYTES_MIN = {SPS: 4, PPS: 2}
 
 
 @dataclass(slots=True)
@@ -204,9 +206,9 @@ class FrameBuffer:
         if self._codec is Codec.H264:
             self._inspect_h264(frame)
         elif first.is_keyframe:
-            frame.is_keyframe = True
             frame.width_px, frame.height_px = picture_size_px(first.payload, first.descriptor_bytes)
-        if self.needs_keyframe and not (frame.is_keyframe and frame.height_px):
+            frame.is_keyframe = frame.height_px > 0
+        if self.needs_keyframe and not frame.is_keyframe:
             return
         self.needs_keyframe = False
         frame.lost_packets, self.lost_packets = self.lost_packets, 0
@@ -216,13 +218,16 @@ class FrameBuffer:
         """Tell whether it is a key frame: parameter sets alone are none, and some encoders send them once."""
         if not any(packet.is_keyframe for packet in frame.packets):
             return
+        has_picture = False
         for unit in nal_units(packet.payload for packet in frame.packets):
             kind = unit[0] & 0x1F
-            if kind in (SPS, PPS):
+            if kind in (SPS, PPS) and len(unit) >= _PARAMETERS_BYTES_MIN[kind]:
                 self._parameter_sets[kind] = unit
             elif kind == IDR_SLICE:
-                frame.is_keyframe = True
-        if frame.is_keyframe and len(self._parameter_sets) == 2:
+                has_picture = True
+        if has_picture and len(self._parameter_sets) == 2:
+            frame.is_keyframe = True
+            # Zero where it cannot be read, which is for the decoder to judge.
             seen = inspect(self._parameter_sets[SPS])
             frame.width_px, frame.height_px = seen.width_px, seen.height_px
             frame.parameter_sets = self._parameter_sets[SPS], self._parameter_sets[PPS]
