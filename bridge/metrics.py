@@ -14,13 +14,22 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bridge import __version__
-from bridge.counters import Histogram, PortCounters, SessionCounters, SfuCounters
+from bridge.archive.supervisor import ArchiveStatus
+from bridge.counters import (
+    ArchiveCounters,
+    GapReason,
+    Histogram,
+    PortCounters,
+    RecordingCounters,
+    SessionCounters,
+    SfuCounters,
+)
 from bridge.participants import LeaveReason
 from bridge.rooms import Rooms
 from bridge.sfu import LegStats
 from bridge.signalling import Signalling
 from bridge.texts import ERRORS
-from bridge.words import Role, Source
+from bridge.words import PackageState, RecordingState, Role, Source
 
 QUANTILES = (0.5, 0.95, 1.0)
 LOW_QUANTILES = (0.0, 0.05, 0.5)
@@ -64,6 +73,54 @@ _SFU_COUNTERS = (
     ("switches", "hoichan_slot_switches", "Times a slot went on with another source or layer."),
     ("legs_closed", "hoichan_legs_closed", "Media connections that ended, replaced ones included."),
     ("layers_stalled", "hoichan_layers_stalled", "Layers that fell silent while somebody watched them."),
+)
+_RECORDING_COUNTERS = (
+    ("frames_written", "hoichan_recording_frames", "Frames written into recordings."),
+    ("bytes_written", "hoichan_recording_written_bytes", "Bytes of media written into recordings."),
+    ("queue_dropped", "hoichan_recording_frames_dropped", "Frames that the disk was too slow for."),
+    ("events_dropped", "hoichan_recording_events_dropped", "Events that a full disk did not take in time."),
+    ("recordings_failed", "hoichan_recordings_failed", "Recordings that could not go on."),
+)
+_ARCHIVE_COUNTERS = (
+    ("packages_sealed", "hoichan_archive_packages_sealed", "Packages sealed."),
+    (
+        "attempts_failed",
+        "hoichan_archive_attempts_failed",
+        "Attempts to make or deliver a package that failed.",
+    ),
+    ("workers_crashed", "hoichan_archive_workers_crashed", "Workers that died or hung, and were replaced."),
+    ("fixity_checks", "hoichan_archive_fixity_checks", "Packages compared with their checksums."),
+    ("fixity_failures", "hoichan_archive_fixity_failures", "Comparisons that found a package damaged."),
+    (
+        "sessions_purged",
+        "hoichan_archive_sessions_purged",
+        "Sessions whose tracks had served and were deleted.",
+    ),
+)
+_ARCHIVE_GAUGES = (
+    (
+        "is_available",
+        "hoichan_archive_available",
+        "Whether the archive can work: its disk and its catalogue.",
+    ),
+    ("damaged", "hoichan_archive_packages_damaged", "Packages that differed from their checksums last time."),
+    ("backlog_s", "hoichan_archive_backlog_seconds", "Age of the oldest recording that is not sealed yet."),
+    (
+        "delivery_waiting_s",
+        "hoichan_archive_delivery_waiting_seconds",
+        "Age of the oldest package that is still to be delivered to the PACS.",
+    ),
+    ("free_bytes", "hoichan_archive_disk_free_bytes", "Free on the disk of the archive."),
+    (
+        "progress",
+        "hoichan_archive_compose_progress_ratio",
+        "How far the composition that runs now is, 0 to 1.",
+    ),
+    (
+        "realtime_factor",
+        "hoichan_archive_realtime_factor",
+        "Seconds of conference that the last package took one second for.",
+    ),
 )
 
 
@@ -203,10 +260,83 @@ class BridgeCollector(Collector):
         yield from _collect_statistics(statistics)
 
 
-def registry(collector: BridgeCollector) -> CollectorRegistry:
+class RecordCollector(Collector):
+    """Turns what recording and archive have done, and are at, into metric families."""
+
+    def __init__(
+        self,
+        *,
+        recording: RecordingCounters,
+        archive: ArchiveCounters,
+        states: Callable[[], Iterable[RecordingState]],
+        status: Callable[[], ArchiveStatus],
+    ) -> None:
+        self._recording = recording
+        self._archive = archive
+        self._states = states
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._collect_recording()
+        yield from self._collect_archive()
+
+    def _collect_recording(self) -> Iterator[Metric]:
+        recording = self._recording
+        for attribute, name, text in _RECORDING_COUNTERS:
+            yield CounterMetricFamily(name, text, value=getattr(recording, attribute))
+        yield _labelled_gauge(
+            "hoichan_recordings",
+            "Rooms by what their recording does now.",
+            "state",
+            [state.value for state in RecordingState],
+            (state.value for state in self._states()),
+        )
+        yield _labelled_counter(
+            "hoichan_recording_gaps",
+            "Stretches that are missing in recordings, and why.",
+            "reason",
+            [reason.value for reason in GapReason],
+            {reason.value: count for reason, count in recording.gaps.items()},
+        )
+        yield GaugeMetricFamily(
+            "hoichan_recording_sessions", "Sessions being recorded now.", value=recording.sessions_open
+        )
+        yield GaugeMetricFamily(
+            "hoichan_recording_disk_free_bytes",
+            "Free on the disk of the recordings.",
+            value=recording.disk_free_bytes,
+        )
+        yield _histogram(
+            "hoichan_recording_sync_seconds", "Waiting for the disk of the recordings.", recording.sync_s
+        )
+
+    def _collect_archive(self) -> Iterator[Metric]:
+        status = self._status()
+        for attribute, name, text in _ARCHIVE_COUNTERS:
+            yield CounterMetricFamily(name, text, value=getattr(self._archive, attribute))
+        for attribute, name, text in _ARCHIVE_GAUGES:
+            yield GaugeMetricFamily(name, text, value=float(getattr(status, attribute)))
+        deliveries = {"ok": self._archive.deliveries, "failed": self._archive.deliveries_failed}
+        yield _labelled_counter(
+            "hoichan_archive_deliveries",
+            "Attempts to deliver a package to the PACS, by their end.",
+            "outcome",
+            deliveries,
+            deliveries,
+        )
+        family = GaugeMetricFamily(
+            "hoichan_archive_packages", "Packages by state, deleted ones left out.", labels=["state"]
+        )
+        for state in PackageState:
+            family.add_metric([state.value], (status.packages or {}).get(state, 0))
+        yield family
+
+
+def registry(*collectors: Collector) -> CollectorRegistry:
     """Return a registry with the bridge's own metrics and those of the process."""
     result = CollectorRegistry()
-    result.register(collector)
+    for collector in collectors:
+        result.register(collector)
     ProcessCollector(registry=result)
     PlatformCollector(registry=result)
     GCCollector(registry=result)

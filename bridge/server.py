@@ -26,12 +26,29 @@ from bridge.api.join import JoinApi
 from bridge.api.relays import Relays
 from bridge.api.whep import whep_endpoint
 from bridge.api.whip import whip_endpoint
+from bridge.archive.attempts import Archive
+from bridge.archive.folders import ArchiveFolders
+from bridge.archive.supervisor import ArchiveSupervisor
 from bridge.certificate import load_into, server_context
 from bridge.config import Config
-from bridge.counters import PortCounters, SessionCounters, SfuCounters
+from bridge.counters import (
+    ArchiveCounters,
+    PortCounters,
+    RecordingCounters,
+    SessionCounters,
+    SfuCounters,
+)
 from bridge.errors import InvalidConfig
-from bridge.host import archive_dir, base_url, certificate_files, prepare_state_dir, token_secret, web_dir
-from bridge.metrics import BridgeCollector, registry
+from bridge.host import (
+    archive_dir,
+    base_url,
+    certificate_files,
+    prepare_state_dir,
+    recording_dir,
+    token_secret,
+    web_dir,
+)
+from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.pages import Pages
 from bridge.rooms import Rooms
 from bridge.sfu import Sfu
@@ -39,7 +56,7 @@ from bridge.signalling import Signalling
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
-from bridge.words import ConferenceKind, PackageState, RecordingPolicy
+from bridge.words import ConferenceKind, RecordingPolicy, RecordingState
 
 logger = logging.getLogger(__name__)
 http_logger = logging.getLogger("bridge.http")
@@ -84,7 +101,18 @@ class Server:
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
         self.tokens = Tokens(token_secret(self.state_dir))
+        self.recording_counters = RecordingCounters()
+        self.archive_counters = ArchiveCounters()
         self.catalogue = Catalogue(archive_dir(config))
+        self.supervisor = ArchiveSupervisor(
+            Archive(
+                folders=ArchiveFolders(recording_dir(config), archive_dir(config)),
+                archive=config.archive,
+                dicom=config.dicom,
+                catalogue=self.catalogue,
+                counters=self.archive_counters,
+            )
+        )
         self._relays = _relays(config)
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,13 +161,22 @@ class Server:
             signalling=self.signalling,
             receive_overflows=lambda: self.port.receive_overflows,
         )
-        await self._listen(self._admin_application(registry(collector)), "admin", config.admin.host)
+        record_collector = RecordCollector(
+            recording=self.recording_counters,
+            archive=self.archive_counters,
+            states=self._recording_states,
+            status=lambda: self.supervisor.status,
+        )
+        metrics = registry(collector, record_collector)
+        await self._listen(self._admin_application(metrics), "admin", config.admin.host)
         await self._listen(self._application(), "http", config.http.host, self._tls_context())
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
         self._begin(self._measure_lag(), "event-loop-lag")
         garbage.take_over()
         self._begin(self._collect_garbage(), "garbage")
+        self.supervisor.start()
+        self._closers.append(self.supervisor.stop)
         self._is_ready = True
 
     async def drain(self) -> None:
@@ -181,13 +218,16 @@ class Server:
     async def _close_catalogue(self) -> None:
         await asyncio.to_thread(self.catalogue.close)
 
+    def _recording_states(self) -> Iterator[RecordingState]:
+        return (room.proceedings.status.state for room in self.rooms.rooms.values())
+
     def _library(self, admission: Admission) -> ArchiveApi:
         return ArchiveApi(
             self.catalogue,
             archive_dir(self.config) / "packages",
             LibrarySessions(self.tokens, origin=base_url(self.config)),
             admission=admission,
-            retry=lambda package: self.catalogue.requeue(package, PackageState.QUEUED),
+            retry=self.supervisor.retry,
         )
 
     def _admin_application(self, metrics: CollectorRegistry) -> web.Application:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive import child
-from bridge.archive.delivery import backoff_s
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.jobs import Job, Result, Task
 from bridge.archive.model import Progress, Stage
@@ -203,6 +202,9 @@ def _state_after_making(
 def _state_after_delivering(
     archive: Archive, error: ArchiveFailed, attempts: int
 ) -> tuple[PackageState, float | None]:
+    # Here, because it brings DICOM with it, and most bridges deliver nothing.
+    from bridge.archive.delivery import backoff_s
+
     # For ever: what is sealed is safe here, and the PACS may come back after a month.
     return PackageState.SEALED, backoff_s(attempts, most_s=archive.dicom.retry_max_s)
 

@@ -1,7 +1,8 @@
 """What a worker does: takes sessions in, makes packages, delivers and checks them.
 
 Every step begins from what lies on the disk and leaves its result there, so that whoever comes after a crash
-goes on from it.
+goes on from it. Decoders, fonts and DICOM are imported by the steps that need them: most workers only read a
+journal.
 """
 
 import json
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from bridge import __version__
-from bridge.archive import compose, delivery, verify
 from bridge.archive.folders import locked
 from bridge.archive.intake import read_session, take_in
 from bridge.archive.jobs import Job, Result
@@ -68,6 +68,8 @@ def archive(job: Job, report: Report) -> Result:
 
 def deliver(job: Job, report: Report) -> Result:
     """Deliver a package to the PACS."""
+    from bridge.archive import delivery
+
     report(Progress(Stage.DELIVER, 0.0))
     package = job.folders.packages / job.package
     work = job.folders.work / f"{job.package}.delivery"
@@ -78,11 +80,15 @@ def deliver(job: Job, report: Report) -> Result:
 
 def check(job: Job, report: Report) -> Result:
     """Compare a package with its checksums and its seal."""
+    from bridge.archive import verify
+
     problems = verify.verify(job.folders.packages / job.package, report=report)
     return {"problems": [problem.sentence for problem in problems[:PROBLEMS_MAX]]}
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
+    from bridge.archive import compose
+
     session, plan = _planned(job)
     if session.events[-1].kind is EventKind.SESSION_CLOSED:
         # Of an open session the recorder itself repairs what a crash has left, and goes on writing.
