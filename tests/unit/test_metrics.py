@@ -8,9 +8,18 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.counters import DropReason, PortCounters, SessionCounters, SfuCounters
-from bridge.metrics import BridgeCollector, registry
-from bridge.words import Role, Source
+from bridge.archive.supervisor import ArchiveStatus
+from bridge.counters import (
+    ArchiveCounters,
+    DropReason,
+    GapReason,
+    PortCounters,
+    RecordingCounters,
+    SessionCounters,
+    SfuCounters,
+)
+from bridge.metrics import BridgeCollector, RecordCollector, registry
+from bridge.words import PackageState, RecordingState, Role, Source
 
 
 def leg(**statistics: Any) -> Any:
@@ -47,6 +56,10 @@ class Scrape:
         self.port = PortCounters()
         self.sfu = SfuCounters()
         self.session = SessionCounters()
+        self.recording = RecordingCounters()
+        self.archive = ArchiveCounters()
+        self.recording_states: list[RecordingState] = []
+        self.archive_status = ArchiveStatus()
         self.participants: list[Any] = []
 
     @property
@@ -62,7 +75,13 @@ class Scrape:
             signalling=signalling,
             receive_overflows=lambda: 17,
         )
-        return generate_latest(registry(collector)).decode()
+        record_collector = RecordCollector(
+            recording=self.recording,
+            archive=self.archive,
+            states=lambda: self.recording_states,
+            status=lambda: self.archive_status,
+        )
+        return generate_latest(registry(collector, record_collector)).decode()
 
     def value(self, name: str, **labels: str) -> float | None:
         for family in text_string_to_metric_families(self.text):
@@ -80,7 +99,7 @@ def scrape() -> Scrape:
 def test_every_plain_counter_reaches_the_scrape(scrape: Scrape) -> None:
     plain = [
         (counters, name)
-        for counters in (scrape.port, scrape.sfu, scrape.session)
+        for counters in (scrape.port, scrape.sfu, scrape.session, scrape.recording, scrape.archive)
         for name, value in vars(counters).items()
         if isinstance(value, int)
     ]
@@ -186,3 +205,46 @@ def test_nobodys_name_is_in_a_label(scrape: Scrape) -> None:
         for value in sample.labels.values()
     }
     assert all(re.fullmatch(r"[a-z0-9.+Inf-]+", value) for value in labels), labels
+
+
+def test_rooms_are_told_by_what_their_recording_does(scrape: Scrape) -> None:
+    scrape.recording_states = [RecordingState.RECORDING, RecordingState.RECORDING, RecordingState.PAUSED]
+    assert scrape.value("hoichan_recordings", state="recording") == 2
+    assert scrape.value("hoichan_recordings", state="paused") == 1
+    assert scrape.value("hoichan_recordings", state="failed") == 0
+
+
+def test_gaps_of_recordings_are_told_by_reason(scrape: Scrape) -> None:
+    scrape.recording.gaps[GapReason.DISK] = 3
+    assert scrape.value("hoichan_recording_gaps_total", reason="disk") == 3
+    assert scrape.value("hoichan_recording_gaps_total", reason="loss") == 0
+
+
+def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
+    scrape.archive.deliveries_failed = 4
+    scrape.archive_status = ArchiveStatus(
+        is_available=True,
+        packages={PackageState.FAILED: 2},
+        damaged=1,
+        backlog_s=90.0,
+        delivery_waiting_s=7200.0,
+        free_bytes=5_000_000,
+        progress=0.25,
+        realtime_factor=3.5,
+    )
+    assert scrape.value("hoichan_archive_available") == 1
+    assert scrape.value("hoichan_archive_packages", state="failed") == 2
+    assert scrape.value("hoichan_archive_packages", state="sealed") == 0
+    assert scrape.value("hoichan_archive_packages_damaged") == 1
+    assert scrape.value("hoichan_archive_backlog_seconds") == 90
+    assert scrape.value("hoichan_archive_delivery_waiting_seconds") == 7200
+    assert scrape.value("hoichan_archive_disk_free_bytes") == 5_000_000
+    assert scrape.value("hoichan_archive_compose_progress_ratio") == 0.25
+    assert scrape.value("hoichan_archive_realtime_factor") == 3.5
+    assert scrape.value("hoichan_archive_deliveries_total", outcome="failed") == 4
+    assert scrape.value("hoichan_archive_deliveries_total", outcome="ok") == 0
+
+
+def test_an_archive_that_has_not_begun_is_told_as_such(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_archive_available") == 0
+    assert scrape.value("hoichan_archive_packages", state="failed") == 0
