@@ -15,10 +15,11 @@ from typing import Final, Protocol
 from bridge.archive import bag, dicom
 from bridge.archive.cstore import StoreArchive
 from bridge.archive.dicom import Instance
+from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.stow import StowArchive
 from bridge.config import DicomConfig
-from bridge.errors import ArchiveFailed, DeliveryFailed
+from bridge.errors import DeliveryFailed
 
 RETRY_FIRST_S: Final = 15.0
 _PROVEN_FILE: Final = "delivered.json"
@@ -66,7 +67,7 @@ def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report)
         work.mkdir(parents=True, exist_ok=True)
         return _Delivery(package, work, pacs, settings.institution, report).deliver(instances)
     except OSError as error:
-        raise ArchiveFailed("delivery-disk", f"{package.name}: {error}") from error
+        raise disk_error(error) from error
 
 
 class _Delivery:

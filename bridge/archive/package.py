@@ -28,6 +28,7 @@ from bridge.archive.documents import (
     pretty,
 )
 from bridge.archive.extract import belonging, package_times, presences
+from bridge.archive.folders import disk_error
 from bridge.archive.model import (
     Composition,
     PackagePlan,
@@ -91,7 +92,7 @@ def build(
         os.rename(partial, folder)
         bag.sync(packages)
     except OSError as error:
-        raise ArchiveFailed("package-not-written", f"{plan.package}: {error}") from error
+        raise disk_error(error) from error
     return SealedPackage(folder, seal)
 
 

@@ -1,0 +1,135 @@
+"""The end of a package: only when its time has come, approved by people, and certified.
+
+The certificate is written before anything is deleted and stays; it holds the seal, so that the chain of seals
+can still be proven without the package. An attempt that was interrupted is completed by the next one. What
+lies in the PACS is named in it, and is deleted there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.archive import bag
+from bridge.archive.calendar import utc_text
+from bridge.archive.dicom import instances
+from bridge.archive.documents import pretty
+from bridge.archive.folders import disk_error
+from bridge.archive.retention import Retention, longest, may_delete
+from bridge.archive.seal import SEAL_FILE, SEAL_MAX_BYTES, Seal, parse_seal
+from bridge.archive.storage import PackageStore
+from bridge.errors import ArchiveFailed
+from bridge.words import RetentionClass
+
+FORMAT: Final = "hoichan-deletion/1"
+
+_REASONS: Final = {
+    "legal-hold": "it is held for legal reasons",
+    "kept-for-ever": "it is kept for ever",
+    "retention-runs": "its retention has not ended",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who decided that a package goes, and why."""
+
+    approved_by: Sequence[str]
+    reason: str
+
+
+def destroy(
+    package: Path,
+    stores: Sequence[PackageStore],
+    certificates: Path,
+    *,
+    retention: Retention,
+    approval: Approval,
+    now_ms: int,
+) -> Mapping[str, Any]:
+    """Delete a package everywhere and return its certificate; raises ArchiveFailed when it must be kept.
+
+    `retention` is what was decided since the sealing; the stricter of both holds.
+    """
+    path = certificates / f"{package.name}.json"
+    if not path.exists():
+        certificate = _certificate(package, stores, retention, approval, now_ms)
+        try:
+            # Under another name first: a certificate is whole or not there.
+            partial = path.with_suffix(".partial")
+            bag.write(partial, pretty(certificate))
+            partial.rename(path)
+            bag.sync(certificates)
+        except OSError as error:
+            raise disk_error(error) from error
+    certificate = _read(path)
+    for store in stores:
+        store.delete(package.name)
+    return certificate
+
+
+def deleted_seals(certificates: Path) -> dict[str, str | None]:
+    """Return the seals of all packages that were deleted, and those before them, for `verify_chain`."""
+    if not certificates.is_dir():
+        return {}
+    found = [_read(path) for path in sorted(certificates.glob("*.json"))]
+    return {str(certificate["seal"]): certificate["previous_seal"] for certificate in found}
+
+
+def _certificate(
+    package: Path,
+    stores: Sequence[PackageStore],
+    retention: Retention,
+    approval: Approval,
+    now_ms: int,
+) -> dict[str, Any]:
+    if not approval.approved_by or not approval.reason:
+        raise ArchiveFailed(
+            "not-approved", f"{package.name}: deleting needs an approval and a reason", is_lasting=True
+        )
+    seal, sealed = _sealed(package)
+    strict = longest(sealed, retention)
+    refusal = may_delete(strict, now_ms)
+    if refusal is not None:
+        raise ArchiveFailed(refusal.code, f"{package.name}: {_REASONS[refusal.code]}", is_lasting=True)
+    return {
+        "format": FORMAT,
+        "package": package.name,
+        "seal": seal.seal,
+        "previous_seal": seal.previous_seal,
+        "tagmanifest_sha256": seal.tagmanifest_sha256,
+        "sealed_at": seal.sealed_at,
+        "retention": {"class": strict.retention_class.value, "until": strict.until},
+        "deleted_at": utc_text(now_ms),
+        "approved_by": list(approval.approved_by),
+        "reason": approval.reason,
+        "stores": [store.name for store in stores],
+        "dicom_instances": [
+            {"study_instance_uid": item.case.study_uid, "sop_instance_uid": item.sop_instance_uid}
+            for item in instances(package)
+        ],
+    }
+
+
+def _sealed(package: Path) -> tuple[Seal, Retention]:
+    """Return the seal of a package and the retention that was sealed with it."""
+    data = package / bag.PAYLOAD
+    try:
+        with (package / SEAL_FILE).open("rb") as file:
+            seal = parse_seal(file.read(SEAL_MAX_BYTES))
+        name = "case.json" if (data / "case.json").exists() else "session.json"
+        sealed = json.loads((data / name).read_text(encoding="utf-8"))["retention"]
+        return seal, Retention(RetentionClass(sealed["class"]), sealed["until"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveFailed("package-damaged", f"{package.name}: {error}", is_lasting=True) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if certificate["format"] != FORMAT or "seal" not in certificate:
+            raise ValueError("it is not a certificate of deletion")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveFailed("certificate-damaged", f"{path.name}: {error}", is_lasting=True) from error
+    return certificate

@@ -1,0 +1,47 @@
+"""The fixity check: is a package, years later, still what was sealed?
+
+Schedule and memory of results are the catalogue's. A package that got no time stamp when it was sealed gets
+one here, if an authority answers by now.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bridge.archive import timestamps
+from bridge.archive.model import Report
+from bridge.archive.verify import Problem, verify
+from bridge.errors import ArchiveFailed
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class FixityResult:
+    """How a check ended."""
+
+    package: str
+    checked_ms: int
+    is_stamped: bool
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.problems
+
+
+def is_due(checked_ms: int | None, *, every_days: int, now_ms: int) -> bool:
+    """Tell whether a package must be checked again."""
+    return checked_ms is None or now_ms - checked_ms >= every_days * DAY_MS
+
+
+def check(package: Path, *, timestamp_url: str, now_ms: int, report: Report) -> FixityResult:
+    """Check one package; raises ArchiveFailed when it is not there at all."""
+    if not package.is_dir():
+        raise ArchiveFailed("package-missing", f"{package.name} is not in the archive", is_lasting=True)
+    problems = verify(package, report=report)
+    if not problems and timestamp_url and not timestamps.is_stamped(package):
+        # Only what was found whole is worth a stamp.
+        timestamps.stamp(package, timestamp_url)
+    return FixityResult(package.name, now_ms, timestamps.is_stamped(package), tuple(problems))
