@@ -1,0 +1,96 @@
+/**
+ * The chapters of a recording: read from its WebVTT, and shown as a list that
+ * one walks through with the arrow keys.
+ */
+
+import { element } from "../dom.js";
+import * as format from "./format.js";
+import { plainText } from "./vtt.js";
+
+/** @typedef {import("./vtt.js").Cue} Cue */
+/** @typedef {{start: number, end: number, title: string}} Chapter */
+
+/** @param {Cue[]} cues @returns {Chapter[]} in the order of time */
+export function chaptersOf(cues) {
+  return cues
+    .map(({ start, end, text }) => ({ start, end, title: plainText(text).replace(/\s*\n\s*/g, " · ") }))
+    .filter(({ title }) => title !== "")
+    .sort((one, other) => one.start - other.start);
+}
+
+export class ChapterList {
+  /**
+   * @param {HTMLElement} holder
+   * @param {(chapter: Chapter) => void} choose
+   */
+  constructor(holder, choose) {
+    this.holder = holder;
+    this.choose = choose;
+    /** @type {Chapter[]} */
+    this.chapters = [];
+    holder.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** @param {Chapter[]} chapters */
+  open(chapters) {
+    this.chapters = chapters;
+    this.holder.replaceChildren(
+      ...chapters.map((chapter) =>
+        element(
+          "li",
+          {},
+          element(
+            "button",
+            { class: "chapter", click: () => this.choose(chapter) },
+            element("span", { class: "chapter-time", value: format.position(chapter.start) }),
+            element("span", { class: "chapter-title", value: chapter.title }),
+          ),
+        ),
+      ),
+    );
+  }
+
+  /** Mark the chapter of this moment. @param {number | null} position */
+  show(position) {
+    const current = position === null ? -1 : this.chapters.findLastIndex(({ start }) => start <= position + 0.05);
+    this.buttons.forEach((button, index) => {
+      if (index === current) {
+        if (button.getAttribute("aria-current") === "true") return;
+        button.setAttribute("aria-current", "true");
+        this.reveal(button);
+      } else button.removeAttribute("aria-current");
+    });
+  }
+
+  /** Scroll the list, and never the page. @param {HTMLElement} button */
+  reveal(button) {
+    const { offsetTop, offsetHeight } = button;
+    const { scrollTop, clientHeight } = this.holder;
+    if (offsetTop < scrollTop || offsetTop + offsetHeight > scrollTop + clientHeight) {
+      this.holder.scrollTop = offsetTop - clientHeight / 3;
+    }
+  }
+
+  get buttons() {
+    return [...this.holder.querySelectorAll("button")];
+  }
+
+  /** @param {number} position @param {1 | -1} direction @returns {Chapter | undefined} */
+  beside(position, direction) {
+    if (direction > 0) return this.chapters.find(({ start }) => start > position + 0.05);
+    // Within its first seconds, back means the chapter before.
+    return this.chapters.findLast(({ start }) => start < position - 2);
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const steps = /** @type {Record<string, number>} */ ({ ArrowDown: 1, ArrowUp: -1 });
+    const step = steps[event.key];
+    const { buttons } = this;
+    const index = buttons.findIndex((button) => button === document.activeElement);
+    if (step === undefined || index < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    buttons[index + step]?.focus();
+  }
+}
