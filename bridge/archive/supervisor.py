@@ -346,4 +346,5 @@ def _is_composing(progress: Progress) -> bool:
 
 
 def _age_s(entries: tuple[PackageEntry, ...]) -> float:
-    return max(((now_ms() - entry.ended_ms) / 1000 for entry in entries), default=0.0)
+    """Return for how long the oldest has waited since it was recorded, or sealed."""
+    return max(((now_ms() - (entry.sealed_ms or entry.ended_ms)) / 1000 for entry in entries), default=0.0)
