@@ -50,6 +50,8 @@ from bridge.host import (
 )
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.pages import Pages
+from bridge.record import OpenRecord, record_nothing
+from bridge.recording import Recordings
 from bridge.rooms import Rooms
 from bridge.sfu import Sfu
 from bridge.signalling import Signalling
@@ -149,6 +151,7 @@ class Server:
             capacity=config.rooms.participants_max,
             empty_close_s=config.rooms.empty_close_s,
             policies=_recording_policies(config),
+            open_record=await self._open_recordings(),
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
@@ -178,6 +181,23 @@ class Server:
         self.supervisor.start()
         self._closers.append(self.supervisor.stop)
         self._is_ready = True
+
+    async def _open_recordings(self) -> OpenRecord:
+        config = self.config
+        if not config.recording.enabled:
+            return record_nothing
+        recordings = Recordings(
+            config.recording,
+            folder=recording_dir(config),
+            site_code=config.archive.site_code,
+            sfu=self.sfu,
+            counters=self.recording_counters,
+            empty_close_s=config.rooms.empty_close_s,
+            on_archivable=self.supervisor.session_changed,
+        )
+        self._closers.append(recordings.stop)
+        await recordings.start()
+        return recordings.open
 
     async def drain(self) -> None:
         """Refuse new participants, tell those present, and give them the configured time."""

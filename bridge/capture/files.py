@@ -27,6 +27,7 @@ RESERVE = ".reserve"
 RESERVE_BYTES = 1 << 20
 # A cluster is written before its time when it has grown to this.
 CLUSTER_BYTES_MAX = 4 << 20
+LAST_FRAME_MS_MAX = 100
 # What a full disk may keep waiting: an hour of a lively conference.
 EVENTS_MAX = 20_000
 LINES_MAX = 10_000
@@ -98,9 +99,9 @@ class SegmentFile:
 
     def finish(self) -> None:
         """Fill in size and duration, and close; what was not flushed is lost."""
-        duration_ms = 2 * self.newest_ms - self._last_but_one_ms
+        ends_ms = end_ms(self.newest_ms, self._last_but_one_ms)
         try:
-            finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=duration_ms)
+            finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)
             os.fdatasync(self._descriptor)
         finally:
             self.close()
@@ -108,6 +109,11 @@ class SegmentFile:
     def close(self) -> None:
         """Close the file as it is."""
         os.close(self._descriptor)
+
+
+def end_ms(newest_ms: int, second_newest_ms: int) -> int:
+    """Return when the last frame ends: it lasts as long as the one before, but not as long as a pause."""
+    return newest_ms + min(max(newest_ms - second_newest_ms, 0), LAST_FRAME_MS_MAX)
 
 
 def finish(descriptor: int, layout: Layout, *, file_bytes: int, duration_ms: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.capture.files import JOURNAL, RESERVE, TRACK_LOG, TRACKS, finish
+from bridge.capture.files import JOURNAL, RESERVE, TRACK_LOG, TRACKS, end_ms, finish
 from bridge.capture.matroska import Scan, size_of
 from bridge.capture.sessions import is_session, track_number
 from bridge.errors import RecordingFailed
@@ -141,8 +141,8 @@ def _make_whole(descriptor: int, scan: Scan) -> None:
     else:
         os.ftruncate(descriptor, end)
     newest_ms = scan.newest_ms or 0
-    duration_ms = newest_ms + (newest_ms - scan.second_newest_ms if scan.second_newest_ms is not None else 0)
-    finish(descriptor, scan.layout, file_bytes=end, duration_ms=duration_ms)
+    second_ms = newest_ms if scan.second_newest_ms is None else scan.second_newest_ms
+    finish(descriptor, scan.layout, file_bytes=end, duration_ms=end_ms(newest_ms, second_ms))
     os.fsync(descriptor)
 
 
