@@ -502,11 +502,11 @@ class Leg:
 
     def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
         encoding.is_new = encoding.is_stalled = False
+        was_live, publication.is_live = publication.is_live, True
         self.router.publishes(self)
         self.router.reconsider(publication)
-        if publication.is_live:
+        if was_live:
             return
-        publication.is_live = True
         if publication.source is Source.MICROPHONE:
             self.router.microphone_changed(self.id)
         self._observer.publication_live(publication.source, True)
