@@ -134,6 +134,10 @@ class S3Store:
             for name in list(self._names(package)):
                 self._client.delete_object(Bucket=self._bucket, Key=f"{package}/{name}")
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _put_file(self, package: Path, name: str) -> int:
         path, key = package / name, f"{package.name}/{name}"
         digest = bag.digest(path)
