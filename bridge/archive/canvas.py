@@ -93,7 +93,8 @@ def planes_of(frame: av.VideoFrame) -> Planes:
 def _views(frame: av.VideoFrame) -> list[Plane]:
     views = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
+        buffer: Any = plane
+        rows = np.frombuffer(buffer, np.uint8)[: plane.line_size * plane.height]
         views.append(rows.reshape(plane.height, plane.line_size)[:, : plane.width])
     return views
 

@@ -5,7 +5,8 @@ Decoding begins at the last key frame before what is asked for, and damage costs
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -73,14 +74,41 @@ class Feed:
             return begun[-1]
         return next((tape for tape in self._tapes if at_ms < tape.track.start_ms < early_ms), None)
 
-    def damages(self) -> list[Damage]:
+    def take_damages(self) -> list[Damage]:
         """Return what was found damaged since the last call."""
         return [damage for tape in self._tapes for damage in tape.take_damages()]
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files; the feed can be used again."""
         for tape in self._tapes:
             tape.close()
+        self._current = None
+
+
+class Feeds:
+    """All feeds of a session; those on the screen are open."""
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        by_owner: defaultdict[tuple[str, str], list[Track]] = defaultdict(list)
+        for track in tracks:
+            if track.codec != "opus" and track.segments:
+                by_owner[track.participant, track.source].append(track)
+        self._feeds = {owner: Feed(owned) for owner, owned in by_owner.items()}
+        self._nothing = Feed(())
+
+    def of(self, participant: str, source: str) -> Feed:
+        """Return a feed; an empty one where nothing was recorded."""
+        return self._feeds.get((participant, source), self._nothing)
+
+    def keep(self, owners: Collection[tuple[str, str]]) -> None:
+        """Close all other feeds."""
+        for owner, feed in self._feeds.items():
+            if owner not in owners:
+                feed.close()
+
+    def take_damages(self) -> list[Damage]:
+        """Return what was found damaged since the last call."""
+        return [damage for feed in self._feeds.values() for damage in feed.take_damages()]
 
 
 class Tape:

@@ -1,10 +1,9 @@
-"""The composed picture: scenes of the programme drawn on a canvas, and only what changed since the last frame.
+"""The composed picture: scenes drawn on a canvas, and of each only what changed since the last frame.
 
-Calm and dark, so that the images are the brightest thing to be seen. Words are the site's name, the title, the
-case's code and the clock; never a patient's name, because the journal has none.
+Calm and dark, so that the images are the brightest thing to be seen. Words are sites' names, the title,
+the case's code and the clock; never a patient's name, because the journal has none.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
@@ -12,7 +11,7 @@ from bridge.archive.canvas import Canvas
 from bridge.archive.layout import BASE_HEIGHT_PX, Box, Layout, Place, Tile, arrange, fit
 from bridge.archive.lettering import Colour, Lettering, plain
 from bridge.archive.model import PackagePlan, Span
-from bridge.archive.pictures import Feed, Shot
+from bridge.archive.pictures import Feeds, Shot
 from bridge.archive.programme import Hole, Scene
 from bridge.archive.reel import FRAME_MS, Card
 
@@ -41,13 +40,11 @@ NO_PICTURE: Final = "Không có hình / No picture"
 class Screen:
     """Draws one package's picture, frame by frame."""
 
-    def __init__(
-        self, canvas: Canvas, lettering: Lettering, plan: PackagePlan, feed: Callable[[str, str], Feed]
-    ) -> None:
+    def __init__(self, canvas: Canvas, lettering: Lettering, plan: PackagePlan, feeds: Feeds) -> None:
         self._canvas = canvas
         self._lettering = lettering
         self._plan = plan
-        self._feed = feed
+        self._feeds = feeds
         self._scale = canvas.height_px / BASE_HEIGHT_PX
         self._whole = Box(0, 0, canvas.width_px, canvas.height_px)
         self._scene: Scene | None = None
@@ -63,11 +60,12 @@ class Screen:
             self._scene, layout = scene, arrange(scene, self._canvas.height_px)
             if layout != self._layout:
                 self._layout = layout
+                self._feeds.keep({(tile.attendee.participant, tile.source) for tile in layout.tiles})
                 self._draw_frame_of(layout, scene)
         for tile in layout.tiles:
             # The picture nearest to the frame's time, before or after.
             moment_ms = at_ms + FRAME_MS / 2
-            shot = self._feed(tile.attendee.participant, tile.source).shot_at(moment_ms, within=within)
+            shot = self._feeds.of(tile.attendee.participant, tile.source).shot_at(moment_ms, within=within)
             if shot is not None and not tile.is_content and moment_ms - shot.at_ms > STALE_CAMERA_MS:
                 shot = None
             self._draw_tile(tile, shot)

@@ -1,0 +1,96 @@
+"""Captions and chapters of a composed video as WebVTT: who spoke when, and what was shown.
+
+Times are those of the video, all parts one after the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from bridge.archive.model import PackagePlan, Span
+from bridge.archive.programme import Scene, scenes_within, turns
+from bridge.archive.reel import Reel
+from bridge.archive.screen import HOLES
+from bridge.store.journal import Event
+
+# A change of the picture that is over sooner makes no chapter of its own.
+CHAPTER_MIN_MS: Final = 3_000
+SPEAKING: Final = "đang nói / speaking"
+CONTENT: Final = "hình ảnh / content"
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A text for a stretch of the video."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+
+
+def captions(events: Sequence[Event], spans: Sequence[Span], reel: Reel) -> str:
+    """Return who was heard when."""
+    cues = [
+        Cue(reel.video_ms(turn.start_ms), reel.video_ms(turn.end_ms - 1) + 1, f"{turn.site}: {SPEAKING}")
+        for turn in turns(events, spans)
+    ]
+    return web_vtt(cues)
+
+
+def chapters(plan: PackagePlan, events: Sequence[Event], spans: Sequence[Span], reel: Reel) -> str:
+    """Return what the video shows, by case, site on stage, and content."""
+    return web_vtt(_merged(sorted(_chapter_cues(plan, events, spans, reel), key=lambda cue: cue.start_ms)))
+
+
+def web_vtt(cues: Sequence[Cue]) -> str:
+    """Write cues; their text is plain."""
+    blocks = [
+        f"{number}\n{_time(cue.start_ms)} --> {_time(cue.end_ms)}\n{escape(cue.text, quote=False)}\n"
+        for number, cue in enumerate(cues, 1)
+        if cue.end_ms > cue.start_ms
+    ]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _chapter_cues(
+    plan: PackagePlan, events: Sequence[Event], spans: Sequence[Span], reel: Reel
+) -> Iterator[Cue]:
+    for scene, end_ms in scenes_within(events, spans):
+        start, end = reel.video_ms(scene.at_ms), reel.video_ms(end_ms - 1) + 1
+        yield Cue(start, end, _headline(plan, scene))
+    for stretch in reel.stretches:
+        if stretch.card is not None:
+            start, end = (round(frame * 40) for frame in (stretch.first_frame, stretch.end_frame))
+            yield Cue(start, end, " / ".join(HOLES[stretch.card.hole]))
+
+
+def _headline(plan: PackagePlan, scene: Scene) -> str:
+    """Say case, and who or whose content is the main picture."""
+    content = scene.attendee(scene.content[0]) if scene.content else None
+    shown = content or scene.on_stage
+    words = [f"{plan.case} {plan.code}"] if plan.case else []
+    words.append(shown.site if shown is not None else plan.title)
+    if content is not None:
+        words.append(CONTENT)
+    return " · ".join(words)
+
+
+def _merged(cues: Sequence[Cue]) -> list[Cue]:
+    """Join cues of the same text, and give what is too short to the one before."""
+    merged: list[Cue] = []
+    for cue in cues:
+        last = merged[-1] if merged else None
+        is_short = cue.end_ms - cue.start_ms < CHAPTER_MIN_MS and "/" not in cue.text
+        if last is not None and (last.text == cue.text or is_short):
+            merged[-1] = Cue(last.start_ms, cue.end_ms, last.text)
+        else:
+            merged.append(cue)
+    return merged
+
+
+def _time(at_ms: int) -> str:
+    seconds, ms = divmod(at_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}.{ms:03d}"
