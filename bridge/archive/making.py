@@ -78,12 +78,28 @@ def deliver(job: Job, report: Report) -> Result:
     return {"instances": len(delivered)}
 
 
+def store(job: Job, report: Report) -> Result:
+    """Put a package into the other stores that are set up."""
+    from bridge.archive.storage import stores
+
+    package = job.folders.packages / job.package
+    _, *others = stores(job.archive, job.folders.packages)
+    for other in others:
+        other.put(package, report=report)
+    return {"stores": [other.name for other in others]}
+
+
 def check(job: Job, report: Report) -> Result:
     """Compare a package with its checksums and its seal."""
-    from bridge.archive import verify
+    from bridge.archive import fixity
 
-    problems = verify.verify(job.folders.packages / job.package, report=report)
-    return {"problems": [problem.sentence for problem in problems[:PROBLEMS_MAX]]}
+    result = fixity.check(
+        job.folders.packages / job.package,
+        timestamp_url=job.archive.timestamp_url,
+        now_ms=_now_ms(),
+        report=report,
+    )
+    return {"problems": [problem.sentence for problem in result.problems[:PROBLEMS_MAX]]}
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
@@ -95,7 +111,9 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
         _repair_torn_tracks(session)
     report(Progress(Stage.COMPOSE, 0.0))
     work = job.folders.work / job.package
-    composition = compose.compose(session, plan, work, settings=job.archive, report=report)
+    composition = compose.compose(
+        session, plan, work, settings=compose.ComposeSettings.of(job.archive), report=report
+    )
     settings = PackageSettings(
         software=f"hoichan {__version__}",
         retention=RetentionClass(job.archive.retention),
@@ -111,7 +129,7 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
             job.folders.packages,
             settings=settings,
             previous_seal=catalogue.last_seal(),
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=_now_ms(),
             report=report,
         )
         register(catalogue, read_package(sealed.folder), is_newest=True)
@@ -149,3 +167,7 @@ def _new_sessions(job: Job, catalogue: Catalogue) -> list[Path]:
 
 def _forget_work(job: Job) -> None:
     shutil.rmtree(job.folders.work / job.package, ignore_errors=True)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
