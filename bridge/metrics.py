@@ -110,6 +110,11 @@ _ARCHIVE_GAUGES = (
         "hoichan_archive_delivery_waiting_seconds",
         "Age of the oldest package that is still to be delivered to the PACS.",
     ),
+    (
+        "store_waiting_s",
+        "hoichan_archive_store_waiting_seconds",
+        "Age of the oldest package that is still to be put into the other store.",
+    ),
     ("free_bytes", "hoichan_archive_disk_free_bytes", "Free on the disk of the archive."),
     (
         "progress",

@@ -72,6 +72,9 @@ async def make(
         async with _telling(archive, package, on_progress) as tell:
             job = archive.job(Task.ARCHIVE, package, session)
             result = await child.run(job, tell, silence_max_s=archive.silence_max_s)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(archive.catalogue.set_back, package)
+        raise
     except ArchiveFailed as error:
         entry = await asyncio.to_thread(archive.catalogue.package, package)
         if entry is None or entry.seal is None:
@@ -90,6 +93,9 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
         async with _telling(archive, entry.id, on_progress) as tell:
             job = archive.job(Task.DELIVER, entry.id)
             result = await child.run(job, tell, silence_max_s=archive.silence_max_s)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(archive.catalogue.set_back, entry.id)
+        raise
     except ArchiveFailed as error:
         archive.counters.deliveries_failed += 1
         if error.code != "busy":
@@ -101,6 +107,12 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
     await asyncio.to_thread(archive.catalogue.set_delivered, entry.id, now_ms())
     await audit(archive, Action.DELIVER, entry.id, {"method": archive.dicom.method})
     return result
+
+
+async def store(archive: Archive, package: str) -> None:
+    """Put a sealed package into the other store; raises ArchiveFailed."""
+    await child.run(archive.job(Task.STORE, package), _ignore, silence_max_s=archive.silence_max_s)
+    await asyncio.to_thread(archive.catalogue.set_stored, package, now_ms())
 
 
 async def check(archive: Archive, package: str, *, on_progress: OnProgress) -> list[str]:
@@ -133,7 +145,7 @@ def now_ms() -> int:
 
 
 def _ignore(progress: Progress) -> None:
-    """An intake is over before anybody could look."""
+    """Nobody looks: neither page nor metrics tell of it."""
 
 
 @contextlib.asynccontextmanager

@@ -59,6 +59,8 @@ def _may_purge(archive: Archive, packages: tuple[PackageEntry, ...], now_ms: int
     # Damaged packages may have to be made again from the tracks.
     if any(entry.fixity_ok is False and entry.deleted_ms is None for entry in packages):
         return False
+    if archive.archive.s3_endpoint and any(entry.stored_ms is None for entry in packages):
+        return False
     # What belongs to no patient is not delivered.
     times = [
         (entry.sealed_ms, entry.delivered_ms if entry.case is not None else entry.sealed_ms)

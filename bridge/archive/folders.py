@@ -31,14 +31,14 @@ class ArchiveFolders:
         return self.archive / "work"
 
     @property
-    def keeping(self) -> Path:
-        """What was decided about packages after they were sealed."""
-        return self.archive / "keeping"
+    def certificates(self) -> Path:
+        """What is left of packages that were deleted."""
+        return self.archive / "certificates"
 
     def prepare(self) -> None:
         """Make the folders; raises ArchiveFailed."""
         try:
-            for folder in (self.archive, self.packages, self.work, self.keeping):
+            for folder in (self.archive, self.packages, self.work, self.certificates):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error) from error

@@ -31,6 +31,7 @@ class Task(StrEnum):
     INTAKE = "intake"
     ARCHIVE = "archive"
     DELIVER = "deliver"
+    STORE = "store"
     CHECK = "check"
 
 

@@ -30,7 +30,7 @@ class Found:
 
 
 def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str]:
-    """Enter all sealed packages that the catalogue does not know as such; return their names.
+    """Enter all packages, sealed or deleted, that the catalogue does not know as such; return their names.
 
     Raises ArchiveFailed. What looks like a package and is none is left out: `verify` tells why.
     """
@@ -42,6 +42,10 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
                 strays.append(read_package(folder))
             except ArchiveFailed:
                 continue
+    for path in sorted(folders.certificates.glob("*.json")):
+        known = catalogue.package(path.stem)
+        if known is None or known.seal is None:
+            strays.append(_read_certificate(path))
     for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
         register(catalogue, found, is_newest=is_newest)
     return [found.entry.id for found in strays]
@@ -61,6 +65,8 @@ def register(catalogue: Catalogue, found: Found, *, is_newest: bool) -> None:
         is_newest=is_newest,
     )
     catalogue.set_decided(entry.id)
+    if entry.deleted_ms is not None:
+        catalogue.set_deleted(entry.id, entry.deleted_ms)
 
 
 def package_folders(folders: ArchiveFolders) -> list[Path]:
@@ -101,6 +107,42 @@ def in_chain_order(strays: Iterable[Found], last_seal: str | None) -> Sequence[t
     chained = {found.entry.id for found in chain}
     behind = [(found, False) for found in waiting if found.entry.id not in chained]
     return [*behind, *((found, True) for found in chain)]
+
+
+def _read_certificate(path: Path) -> Found:
+    """Return what is left of a deleted package: its place in the chain of seals."""
+    try:
+        value = json.loads(path.read_bytes()[:DOCUMENT_MAX_BYTES])
+        seal = Seal(
+            package=value["package"],
+            tagmanifest_sha256=value["tagmanifest_sha256"],
+            previous_seal=value["previous_seal"],
+            sealed_at=value["sealed_at"],
+            seal=value["seal"],
+        )
+        sealed_ms = _unix_ms(seal.sealed_at)
+        entry = PackageEntry(
+            id=seal.package,
+            session=seal.package.rpartition("-")[0],
+            room="",
+            title=seal.package,
+            kind=ConferenceKind.CONSULTATION,
+            case=None,
+            code=None,
+            sites=(),
+            started_ms=sealed_ms,
+            ended_ms=sealed_ms,
+            duration_ms=0,
+            state=PackageState.SEALED,
+            seal=seal.seal,
+            sealed_ms=sealed_ms,
+            retention=RetentionClass(value["retention"]["class"]),
+            retention_until=value["retention"]["until"],
+            deleted_ms=_unix_ms(value["deleted_at"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveFailed("certificate-damaged", f"{path.name}: {error}", is_lasting=True) from error
+    return Found(entry, seal)
 
 
 def _document(folder: Path) -> Path:

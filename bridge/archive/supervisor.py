@@ -49,9 +49,9 @@ _IN_THE_MAKING: Final = (
 class ArchiveStatus:
     """What the archive is at, for the metrics; read every few seconds.
 
-    `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` that of the oldest
-    sealed package that is to be delivered; 0 where there is none. `realtime_factor` tells how many seconds of
-    conference the last composition finished in one.
+    `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` and
+    `store_waiting_s` that of the oldest sealed package that is to be delivered or stored elsewhere; 0 where
+    there is none. `realtime_factor` tells how many seconds of conference the last package took one second for.
     """
 
     is_available: bool = False
@@ -59,6 +59,7 @@ class ArchiveStatus:
     damaged: int = 0
     backlog_s: float = 0.0
     delivery_waiting_s: float = 0.0
+    store_waiting_s: float = 0.0
     free_bytes: int = 0
     progress: float = 0.0
     realtime_factor: float = 0.0
@@ -196,7 +197,6 @@ class ArchiveSupervisor:
         entry, pause_s = self._due(queued)
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
-        self._not_before[entry.id] = time.monotonic() + AFTER_FAILURE_S
         logger.info("archive: making %s", entry.id)
         started = time.monotonic()
         try:
@@ -210,6 +210,7 @@ class ArchiveSupervisor:
             logger.info("archive: %s is sealed after %.0f s", entry.id, elapsed_s)
             self._not_before.pop(entry.id, None)
             self._wake["deliver"].set()
+            self._wake["keep"].set()
         finally:
             self._progress = None
         return 0.0
@@ -285,6 +286,8 @@ class ArchiveSupervisor:
     # Keeping.
 
     async def _keep_next(self) -> float:
+        if self._archive.archive.s3_endpoint and await self._store_next():
+            return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
         due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms)
         if due:
@@ -301,6 +304,18 @@ class ArchiveSupervisor:
         await attempts.audit(self._archive, Action.PURGE, None, {"session": session.session.id})
         logger.info("archive: the tracks of %s have served and are deleted", session.session.id)
         return 0.0
+
+    async def _store_next(self) -> bool:
+        """Put one package into the other store; tell whether there was one. It is tried for ever."""
+        unstored = await asyncio.to_thread(self._archive.catalogue.unstored)
+        entry, _ = self._due(unstored)
+        if entry is None:
+            return False
+        self._not_before[entry.id] = time.monotonic() + CARE_INTERVAL_S
+        await attempts.store(self._archive, entry.id)
+        self._not_before.pop(entry.id, None)
+        logger.info("archive: %s is in the other store", entry.id)
+        return True
 
     async def _check(self, entry: PackageEntry) -> bool:
         """Compare one package with its checksums; tell whether it is whole."""
@@ -324,6 +339,7 @@ class ArchiveSupervisor:
         packages = await asyncio.to_thread(catalogue.count_by_state)
         making = await asyncio.to_thread(catalogue.in_states, *_IN_THE_MAKING)
         delivering = await self._undelivered() if self._archive.dicom.method != "off" else ()
+        storing = await asyncio.to_thread(catalogue.unstored) if self._archive.archive.s3_endpoint else ()
         progress = self._progress
         return ArchiveStatus(
             is_available=True,
@@ -331,6 +347,7 @@ class ArchiveSupervisor:
             damaged=await asyncio.to_thread(catalogue.count_damaged),
             backlog_s=_age_s(making),
             delivery_waiting_s=_age_s(delivering),
+            store_waiting_s=_age_s(storing),
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,

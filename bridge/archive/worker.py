@@ -97,7 +97,12 @@ def _do(job: Job, report: Report) -> Result:
     job.folders.prepare()
     if job.task is Task.INTAKE:
         return making.take_in_sessions(job)
-    tasks = {Task.ARCHIVE: making.archive, Task.DELIVER: making.deliver, Task.CHECK: making.check}
+    tasks = {
+        Task.ARCHIVE: making.archive,
+        Task.DELIVER: making.deliver,
+        Task.STORE: making.store,
+        Task.CHECK: making.check,
+    }
     # Server and command line never work on the same package at once.
     with locked(job.folders.work / f"{job.package}.lock"):
         return tasks[job.task](job, report)

@@ -161,6 +161,16 @@ class Catalogue:
             .order_by(last_ms)
         )
 
+    def unstored(self) -> tuple[PackageEntry, ...]:
+        """Return the sealed packages that no other store has, the oldest first."""
+        return self._packages(
+            select(packages)
+            .where(
+                packages.c.seal.is_not(None), packages.c.deleted_ms.is_(None), packages.c.stored_ms.is_(None)
+            )
+            .order_by(packages.c.sealed_ms)
+        )
+
     def count_by_state(self) -> Mapping[PackageState, int]:
         """Return how many packages are in each state; deleted ones left out."""
         query = (
@@ -220,7 +230,7 @@ class Catalogue:
         self._update(package, progress=progress, remaining_s=remaining_s)
 
     def set_step(self, package: str, state: PackageState, progress: float, remaining_s: float | None) -> None:
-        """Tell at which step a package is, and how far; a word that comes after the step's end is not heard."""
+        """Tell at which step a package is, and how far; a word after the step's end is not heard."""
         is_delivering = state is PackageState.DELIVERING
         goes_on = (
             packages.c.seal.is_not(None) & packages.c.delivered_ms.is_(None)
@@ -236,8 +246,8 @@ class Catalogue:
         with self._database.writing() as connection:
             connection.execute(update(packages).where(packages.c.id == package, goes_on).values(**values))
 
-    def set_back(self) -> None:
-        """What was under way when a process ended waits for the next one; attempts stay counted."""
+    def set_back(self, package: str | None = None) -> None:
+        """What was under way when a process ended, or one package of it, waits; attempts stay counted."""
         before = {
             PackageState.QUEUED: (PackageState.REPAIRING, PackageState.COMPOSING, PackageState.SEALING),
             PackageState.SEALED: (PackageState.DELIVERING,),
@@ -245,11 +255,10 @@ class Catalogue:
         with self._database.writing() as connection:
             for state, interrupted in before.items():
                 words = [word.value for word in interrupted]
-                connection.execute(
-                    update(packages)
-                    .where(packages.c.state.in_(words))
-                    .values(state=state.value, progress=0.0, remaining_s=None)
-                )
+                query = update(packages).where(packages.c.state.in_(words))
+                if package is not None:
+                    query = query.where(packages.c.id == package)
+                connection.execute(query.values(state=state.value, progress=0.0, remaining_s=None))
 
     def set_failed(
         self, package: str, state: PackageState, error: ArchiveFailed, *, next_attempt_ms: int | None
@@ -309,6 +318,10 @@ class Catalogue:
     def set_checked(self, package: str, checked_ms: int, *, is_whole: bool) -> None:
         """A package was compared with its checksums."""
         self._update(package, checked_ms=checked_ms, fixity_ok=is_whole)
+
+    def set_stored(self, package: str, stored_ms: int) -> None:
+        """The other store has a package, and has given it back unchanged."""
+        self._update(package, stored_ms=stored_ms)
 
     def set_retention(self, package: str, retention: RetentionClass, until: str | None) -> None:
         """A package is kept in another class."""

@@ -88,6 +88,7 @@ packages = Table(
     Column("retention_until", String),
     Column("legal_hold", Boolean, nullable=False, default=False),
     Column("deleted_ms", Integer),
+    Column("stored_ms", Integer),
 )
 
 deliveries = Table(
@@ -131,8 +132,19 @@ def _make_audit_append_only(connection: Connection) -> None:
         )
 
 
+def _remember_stores(connection: Connection) -> None:
+    columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(packages)")}
+    # A database made by this version has it from the beginning.
+    if "stored_ms" not in columns:
+        connection.exec_driver_sql("ALTER TABLE packages ADD COLUMN stored_ms INTEGER")
+
+
 # The step at index n leads from version n to n + 1. Never changed once released: further ones are added.
-_STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_tables, _make_audit_append_only)
+_STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
+    _create_tables,
+    _make_audit_append_only,
+    _remember_stores,
+)
 
 
 class Database:

@@ -231,6 +231,14 @@ def test_packages_are_due_for_their_check_by_the_time_of_the_last_one(catalogue:
     assert checked.fixity_ok is False
 
 
+def test_packages_wait_for_the_other_store_until_it_has_them(catalogue: Catalogue) -> None:
+    for number in (1, 2):
+        seal(catalogue, number, sealed_ms=BEGIN_MS + number)
+    catalogue.put_package(package(3))
+    catalogue.set_stored(package(1).id, BEGIN_MS)
+    assert [entry.case for entry in catalogue.unstored()] == ["C02"]
+
+
 def test_only_the_newest_attempts_to_deliver_are_kept(catalogue: Catalogue) -> None:
     catalogue.put_package(package())
     for number in range(DELIVERIES_KEPT + 5):
@@ -316,10 +324,12 @@ def test_a_catalogue_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     newest = connection.execute("PRAGMA user_version").fetchone()
     connection.executescript(
-        "DROP TRIGGER audit_refuses_update; DROP TRIGGER audit_refuses_delete; PRAGMA user_version = 1"
+        "DROP TRIGGER audit_refuses_update; DROP TRIGGER audit_refuses_delete;"
+        "ALTER TABLE packages DROP COLUMN stored_ms; PRAGMA user_version = 1"
     )
     again = Catalogue(tmp_path)
-    again.sessions()
+    again.put_package(package())
+    assert again.package(package().id) == package()
     again.close()
     assert connection.execute("PRAGMA user_version").fetchone() == newest
     triggers = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
