@@ -51,7 +51,7 @@ class ArchiveStatus:
 
     `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` and
     `store_waiting_s` that of the oldest sealed package that is to be delivered or stored elsewhere; 0 where
-    there is none. `realtime_factor` tells how many seconds of conference the last package took one second for.
+    there is none. `realtime_factor` tells how much faster than the conference the last package was made.
     """
 
     is_available: bool = False

@@ -37,7 +37,7 @@ class PackageEntry:
 
     `progress` (0 to 1) and `remaining_s` are those of the step that `state` names. `attempts` counts the
     failures of that step so far, `next_attempt_ms` tells when it is tried again, `error_code` and `error` why
-    it failed last. `stored_ms` tells when the other store had it, where there is one. `retention_until` is the
+    it failed last. `stored_ms` tells when the other store had it, if there is one. `retention_until` is the
     last day of keeping (YYYY-MM-DD), None where a package is kept for ever, and before it is sealed.
     """
 
