@@ -89,6 +89,13 @@ PURE = (
     "bridge.cases",
     "bridge.archive.programme",
     "bridge.archive.clocks",
+    "bridge.archive.attendance",
+    "bridge.archive.der",
+    "bridge.archive.documents",
+    "bridge.archive.extract",
+    "bridge.archive.retention",
+    "bridge.archive.seal",
+    "bridge.archive.uids",
 )
 IMPURE = frozenset(
     {"asyncio", "datetime", "logging", "os", "random", "secrets", "select", "socket", "threading", "time"}
