@@ -182,6 +182,17 @@ function download(address, text) {
   return element("li", {}, link);
 }
 
+/**
+ * The audit begins with a role of ours, or with the machine that did it.
+ * @param {string} who
+ */
+function whoDid(who) {
+  const [first = "", ...rest] = who.split(", ");
+  const key = knownKey(`role.${first}`, knownKey(`library.who.${first.replace(" ", "-")}`, "app.title"));
+  if (key === "app.title") return [element("span", { value: who })];
+  return [element("span", { text: key }), element("span", { value: rest.map((word) => `, ${word}`).join("") })];
+}
+
 /** @param {PackageDetail} detail */
 export function auditCard(detail) {
   if (!detail.audit) return null;
@@ -191,7 +202,7 @@ export function auditCard(detail) {
       {},
       element("td", { value: format.dayAndHour(line.at_ms) }),
       element("td", { text: knownKey(`library.audit.${line.action}`, "library.audit.other") }),
-      element("td", { value: line.who }),
+      element("td", {}, ...whoDid(line.who)),
     ),
   );
   const table = element("table", { class: "audit" }, element("tbody", {}, ...rows));

@@ -137,7 +137,7 @@ async function route() {
   if (id) {
     showPage("recording");
     scrollTo(0, 0);
-    byId("back", HTMLElement).focus({ preventScroll: true });
+    byId("recording-title", HTMLElement).focus({ preventScroll: true });
     await recording.open(id);
     title();
     return;

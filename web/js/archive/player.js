@@ -138,6 +138,8 @@ export class Player {
     const rate = this.video.playbackRate;
     this.index = index;
     this.hasFailed = false;
+    // It is the picture of the beginning, not of what follows.
+    this.video.removeAttribute("poster");
     this.video.src = partAddress(this.id, this.series, part.number);
     // Before anything is loaded, this is where the browser will begin.
     this.video.currentTime = offset;

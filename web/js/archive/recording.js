@@ -90,10 +90,8 @@ export class Recording {
    * @param {Chapter[]} chapters
    */
   openPlayer(detail, captions, chapters) {
-    const video = byId("video", HTMLVideoElement);
-    if (detail.files.includes("poster")) video.poster = fileAddress(detail.id, "poster");
-    else video.removeAttribute("poster");
     this.player.open(detail, captions);
+    if (detail.files.includes("poster")) byId("video", HTMLVideoElement).poster = fileAddress(detail.id, "poster");
     this.chapters.open(chapters);
     this.seekBar.open(detail, chapters);
     this.controls.open(captions.length > 0, detail.content.length > 0 && detail.video.length > 0);

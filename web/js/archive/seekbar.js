@@ -75,6 +75,7 @@ export class SeekBar {
       }
     }
     for (const gap of this.detail?.gaps ?? []) {
+      if (series === "content" && gap.source !== "content" && gap.source !== "auxiliary") continue;
       const start = timeline.positionOf(gap.start_ms);
       const end = timeline.positionOf(gap.end_ms);
       if (end > start) marks.push(this.mark("seek-gap", start, end));
