@@ -102,12 +102,13 @@ function narrateRoster(message, state) {
  * @param {import("./types.js").RecordingStatus} recording
  * @param {RoomState} state
  */
-function narrateRecording(recording, { recording: before }) {
+function narrateRecording(recording, { recording: before, mayModerate }) {
   if (recording.problem && recording.problem !== before.problem) announce(`recording.problem.${recording.problem}`, undefined, "urgent");
   const isSame = recording.state === before.state && recording.reason === before.reason && recording.case === before.case;
   if (isSame) return;
   const text = recordingText(recording);
-  if (recording.state === "recording" && before.state !== "recording") toast(text);
+  // Chair and secretary did it, and have it before their eyes.
+  if (recording.state === "recording" && before.state !== "recording" && !mayModerate) toast(text);
   else if (Array.isArray(text)) announce(...text);
   else announce(text);
 }

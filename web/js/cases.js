@@ -5,7 +5,7 @@
 
 import { confirm, toast } from "./dialogs.js";
 import { element, icon } from "./dom.js";
-import { recordingAdvice, recordingText } from "./recording.js";
+import { recordingAdvice, recordingText, shownState } from "./recording.js";
 import { shortSite } from "./sitename.js";
 import { setText } from "./text.js";
 
@@ -39,20 +39,57 @@ export class Cases {
     });
     this.problem = element("p", { id: "case-code-problem", class: "field-problem", attributes: { role: "alert" } });
     this.site = element("select", { id: "case-site" });
-    holder.replaceChildren(element("div", { class: "case-scroll" }, this.status, this.list), this.#form(), this.#library());
+    this.form = this.#form();
+    this.add = element(
+      "button",
+      { id: "case-add", class: "button", attributes: { "aria-controls": "case-form" }, click: () => this.#unfold(true) },
+      icon("add"),
+      element("span", { text: "cases.add" }),
+    );
+    this.foot = element("div", { class: "case-foot" }, this.add, this.#library());
+    holder.replaceChildren(
+      element("div", { class: "case-scroll" }, this.status, this.list),
+      this.form,
+      this.foot,
+    );
+    this.#unfold(conference.state.cases.length === 0, { withFocus: false });
+  }
+
+  /**
+   * Show or hide the form; hidden, it leaves its place to the list, shown, it takes that of the foot.
+   * @param {boolean} isOpen
+   * @param {{withFocus?: boolean}} [options]
+   */
+  #unfold(isOpen, { withFocus = true } = {}) {
+    this.form.hidden = !isOpen;
+    this.add.hidden = isOpen;
+    this.add.setAttribute("aria-expanded", String(isOpen));
+    this.#drawFoot();
+    if (withFocus) (isOpen ? this.code : this.add).focus();
+  }
+
+  #drawFoot() {
+    this.foot.hidden = !this.form.hidden && this.#conference.state.cases.length > 0;
   }
 
   #form() {
     const form = element(
       "form",
-      { class: "case-form" },
-      element("div", { class: "row" },
+      { id: "case-form", class: "case-form" },
+      element(
+        "div",
+        { class: "row" },
         element("label", { class: "case-field", attributes: { for: "case-code" } }, element("span", { text: "cases.code" }), this.code),
         element("label", { class: "case-field", attributes: { for: "case-site" } }, element("span", { text: "cases.site" }), this.site),
       ),
       element("p", { id: "case-code-hint", class: "quiet-text", text: "cases.code.hint" }),
       this.problem,
-      element("button", { class: "button primary", attributes: { type: "submit" } }, icon("add"), element("span", { text: "cases.add" })),
+      element(
+        "div",
+        { class: "case-actions" },
+        element("button", { class: "button primary", attributes: { type: "submit" } }, icon("add"), element("span", { text: "cases.add" })),
+        element("button", { class: "button narrow", text: "common.close", click: () => this.#unfold(false) }),
+      ),
     );
     form.noValidate = true;
     form.addEventListener("submit", (event) => {
@@ -124,7 +161,8 @@ export class Cases {
       );
       if (!isSure) return;
     }
-    this.#send({ type: "start_case", case: number });
+    // The list of cases is made; now the discussion needs the place.
+    if (this.#send({ type: "start_case", case: number })) this.#unfold(false, { withFocus: false });
   }
 
   /** @param {CaseLine} line */
@@ -173,6 +211,7 @@ export class Cases {
   draw() {
     const { state } = this.#conference;
     this.#drawSites();
+    this.#drawFoot();
     if (this.#sentCode && state.cases.some(({ code }) => code === this.#sentCode)) {
       if (this.code.value.trim() === this.#sentCode) this.code.value = "";
       this.#sentCode = null;
@@ -212,9 +251,9 @@ export class Cases {
     const actions = [];
     if (state === "recording") actions.push(["pause", "pause"]);
     if (state === "paused") actions.push(["resume", "record"]);
-    if (state === "recording" || state === "waiting" || state === "paused") actions.push(["stop", "stop"]);
+    if (state === "recording" || state === "paused") actions.push(["stop", "stop"]);
     if (state === "stopped") actions.push(["start", "record"]);
-    this.status.dataset.state = state;
+    this.status.dataset.state = shownState(recording);
     this.status.replaceChildren(
       element("p", { class: "case-recording-state", text: recordingText(recording) }),
       element("p", { class: "quiet-text", text: recordingAdvice(recording) }),
@@ -245,8 +284,8 @@ export class Cases {
       return;
     }
     this.list.replaceChildren(
-      element("p", { class: "quiet-text case-sensitive" }, icon("lock"), element("span", { text: "cases.sensitive" })),
       element("ul", { label: "cases.title" }, ...cases.map((line) => this.#row(line))),
+      element("p", { class: "quiet-text case-sensitive" }, icon("lock"), element("span", { text: "cases.sensitive" })),
     );
   }
 
@@ -320,17 +359,17 @@ export class Cases {
   #steps(line) {
     const { case: number, state } = line;
     const steps = element("div", { class: "case-actions" });
-    /** @param {TextKey} text @param {string} symbol @param {() => void} run @param {string} [tone] */
-    const add = (text, symbol, run, tone = "") => {
-      const button = element("button", { class: `button ${tone}`, click: run }, icon(symbol), element("span", { text }));
+    /** @param {TextKey} text @param {HTMLButtonElement} button */
+    const add = (text, button) => {
       button.dataset.focus = `${text}-${number}`;
       button.disabled = this.#removing.has(number);
       steps.append(button);
     };
-    if (state === "active") add("cases.finish", "check", () => void this.#finish(line), "primary");
-    else {
-      add("cases.start", "next", () => void this.#start(line), "primary");
-      add("cases.remove", "close", () => this.#remove(line));
+    if (state === "active") {
+      add("cases.finish", element("button", { class: "button", click: () => void this.#finish(line) }, icon("check"), element("span", { text: "cases.finish" })));
+    } else {
+      add("cases.start", element("button", { class: "button primary", click: () => void this.#start(line) }, icon("next"), element("span", { text: "cases.start" })));
+      add("cases.remove", element("button", { class: "button narrow", label: "cases.remove", title: "cases.remove", click: () => this.#remove(line) }, icon("close")));
     }
     return steps;
   }

@@ -9,6 +9,7 @@ import { clearText, clockTime, setText } from "./text.js";
 
 const ICONS = /** @type {const} */ ({
   off: "record-off",
+  full: "warning",
   waiting: "record-off",
   recording: "record",
   paused: "pause",
@@ -17,11 +18,22 @@ const ICONS = /** @type {const} */ ({
 });
 
 /**
+ * The state as people have to see it: the bridge still records by right, but a full disk takes nothing.
+ * @param {RecordingStatus} recording
+ * @returns {keyof typeof ICONS}
+ */
+export function shownState({ state, problem }) {
+  return state === "recording" && problem === "disk-full" ? "full" : state;
+}
+
+/**
  * The state in a few words: for the top bar, and to be read out when it changes.
  * @param {RecordingStatus} recording
  * @returns {Text}
  */
-export function recordingText({ state, reason, case: number }) {
+export function recordingText(recording) {
+  const { reason, case: number } = recording;
+  const state = shownState(recording);
   if (state === "waiting") return `recording.waiting.${reason ?? "no-case"}`;
   return state === "recording" && number ? ["recording.recording.case", { case: number }] : `recording.${state}`;
 }
@@ -31,13 +43,16 @@ export function recordingText({ state, reason, case: number }) {
  * @param {RecordingStatus} recording
  * @returns {TextKey}
  */
-export function recordingAdvice({ state, reason }) {
+export function recordingAdvice(recording) {
+  const { reason } = recording;
+  const state = shownState(recording);
   return state === "waiting" ? `recording.advice.${reason ?? "no-case"}` : `recording.advice.${state}`;
 }
 
 /** @param {RecordingStatus} recording */
 export function showRecording(recording) {
-  const { state, since_ms, code } = recording;
+  const { since_ms, code } = recording;
+  const state = shownState(recording);
   const chip = byId("recording", HTMLElement);
   chip.dataset.state = state;
   setIcon(chip, ICONS[state]);
