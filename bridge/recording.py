@@ -73,7 +73,9 @@ class Recordings:
         self._on_archivable = on_archivable
         # Allocated by this.
         self._lock = FolderLock(folder)
-        self._writer = Writer(folder, flush_s=config.flush_ms / 1000, counters=counters)
+        self._writer = Writer(
+            folder, flush_s=config.flush_ms / 1000, counters=counters, clock=sfu.clock
+        )
         self._names = SessionNames(site_code, (path.name for path in folder.iterdir()))
         self._node = Node(
             config=config,

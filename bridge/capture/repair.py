@@ -109,7 +109,7 @@ def repair_track(folder: Path) -> int:
 def repair_segment(path: Path) -> int | None:
     """Make a segment whole as far as it can be read; return the time of its last frame in its stream.
 
-    A file without a whole head holds no frame: it is removed.
+    A file without a whole frame holds nothing: it is removed.
     """
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -120,7 +120,7 @@ def repair_segment(path: Path) -> int | None:
         with mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ) as data, memoryview(data) as view:
             scan = Scan(view)
             newest_ms = scan.newest_ms
-        if not scan.has_tracks:
+        if newest_ms is None:
             path.unlink()
             return None
         if scan.is_finished:

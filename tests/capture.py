@@ -1,0 +1,134 @@
+"""A room that is recorded, in virtual time; the disk is a real one and is written when the test says so."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from media import RealEncoding, RealVoice
+from meeting import Client, Meeting
+from network import Network
+
+from bridge.capture.recorder import Recorder
+from bridge.config import RecordingConfig
+from bridge.counters import RecordingCounters
+from bridge.recording import Recordings
+from bridge.store.journal import Event, read_journal
+from bridge.words import ConferenceKind, RecordProblem, Source
+
+# Disks of machines that run tests may be fuller than those of hospitals.
+ROOMY = RecordingConfig(warn_free_mb=3, shed_free_mb=2, stop_free_mb=1)
+WRITE_S = 0.25
+
+
+class Observer:
+    """Keeps what a record tells its room."""
+
+    def __init__(self) -> None:
+        self.problems: list[RecordProblem | None] = []
+        self.failures = 0
+
+    def record_problem_changed(self, problem: RecordProblem | None) -> None:
+        self.problems.append(problem)
+
+    def record_failed(self) -> None:
+        self.failures += 1
+
+
+class RecordedMeeting(Meeting):
+    """A node with one room and its record."""
+
+    def __init__(self, network: Network, folder: Path, **settings: Any) -> None:
+        super().__init__(network)
+        self.recording_counters = RecordingCounters()
+        self.archivable: list[Path] = []
+        self.observer = Observer()
+        self.recordings = Recordings(
+            replace(ROOMY, **settings),
+            folder=folder,
+            site_code="BV",
+            sfu=self.sfu,
+            counters=self.recording_counters,
+            empty_close_s=60.0,
+            on_archivable=self.archivable.append,
+        )
+        self.writer = self.recordings._writer
+        network.every(WRITE_S, self.write)
+        self.recorder: Recorder = self.open("r-1")
+
+    def open(self, room: str) -> Recorder:
+        return self.recordings.open(
+            room, "Hội chẩn liên viện", ConferenceKind.CONSULTATION, self.router, self.observer
+        )
+
+    def write(self) -> None:
+        """What the writer's thread does."""
+        self.writer.work()
+        self.recordings.poll(self.network.now)
+
+    def film(self, name: str, *, codec: str = "vp8", rid: str = "", **options: Any) -> Client:
+        """Join somebody whose pictures and voice are real."""
+        client = self.join(name, codec=codec, **options)
+        for source, encodings in client.encodings.items():
+            for one in encodings.values():
+                one.is_active = False
+            ssrc = next(iter(encodings.values())).ssrc
+            encodings.clear()
+            encodings[rid] = RealEncoding(
+                mid="1" if source is Source.CAMERA else "2",
+                rid=rid,
+                ssrc=ssrc,
+                codec=codec,
+                has_rtx=True,
+                numbers=self.number(),
+            )
+            self.origins[ssrc] = name, source, rid
+        if client.voice is not None:
+            voice = client.voice
+            client.voice = RealVoice(mid="0", ssrc=voice.ssrc, numbers=self.number())
+        return client
+
+    @property
+    def session(self) -> "Recorded":
+        return Recorded(self.recorder._folder)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrack:
+    """A track as it lies on the disk."""
+
+    folder: Path
+    lines: list[dict[str, Any]]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["k"] == kind]
+
+    @property
+    def segments(self) -> list[Path]:
+        return sorted(self.folder.glob("*.mkv"))
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A session as it lies on the disk."""
+
+    folder: Path
+
+    def track(self, participant: str, source: Source = Source.CAMERA) -> RecordedTrack:
+        (track,) = self.tracks(f"*-{participant}-{source.value}")
+        return track
+
+    def tracks(self, pattern: str = "*") -> list[RecordedTrack]:
+        return [read_track(path) for path in sorted((self.folder / "tracks").glob(pattern))]
+
+    @property
+    def events(self) -> list[Event]:
+        return read_journal(self.folder / "journal.jsonl")
+
+    def kinds(self) -> list[str]:
+        return [event.kind.value for event in self.events]
+
+
+def read_track(folder: Path) -> RecordedTrack:
+    text = (folder / "track.jsonl").read_text(encoding="utf-8")
+    return RecordedTrack(folder, [json.loads(line) for line in text.splitlines()])
