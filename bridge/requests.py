@@ -10,7 +10,7 @@ from bridge.store.journal import EventKind
 from bridge.words import Role, Source
 
 if TYPE_CHECKING:
-    from bridge.rooms import Room
+    from bridge.room import Room
 
 
 def handle(room: "Room", participant: Participant, message: messages.ClientMessage) -> None:

@@ -3,7 +3,7 @@
 A packet walks from `Leg.receive_rtp` through `Uplink.receive` and `Encoding.forward` to
 `fanout.send`; feedback comes back by `Leg.receive_rtcp` to the `Downlink`. All of it is synchronous
 and runs on the event loop's thread. Mechanisms live in `bridge.media`, what an offer makes of a
-leg in `bridge.negotiation`, policy (who is on stage) in `bridge.rooms`.
+leg in `bridge.negotiation`, policy (who is on stage) in `bridge.room`.
 """
 
 from __future__ import annotations

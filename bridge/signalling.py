@@ -18,7 +18,8 @@ from bridge.errors import InvalidMessage, Refused, RequestError
 from bridge.messages import ClientMessage, Join, Offer, SendChat
 from bridge.participants import CloseCode, Participant
 from bridge.rate import limited_network
-from bridge.rooms import Room, Rooms
+from bridge.room import Room
+from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
 JOIN_WITHIN_S = 10.0

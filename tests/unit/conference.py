@@ -6,7 +6,8 @@ from bridge import messages
 from bridge.counters import SessionCounters
 from bridge.messages import BridgeMessage, ClientMessage, parse_bridge_message
 from bridge.participants import Participant
-from bridge.rooms import Room, Rooms
+from bridge.room import Room
+from bridge.rooms import Rooms
 from bridge.tokens import Claims, TokenKind, Tokens
 from bridge.words import ConferenceKind, Level, Role, Source
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, FakeLeg, FakeSfu, page_slots

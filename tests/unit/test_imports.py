@@ -41,6 +41,7 @@ LAYERS = {
     "bridge.proceedings": 4,
     "bridge.record": 4,
     "bridge.requests": 4,
+    "bridge.room": 4,
     "bridge.rooms": 4,
     "bridge.roster": 4,
     "bridge.sight": 4,
