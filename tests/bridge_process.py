@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.host import token_secret
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import Level, Role
+from bridge.words import ConferenceKind, Level, Role
 
 ROOT = Path(__file__).parents[1]
 LINK_LIFETIME_S = 3600
@@ -127,6 +127,7 @@ class BridgeServer:
         title: str = "Hội chẩn thử",
         level: str = "district",
         name: str = "",
+        kind: str = ConferenceKind.CONSULTATION,
     ) -> str:
         """Return an invitation token, signed with the server's own secret."""
         return self._tokens.invitation(
@@ -137,6 +138,7 @@ class BridgeServer:
             role=Role(role),
             name=name or None,
             lifetime_s=LINK_LIFETIME_S,
+            conference_kind=ConferenceKind(kind),
         )
 
     def link(self, role: str = "presenter", site: str = "Bệnh viện A", **claims: str) -> str:
