@@ -29,7 +29,7 @@ OPUS_SAMPLES = 960
 
 Colour = tuple[int, int, int]
 # What a camera sees, or a microphone hears, at a true time in seconds.
-Picture = Callable[[float], "np.ndarray[Any, Any] | Colour"]
+Picture = Callable[[float], "np.ndarray[Any, Any] | Colour | av.VideoFrame"]
 Sound = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 
 
@@ -276,13 +276,7 @@ class Recording:
         clock, first_ms = Clock(site), self.at_ms(from_s)
         self._open_stream(track, first_ms, AUDIO_HZ, "")
         self._report(track, first_ms, to_s, reports, from_s + first_report_s, 2.0)
-        packets = _opus(heard, clock, first_ms, to_s - from_s)
-        if has_dtx:
-            packets = (
-                (pts_ms, data)
-                for pts_ms, data in packets
-                if any(start - 0.02 <= from_s + pts_ms / 1000 < end for start, end in spans)
-            )
+        packets = _opus(heard, clock, first_ms, to_s - from_s, only=spans if has_dtx else None)
         _write_sound(track, clock, first_ms, packets, segment_s)
         return self._finish(track, to_s, is_torn)
 
@@ -432,7 +426,7 @@ class _Lens:
                 flat = np.full((self._size[1], self._size[0], 3), shown, np.uint8)
                 self._plain[shown] = av.VideoFrame.from_ndarray(flat, "rgb24").reformat(format="yuv420p")
             return self._plain[shown]
-        frame = av.VideoFrame.from_ndarray(shown, "rgb24")
+        frame = shown if isinstance(shown, av.VideoFrame) else av.VideoFrame.from_ndarray(shown, "rgb24")
         return frame.reformat(width=self._size[0], height=self._size[1], format="yuv420p")
 
 
@@ -495,8 +489,15 @@ def _write_video(
             container.mux(packet)
 
 
-def _opus(sound: Sound, clock: Clock, first_ms: int, seconds: float) -> Iterator[tuple[int, bytes]]:
-    """Yield 20 ms packets, by the site's sample clock."""
+def _opus(
+    sound: Sound,
+    clock: Clock,
+    first_ms: int,
+    seconds: float,
+    *,
+    only: Sequence[tuple[float, float]] | None,
+) -> Iterator[tuple[int, bytes]]:
+    """Yield 20 ms packets, by the site's sample clock; with `only` nothing outside of these true times."""
     encoder: Any = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.layout, encoder.format = AUDIO_HZ, "mono", "flt"
     encoder.bit_rate = 48_000
@@ -504,6 +505,9 @@ def _opus(sound: Sound, clock: Clock, first_ms: int, seconds: float) -> Iterator
     rate = clock.elapsed_ms(0, 1)
     # The encoder delays by its look-ahead (312 samples); what is heard is asked for that much earlier.
     for number in range(int(seconds * 1000 / 20)):
+        at_s = (first_ms - START_MS) / 1000 + number * 0.02 / rate
+        if only is not None and not any(start - 0.02 <= at_s < end for start, end in only):
+            continue
         samples = np.arange(number * OPUS_SAMPLES, (number + 1) * OPUS_SAMPLES) + 312
         true_s = (first_ms - START_MS) / 1000 + samples / AUDIO_HZ / rate
         data = sound(true_s).astype(np.float32).reshape(1, -1)

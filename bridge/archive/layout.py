@@ -108,8 +108,9 @@ def arrange(scene: Scene, height_px: int) -> Layout:
 def fit(width: int, height: int, box: Box) -> Box:
     """Return the largest box of a picture's shape within a box, in its middle."""
     scale = min(box.width / max(width, 1), box.height / max(height, 1))
-    inner_width = min(max(_even(width * scale), 2), box.width)
-    inner_height = min(max(_even(height * scale), 2), box.height)
+    # To the nearest even number, so that a box made for 16:9 is filled by it.
+    inner_width = min(max(_even(width * scale + 1), 2), box.width)
+    inner_height = min(max(_even(height * scale + 1), 2), box.height)
     x = box.x + (box.width - inner_width) // 4 * 2
     y = box.y + (box.height - inner_height) // 4 * 2
     return Box(x, y, inner_width, inner_height)

@@ -130,7 +130,7 @@ class Tape:
 
     def shot_at(self, at_ms: float) -> Shot | None:
         """Return the last picture taken up to a moment."""
-        if at_ms - self._position_ms > SEEK_MS and not self._is_waiting_for(at_ms):
+        if self._index < 0 or (at_ms - self._position_ms > SEEK_MS and not self._is_waiting_for(at_ms)):
             self._seek(at_ms)
         while self._next is not None and self._next[0] <= at_ms:
             self._decode(*self._next)
@@ -140,6 +140,9 @@ class Tape:
 
     def first_until(self, at_ms: float) -> Shot | None:
         """Return the next picture, if it was taken before a moment; else the last one."""
+        if self._index < 0 and self.track.start_ms < at_ms:
+            self._open(0)
+            self._advance()
         if self._next is not None and self._next[0] < at_ms:
             self._decode(*self._next)
             self._advance()
@@ -170,7 +173,7 @@ class Tape:
         index = max((i for i, segment in enumerate(segments) if segment.start_ms <= at_ms), default=-1)
         if index < 0:
             return
-        if index < self._index or (index == self._index and self._next is None):
+        if index < self._index or (0 <= index == self._index and self._next is None):
             return
         key_ms = self._last_key_ms(index, at_ms)
         if index == self._index and self._next is not None and self._next[0] >= key_ms:
