@@ -31,6 +31,7 @@ RED: RGB = (200, 30, 30)
 GREEN: RGB = (30, 180, 40)
 BLUE: RGB = (40, 60, 210)
 YELLOW: RGB = (210, 200, 40)
+GREY: RGB = (130, 130, 130)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,18 @@ class Chapter:
     text: str
 
 
-PARTS = ((Scene(RED, 4), Scene(GREEN, 4)), (Scene(BLUE, 4),))
+# The grey is the card that tells of a pause.
+PARTS = ((Scene(RED, 4), Scene(GREEN, 4)), (Scene(GREY, 2), Scene(BLUE, 4)))
 CONTENT = ((Scene(YELLOW, 4),),)
+CAPTIONS = (
+    Chapter(0, 4, "Bệnh viện Bạch Mai: đang nói / speaking"),
+    Chapter(5, 7, "Bệnh viện Đa khoa tỉnh Điện Biên: đang nói / speaking"),
+)
 CHAPTERS = (
-    Chapter(0, 4, "Bệnh viện Bạch Mai"),
-    Chapter(4, 9, "Bệnh viện Đa khoa tỉnh Điện Biên"),
-    Chapter(9, 12, "Trạm Y tế đảo Cô Tô"),
+    Chapter(0, 4, "C01 BN-2026-0142 · Bệnh viện Bạch Mai"),
+    Chapter(4, 8, "C01 BN-2026-0142 · Bệnh viện Đa khoa tỉnh Điện Biên · hình ảnh / content"),
+    Chapter(8, 10, "Tạm dừng ghi / Recording paused"),
+    Chapter(10, 14, "C01 BN-2026-0142 · Trạm Y tế đảo Cô Tô"),
 )
 
 
@@ -150,7 +157,7 @@ def write_package(folder: Path, package: PackageEntry) -> None:
         ],
     )
     (video / "chapters.vtt").write_text(webvtt(CHAPTERS), encoding="utf-8")
-    (video / "captions.vtt").write_text(webvtt(CHAPTERS), encoding="utf-8")
+    (video / "captions.vtt").write_text(webvtt(CAPTIONS), encoding="utf-8")
     write_sheet(video)
     (folder / "bagit.txt").write_text("BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
 
@@ -222,8 +229,8 @@ def write_video(path: Path, scenes: Sequence[Scene], *, width_px: int = 320, hei
 
 def write_sheet(folder: Path) -> None:
     """Write a contact sheet: a tile for every two seconds, two in a row."""
-    colours = (RED, RED, GREEN, GREEN, BLUE, BLUE)
-    sheet = Image.new("RGB", (160 * 2, 90 * 3))
+    colours = (RED, RED, GREEN, GREEN, GREY, BLUE, BLUE)
+    sheet = Image.new("RGB", (160 * 2, 90 * 4))
     for number, colour in enumerate(colours):
         sheet.paste(
             colour, (number % 2 * 160, number // 2 * 90, number % 2 * 160 + 160, number // 2 * 90 + 90)
@@ -232,7 +239,7 @@ def write_sheet(folder: Path) -> None:
     sheet.crop((0, 0, 160, 90)).save(folder / "poster.jpg")
     _write(
         folder / "contact-sheet.json",
-        {"interval_s": 2, "columns": 2, "rows": 3, "tile_width_px": 160, "tile_height_px": 90, "count": 6},
+        {"interval_s": 2, "columns": 2, "rows": 4, "tile_width_px": 160, "tile_height_px": 90, "count": 7},
     )
 
 

@@ -426,7 +426,7 @@ async def test_a_package_tells_its_parts_gaps_attendance_and_keeping(
     shown = await (await client.get(f"/api/archive/packages/{SEALED}")).json()
     assert [(part["number"], part["frames"], part["fps"]) for part in shown["video"]] == [
         (1, 200, 25),
-        (2, 100, 25),
+        (2, 150, 25),
     ]
     assert [part["number"] for part in shown["content"]] == [1]
     assert shown["recorded"][1] == {

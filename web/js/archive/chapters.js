@@ -4,18 +4,30 @@
  */
 
 import { element } from "../dom.js";
+import { language } from "../text.js";
 import * as format from "./format.js";
-import { plainText } from "./vtt.js";
+import { bilingual, plainText } from "./vtt.js";
 
 /** @typedef {import("./vtt.js").Cue} Cue */
 /** @typedef {{start: number, end: number, title: string}} Chapter */
 
-/** @param {Cue[]} cues @returns {Chapter[]} in the order of time */
-export function chaptersOf(cues) {
+/**
+ * @param {Cue[]} cues
+ * @param {string} heading  what every chapter of a case begins with, and the page says above already
+ * @returns {Chapter[]} in the order of time
+ */
+export function chaptersOf(cues, heading) {
   return cues
-    .map(({ start, end, text }) => ({ start, end, title: plainText(text).replace(/\s*\n\s*/g, " · ") }))
+    .map(({ start, end, text }) => ({ start, end, title: titleOf(plainText(text), heading) }))
     .filter(({ title }) => title !== "")
     .sort((one, other) => one.start - other.start);
+}
+
+/** @param {string} text @param {string} heading */
+function titleOf(text, heading) {
+  const words = text.replace(/\s*\n\s*/g, " · ").split(" · ");
+  if (words.length > 1 && words[0] === heading) words.shift();
+  return words.join(" · ");
 }
 
 export class ChapterList {
@@ -43,7 +55,7 @@ export class ChapterList {
             "button",
             { class: "chapter", click: () => this.choose(chapter) },
             element("span", { class: "chapter-time", value: format.position(chapter.start) }),
-            element("span", { class: "chapter-title", value: chapter.title }),
+            element("span", { class: "chapter-title", value: bilingual(chapter.title, language()) }),
           ),
         ),
       ),

@@ -249,7 +249,7 @@ function begin() {
   onLanguage(() => {
     // Days and numbers are written anew as well.
     if (list.isLoaded) list.render();
-    recording.render();
+    recording.translate();
     title();
   });
   const stored = loadSettings().language;

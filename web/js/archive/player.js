@@ -4,7 +4,9 @@
  */
 
 import { partAddress } from "./api.js";
+import { language } from "../text.js";
 import { Timeline } from "./timeline.js";
+import { bilingual } from "./vtt.js";
 
 /** @typedef {import("./types.js").PackageDetail} PackageDetail */
 /** @typedef {import("./vtt.js").Cue} Cue */
@@ -144,19 +146,21 @@ export class Player {
     // Before anything is loaded, this is where the browser will begin.
     this.video.currentTime = offset;
     this.video.playbackRate = rate;
-    this.placeCues(index);
+    this.placeCues();
     if (wasPlaying) void this.video.play().catch(() => this.changed());
   }
 
-  /** Captions are told for the whole video; the element knows one part. @param {number} index */
-  placeCues(index) {
+  /** Captions are told for the whole video; the element knows one part. */
+  placeCues() {
+    const { index } = this;
     for (const cue of [...(this.captions.cues ?? [])]) this.captions.removeCue(cue);
     if (this.series !== "video") return;
     const start = this.timeline.starts[index] ?? 0;
     const end = this.timeline.starts[index + 1] ?? this.timeline.duration;
     for (const cue of this.cues) {
       if (cue.end > start && cue.start < end) {
-        this.captions.addCue(new VTTCue(Math.max(0, cue.start - start), cue.end - start, cue.text));
+        const text = bilingual(cue.text, language());
+        this.captions.addCue(new VTTCue(Math.max(0, cue.start - start), cue.end - start, text));
       }
     }
   }

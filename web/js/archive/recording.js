@@ -66,7 +66,7 @@ export class Recording {
       const [captions, chapters] = await Promise.all([cuesOf(detail, "captions"), cuesOf(detail, "chapters")]);
       if (this.id !== id) return;
       this.detail = detail;
-      this.openPlayer(detail, captions, chaptersOf(chapters));
+      this.openPlayer(detail, captions, chaptersOf(chapters, `${detail.case} ${detail.code}`));
       this.render();
     } catch (error) {
       if (!(error instanceof LibraryFailed)) throw error;
@@ -191,6 +191,13 @@ export class Recording {
         ]
       : [attendanceCard(detail), auditCard(detail)];
     byId("cards", HTMLElement).replaceChildren(...cards.filter((card) => card !== null));
+  }
+
+  /** Say everything in the language that was chosen just now. */
+  translate() {
+    this.chapters.open(this.chapters.chapters);
+    if (this.detail) this.player.placeCues();
+    this.render();
   }
 
   /** What changes while one watches. */

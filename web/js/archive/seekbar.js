@@ -4,10 +4,11 @@
  */
 
 import { element } from "../dom.js";
-import { setText, t } from "../text.js";
+import { language, setText, t } from "../text.js";
 import { fileAddress } from "./api.js";
 import * as format from "./format.js";
 import { sheetOf, tileAt } from "./timeline.js";
+import { bilingual } from "./vtt.js";
 
 /** @typedef {import("./types.js").PackageDetail} PackageDetail */
 /** @typedef {import("./player.js").Player} Player */
@@ -145,7 +146,7 @@ export class SeekBar {
     }
     const chapter = this.player.series === "video" ? this.chapters.findLast(({ start }) => start <= position) : undefined;
     const time = format.position(position);
-    if (chapter) setText(this.tip, "text", ["library.preview", { time, chapter: chapter.title }]);
+    if (chapter) setText(this.tip, "text", ["library.preview", { time, chapter: bilingual(chapter.title, language()) }]);
     else setText(this.tip, "text", ["library.preview.time", { time }]);
     const width = this.slider.clientWidth;
     const half = this.preview.offsetWidth / 2;

@@ -6,8 +6,10 @@
 /** @typedef {import("./types.js").Part} Part */
 /** @typedef {import("./types.js").Span} Span */
 
-/** What frame rates and rounding may make of a video's length. */
-const TOLERANCE_S = 1.5;
+/** A shorter break between two recorded stretches is a plain cut; a longer one has a card of some seconds. */
+const CARD_FROM_MS = 500;
+/** What is out of proportion is no card: then the parts' own times are the better guide. */
+const CARD_MAX_S = 10;
 
 export class Timeline {
   /**
@@ -24,9 +26,8 @@ export class Timeline {
       total += lengthOf(part);
     }
     this.duration = total;
-    const spoken = recorded.reduce((sum, span) => sum + (span.end_ms - span.start_ms) / 1000, 0);
-    const isTold = recorded.length > 0 && Math.abs(spoken - total) <= TOLERANCE_S + 0.1 * parts.length;
-    this.spans = isTold ? recorded : parts.map((part) => ({ start_ms: part.start_ms, end_ms: part.start_ms + lengthOf(part) * 1000 }));
+    /** @type {Stretch[]} */
+    this.stretches = stretchesOf(recorded, total) ?? stretchesOfParts(parts, this.starts);
   }
 
   /**
@@ -51,30 +52,64 @@ export class Timeline {
    * @param {number} at_ms
    */
   positionOf(at_ms) {
-    let before = 0;
-    for (const span of this.spans) {
-      const length = (span.end_ms - span.start_ms) / 1000;
-      if (at_ms < span.end_ms) return before + Math.max(0, at_ms - span.start_ms) / 1000;
-      before += length;
-    }
-    return Math.min(before, this.duration);
+    const stretch = this.stretches.find(({ end_ms }) => at_ms < end_ms);
+    if (!stretch) return this.duration;
+    return Math.min(stretch.start + Math.max(0, at_ms - stretch.start_ms) / 1000, this.duration);
   }
 
   /** @param {number} at_ms */
   holds(at_ms) {
-    return this.spans.some((span) => span.start_ms <= at_ms && at_ms < span.end_ms);
+    return this.stretches.some(({ start_ms, end_ms }) => start_ms <= at_ms && at_ms < end_ms);
   }
 
-  /** @param {number} position @returns {number} Unix ms */
+  /**
+   * The moment that is shown; on a card, that of what follows.
+   * @param {number} position
+   * @returns {number} Unix ms
+   */
   momentAt(position) {
-    let rest = Math.max(0, position) * 1000;
-    for (const span of this.spans) {
-      const length = span.end_ms - span.start_ms;
-      if (rest < length) return span.start_ms + rest;
-      rest -= length;
+    for (const { start, start_ms, end_ms } of this.stretches) {
+      if (position < start + (end_ms - start_ms) / 1000) return start_ms + Math.max(0, position - start) * 1000;
     }
-    return this.spans.at(-1)?.end_ms ?? 0;
+    return this.stretches.at(-1)?.end_ms ?? 0;
   }
+}
+
+/** @typedef {Span & {start: number}} Stretch  a span, and where it begins in the video */
+
+/**
+ * The recorded stretches one after the other, with a card at each break; null where that does not fit the length.
+ * @param {Span[]} recorded
+ * @param {number} total
+ * @returns {Stretch[] | null}
+ */
+function stretchesOf(recorded, total) {
+  if (recorded.length === 0) return null;
+  const hasCard = recorded.map((span, index) => index > 0 && span.start_ms - (recorded[index - 1]?.end_ms ?? 0) >= CARD_FROM_MS);
+  const breaks = hasCard.filter(Boolean).length;
+  const excess = total - recorded.reduce((sum, span) => sum + (span.end_ms - span.start_ms) / 1000, 0);
+  const card = breaks > 0 ? excess / breaks : 0;
+  if (card < 0 || card > CARD_MAX_S || (breaks === 0 && Math.abs(excess) > CARD_MAX_S)) return null;
+  let start = 0;
+  return recorded.map((span, index) => {
+    if (hasCard[index]) start += card;
+    const stretch = { ...span, start };
+    start += (span.end_ms - span.start_ms) / 1000;
+    return stretch;
+  });
+}
+
+/**
+ * @param {Part[]} parts
+ * @param {number[]} starts
+ * @returns {Stretch[]}
+ */
+function stretchesOfParts(parts, starts) {
+  return parts.map((part, index) => ({
+    start_ms: part.start_ms,
+    end_ms: part.start_ms + lengthOf(part) * 1000,
+    start: starts[index] ?? 0,
+  }));
 }
 
 /** @param {Part} part */

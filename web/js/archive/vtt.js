@@ -45,3 +45,18 @@ export function plainText(text) {
   const characters = { amp: "&", lt: "<", gt: ">", nbsp: "\u00A0", lrm: "", rlm: "" };
   return bare.replace(/&(\w+);/g, (whole, name) => characters[name] ?? whole).trim();
 }
+
+/**
+ * Our files say what is no name in both languages: "Cô Tô · hình ảnh / content". Take one of them.
+ * @param {string} text
+ * @param {"vi" | "en"} language
+ */
+export function bilingual(text, language) {
+  return text
+    .split(/( · |: |\n)/)
+    .map((words) => {
+      const both = words.split(" / ");
+      return both.length === 2 ? both[language === "vi" ? 0 : 1] : words;
+    })
+    .join("");
+}
