@@ -20,7 +20,7 @@ import av
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_buffer
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import MPEG4HP41, UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from pydicom.uid import VideoPhotographicImageStorage as VideoStorage
@@ -44,6 +44,19 @@ _ITEM: Final = Struct("<HHI")
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _ITEM_TAG: Final = (0xFFFE, 0xE000)
 _UNDEFINED: Final = 0xFFFFFFFF
+# What pydicom raises on bytes that are no DICOM, or only partly, beside ValueError.
+_UNREADABLE: Final = (
+    InvalidDicomError,
+    BytesLengthException,
+    NotImplementedError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    EOFError,
+    StructError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +175,7 @@ def find_payload(path: Path, instance: Instance) -> Found:
                 patient_id=str(dataset.PatientID),
                 sha256=digest,
             )
-    except (InvalidDicomError, AttributeError, StructError, EOFError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"it is not the object that was asked for: {error}") from error
 
 
@@ -267,8 +280,8 @@ def _dataset(instance: Instance, institution: str) -> Dataset:
     dataset.TimezoneOffsetFromUTC = "+0700"
     dataset.SOPClassUID = instance.sop_class_uid
     dataset.SOPInstanceUID = instance.sop_instance_uid
-    # A name of one component would be read as one of the retired kind.
-    dataset.PatientName = f"{_plain(case.code)}^"
+    # A name of one component would be read as one of the retired kind; PN has 64 characters, too.
+    dataset.PatientName = f"{_plain(case.code)[: _LONG_STRING_MAX - 1]}^"
     dataset.PatientID = _plain(case.code)
     dataset.PatientBirthDate = ""
     dataset.PatientSex = ""
