@@ -1,7 +1,7 @@
 """One worker process, watched by whoever started it: progress in, result out, and no way to hang or to stay.
 
 The worker ends when its standard input ends, so that it never outlives a parent that was killed; it is
-killed when it says nothing for too long, and when whoever waits for it is cancelled.
+killed when it gets no further for too long, and when whoever waits for it is cancelled.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -20,10 +19,11 @@ from bridge.errors import ArchiveFailed
 
 logger = logging.getLogger(__name__)
 
-# The longest silence of a worker that is alive: one part of 1 GiB sent or read on a slow disk, at idle
+# The longest standstill of a worker that is alive: one part of 1 GiB sent or read on a slow disk, at idle
 # priority beside a full conference.
 SILENCE_MAX_S: Final = 900.0
-LAST_WORDS_KEPT: Final = 20
+LAST_WORDS_BYTES: Final = 8192
+LAST_LINES_LOGGED: Final = 20
 # Libraries that would start a thread for each core, beside the forwarding of live media.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -47,8 +47,8 @@ async def run(
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    last_words: deque[str] = deque(maxlen=LAST_WORDS_KEPT)
-    listening = asyncio.create_task(_keep_last_lines(process.stderr, last_words))
+    last_words = bytearray()
+    listening = asyncio.create_task(_keep_last_words(process.stderr, last_words))
     try:
         process.stdin.write(job.line())
         result = await _follow(process.stdout, on_progress, silence_max_s)
@@ -58,7 +58,7 @@ async def run(
             raise _crashed(job, status, last_words)
         return result
     except TimeoutError as error:
-        sentence = f"the worker said nothing for {silence_max_s:.0f} s"
+        sentence = f"the worker got no further for {silence_max_s:.0f} s"
         raise ArchiveFailed("worker-stalled", sentence) from error
     except ValueError as error:
         raise ArchiveFailed("worker-crashed", f"the worker said what nobody understands: {error}") from error
@@ -72,8 +72,15 @@ async def run(
 async def _follow(
     output: asyncio.StreamReader, on_progress: Callable[[Progress], None], silence_max_s: float
 ) -> Result | None:
-    """Return the worker's result; None when its output ended without one. Raises ValueError for nonsense."""
-    while line := await asyncio.wait_for(output.readline(), silence_max_s):
+    """Return the worker's result; None when its output ended without one.
+
+    Raises TimeoutError when it gets no further for too long, whether it says so or not, ValueError for what
+    is no report.
+    """
+    loop = asyncio.get_running_loop()
+    newest: Progress | None = None
+    until = loop.time() + silence_max_s
+    while line := await asyncio.wait_for(output.readline(), until - loop.time()):
         try:
             said = parse_line(line)
         except (KeyError, TypeError) as error:
@@ -82,19 +89,22 @@ async def _follow(
             raise said
         if not isinstance(said, Progress):
             return said
+        if newest is None or (said.stage, said.done) != (newest.stage, newest.done):
+            newest, until = said, loop.time() + silence_max_s
         on_progress(said)
     return None
 
 
-async def _keep_last_lines(errors: asyncio.StreamReader, kept: deque[str]) -> None:
-    while piece := await errors.read(LINE_MAX_BYTES):
-        kept.extend(piece.decode(errors="replace").splitlines())
+async def _keep_last_words(errors: asyncio.StreamReader, kept: bytearray) -> None:
+    while piece := await errors.read(LAST_WORDS_BYTES):
+        kept += piece
+        del kept[:-LAST_WORDS_BYTES]
 
 
-def _crashed(job: Job, status: int, last_words: deque[str]) -> ArchiveFailed:
+def _crashed(job: Job, status: int, last_words: bytearray) -> ArchiveFailed:
     """Return the error for a worker that ended without saying why; what it left on stderr goes to the log."""
-    for line in last_words:
-        logger.error("%s: %s", job.package, line)
+    for line in last_words.decode(errors="replace").splitlines()[-LAST_LINES_LOGGED:]:
+        logger.error("%s: %s", job.package or job.task, line)
     if status < 0:
         return ArchiveFailed("worker-crashed", f"the worker was killed by signal {-status}")
     return ArchiveFailed("worker-crashed", f"the worker ended with status {status}")

@@ -103,7 +103,7 @@ def check(job: Job, report: Report) -> Result:
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
-    from bridge.archive import compose
+    from bridge.archive.compose import ComposeSettings, compose
 
     session, plan = _planned(job)
     if session.events[-1].kind is EventKind.SESSION_CLOSED:
@@ -111,9 +111,7 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
         _repair_torn_tracks(session)
     report(Progress(Stage.COMPOSE, 0.0))
     work = job.folders.work / job.package
-    composition = compose.compose(
-        session, plan, work, settings=compose.ComposeSettings.of(job.archive), report=report
-    )
+    composition = compose(session, plan, work, settings=ComposeSettings.of(job.archive), report=report)
     settings = PackageSettings(
         software=f"hoichan {__version__}",
         retention=RetentionClass(job.archive.retention),
