@@ -1,0 +1,131 @@
+"""A room asked for anything in any order never captures without a right, and its journal tells all of it."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bridge.cases import CaseBook
+from bridge.errors import RequestError
+from bridge.messages import (
+    AddCase,
+    ClientMessage,
+    FinishCase,
+    Record,
+    RecordingChange,
+    RemoveCase,
+    StartCase,
+    StateConsent,
+    Welcome,
+)
+from bridge.participants import CloseCode, LeaveReason, Participant
+from bridge.store.journal import EventKind
+from bridge.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, Role
+from tests.unit.conference import Conference, channel
+from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, FakeRecord
+
+NUMBERS = st.integers(1, 4).map("C{:02d}".format)
+REQUESTS = st.one_of(
+    st.sampled_from("abc").map(AddCase),
+    NUMBERS.map(RemoveCase),
+    NUMBERS.map(StartCase),
+    NUMBERS.map(FinishCase),
+    st.builds(StateConsent, NUMBERS, st.sampled_from(ConsentState)),
+    st.sampled_from(RecordAction).map(Record),
+)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """One room, its people, and a record that is read back after a crash."""
+
+    @initialize(policy=st.sampled_from([RecordingPolicy.ON_CONSENT, RecordingPolicy.AUTO]))
+    def begin(self, policy: RecordingPolicy) -> None:
+        self.policy = policy
+        self.record = FakeRecord()
+        self.people: list[Participant] = []
+        self.open()
+
+    def open(self) -> None:
+        policies = {ConferenceKind.CONSULTATION: self.policy}
+        self.conference = Conference(open_record=self.record.open, policies=policies)
+
+    @rule()
+    def somebody_comes(self) -> None:
+        if len(self.people) < 3:
+            self.people.append(self.conference.enter(Role.CHAIR))
+
+    @precondition(lambda self: self.people)
+    @rule()
+    def somebody_goes(self) -> None:
+        self.conference.room.leave(self.people.pop(), LeaveReason.LEFT, CloseCode.LEFT)
+
+    @precondition(lambda self: self.people)
+    @rule(request=REQUESTS)
+    def a_moderator_asks(self, request: ClientMessage) -> None:
+        before = len(self.record.events)
+        try:
+            self.conference.ask(self.people[0], request)
+        except RequestError:
+            assert len(self.record.events) == before
+
+    @rule()
+    def the_server_crashes(self) -> None:
+        earlier = self.record
+        self.record = FakeRecord(restored=earlier.journal())
+        self.record.events += earlier.events
+        self.people.clear()
+        self.open()
+
+    @invariant()
+    def media_is_captured_only_within_recorded_spans(self) -> None:
+        """Reads the log as it is: what was ordered, and what was written down, in order."""
+        is_capturing = is_recorded = False
+        for line in self.record.log:
+            if line == CAPTURE_ON:
+                assert is_recorded
+                is_capturing = True
+            elif line == CAPTURE_OFF:
+                is_capturing = False
+            elif line.startswith("recording-state"):
+                is_recorded = line == "recording-state recording"
+                assert is_recorded or not is_capturing
+            elif line in ("case-finished", CUT):
+                assert not is_capturing
+        assert is_capturing == is_recorded == self.record.is_capturing
+
+    @invariant()
+    def what_is_captured_has_a_right(self) -> None:
+        if not self.record.is_capturing:
+            return
+        assert self.people
+        active: str | None = None
+        consents: dict[str, str] = {}
+        for kind, data in self.record.events:
+            if kind is EventKind.CASE_STARTED:
+                active = data["case"]
+            elif kind is EventKind.CASE_FINISHED:
+                active = None
+            elif kind is EventKind.CONSENT:
+                consents[data["case"]] = data["state"]
+        said = consents.get(active) if active else None
+        assert said not in ("refused", "withdrawn")
+        assert self.policy is RecordingPolicy.AUTO or said == "granted"
+
+    @invariant()
+    def the_journal_has_every_case(self) -> None:
+        book = CaseBook(self.record.journal())
+        lines = [(case.id, case.code, case.state, case.consent) for case in book.cases]
+        told = self.conference.room.proceedings.cases
+        assert lines == [(line.case, line.code, line.state, line.consent) for line in told]
+
+    @invariant()
+    def everybody_knows_what_is_so(self) -> None:
+        status = self.conference.room.proceedings.status
+        assert (status.state == "recording") == self.record.is_capturing
+        for one in self.people:
+            heard = channel(one).of(RecordingChange)
+            news = heard[-1] if heard else channel(one).of(Welcome)[0].room.recording
+            assert (news.state, news.reason, news.case) == (status.state, status.reason, status.case)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
