@@ -392,9 +392,9 @@ class Leg:
         return {slot.mid: slot.shown.leg_id if slot.shown else None for slot in slots}
 
     @property
-    def round_trip_s(self) -> float:
-        """The smoothed round trip to the client, or a guess before it is known."""
-        return self._downlink.round_trip_s
+    def rtt_ms(self) -> float | None:
+        """The smoothed round trip to the client; None before it is known."""
+        return self._downlink.rtt_ms
 
     def snapshot(self) -> LegStats:
         """Return how this leg fares now."""

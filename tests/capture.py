@@ -61,17 +61,21 @@ class RecordedMeeting(Meeting):
             room, "Hội chẩn liên viện", ConferenceKind.CONSULTATION, self.router, self.observer
         )
 
+    def close(self) -> None:
+        """Let go of all files."""
+        self.writer.stop()
+        self.recordings._lock.release()
+
     def write(self) -> None:
         """What the writer's thread does."""
         self.writer.work()
         self.recordings.poll(self.network.now)
 
-    def film(self, name: str, *, codec: str = "vp8", rid: str = "", **options: Any) -> Client:
-        """Join somebody whose pictures and voice are real."""
+    def film(self, name: str, *, codec: str = "vp8", **options: Any) -> Client:
+        """Join somebody whose pictures and voice are real; pictures in the best encoding only."""
+        rid = "h" if codec == "vp8" else ""
         client = self.join(name, codec=codec, **options)
         for source, encodings in client.encodings.items():
-            for one in encodings.values():
-                one.is_active = False
             ssrc = next(iter(encodings.values())).ssrc
             encodings.clear()
             encodings[rid] = RealEncoding(
@@ -79,7 +83,7 @@ class RecordedMeeting(Meeting):
                 rid=rid,
                 ssrc=ssrc,
                 codec=codec,
-                has_rtx=True,
+                has_rtx=client.has_rtx,
                 numbers=self.number(),
             )
             self.origins[ssrc] = name, source, rid

@@ -36,8 +36,10 @@ logger = logging.getLogger(__name__)
 TEND_S = 0.5
 # Speakers come back: a camera goes on in its best encoding for this long after it left the stage.
 LINGER_S = 10.0
-# A round trip is not longer than this, as far as people are asked to wait for their first word.
-ROUND_TRIP_MAX_S = 1.0
+# Of clients that were not measured yet, or never are because they only send.
+RTT_MS = 300.0
+# People are not asked to wait longer for their first word.
+RTT_MS_MAX = 1000.0
 # After a case, its last segments are given this long to end at a key frame.
 CUT_S = 2.0
 HEAD_BYTES = 512
@@ -305,7 +307,8 @@ class Recorder:
         encoding = publication.nearest_alive(wanted)
         if encoding is not None:
             # What arrives within a round trip may have been said before it was allowed.
-            not_before = self._captures_from + min(leg.round_trip_s, ROUND_TRIP_MAX_S)
+            rtt_ms = RTT_MS if leg.rtt_ms is None else min(leg.rtt_ms, RTT_MS_MAX)
+            not_before = self._captures_from + rtt_ms / 1000
             track.follow(encoding, now, not_before=not_before, is_urgent=is_urgent)
 
     def _is_spared(self, publication: Publication) -> bool:

@@ -97,7 +97,8 @@ class StreamTap:
         # A sender report that came before the first frame.
         self._report: tuple[int, int, float] | None = None
         encoding.tap = self
-        self._ask_for_keyframe()
+        if around.clock() >= not_before:
+            self._ask_for_keyframe()
 
     # Tap.
 
@@ -151,7 +152,7 @@ class StreamTap:
 
     def unfinished_gap(self, now: float) -> tuple[int, int, int] | None:
         """Return from when to when, and how many packets, are missing at the end of the stream."""
-        lost = self._frames.lost_packets + self._refused_packets
+        lost = self._frames.missing_packets + self._refused_packets
         return (self._recorded_until_ms, self.pts_at(now), lost) if self._is_started and lost else None
 
     def pts_at(self, now: float) -> int:
@@ -177,6 +178,7 @@ class StreamTap:
         return True
 
     def _ask_for_keyframe(self) -> None:
+        """Until it was allowed, a key frame would come too early, and the next one late."""
         if not self._is_muted:
             self._around.request_keyframe(self.encoding)
 

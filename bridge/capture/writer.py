@@ -120,6 +120,8 @@ class Writer:
             if self._thread.is_alive():
                 logger.error("the disk of the recordings does not answer; the last moments may be lost")
             self._thread = None
+        else:
+            self._finish()
 
     # Called on the writer's thread.
 
@@ -128,10 +130,14 @@ class Writer:
             self._wake.wait(self._flush_s / 2)
             self._wake.clear()
             self._work()
+        self._finish()
+
+    def _finish(self) -> None:
         self._sync_due = 0.0
         self._work()
         for session in self._sessions:
             session.release()
+        self._sessions.clear()
 
     def _work(self) -> None:
         try:

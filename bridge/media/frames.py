@@ -92,6 +92,12 @@ class FrameBuffer:
         """Whether packets wait for a missing one."""
         return bool(self._held)
 
+    @property
+    def missing_packets(self) -> int:
+        """How many packets are missing since the last frame, those included that are waited for."""
+        held = self._held
+        return self.lost_packets + (max(held) + 1 - self._next - len(held) if held else 0)
+
     def start(self, extended_sequence_number: int) -> None:
         """Begin (anew) with that number, without any gap, and with a key frame."""
         self._next = extended_sequence_number
