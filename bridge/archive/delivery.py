@@ -8,13 +8,13 @@ or a failure goes on where the last one stood. Repeating an instance is harmless
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Protocol
 
 from bridge.archive import bag, dicom
 from bridge.archive.cstore import StoreArchive
-from bridge.archive.dicom import Instance
+from bridge.archive.dicom import Found, Instance
 from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.stow import StowArchive
@@ -109,10 +109,10 @@ class _Delivery:
     def _prove(self, path: Path, instance: Instance) -> None:
         """Compare what came back with what is sealed; the same UID may stand for something else there."""
         try:
-            found, reason = dicom.find_payload(path, instance), "it differs from what was sent"
+            reason = _difference(dicom.find_payload(path, instance), dicom.expected(instance))
         except ValueError as error:
-            found, reason = None, str(error)
-        if found != dicom.expected(instance):
+            reason = str(error)
+        if reason:
             raise DeliveryFailed(
                 "pacs-other-object",
                 f"{self._pacs.name} has another object under the UID of {instance.file}"
@@ -141,6 +141,12 @@ class _Delivery:
         bag.write(partial, json.dumps(known, indent=2).encode())
         os.replace(partial, self._work / _PROVEN_FILE)
         bag.sync(self._work)
+
+
+def _difference(found: Found, expected: Found) -> str:
+    """Return in what an object differs from what was sent; not the values, which may be somebody's."""
+    names = [item.name for item in fields(Found) if getattr(found, item.name) != getattr(expected, item.name)]
+    return f"it differs in {', '.join(names)}" if names else ""
 
 
 def _delivered(instance: Instance) -> DeliveredInstance:

@@ -67,9 +67,9 @@ class StowArchive:
                 connection.send(tail)
             except (BrokenPipeError, ConnectionResetError):
                 # It may have said why before it hung up.
-                self._check(connection.getresponse(), instance)
+                self._check(connection, instance)
                 raise
-            self._check(connection.getresponse(), instance)
+            self._check(connection, instance)
 
     def fetch(self, instance: Instance, target: Path, on_bytes: OnBytes) -> None:
         """Write the instance as the archive gives it back into a file; raises DeliveryFailed."""
@@ -82,13 +82,13 @@ class StowArchive:
             # Without the transfer syntax an archive may want to transcode, and some fail at it.
             self._put_headers(connection, 'multipart/related; type="application/dicom"; transfer-syntax=*')
             connection.endheaders()
-            response = connection.getresponse()
-            if response.status == 404:
-                raise DeliveryFailed("pacs-not-stored", f"{self.name} does not have {_said(instance)}")
-            if response.status != 200:
-                self._raise_status(response, "gave back", instance)
-            with target.open("wb") as file:
-                self._take_part(response, file, on_bytes)
+            with connection.getresponse() as response:
+                if response.status == 404:
+                    raise DeliveryFailed("pacs-not-stored", f"{self.name} does not have {_said(instance)}")
+                if response.status != 200:
+                    self._raise_status(response, "given back", instance)
+                with target.open("wb") as file:
+                    self._take_part(response, file, on_bytes)
 
     @contextmanager
     def _connection(self) -> Iterator[HTTPConnection]:
@@ -132,11 +132,12 @@ class StowArchive:
                 is_lasting=True,
             ) from error
 
-    def _check(self, response: HTTPResponse, instance: Instance) -> None:
+    def _check(self, connection: HTTPConnection, instance: Instance) -> None:
         """Check that the answer names our instance among those stored; a bare 200 proves nothing."""
-        if response.status not in _STORED:
-            self._raise_status(response, "stored", instance)
-        content = response.read(_ANSWER_MAX_BYTES)
+        with connection.getresponse() as response:
+            if response.status not in _STORED:
+                self._raise_status(response, "stored", instance)
+            content = response.read(_ANSWER_MAX_BYTES)
         try:
             stored = _stored(json.loads(content))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
