@@ -1,7 +1,7 @@
 """The case book and the rule of recording."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -225,14 +225,14 @@ class Consents(RuleBasedStateMachine):
         self.said: dict[str, ConsentState] = {}
         self.open: str | None = None
 
-    @rule(code=st.sampled_from("abcd"))
+    @rule(code=st.sampled_from("ab"))
     def add(self, code: str) -> None:
         try:
             self.said[self.book.add(code, None).id] = UNKNOWN
         except Refused:
             assert len(self.book.cases) > 0
 
-    @rule(number=st.integers(1, 6))
+    @rule(number=st.integers(1, 3))
     def remove(self, number: int) -> None:
         try:
             self.book.remove(f"C{number:02d}")
@@ -240,7 +240,7 @@ class Consents(RuleBasedStateMachine):
             return
         assert self.open != f"C{number:02d}"
 
-    @rule(number=st.integers(1, 6))
+    @rule(number=st.integers(1, 3))
     def start(self, number: int) -> None:
         try:
             finished, _ = self.book.start(f"C{number:02d}")
@@ -249,7 +249,7 @@ class Consents(RuleBasedStateMachine):
         assert (finished.id if finished else None) == self.open
         self.open = f"C{number:02d}"
 
-    @rule(number=st.integers(1, 6))
+    @rule(number=st.integers(1, 3))
     def finish(self, number: int) -> None:
         try:
             self.book.finish(f"C{number:02d}")
@@ -258,7 +258,7 @@ class Consents(RuleBasedStateMachine):
         assert self.open == f"C{number:02d}"
         self.open = None
 
-    @rule(number=st.integers(1, 6), consent=st.sampled_from(ConsentState))
+    @rule(number=st.integers(1, 3), consent=st.sampled_from(ConsentState))
     def consent(self, number: int, consent: ConsentState) -> None:
         try:
             self.book.state_consent(f"C{number:02d}", consent)
@@ -292,3 +292,4 @@ class Consents(RuleBasedStateMachine):
 
 
 TestConsents = Consents.TestCase
+TestConsents.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
