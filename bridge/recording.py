@@ -98,7 +98,7 @@ class Recordings:
     async def start(self) -> None:
         """Repair what was interrupted, hold it for those who come back, and begin to write."""
         self._writer.start()
-        found = await asyncio.to_thread(_recover, self._folder)
+        found = await asyncio.to_thread(recover, self._folder)
         self.hold(found)
         self._housekeeping = asyncio.create_task(self._keep_house(), name="recordings")
 
@@ -228,7 +228,7 @@ class Recordings:
         self._writer.when_written(file, partial(self._archivable, interrupted.folder))
 
 
-def _recover(folder: Path) -> list[Interrupted]:
+def recover(folder: Path) -> list[Interrupted]:
     """Repair every session that has no end; one that cannot be repaired is left as it is, and reported."""
     found = []
     for path in find_interrupted(folder):

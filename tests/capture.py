@@ -7,11 +7,12 @@ from typing import Any
 
 from media import RealEncoding, RealVoice
 from meeting import Client, Meeting
-from network import Network
+from network import START_S, Network
 
 from bridge.capture.recorder import Recorder
 from bridge.config import RecordingConfig
 from bridge.counters import RecordingCounters
+from bridge.media.timeline import ServerClock
 from bridge.recording import Recordings
 from bridge.store.journal import Event, read_journal
 from bridge.words import ConferenceKind, RecordProblem, Source
@@ -19,6 +20,7 @@ from bridge.words import ConferenceKind, RecordProblem, Source
 # Disks of machines that run tests may be fuller than those of hospitals.
 ROOMY = RecordingConfig(warn_free_mb=3, shed_free_mb=2, stop_free_mb=1)
 WRITE_S = 0.25
+WALL_S = 1_800_000_000.0
 
 
 class Observer:
@@ -40,6 +42,9 @@ class RecordedMeeting(Meeting):
 
     def __init__(self, network: Network, folder: Path, **settings: Any) -> None:
         super().__init__(network)
+        # The wall clock goes on between one server and the next.
+        self.sfu.server_clock = ServerClock(WALL_S + network.now - START_S, network.now)
+        self.folder = folder
         self.recording_counters = RecordingCounters()
         self.archivable: list[Path] = []
         self.observer = Observer()
@@ -94,7 +99,7 @@ class RecordedMeeting(Meeting):
 
     @property
     def session(self) -> "Recorded":
-        return Recorded(self.recorder._folder)
+        return Recorded(self.folder / self.recorder.session)
 
 
 @dataclass(frozen=True, slots=True)

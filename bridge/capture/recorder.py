@@ -82,6 +82,7 @@ class Recorder:
         # Allocated by this.
         self._file = SessionFile(folder)
         self._chain = Chain(interrupted.events[-1] if interrupted else None)
+        self._noted_ms = 0
         self._around = Surroundings(
             writer=node.writer,
             session=self._file,
@@ -231,9 +232,12 @@ class Recorder:
             self._node.counters.events_dropped += 1
             logger.error("session %s: an event of kind %s is not in the journal", self.session, kind.value)
             return
-        self._node.writer.put(self._file.event, self._chain.append(kind, data, at_ms))
+        # A wall clock that was set back while the server was down must not turn the order round.
+        self._noted_ms = max(self._noted_ms, at_ms)
+        self._node.writer.put(self._file.event, self._chain.append(kind, data, self._noted_ms))
 
     def _go_on(self, interrupted: Interrupted) -> None:
+        self._noted_ms = interrupted.events[-1].at_ms
         for track in interrupted.open_tracks:
             data = {"track": track, "reason": INTERRUPTED}
             self._note_at(EventKind.TRACK_ENDED, data, interrupted.ended_ms)

@@ -1,0 +1,333 @@
+"""Sessions: their names, their journals, and what becomes of those that a crash interrupts."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from capture import Recorded, RecordedMeeting, read_track
+from media import decoded_frames, packet_times_ms
+from network import Network
+
+from bridge.capture.repair import find_interrupted, repair_session
+from bridge.capture.sessions import FolderLock, SessionNames, track_name, track_number
+from bridge.errors import InvalidConfig
+from bridge.recording import recover
+from bridge.store.journal import EventKind
+from bridge.words import Source
+
+Open = Callable[..., RecordedMeeting]
+WALL_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network() as network:
+        yield network
+
+
+@pytest.fixture
+def open_meeting(network: Network, tmp_path: Path) -> Iterator[Open]:
+    meetings: list[RecordedMeeting] = []
+
+    def open_one(name: str = "recordings", **settings: Any) -> RecordedMeeting:
+        meetings.append(RecordedMeeting(network, tmp_path / name, **settings))
+        return meetings[-1]
+
+    yield open_one
+    for meeting in meetings:
+        meeting.close()
+
+
+def recorded_for(meeting: RecordedMeeting, seconds: float) -> None:
+    meeting.film("hue")
+    meeting.recorder.note(EventKind.PARTICIPANT_JOINED, {"participant": "hue"})
+    meeting.recorder.note(EventKind.STAGE, {"participant": "hue", "mode": "speaker"})
+    meeting.recorder.capture(True)
+    meeting.run(seconds)
+
+
+def as_killed(meeting: RecordedMeeting, name: str) -> Path:
+    """Copy the folder as it is in the middle of everything, which is what a kill leaves."""
+    folder = meeting.folder.parent / name
+    shutil.copytree(meeting.folder, folder)
+    return folder
+
+
+def hold(meeting: RecordedMeeting) -> None:
+    meeting.recordings.hold(recover(meeting.folder))
+
+
+def newest_frame_ms(session: Recorded) -> int:
+    newest = []
+    for track in session.tracks():
+        begun = {line["stream"]: line["at_ms"] for line in track.of("stream")}
+        for line in track.of("segment"):
+            path = track.folder / line["file"]
+            if path.exists():
+                newest.append(begun[line["stream"]] + packet_times_ms(path)[-1])
+    return int(max(newest))
+
+
+def test_names_count_the_sessions_of_a_day_in_local_time() -> None:
+    names = SessionNames("BV", ())
+    evening_ms = 1_800_032_399_000
+    assert names.next(evening_ms) == "HC-BV-20270115-01"
+    assert names.next(evening_ms) == "HC-BV-20270115-02"
+    assert names.next(evening_ms + 1000) == "HC-BV-20270116-01"
+
+
+def test_names_go_on_after_a_restart() -> None:
+    used = ("HC-BV-20270115-01", "HC-BV-20270115-12", "HC-BV-20270114-99", "HC-OLD-20270115-03", ".lock", "x")
+    assert SessionNames("BV", used).next(WALL_MS) == "HC-BV-20270115-13"
+
+
+def test_track_names_say_whose_they_are() -> None:
+    name = track_name(3, "p-1f2e3d4c", Source.CAMERA)
+    assert name == "t003-p-1f2e3d4c-camera"
+    assert track_number(name) == 3
+    assert track_number("lost+found") == 0
+
+
+def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "recordings")
+    with pytest.raises(InvalidConfig, match="another process"):
+        FolderLock(tmp_path / "recordings")
+    lock.release()
+    FolderLock(tmp_path / "recordings").release()
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidConfig, match=r"recording\.dir"):
+        FolderLock(tmp_path / "file" / "recordings")
+
+
+def test_a_session_is_journalled_from_its_opening_to_its_end(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    recorded_for(meeting, 2.0)
+    meeting.recorder.close("room-closed")
+    meeting.recorder.close("room-closed")
+    meeting.run(1.0)
+    assert meeting.session.kinds() == [
+        "session-opened",
+        "participant-joined",
+        "stage",
+        "track-started",
+        "track-started",
+        "track-ended",
+        "track-ended",
+        "session-closed",
+    ]
+    opened = meeting.session.events[0]
+    assert opened.at_ms == WALL_MS
+    assert opened.data["room"] == "r-1"
+    assert opened.data["conference_kind"] == "consultation"
+    assert opened.data["session"] == meeting.session.folder.name
+    assert meeting.archivable == [meeting.session.folder]
+    assert find_interrupted(meeting.folder) == []
+    assert not (meeting.session.folder / ".reserve").exists()
+
+
+def test_a_finished_case_can_be_archived_while_the_room_goes_on(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    recorded_for(meeting, 2.0)
+    meeting.recorder.cut()
+    meeting.run(3.0)
+    assert meeting.archivable == [meeting.session.folder]
+    track = meeting.session.track("hue")
+    assert [decoded_frames(path) > 20 for path in track.segments] == [True, True]
+    first, second = track.segments
+    assert packet_times_ms(second)[0] - packet_times_ms(first)[-1] <= 34
+    meeting.recorder.capture(False)
+    meeting.recorder.cut()
+    meeting.run(0.3)
+    assert len(meeting.archivable) == 2
+
+
+def test_an_interrupted_session_goes_on_when_its_room_opens_again(open_meeting: Open) -> None:
+    before = open_meeting()
+    recorded_for(before, 3.1)
+    as_killed(before, "again")
+    # The server is down for a while; its clock goes on.
+    before.run(20.0)
+    after = open_meeting("again")
+    after.recorder.close("room-closed")
+    hold(after)
+    other = after.open("another-room")
+    assert list(other.restored) == []
+    recorder = after.open("r-1")
+    assert recorder.session == before.recorder.session
+    assert [event.kind for event in recorder.restored][:3] == [
+        EventKind.SESSION_OPENED,
+        EventKind.PARTICIPANT_JOINED,
+        EventKind.STAGE,
+    ]
+    after.router.recorder = recorder
+    after.recorder = recorder
+    after.film("hue")
+    recorder.capture(True)
+    after.run(2.0)
+    recorder.close("room-closed")
+    after.run(1.0)
+    session = after.session
+    kinds = session.kinds()
+    assert kinds[:8] == [
+        "session-opened",
+        "participant-joined",
+        "stage",
+        "track-started",
+        "track-started",
+        "track-ended",
+        "track-ended",
+        "session-resumed",
+    ]
+    assert kinds[-1] == "session-closed"
+    assert kinds.count("session-opened") == kinds.count("session-resumed") == 1
+    resumed = session.events[7]
+    ended = session.events[5]
+    assert resumed.data["after_ms"] == ended.at_ms
+    # Nothing older than the flush interval is missing.
+    assert WALL_MS + 3100 - 600 < resumed.data["after_ms"] <= WALL_MS + 3100
+    numbers = [track_number(track.folder.name) for track in session.tracks()]
+    assert numbers == [1, 2, 3, 4]
+    assert all(track.lines[-1]["k"] == "end" for track in session.tracks())
+    for track in session.tracks():
+        for segment in track.segments:
+            assert decoded_frames(segment) == len(packet_times_ms(segment)) > 0
+
+
+def test_a_session_that_nobody_comes_back_to_is_ended_where_it_stopped(open_meeting: Open) -> None:
+    before = open_meeting()
+    recorded_for(before, 3.1)
+    as_killed(before, "again")
+    after = open_meeting("again")
+    hold(after)
+    after.run(59.0)
+    session = Recorded(after.folder / before.recorder.session)
+    assert session.kinds()[-1] == "track-started"
+    after.run(2.0)
+    last = session.events[-1]
+    assert last.kind is EventKind.SESSION_CLOSED
+    assert last.data == {"reason": "interrupted"}
+    assert last.at_ms == newest_frame_ms(session)
+    assert session.kinds().count("track-ended") == 2
+    assert after.archivable == [session.folder]
+    assert find_interrupted(after.folder) == [after.session.folder]
+
+
+def test_an_orderly_stop_leaves_the_session_to_be_gone_on_with(open_meeting: Open) -> None:
+    before = open_meeting()
+    recorded_for(before, 2.0)
+    before.recorder.note(EventKind.PARTICIPANT_LEFT, {"participant": "hue", "reason": "closed"})
+    before.recorder.close("shutdown")
+    before.run(1.0)
+    assert before.archivable == []
+    assert before.session.kinds()[-1] == "track-ended"
+    before.close()
+    after = open_meeting()
+    after.recorder.close("room-closed")
+    hold(after)
+    recorder = after.open("r-1")
+    assert recorder.session == before.recorder.session
+    recorder.close("shutdown")
+    after.run(0.5)
+    after.close()
+    later = open_meeting()
+    hold(later)
+    later.run(61.0)
+    session = Recorded(later.folder / before.recorder.session)
+    assert session.events[-1].data == {"reason": "shutdown"}
+
+
+def test_a_session_from_long_ago_is_ended_at_once(open_meeting: Open, network: Network) -> None:
+    before = open_meeting()
+    recorded_for(before, 1.0)
+    as_killed(before, "again")
+    before.close()
+    network._calls.clear()
+    network.now += 3700.0
+    after = open_meeting("again")
+    hold(after)
+    recorder = after.open("r-1")
+    assert recorder.session != before.recorder.session
+    after.run(0.5)
+    assert Recorded(after.folder / before.recorder.session).kinds()[-1] == "session-closed"
+
+
+def test_repair_loses_no_whole_line_and_no_whole_frame(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    recorded_for(meeting, 3.1)
+    folder = as_killed(meeting, "torn") / meeting.recorder.session
+    track = next(folder.glob("tracks/*-camera"))
+    segment = track / "00001.mkv"
+    times = packet_times_ms(segment)
+    segment.write_bytes(segment.read_bytes()[:-10])
+    with (track / "track.jsonl").open("ab") as log:
+        log.write(b'{"k":"clock","str')
+    with (folder / "journal.jsonl").open("ab") as journal:
+        journal.write(b'{"at_ms":18')
+    interrupted = repair_session(folder)
+    assert interrupted is not None
+    assert packet_times_ms(segment) == times[:-1]
+    assert decoded_frames(segment) == len(times) - 1
+    lines = read_track(track).lines
+    assert [line["k"] for line in lines].count("end") == 1
+    assert lines[-1] == {"k": "end", "at_ms": lines[1]["at_ms"] + times[-2], "reason": "interrupted"}
+    assert interrupted.ended_ms == newest_frame_ms(Recorded(folder))
+    # And once more, as after a kill in the middle of it.
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = repair_session(folder)
+    assert again is not None
+    assert again.ended_ms == interrupted.ended_ms
+    changed = {path for path, data in before.items() if path.read_bytes() != data}
+    assert changed == set()
+
+
+def test_a_session_in_which_nothing_happened_yet_disappears(tmp_path: Path) -> None:
+    folder = tmp_path / "HC-BV-20270115-01"
+    folder.mkdir()
+    (folder / "journal.jsonl").touch()
+    (folder / ".reserve").write_bytes(bytes(100))
+    assert recover(tmp_path) == []
+    assert not folder.exists()
+
+
+def test_a_journal_that_was_tampered_with_stops_nobody_else(
+    open_meeting: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    meeting = open_meeting()
+    recorded_for(meeting, 1.0)
+    second = meeting.open("r-2")
+    meeting.run(1.0)
+    folder = as_killed(meeting, "again")
+    journal = folder / meeting.recorder.session / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"hue"', b'"hoa"', 1))
+    with caplog.at_level(logging.ERROR):
+        found = recover(folder)
+    assert [session.folder.name for session in found] == [second.session]
+    assert meeting.recorder.session in caplog.text
+    assert journal.exists()
+
+
+def test_an_event_that_cannot_be_read_back_is_not_written(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    meeting.recorder.note(EventKind.CHAT, {"text": "x" * 70_000})
+    meeting.recorder.note(EventKind.CHAT, {"text": "Chào các đồng nghiệp"})
+    meeting.run(1.0)
+    assert [event.data.get("text") for event in meeting.session.events] == [None, "Chào các đồng nghiệp"]
+    assert meeting.recording_counters.events_dropped == 1
+
+
+def test_counters_tell_what_was_written(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    assert meeting.recording_counters.sessions_open == 1
+    recorded_for(meeting, 3.0)
+    meeting.recorder.close("room-closed")
+    meeting.run(1.0)
+    written = [path for track in meeting.session.tracks() for path in track.segments]
+    counters = meeting.recording_counters
+    assert counters.frames_written == sum(len(packet_times_ms(path)) for path in written)
+    assert 0 < counters.bytes_written < sum(path.stat().st_size for path in written)
+    assert counters.sessions_open == counters.queue_dropped == counters.recordings_failed == 0
+    assert counters.disk_free_bytes > 0
+    assert sum(counters.sync_s.counts) > 4
