@@ -20,6 +20,10 @@ function member(participant, changes = {}) {
   };
 }
 
+function recording(changes = {}) {
+  return { state: "waiting", reason: "no-case", case: null, code: null, problem: null, since_ms: 0, ...changes };
+}
+
 function welcome(roster, changes = {}) {
   return {
     type: "welcome",
@@ -27,7 +31,7 @@ function welcome(roster, changes = {}) {
     participant: "a",
     resume: { secret: "s", seconds: 30 },
     role: "chair",
-    room: { id: "r", title: "Hội chẩn", locked: false, stage: { participant: null, mode: "speaker" }, content: null },
+    room: { id: "r", title: "Hội chẩn", locked: false, stage: { participant: null, mode: "speaker" }, content: null, recording: recording() },
     roster,
     count: roster.length,
     chat: [],
@@ -153,4 +157,32 @@ test("a message of a later version is ignored", () => {
   const state = room(member("a"));
   state.apply({ type: "from-the-future", anything: 1 });
   assert.equal(state.roster.size, 1);
+});
+
+test("who comes late knows from the welcome that the room is recorded", () => {
+  const state = new RoomState();
+  const running = recording({ state: "recording", reason: null, case: "C02", code: "BN-2" });
+  const message = welcome([member("a")]);
+  state.apply({ ...message, room: { ...message.room, recording: running } });
+  assert.equal(state.recording.state, "recording");
+  state.apply({ type: "recording", ...recording({ state: "paused", reason: null, case: "C02" }) });
+  assert.equal(state.recording.state, "paused");
+});
+
+test("the list of cases is whole in each message, and one of them is open at most", () => {
+  const state = room(member("a"));
+  assert.equal(state.active, undefined);
+  const line = (number, now) => ({ case: number, code: number, site: null, state: now, consent: "unknown" });
+  state.apply({ type: "cases", cases: [line("C01", "finished"), line("C02", "active"), line("C03", "planned")] });
+  assert.equal(state.active.case, "C02");
+  state.apply({ type: "cases", cases: [line("C01", "finished")] });
+  assert.equal(state.active, undefined);
+  assert.equal(state.cases.length, 1);
+});
+
+test("who is welcomed without cases forgets those of an earlier role", () => {
+  const state = new RoomState();
+  state.apply(welcome([member("a")], { cases: [{ case: "C01", code: "BN-1", site: null, state: "planned", consent: "unknown" }] }));
+  state.apply(welcome([member("a")], { role: "observer" }));
+  assert.deepEqual(state.cases, []);
 });
