@@ -1,6 +1,7 @@
 """The library of recordings over HTTP: who sees what, what is told of it, and what the audit knows of it."""
 
 import io
+import re
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -694,3 +695,26 @@ async def test_nothing_is_sent_that_could_not_be_written_down(
             )
     assert (await client.get(f"/api/archive/packages/{SEALED}/parts/1")).status == 200
     assert archive.deeds() == [Action.PLAY]
+
+
+# The document.
+
+
+def test_the_document_tells_of_every_address_and_of_no_other(archive: Archive) -> None:
+    document = (Path(__file__).parents[2] / "docs/archive-api.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`((?:GET|POST|DELETE) /api/archive/[^`]*)`", document))
+    there = {
+        f"{route.method} {path}"
+        for route in archive.application().router.routes()
+        if route.method in ("GET", "POST", "DELETE")
+        for path in _addresses(route.resource.canonical if route.resource is not None else "")
+    }
+    assert told == there
+
+
+def _addresses(path: str) -> list[str]:
+    return (
+        [path.replace("{series}", series) for series in ("parts", "content")]
+        if "{series}" in path
+        else [path]
+    )
