@@ -382,6 +382,14 @@ def two_cases(recordings: Path) -> SessionFolder:
     return recording.write()
 
 
+def plain_recording(folder: Path) -> Recording:
+    """A recording with Việt Đức on stage from 0.2 s on; its state, media and end are the test's."""
+    recording = Recording(folder)
+    recording.join(0.1, VIET_DUC)
+    recording.stage(0.2, VIET_DUC)
+    return recording
+
+
 def tone(hertz: float, spans: Sequence[tuple[float, float]]) -> Sound:
     """Return a sine that sounds in these spans."""
 

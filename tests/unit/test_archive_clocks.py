@@ -1,0 +1,141 @@
+"""From senders' clocks to one timeline: drift, late reports, steps, nonsense."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.archive.clocks import SenderReport, StreamTimes, place_streams
+
+SERVER_MS = 1_795_575_600_000.0
+
+
+def sender(
+    *,
+    began_s: float,
+    offset_ms: float = 0.0,
+    drift_ppm: float = 0.0,
+    delay_ms: float = 20.0,
+    first_report_s: float = 0.0,
+    seconds: float = 60.0,
+    every_s: float = 1.0,
+    seed: int = 1,
+) -> StreamTimes:
+    """A stream that began at a true time; its clock is off and fast, its reports are delayed at random."""
+    chance = random.Random(seed)
+    rate = 1 + drift_ppm / 1e6
+    reports = []
+    at_s = began_s + first_report_s
+    while at_s < began_s + seconds:
+        delay = delay_ms + chance.expovariate(1 / 15)
+        reports.append(
+            SenderReport(
+                (at_s - began_s) * 1000 * rate,
+                SERVER_MS + offset_ms + at_s * 1000 * rate,
+                SERVER_MS + at_s * 1000 + delay,
+            )
+        )
+        at_s += every_s
+    arrival = SERVER_MS + began_s * 1000 + delay_ms
+    return StreamTimes("site", reports, [(0.0, arrival)])
+
+
+def error_ms(times: StreamTimes, *, began_s: float, drift_ppm: float, at_s: float, delay_ms: float) -> float:
+    """How far a frame of a true time is placed from it and the least delay."""
+    placement = place_streams({1: times})[1]
+    pts_ms = (at_s - began_s) * 1000 * (1 + drift_ppm / 1e6)
+    return placement.at_ms(pts_ms) - (SERVER_MS + at_s * 1000 + delay_ms)
+
+
+@pytest.mark.parametrize("drift_ppm", [-100.0, 0.0, 100.0])
+def test_two_hours_of_drift_are_followed(drift_ppm: float) -> None:
+    times = sender(began_s=5, offset_ms=9e6, drift_ppm=drift_ppm, seconds=7200, every_s=5)
+    for at_s in (5, 100, 3600, 7200):
+        error = error_ms(times, began_s=5, drift_ppm=drift_ppm, at_s=at_s, delay_ms=20)
+        assert -1 < error < 15
+
+
+def test_late_first_report_places_what_came_before_it() -> None:
+    times = sender(began_s=5, offset_ms=-4e6, drift_ppm=100, first_report_s=12)
+    assert abs(error_ms(times, began_s=5, drift_ppm=100, at_s=5, delay_ms=20)) < 15
+
+
+def test_sound_and_picture_of_one_clock_fit_whatever_the_network_does_to_their_reports() -> None:
+    picture = sender(began_s=5, offset_ms=7e6, drift_ppm=60, delay_ms=400, seed=2)
+    sound = sender(began_s=6.5, offset_ms=7e6, drift_ppm=60, delay_ms=20, every_s=5, seed=3)
+    placed = place_streams({"picture": picture, "sound": sound})
+    rate = 1 + 60e-6
+    for at_s in (7.0, 30.0, 60.0):
+        seen = placed["picture"].at_ms((at_s - 5) * 1000 * rate)
+        heard = placed["sound"].at_ms((at_s - 6.5) * 1000 * rate)
+        assert abs(seen - heard) < 2
+
+
+def test_minutes_of_congestion_do_not_move_a_site() -> None:
+    times = sender(began_s=0, seconds=1800, every_s=2)
+    slow = [
+        SenderReport(report.pts_ms, report.ntp_ms, report.at_ms + (900 if 300 < index < 390 else 0))
+        for index, report in enumerate(times.reports)
+    ]
+    congested = StreamTimes("site", slow, times.arrivals)
+    assert abs(error_ms(congested, began_s=0, drift_ppm=0, at_s=690, delay_ms=20)) < 40
+
+
+def test_clock_that_is_set_anew_does_not_move_the_media() -> None:
+    times = sender(began_s=0, seconds=60)
+    stepped = [
+        SenderReport(report.pts_ms, report.ntp_ms + (3_600_000 if index >= 30 else 0), report.at_ms)
+        for index, report in enumerate(times.reports)
+    ]
+    for direction in (1, -1):
+        both = [
+            SenderReport(
+                report.pts_ms, original.ntp_ms + direction * (report.ntp_ms - original.ntp_ms), report.at_ms
+            )
+            for report, original in zip(stepped, times.reports, strict=True)
+        ]
+        moved = StreamTimes("site", both, times.arrivals)
+        for at_s in (1, 29, 31, 59):
+            assert abs(error_ms(moved, began_s=0, drift_ppm=0, at_s=at_s, delay_ms=20)) < 40
+
+
+def test_stream_without_reports_is_placed_by_its_arrival() -> None:
+    times = StreamTimes(
+        "site", [], [(0.0, SERVER_MS + 50), (60_000.0, SERVER_MS + 60_900), (120_000.0, SERVER_MS + 120_055)]
+    )
+    placement = place_streams({1: times})[1]
+    assert placement.at_ms(0) == pytest.approx(SERVER_MS + 50, abs=1)
+    assert placement.at_ms(60_000) == pytest.approx(SERVER_MS + 60_050, abs=25)
+    assert placement.at_ms(125_000) == pytest.approx(SERVER_MS + 125_055, abs=1)
+
+
+def test_device_whose_reports_tell_no_time_is_placed_by_its_arrival() -> None:
+    reports = [SenderReport(second * 1000, 0.0, SERVER_MS + second * 1000 + 30) for second in range(60)]
+    placement = place_streams({1: StreamTimes("site", reports, [(0.0, SERVER_MS + 25)])})[1]
+    assert placement.at_ms(30_000) == pytest.approx(SERVER_MS + 30_025, abs=1)
+
+
+def test_way_back_from_server_time_is_the_way_there() -> None:
+    placement = place_streams({1: sender(began_s=0, offset_ms=5e5, drift_ppm=80)})[1]
+    for pts_ms in (-500.0, 0.0, 12_345.0, 59_000.0, 90_000.0):
+        back = placement.pts_ms(np.array([placement.at_ms(pts_ms)]))
+        assert back[0] == pytest.approx(pts_ms, abs=0.01)
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
+
+
+@given(
+    st.lists(st.tuples(numbers, numbers, numbers), max_size=12),
+    st.lists(st.tuples(numbers, numbers), max_size=4),
+)
+def test_nonsense_is_placed_somewhere_and_raises_nothing(
+    reports: list[tuple[float, float, float]], arrivals: list[tuple[float, float]]
+) -> None:
+    times = StreamTimes("site", [SenderReport(*report) for report in reports], arrivals)
+    placement = place_streams({1: times})[1]
+    assert math.isfinite(placement.at_ms(1000.0))
+    assert np.isfinite(placement.pts_ms(np.array([0.0, SERVER_MS]))).all()

@@ -1,0 +1,103 @@
+"""Slices and parts: joined without a seam, cut where they must be, kept over a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compositions import composed, pictures, sound
+from recordings import VIET_DUC, plain_recording
+
+from bridge.archive.compose import ComposeSettings, compose
+from bridge.archive.model import Progress, SessionFolder
+from bridge.archive.programme import plan_packages
+
+
+@pytest.fixture(scope="module")
+def half_minute(tmp_path_factory: pytest.TempPathFactory) -> SessionFolder:
+    """A case of 26 seconds: four slices, the sound of one voice."""
+    recording = plain_recording(tmp_path_factory.mktemp("half-minute"))
+    recording.start_case(0.5, "C01")
+    recording.camera(
+        VIET_DUC, 0.5, 26.5, fps=10, picture=lambda seconds: (40 + int(seconds * 8), 60, 60), segment_s=8
+    )
+    recording.microphone(VIET_DUC, 0.5, 26.5, segment_s=8)
+    recording.finish_case(26.5, "C01")
+    return recording.write()
+
+
+def test_slices_of_two_processes_join_without_a_seam(half_minute: SessionFolder, tmp_path: Path) -> None:
+    made = composed(half_minute, tmp_path, settings=ComposeSettings(slice_s=8, workers=2))
+    heard = sound(made)
+    assert sum(part.frames for part in made.video) == 650
+    middle = heard[4_800:-4_800]
+    times = np.arange(len(middle)) / 48_000
+    turning = middle * np.exp(-2j * np.pi * VIET_DUC.tone_hz * times)
+    amplitude = 2 * np.abs(turning[: len(turning) // 480 * 480].reshape(-1, 480).mean(axis=1))
+    # 10 ms at a time, the tone is as loud everywhere, and nothing else is heard.
+    assert amplitude.min() > 0.9 * np.median(amplitude)
+    alone = np.convolve(turning, np.ones(4800) / 4800, "same")
+    tone_alone = 2 * np.real(alone * np.exp(2j * np.pi * VIET_DUC.tone_hz * times))
+    assert np.abs((middle - tone_alone)[4800:-4800]).max() < 0.05
+
+
+def test_parts_are_small_enough_and_each_plays_by_itself(half_minute: SessionFolder, tmp_path: Path) -> None:
+    whole = composed(half_minute, tmp_path / "whole")
+    limit = whole.video[0].bytes // 3
+    made = composed(
+        half_minute, tmp_path / "parts", settings=ComposeSettings(slice_s=8, workers=1, part_max_bytes=limit)
+    )
+    assert len(made.video) >= 3
+    assert all(part.bytes <= limit and part.bytes % 2 == 0 for part in made.video)
+    assert [part.path.name for part in made.video][:2] == ["part-001.mp4", "part-002.mp4"]
+    assert sum(part.frames for part in made.video) == 650
+    for before, after in zip(made.video, made.video[1:], strict=False):
+        assert after.start_ms == before.end_ms + 40
+    assert (np.abs(pictures(made).astype(int) - pictures(whole).astype(int)) < 3).all()
+    # The same sound, sample by sample, cut where the pictures are cut.
+    assert np.abs(sound(made) - sound(whole)).max() < 0.001
+
+
+def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom compositions import composed\n"
+        "from bridge.archive.model import SessionFolder\nfrom bridge.store.journal import read_journal\n"
+        "path = Path(sys.argv[1])\n"
+        "composed(SessionFolder(path, read_journal(path / 'journal.jsonl')), Path(sys.argv[2]))\n"
+    )
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{Path(tests).parent}"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(half_minute.path), str(tmp_path)], env=environment
+    )
+    deadline = time.monotonic() + 60
+    found: list[Path] = []
+    while not found and process.poll() is None and time.monotonic() < deadline:
+        found = list(tmp_path.glob("*/slices/*.slice"))
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 1 <= len(found) < 4
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/slices/*.slice")}
+    kept: dict[Path, int] = {}
+    told: list[float] = []
+
+    def look(progress: Progress) -> None:
+        told.append(progress.done)
+        kept.update({path: path.stat().st_mtime_ns for path in times if path.exists()})
+
+    (plan,) = plan_packages(half_minute.events)
+    settings = ComposeSettings(slice_s=8, workers=1)
+    made = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look)
+    assert kept == times
+    assert told[0] >= 0.2
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert sum(part.frames for part in made.video) == 650
+    # And once more: everything is there, and is only told.
+    again = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look)
+    assert again == made
