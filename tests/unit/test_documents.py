@@ -27,7 +27,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
 def test_every_dependency_is_explained_and_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["test"]
-    names = [re.split(r"[><=;\s]", requirement)[0] for requirement in wanted]
+    names = [re.split(r"[\[><=;\s]", requirement)[0] for requirement in wanted]
     explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert [name for name in names if name not in explained] == []
     locked = (ROOT / "requirements-test.lock").read_text(encoding="utf-8").lower().replace("_", "-")
