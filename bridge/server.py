@@ -227,7 +227,13 @@ class Server:
         application.on_response_prepare.append(_add_security_headers)
         application.router.add_get("/ws", self.signalling.handle)
         admission = Admission(self.config.http.joins_per_minute, counters=self.session_counters)
-        join = JoinApi(self.tokens, self._relays, admission=admission, counters=self.session_counters)
+        join = JoinApi(
+            self.tokens,
+            self._relays,
+            admission=admission,
+            counters=self.session_counters,
+            policies=_recording_policies(self.config),
+        )
         join.add_routes(application.router)
         whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
         whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
@@ -325,6 +331,8 @@ def _report_failure(task: asyncio.Task[None]) -> None:
 
 
 def _recording_policies(config: Config) -> dict[ConferenceKind, RecordingPolicy]:
+    if not config.recording.enabled:
+        return dict.fromkeys(ConferenceKind, RecordingPolicy.OFF)
     return {kind: RecordingPolicy(getattr(config.recording, kind.value)) for kind in ConferenceKind}
 
 

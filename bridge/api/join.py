@@ -1,5 +1,6 @@
 """POST /api/join: an invitation, taken from the link, becomes a short-lived join token."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from bridge.counters import SessionCounters
 from bridge.errors import InvalidMessage, Refused
 from bridge.schema import Characters
 from bridge.tokens import TokenKind, Tokens
+from bridge.words import ConferenceKind, RecordingPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,19 @@ class JoinApi:
     """Exchanges invitations for join tokens."""
 
     def __init__(
-        self, tokens: Tokens, relays: Relays, *, admission: Admission, counters: SessionCounters
+        self,
+        tokens: Tokens,
+        relays: Relays,
+        *,
+        admission: Admission,
+        counters: SessionCounters,
+        policies: Mapping[ConferenceKind, RecordingPolicy],
     ) -> None:
         self._tokens = tokens
         self._relays = relays
         self._admission = admission
         self._counters = counters
+        self._policies = policies
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         join = self._admission.limiting(self._join)
@@ -57,6 +66,8 @@ class JoinApi:
             "level": claims.level,
             "role": claims.role,
             "name": claims.name,
+            # People learn before they come in whether they may be recorded.
+            "recording": self._policies[claims.conference_kind],
             "ice_servers": [credential.as_json() for credential in self._relays.credentials()],
         }
         return web.json_response(answer, headers={"Cache-Control": "no-store"})

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -81,6 +82,12 @@ async def _add(chair: Site, code: str, number: str) -> None:
     await chair.page.locator("#case-code").fill(code)
     await chair.page.locator("#case-code").press("Enter")
     await chair.page.locator(f'#panel-cases [data-case="{number}"]').wait_for()
+
+
+async def test_people_are_told_before_they_come_in_that_they_may_be_recorded(sites: Sites) -> None:
+    for site in sites:
+        note = await site.page.locator("#prejoin-recording-text").get_attribute("data-text")
+        assert note == "prejoin.recording.on-consent"
 
 
 async def test_before_any_case_everybody_reads_that_nothing_is_recorded(sites: Sites) -> None:
@@ -197,3 +204,22 @@ async def test_the_way_to_the_archive_carries_the_invitation_in_the_fragment(sit
     assert "/archive.html#i=" in link
     for site in sites:
         assert site.errors == []
+
+
+async def test_a_full_disk_is_shown_to_everybody_and_not_as_a_running_recording(
+    started: Browsers, sites: Sites, tmp_path: Path
+) -> None:
+    limit = "10000000"
+    names = ("WARN", "SHED", "STOP")
+    full = BridgeServer(tmp_path, (), {f"HOICHAN_RECORDING_{name}_FREE_MB": limit for name in names})
+    await asyncio.to_thread(full.start)
+    page = await sites[1].context.new_page()
+    try:
+        await _enter(page, full.link("expert", "Bệnh viện Lai Châu", kind="briefing"))
+        await page.locator('#recording-banner[data-tone="bad"]').wait_for()
+        shown = await page.locator("#recording-problem").get_attribute("data-text")
+        assert shown == "recording.problem.disk-full"
+        assert await page.locator("#recording").get_attribute("data-state") == "full"
+    finally:
+        await page.close()
+        await asyncio.to_thread(full.stop)

@@ -18,11 +18,16 @@ from bridge.api.relays import Relays
 from bridge.counters import SessionCounters
 from bridge.errors import Refused, RequestError
 from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens
-from bridge.words import Level, Role
+from bridge.words import ConferenceKind, Level, RecordingPolicy, Role
 
 Client = TestClient[web.Request, web.Application]
 
 NOW_S = 1_800_000_000.0
+POLICIES = {
+    ConferenceKind.CONSULTATION: RecordingPolicy.ON_CONSENT,
+    ConferenceKind.BRIEFING: RecordingPolicy.AUTO,
+    ConferenceKind.TRAINING: RecordingPolicy.OFF,
+}
 RELAY_URL = "turns:turn.example.vn:443?transport=tcp"
 
 
@@ -40,14 +45,17 @@ def counters() -> SessionCounters:
 async def client(tokens: Tokens, counters: SessionCounters) -> AsyncIterator[Client]:
     relays = Relays((RELAY_URL,), b"shared", lifetime_s=3600, wall_clock=lambda: NOW_S)
     application = web.Application(client_max_size=256 * 1024)
-    JoinApi(tokens, relays, admission=Admission(0, counters=counters), counters=counters).add_routes(
-        application.router
+    api = JoinApi(
+        tokens, relays, admission=Admission(0, counters=counters), counters=counters, policies=POLICIES
     )
+    api.add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 
 
-def invitation(tokens: Tokens, *, lifetime_s: int = 3600) -> str:
+def invitation(
+    tokens: Tokens, *, lifetime_s: int = 3600, kind: ConferenceKind = ConferenceKind.CONSULTATION
+) -> str:
     return tokens.invitation(
         room="tim-mach",
         title="Hội chẩn tim mạch",
@@ -55,7 +63,16 @@ def invitation(tokens: Tokens, *, lifetime_s: int = 3600) -> str:
         level=Level.DISTRICT,
         role=Role.PRESENTER,
         lifetime_s=lifetime_s,
+        conference_kind=kind,
     )
+
+
+@pytest.mark.parametrize(("kind", "policy"), POLICIES.items())
+async def test_the_answer_says_whether_the_conference_may_be_recorded(
+    client: Client, tokens: Tokens, kind: ConferenceKind, policy: RecordingPolicy
+) -> None:
+    response = await client.post("/api/join", json={"invitation": invitation(tokens, kind=kind)})
+    assert (await response.json())["recording"] == policy
 
 
 async def test_an_invitation_becomes_a_join_token_with_the_same_rights(

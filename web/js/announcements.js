@@ -22,7 +22,7 @@ export function narrate(message, state, panel) {
   switch (message.type) {
     case "welcome":
       // Whoever comes late has to know, whatever they look at.
-      if (!message.resumed && message.room.recording.state === "recording") toast("announce.recorded", { durationMs: 9000 });
+      if (!message.resumed) narrateWelcome(message.room.recording);
       break;
     case "recording":
       narrateRecording(message, state);
@@ -96,6 +96,12 @@ function narrateRoster(message, state) {
     if (state.mayModerate) toast(["announce.hand", { site: member.site }]);
     else announce("announce.hand", { site: member.site });
   }
+}
+
+/** @param {import("./types.js").RecordingStatus} recording */
+function narrateWelcome({ state, problem }) {
+  if (state === "recording") toast("announce.recorded", { durationMs: 9000 });
+  if (problem) announce(`recording.problem.${problem}`, undefined, "urgent");
 }
 
 /**

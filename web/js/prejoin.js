@@ -80,6 +80,9 @@ export class Prejoin {
     byId("preview-site", HTMLElement).textContent = admission.site;
     setText(byId("prejoin-level", HTMLElement), "text", `level.${admission.level}`);
     setText(byId("prejoin-role", HTMLElement), "text", `role.${admission.role}`);
+    const { recording = "off" } = admission;
+    byId("prejoin-recording", HTMLElement).hidden = recording === "off";
+    if (recording !== "off") setText(byId("prejoin-recording-text", HTMLElement), "text", `prejoin.recording.${recording}`);
     byId("prejoin-name", HTMLInputElement).value = admission.name || loadSettings().name;
     this.#mayPublish = admission.role !== "observer";
     this.#wants = { microphone: this.#mayPublish, camera: this.#mayPublish };

@@ -103,6 +103,7 @@
  * @property {Level} level
  * @property {Role} role
  * @property {string | null} [name]
+ * @property {"off" | "on-consent" | "auto"} [recording]  when conferences of this kind are recorded
  * @property {RTCIceServer[]} [ice_servers]
  */
 

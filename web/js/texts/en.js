@@ -38,6 +38,8 @@ export const en = {
   "prejoin.preview": "Preview of your picture",
   "prejoin.site": "Site",
   "prejoin.role": "Role",
+  "prejoin.recording.auto": "This conference is recorded while people are in the room. The top of the page always says whether it is.",
+  "prejoin.recording.on-consent": "This conference may be recorded when the patient consents. The top of the page always says whether it is.",
   "prejoin.name": "Your full name",
   "prejoin.join": "Join the conference",
   "prejoin.listen": "Only listen and watch",

@@ -37,6 +37,8 @@ export const vi = {
   "prejoin.preview": "Xem trước hình của bạn",
   "prejoin.site": "Điểm cầu",
   "prejoin.role": "Vai trò",
+  "prejoin.recording.auto": "Phiên này được ghi hình từ khi có người vào phòng. Trạng thái ghi hình luôn hiện ở đầu trang.",
+  "prejoin.recording.on-consent": "Phiên này có thể được ghi hình khi người bệnh đồng ý. Trạng thái ghi hình luôn hiện ở đầu trang.",
   "prejoin.name": "Họ và tên người tham gia",
   "prejoin.join": "Vào phòng hội chẩn",
   "prejoin.listen": "Chỉ nghe và xem",
