@@ -40,10 +40,10 @@ class Observer:
 class RecordedMeeting(Meeting):
     """A node with one room and its record."""
 
-    def __init__(self, network: Network, folder: Path, **settings: Any) -> None:
+    def __init__(self, network: Network, folder: Path, *, wall_s: float = WALL_S, **settings: Any) -> None:
+        """`wall_s` is the wall clock when the network began; it goes on from one server to the next."""
         super().__init__(network)
-        # The wall clock goes on between one server and the next.
-        self.sfu.server_clock = ServerClock(WALL_S + network.now - START_S, network.now)
+        self.sfu.server_clock = ServerClock(wall_s + network.now - START_S, network.now)
         self.folder = folder
         self.recording_counters = RecordingCounters()
         self.archivable: list[Path] = []
@@ -58,6 +58,7 @@ class RecordedMeeting(Meeting):
             on_archivable=self.archivable.append,
         )
         self.writer = self.recordings._writer
+        self.has_thread = False
         network.every(WRITE_S, self.write)
         self.recorder: Recorder = self.open("r-1")
 
@@ -71,9 +72,15 @@ class RecordedMeeting(Meeting):
         self.writer.stop()
         self.recordings._lock.release()
 
+    def start_thread(self) -> None:
+        """Write as a server does."""
+        self.has_thread = True
+        self.writer.start()
+
     def write(self) -> None:
-        """What the writer's thread does."""
-        self.writer.work()
+        """What the writer's thread does, unless there is one."""
+        if not self.has_thread:
+            self.writer.work()
         self.recordings.poll(self.network.now)
 
     def film(self, name: str, *, codec: str = "vp8", **options: Any) -> Client:

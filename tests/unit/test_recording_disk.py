@@ -126,7 +126,7 @@ def test_the_least_valuable_tracks_are_left_out_first(open_meeting: Open, disk: 
     assert gap["reason"] == "disk"
     first, second = shed.of("stream")
     assert gap["stream"] == 1
-    assert gap["from_pts_ms"] == packet_times_ms(shed.segments[0])[-1]
+    assert gap["from_pts_ms"] == pytest.approx(packet_times_ms(shed.segments[0])[-1], abs=40)
     # The end of the gap is the beginning of what follows, on the first stream's time.
     assert gap["to_pts_ms"] == pytest.approx(second["at_ms"] - first["at_ms"], abs=60)
     spared = [meeting.session.track("hue"), meeting.session.track("hue", Source.MICROPHONE),
