@@ -1,0 +1,110 @@
+"""A real server, killed while it records: what was said before is in the archive, without anybody's doing."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiortc_peer import Member, Tone, member, prefer
+from bridge_process import BridgeServer, StartBridge
+from recorded import frames, journal, packages, parts, sessions, tracks, wait_for_packages
+from timecode import TimecodeCamera, taken_ms
+
+from bridge.archive.verify import verify
+
+pytestmark = [pytest.mark.peer]
+
+KILLS = 10
+LOST_MAX_MS = 1000
+# The stamp in a picture is rounded down to 20 ms, and a picture is up to 67 ms younger than the next one.
+STAMP_MS = 90
+ARCHIVE_WITHIN_S = 60.0
+ALWAYS_RECORDED = {
+    "HOICHAN_RECORDING_CONSULTATION": "auto",
+    "HOICHAN_ROOMS_EMPTY_CLOSE_S": "1",
+}
+
+
+@asynccontextmanager
+async def publisher(server: BridgeServer, site: str = "Trung tâm Y tế Mường Nhé") -> AsyncIterator[Member]:
+    """A member that sends the time in pictures, and a tone."""
+    async with member(server, "chair", site) as person:
+        person.connection.addTransceiver(Tone(440.0), direction="sendonly")
+        person.connection.addTransceiver(TimecodeCamera(), direction="sendonly")
+        prefer(person.connection, "video/VP8")
+        await person.offer(publications={"0": "microphone", "1": "camera"}, slots={})
+        yield person
+
+
+async def until_recorded(server: BridgeServer, frames_min: int = 5) -> None:
+    """Wait until pictures are on the disk."""
+    deadline = time.monotonic() + 20
+    while server.metric("hoichan_recording_frames_total") < frames_min:
+        assert time.monotonic() < deadline, server.log[-4000:]
+        await asyncio.sleep(0.05)
+
+
+def stamps_ms(session: Path, near_ms: float) -> list[float]:
+    """Return when the recorded pictures of a session were taken."""
+    return [
+        taken_ms(frame, near_ms)
+        for track in tracks(session, "camera")
+        for segment in sorted(track.glob("*.mkv"))
+        for frame in frames(segment)
+    ]
+
+
+async def test_nothing_older_than_a_second_is_missing_after_ten_kills(start_bridge: StartBridge) -> None:
+    server = start_bridge(**ALWAYS_RECORDED)
+    moments = random.Random(20261125)
+    missing_ms = []
+    for number in range(KILLS):
+        async with publisher(server):
+            await until_recorded(server)
+            await asyncio.sleep(moments.uniform(0.3, 3.0))
+            killed_ms = time.time() * 1000
+            await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        sealed = await asyncio.to_thread(wait_for_packages, server, number + 1, within_s=ARCHIVE_WITHIN_S)
+        session = sessions(server)[-1]
+        package = sealed[-1]
+        assert package.name.startswith(session.name)
+        taken = stamps_ms(session, killed_ms)
+        missing_ms.append(killed_ms - max(taken))
+        video = parts(package)
+        assert killed_ms - video[-1]["end_ms"] < LOST_MAX_MS + STAMP_MS
+        decoded = sum(1 for part in video for _ in frames(package / "data" / "video" / part["file"]))
+        assert decoded == sum(part["frames"] for part in video) > 0
+        assert verify(package) == []
+        assert journal(session)[-1].data["reason"] == "interrupted"
+    assert max(missing_ms) < LOST_MAX_MS + STAMP_MS, [round(one) for one in missing_ms]
+
+
+async def test_a_conference_that_comes_back_after_a_kill_stays_one_session(start_bridge: StartBridge) -> None:
+    server = start_bridge(**{**ALWAYS_RECORDED, "HOICHAN_ROOMS_EMPTY_CLOSE_S": "5"})
+    async with publisher(server):
+        await until_recorded(server)
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+    async with publisher(server):
+        await until_recorded(server)
+        await asyncio.sleep(1.0)
+    (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=ARCHIVE_WITHIN_S)
+    (session,) = sessions(server)
+    kinds = [event.kind.value for event in journal(session)]
+    assert (
+        kinds.count("session-opened") == kinds.count("session-resumed") == kinds.count("session-closed") == 1
+    )
+    assert packages(server) == [package]
+    assert verify(package) == []
+    # Both halves are in the video.
+    taken = stamps_ms(session, time.time() * 1000)
+    video = parts(package)
+    length_ms = sum(part["frames"] for part in video) * 40
+    assert length_ms > 2000
+    assert video[0]["start_ms"] < min(taken) + 500
+    assert video[-1]["end_ms"] > max(taken) - 500
