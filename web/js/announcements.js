@@ -4,7 +4,7 @@
  */
 
 import { announce, toast } from "./dialogs.js";
-import { recordingText } from "./recording.js";
+import { recordingText, shownState } from "./recording.js";
 import { knownKey, t } from "./text.js";
 
 /** @typedef {import("./types.js").BridgeMessage} BridgeMessage */
@@ -99,8 +99,9 @@ function narrateRoster(message, state) {
 }
 
 /** @param {import("./types.js").RecordingStatus} recording */
-function narrateWelcome({ state, problem }) {
-  if (state === "recording") toast("announce.recorded", { durationMs: 9000 });
+function narrateWelcome(recording) {
+  const { problem } = recording;
+  if (shownState(recording) === "recording") toast("announce.recorded", { durationMs: 9000 });
   if (problem) announce(`recording.problem.${problem}`, undefined, "urgent");
 }
 
@@ -113,8 +114,10 @@ function narrateRecording(recording, { recording: before, mayModerate }) {
   const isSame = recording.state === before.state && recording.reason === before.reason && recording.case === before.case;
   if (isSame) return;
   const text = recordingText(recording);
+  // The banner says it to the eyes, and this to the ears, at once.
+  if (recording.state === "failed") announce("recording.problem.failed", undefined, "urgent");
   // Chair and secretary did it, and have it before their eyes.
-  if (recording.state === "recording" && before.state !== "recording" && !mayModerate) toast(text);
+  else if (shownState(recording) === "recording" && before.state !== "recording" && !mayModerate) toast(text);
   else if (Array.isArray(text)) announce(...text);
   else announce(text);
 }
