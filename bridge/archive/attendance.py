@@ -143,10 +143,6 @@ def to_csv(people: Sequence[Attendee]) -> bytes:
 def _attendee(presences: Sequence[Presence], times: Sequence[Span]) -> Attendee:
     first = presences[0]
     whole = _joined([Span(stay.joined_ms, stay.left_ms) for stay in presences], RECONNECT_MS)
-    # Only what happened in these times counts as a reconnection in them.
-    returns = sum(
-        any(time.start_ms < stay.joined_ms < time.end_ms for time in times) for stay in presences[1:]
-    )
     stays = clip(whole, times)
     return Attendee(
         first.site,
@@ -155,8 +151,18 @@ def _attendee(presences: Sequence[Presence], times: Sequence[Span]) -> Attendee:
         presences[-1].role,
         first.is_device,
         tuple(_joined(stays, 0)),
-        returns,
+        _reconnections(presences, times),
     )
+
+
+def _reconnections(presences: Sequence[Presence], times: Sequence[Span]) -> int:
+    """Return how often a person came back soon, within the times."""
+    count, left_ms = 0, presences[0].left_ms
+    for stay in presences[1:]:
+        is_soon = 0 <= stay.joined_ms - left_ms <= RECONNECT_MS
+        count += is_soon and any(time.start_ms <= stay.joined_ms < time.end_ms for time in times)
+        left_ms = max(left_ms, stay.left_ms)
+    return count
 
 
 def _joined(spans: Iterable[Span], pause_max_ms: int) -> list[Span]:

@@ -73,6 +73,16 @@ def test_package_is_valid_for_the_reference_implementation_of_bagit(tmp_path: Pa
     assert sorted(bag.algorithms) == ["sha256", "sha512"]
 
 
+def test_package_is_proven_by_plain_tools(tmp_path: Path) -> None:
+    package = sealed.sealed(tmp_path).folder
+    for tool, name in (
+        ("sha256sum", "manifest-sha256.txt"),
+        ("sha512sum", "manifest-sha512.txt"),
+        ("sha256sum", "tagmanifest-sha256.txt"),
+    ):
+        subprocess.run([tool, "--check", "--strict", "--quiet", name], cwd=package, timeout=30, check=True)
+
+
 @pytest.mark.parametrize(
     ("plan", "foreign"),
     [
