@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from bridge.archive.programme import Attendee, Scene
+from bridge.words import Role
 
 # All measures are those of a 720 line picture.
 BASE_HEIGHT_PX: Final = 720
@@ -18,10 +19,9 @@ BASE_WIDTH_PX: Final = 1280
 MARGIN: Final = 12
 HEADER: Final = 44
 NAME: Final = 36
-TILE_WIDTH: Final = 216
-TILE_HEIGHT: Final = 122
 TILE_GAP: Final = 8
-COLUMN_TILES: Final = 5
+# (tiles, width, height): larger ones as long as there is room for everybody.
+COLUMNS: Final = ((5, 216, 122), (6, 176, 100))
 
 
 class Place(Enum):
@@ -77,11 +77,16 @@ def arrange(scene: Scene, height_px: int) -> Layout:
     stage = scene.on_stage
     content = scene.attendee(scene.content[0]) if scene.content else None
     in_column = [person for person in _by_interest(scene) if person is not stage]
+    watching = len(scene.attendees) - len(in_column) - (stage is not None)
     if content is not None and stage is not None:
         in_column.insert(0, stage)
-    is_crowded = len(in_column) > COLUMN_TILES
-    shown = in_column[: COLUMN_TILES - 1] if is_crowded else in_column
-    column_px = _even((TILE_WIDTH + MARGIN) * scale) if in_column else 0
+    count, tile_width, tile_height = next(
+        (column for column in COLUMNS if len(in_column) <= column[0]), COLUMNS[-1]
+    )
+    is_crowded = len(in_column) > count
+    shown = in_column[: count - 1] if is_crowded else in_column
+    tile = Box(0, 0, _even(tile_width * scale), _even(tile_height * scale))
+    column_px = tile.width + _even(MARGIN * scale) if in_column else 0
 
     margin, header, name = (_even(value * scale) for value in (MARGIN, HEADER, NAME))
     area = Box(
@@ -93,14 +98,16 @@ def arrange(scene: Scene, height_px: int) -> Layout:
     elif stage is not None:
         tiles.append(_main(fit(16, 9, area), name, stage, "camera", scene))
     left = width_px - column_px
-    boxes = [_column_box(left, header + margin, index, scale) for index in range(COLUMN_TILES)]
+    step = tile.height + _even(TILE_GAP * scale)
+    boxes = [Box(left, header + margin + index * step, tile.width, tile.height) for index in range(count)]
     tiles.extend(_in_column(box, person, scene, scale) for box, person in zip(boxes, shown, strict=False))
     return Layout(
         width_px,
         height_px,
         Box(0, 0, width_px, header),
         tuple(tiles),
-        len(in_column) - len(shown),
+        # Told where there is room for it.
+        len(in_column) - len(shown) + watching if 0 < len(shown) < count else 0,
         boxes[-1],
     )
 
@@ -117,16 +124,26 @@ def fit(width: int, height: int, box: Box) -> Box:
 
 
 def _by_interest(scene: Scene) -> Sequence[Attendee]:
-    """Return who is there, cameras first; in a crowd those who speak, too. Otherwise as they came."""
-    if len(scene.attendees) <= COLUMN_TILES + 1:
-        return scene.attendees
-    return sorted(
-        scene.attendees,
-        key=lambda person: (
-            person.participant not in scene.voices and person.participant != scene.speaker,
-            person.participant not in scene.cameras,
-        ),
-    )
+    """Return who is to be shown: as they came, but in a crowd those first who speak or have a camera."""
+    people = [person for person in scene.attendees if _is_shown(person, scene)]
+    if len(people) > COLUMNS[-1][0]:
+        people.sort(key=lambda person: (not _is_heard(person, scene), not _has_camera(person, scene)))
+    return people
+
+
+def _is_shown(person: Attendee, scene: Scene) -> bool:
+    """Observers and equipment without a camera only watch."""
+    only_watches = person.role == Role.OBSERVER or person.is_device
+    is_on_stage = person is scene.on_stage
+    return not only_watches or is_on_stage or _has_camera(person, scene) or _is_heard(person, scene)
+
+
+def _is_heard(person: Attendee, scene: Scene) -> bool:
+    return person.participant in scene.voices or person.participant == scene.speaker
+
+
+def _has_camera(person: Attendee, scene: Scene) -> bool:
+    return person.participant in scene.cameras
 
 
 def _main(area: Box, name: int, person: Attendee, source: str, scene: Scene) -> Tile:
@@ -138,12 +155,6 @@ def _in_column(box: Box, person: Attendee, scene: Scene, scale: float) -> Tile:
     label = _even(24 * scale)
     name_box = Box(box.x, box.y + box.height - label, box.width, label)
     return Tile(box, name_box, Place.COLUMN, person, "camera", person.participant in scene.voices)
-
-
-def _column_box(left: int, top: int, index: int, scale: float) -> Box:
-    height = _even(TILE_HEIGHT * scale)
-    step = height + _even(TILE_GAP * scale)
-    return Box(left, top + index * step, _even(TILE_WIDTH * scale), height)
 
 
 def _even(value: float) -> int:

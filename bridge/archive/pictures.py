@@ -242,10 +242,9 @@ class Tape:
 
     def _note_end(self) -> None:
         """Tell what is missing at the end of a segment; a torn tail is a crash's, which is told otherwise."""
-        if self._broken_since_ms is not None and self._index >= 0:
+        if self._broken_since_ms is not None and not self.track.is_torn(self._index):
             end_ms = self.track.end_of(self._index)
-            if math.isfinite(end_ms):
-                self._damages.append(Damage(self.track.name, self._broken_since_ms, end_ms))
+            self._damages.append(Damage(self.track.name, self._broken_since_ms, end_ms))
         self._broken_since_ms = None
 
     def _decode(self, taken_ms: float, packet: Any) -> None:

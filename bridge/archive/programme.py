@@ -22,6 +22,8 @@ class Attendee:
     site: str
     level: str
     role: str
+    # Equipment, which may only be watching (WHEP).
+    is_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +314,7 @@ def _next_scene(scene: Scene, event: Event, codes: Mapping[str, str]) -> Scene:
         case EventKind.SESSION_RESUMED | EventKind.SESSION_CLOSED:
             return Scene(scene.at_ms)
         case EventKind.PARTICIPANT_JOINED:
-            person = Attendee(*(_text(event, key) for key in ("participant", "site", "level", "role")))
+            person = _attendee(event)
             others = tuple(a for a in scene.attendees if a.participant != person.participant)
             return replace(scene, attendees=(*others, person))
         case EventKind.PARTICIPANT_LEFT:
@@ -336,6 +338,16 @@ def _next_scene(scene: Scene, event: Event, codes: Mapping[str, str]) -> Scene:
             return replace(scene, case=codes.get(case, case) if case else None)
         case _:
             return scene
+
+
+def _attendee(event: Event) -> Attendee:
+    return Attendee(
+        participant=_text(event, "participant"),
+        site=_text(event, "site"),
+        level=_text(event, "level"),
+        role=_text(event, "role"),
+        is_device=bool(event.data.get("device")),
+    )
 
 
 def _with_camera(scene: Scene, event: Event) -> Scene:

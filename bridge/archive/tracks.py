@@ -20,6 +20,8 @@ from bridge.errors import BridgeError
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
+# The reason of an end that a repair wrote.
+INTERRUPTED: Final = "interrupted"
 # A segment that ends this much before the end that its header tells has been cut short.
 SHORT_MS: Final = 300.0
 
@@ -83,8 +85,9 @@ class Track:
     segments: tuple[Segment, ...]
     placements: Mapping[int, Placement]
     logged_gaps: tuple[tuple[int, float, float, str], ...]
-    # When the track was ended; None after a crash.
+    # When the track ended; None as long as nobody has repaired what a crash left.
     ended_ms: float | None
+    was_interrupted: bool
 
     @property
     def start_ms(self) -> float:
@@ -101,6 +104,10 @@ class Track:
             return self.segments[index + 1].start_ms
         return math.inf if self.ended_ms is None else self.ended_ms
 
+    def is_torn(self, index: int) -> bool:
+        """Return whether a segment is the last before a crash, so that its end is missing for that reason."""
+        return self.was_interrupted and index == len(self.segments) - 1
+
 
 @dataclass(slots=True)
 class _Log:
@@ -113,6 +120,7 @@ class _Log:
     segments: list[Mapping[str, Any]] = field(default_factory=list)
     gaps: list[tuple[int, float, float, str]] = field(default_factory=list)
     ended_ms: float | None = None
+    was_interrupted: bool = True
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take one line; raises KeyError, TypeError or ValueError for one that says nothing."""
@@ -133,6 +141,7 @@ class _Log:
                 self.gaps.append((int(line["stream"]), *times, str(line["reason"])))
             case "end":
                 self.ended_ms = float(line["at_ms"])
+                self.was_interrupted = line.get("reason") == INTERRUPTED
             case _:
                 pass
 
@@ -180,11 +189,10 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
                 start_ms, end_ms = track.at_ms(stream, from_pts_ms), track.at_ms(stream, to_pts_ms)
                 found.extend(clip_gap(track, start_ms, end_ms, reason, spans))
         for index, segment in enumerate(track.segments):
-            end_ms = track.end_of(index)
-            # Without an end it is a torn tail, which the crash explains.
-            if math.isfinite(end_ms) and not _can_open(segment.path):
+            if not track.is_torn(index) and not _can_open(segment.path):
+                end_ms = track.end_of(index)
                 found.extend(clip_gap(track, segment.start_ms, end_ms, "damaged", spans))
-        if spans and track.ended_ms is None and track.segments:
+        if spans and track.was_interrupted and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
             found.extend(_crash_gap(track, whole, crashes))
     return sorted(found, key=lambda gap: (gap.start_ms, gap.track))
@@ -276,4 +284,5 @@ def _track(log: _Log, placements: Mapping[tuple[str, int], Placement]) -> Track:
         own,
         tuple(log.gaps),
         log.ended_ms,
+        log.was_interrupted,
     )

@@ -103,7 +103,7 @@ class Voice:
                 finally:
                     file.close()
             except DamagedSegment:
-                if np.isfinite(self.track.end_of(index)):
+                if not self.track.is_torn(index):
                     self._damages.append(Damage(self.track.name, last_ms, self.track.end_of(index)))
 
     def _decode(self, stream: int, pts_ms: float, packet: Any) -> None:
