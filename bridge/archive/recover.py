@@ -163,7 +163,7 @@ def _entry(folder: Path, seal: Seal, document: dict[str, Any]) -> PackageEntry:
         kind=ConferenceKind(document["conference_kind"]),
         case=document.get("case"),
         code=document.get("code"),
-        sites=tuple(str(site["site"]) for site in document["sites"]),
+        sites=_sites(document),
         started_ms=started_ms,
         ended_ms=ended_ms,
         duration_ms=sum(_unix_ms(span["to"]) - _unix_ms(span["from"]) for span in document["recorded"]),
@@ -175,6 +175,12 @@ def _entry(folder: Path, seal: Seal, document: dict[str, Any]) -> PackageEntry:
         retention=RetentionClass(retention["class"]),
         retention_until=retention["until"],
     )
+
+
+def _sites(document: dict[str, Any]) -> tuple[str, ...]:
+    """Return the presenting site, then the others."""
+    first = [document["presenting_site"]] if document.get("presenting_site") else []
+    return tuple(dict.fromkeys([*first, *(str(site["site"]) for site in document["sites"])]))
 
 
 def _unix_ms(text: str) -> int:
