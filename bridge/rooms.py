@@ -61,9 +61,14 @@ class Rooms:
         self._housekeeping: asyncio.Task[None] | None = None
 
     def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
-        """Return the room of this id, made if it is not there; raises Refused."""
+        """Return the room of this id, made if it is not there; raises Refused.
+
+        Whoever opens a room decides what kind it is.
+        """
         room = self.rooms.get(room_id)
         if room is not None:
+            if kind is not room.kind:
+                logger.warning("room %s is a %s, but a link calls it a %s", room_id, room.kind, kind)
             return room
         if self.is_draining or len(self.rooms) >= self._rooms_max:
             raise Refused("refused", "this server opens no more rooms now")

@@ -278,6 +278,16 @@ def test_a_failed_record_ends_the_recording_and_not_the_conference() -> None:
     assert not conference.room.is_closed
 
 
+def test_whoever_opens_a_room_decides_its_kind_and_other_links_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    conference = Recorded()
+    room = conference.rooms.open("r-1", "Hội chẩn liên viện", ConferenceKind.BRIEFING)
+    assert room is conference.room
+    assert not conference.record.is_capturing
+    assert "room r-1 is a consultation, but a link calls it a briefing" in caplog.text
+
+
 # Who may, and who is told.
 
 
