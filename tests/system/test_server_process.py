@@ -17,6 +17,10 @@ import psutil
 import pytest
 from bridge_process import ROOT, BridgeServer, StartBridge, free_port
 
+from bridge.host import token_secret
+from bridge.tokens import TokenKind, Tokens
+from bridge.words import ConferenceKind
+
 
 def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -129,6 +133,15 @@ def test_a_link_printed_by_the_command_line_is_good(bridge_server: BridgeServer)
     link, _, invitation = done.stdout.strip().partition("/#i=")
     assert link == "http://localhost:8080"
     assert join_token(bridge_server, invitation)
+
+
+def test_the_command_line_says_what_a_conference_is_for(bridge_server: BridgeServer) -> None:
+    done = command(
+        *("invite", "--room", "giao-ban", "--site", "Trạm Y tế xã Sín Thầu", "--kind", "briefing"),
+        *("--http", "--state-dir", str(bridge_server.state_dir), "--token-only"),
+    )
+    claims = Tokens(token_secret(bridge_server.state_dir)).read(done.stdout.strip(), TokenKind.INVITATION)
+    assert claims.conference_kind is ConferenceKind.BRIEFING
 
 
 async def test_links_outlive_a_kill_of_the_server(bridge_server: BridgeServer) -> None:
