@@ -53,7 +53,7 @@ class StoreArchive:
         for storage, syntax in _CONTEXTS:
             entity.add_requested_context(storage, syntax)
         _config.STORE_SEND_CHUNKED_DATASET = True
-        with self._association(entity) as association:
+        with self._association(entity, handlers=[_counting(evt.EVT_DATA_SENT, on_bytes)]) as association:
             try:
                 status = association.send_c_store(path)
             except ValueError as error:
@@ -61,7 +61,6 @@ class StoreArchive:
                     "pacs-refused", f"{self.name} does not take {_said(instance)}: {error}", is_lasting=True
                 ) from error
             self._check(status, instance)
-        on_bytes(path.stat().st_size)
 
     def fetch(self, instance: Instance, target: Path, on_bytes: OnBytes) -> None:
         """Write the instance as the archive gives it back into a file; raises DeliveryFailed."""
@@ -82,9 +81,10 @@ class StoreArchive:
             return _SUCCESS
 
         _config.STORE_RECV_CHUNKED_DATASET = True
+        handlers = [(evt.EVT_C_STORE, store), _counting(evt.EVT_DATA_RECV, on_bytes)]
         with (
             _temporary_files_in(target.parent),
-            self._association(entity, roles, [(evt.EVT_C_STORE, store)]) as association,
+            self._association(entity, roles, handlers) as association,
         ):
             answers = association.send_c_get(_wanted(instance), StudyRootQueryRetrieveInformationModelGet)
             for status, _ in answers:
@@ -95,7 +95,6 @@ class StoreArchive:
                     )
         if not received:
             raise DeliveryFailed("pacs-not-stored", f"{self.name} does not have {_said(instance)}")
-        on_bytes(target.stat().st_size)
 
     def _entity(self) -> AE:
         entity = AE(ae_title=self._settings.calling_aet)
@@ -143,6 +142,11 @@ class StoreArchive:
             f"{self.name} has not stored {_said(instance)}: status 0x{value:04X}",
             is_lasting=not is_passing,
         )
+
+
+def _counting(event: Any, on_bytes: OnBytes) -> Any:
+    """Return a handler that tells what goes over the line; it is called by the association's thread."""
+    return event, lambda happened: on_bytes(len(happened.data))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,9 @@ _LEAVING: Final = ".leaving"
 _REFUSED: Final = frozenset({400, 401, 403, 404, 405, 411})
 _CONNECT_TIMEOUT_S: Final = 30
 _ANSWER_TIMEOUT_S: Final = 300
+
+
+OnBytes = Callable[[int], None]
 
 
 class PackageStore(Protocol):
@@ -97,12 +101,9 @@ class S3Store:
         with _disk():
             names = [path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()]
             names.sort(key=lambda name: (name == SEAL_FILE, name))
-            total_bytes = sum((package / name).stat().st_size for name in names) or 1
-            done_bytes = 0
+            meter = _Meter(sum((package / name).stat().st_size for name in names), report)
             for name in names:
-                size = self._put_file(package, name)
-                done_bytes += size
-                report(Progress(Stage.SEAL, done_bytes / total_bytes))
+                meter.finished(self._put_file(package, name, meter.moved))
 
     def packages(self) -> list[str]:
         """Return the names of all packages whose seal is there."""
@@ -138,18 +139,18 @@ class S3Store:
         """Close the connections."""
         self._client.close()
 
-    def _put_file(self, package: Path, name: str) -> int:
+    def _put_file(self, package: Path, name: str, on_bytes: OnBytes) -> int:
         path, key = package / name, f"{package.name}/{name}"
-        digest = bag.digest(path)
+        digest = bag.digest(path, on_bytes)
         with self._talking():
-            if self._size(key) != digest.bytes or self._sha256(key) != digest.sha256:
-                self._upload(path, key, digest)
-                if self._sha256(key) != digest.sha256:
+            if self._size(key) != digest.bytes or self._sha256(key, on_bytes) != digest.sha256:
+                self._upload(path, key, digest, on_bytes)
+                if self._sha256(key, on_bytes) != digest.sha256:
                     raise ArchiveFailed("store-damaged", f"{self.name} gives back something else for {key}")
         return digest.bytes
 
-    def _upload(self, path: Path, key: str, digest: bag.Digest) -> None:
-        with path.open("rb") as file:
+    def _upload(self, path: Path, key: str, digest: bag.Digest, on_bytes: OnBytes) -> None:
+        with _WatchedFile(path, on_bytes) as file:
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
@@ -182,9 +183,14 @@ class S3Store:
                 return None
             raise
 
-    def _sha256(self, key: str) -> str:
+    def _sha256(self, key: str, on_bytes: OnBytes) -> str:
         digest = hashlib.sha256()
-        self._read(key, digest.update)
+
+        def take(chunk: bytes) -> None:
+            digest.update(chunk)
+            on_bytes(len(chunk))
+
+        self._read(key, take)
         return digest.hexdigest()
 
     def _read(self, key: str, take: Callable[[bytes], object]) -> None:
@@ -211,6 +217,49 @@ class S3Store:
             ) from error
         except BotoCoreError as error:
             raise ArchiveFailed("store-unreachable", f"{self.name}: {error}") from error
+
+
+class _WatchedFile(FileIO):
+    """A file that tells how it is read."""
+
+    def __init__(self, path: Path, on_bytes: OnBytes) -> None:
+        super().__init__(path)
+        self._on_bytes = on_bytes
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self._on_bytes(len(data))
+        return data
+
+
+class _Meter:
+    """Turns bytes that are hashed, sent and read back, sometimes twice, into a share of the whole."""
+
+    # Once over the disk, and there and back over the line.
+    PASSES: Final = 3
+
+    def __init__(self, total_bytes: int, report: Report) -> None:
+        self._total_bytes = total_bytes * self.PASSES or 1
+        self._finished_bytes = 0
+        self._moved_bytes = 0
+        self._shown = 0.0
+        self._report = report
+
+    def moved(self, count: int) -> None:
+        """Note some bytes of the present file."""
+        self._moved_bytes += count
+        self._tell()
+
+    def finished(self, size_bytes: int) -> None:
+        """Note that a file is done."""
+        self._finished_bytes += size_bytes * self.PASSES
+        self._moved_bytes = self._finished_bytes
+        self._tell()
+
+    def _tell(self) -> None:
+        # A file that was read once more, to be signed, does not send the whole back afterwards.
+        self._shown = max(self._shown, min(self._moved_bytes / self._total_bytes, 1.0))
+        self._report(Progress(Stage.SEAL, self._shown))
 
 
 def stores(settings: ArchiveConfig, packages: Path) -> list[PackageStore]:
