@@ -10,7 +10,7 @@ from typing import Final
 
 from bridge.archive.model import PackagePlan, Span
 from bridge.archive.programme import Scene, scenes_within, turns
-from bridge.archive.reel import Reel
+from bridge.archive.reel import FRAME_MS, Reel
 from bridge.archive.screen import HOLES
 from bridge.store.journal import Event
 
@@ -46,7 +46,7 @@ def chapters(plan: PackagePlan, events: Sequence[Event], spans: Sequence[Span], 
 def web_vtt(cues: Sequence[Cue]) -> str:
     """Write cues; their text is plain."""
     blocks = [
-        f"{number}\n{_time(cue.start_ms)} --> {_time(cue.end_ms)}\n{escape(cue.text, quote=False)}\n"
+        f"{number}\n{_time(cue.start_ms)} --> {_time(cue.end_ms)}\n{_plain(cue.text)}\n"
         for number, cue in enumerate(cues, 1)
         if cue.end_ms > cue.start_ms
     ]
@@ -61,7 +61,7 @@ def _chapter_cues(
         yield Cue(start, end, _headline(plan, scene))
     for stretch in reel.stretches:
         if stretch.card is not None:
-            start, end = (round(frame * 40) for frame in (stretch.first_frame, stretch.end_frame))
+            start, end = stretch.first_frame * FRAME_MS, stretch.end_frame * FRAME_MS
             yield Cue(start, end, " / ".join(HOLES[stretch.card.hole]))
 
 
@@ -87,6 +87,11 @@ def _merged(cues: Sequence[Cue]) -> list[Cue]:
         else:
             merged.append(cue)
     return merged
+
+
+def _plain(text: str) -> str:
+    """A line feed would end the cue, and a tag would be one."""
+    return escape(" ".join(text.split()), quote=False)
 
 
 def _time(at_ms: int) -> str:

@@ -29,6 +29,9 @@ STEP_REPORTS: Final = 8
 ODD_MS: Final = 200.0
 # RTP clocks of real devices are within 1 %; a "publisher's clock" off by more stands still or is made up.
 RATE_ERROR_MAX: Final = 0.01
+# Frames arrive after they were taken, and within this; reports that tell otherwise are wrong.
+ARRIVAL_LATE_MS: Final = 10_000.0
+ARRIVAL_EARLY_MS: Final = 1_000.0
 # Below this a slope is noise.
 SLOPE_SPAN_MS: Final = 10_000.0
 
@@ -88,8 +91,18 @@ def place_streams(streams: Mapping[Key, StreamTimes]) -> dict[Key, Placement]:
     for key, times in streams.items():
         known = offsets[times.sync]
         knots = [(report.pts_ms, known[report]) for report in usable[key] if report in known]
-        placements[key] = _placement(knots or _by_arrival(times.arrivals))
+        placement = _placement(knots)
+        if not knots or not _is_believable(placement, times.arrivals):
+            placement = _placement(_by_arrival(times.arrivals))
+        placements[key] = placement
     return placements
+
+
+def _is_believable(placement: Placement, arrivals: Sequence[tuple[float, float]]) -> bool:
+    """Return whether most frames arrived when the placement says they can have."""
+    late = [at_ms - placement.at_ms(pts_ms) for pts_ms, at_ms in arrivals]
+    fitting = sum(-ARRIVAL_EARLY_MS <= value <= ARRIVAL_LATE_MS for value in late)
+    return fitting * 2 >= len(late)
 
 
 def _placement(knots: Sequence[tuple[float, float]]) -> Placement:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -30,6 +30,7 @@ from bridge.archive.model import (
     Stage,
     VideoPart,
 )
+from bridge.archive.pictures import Damage
 from bridge.archive.programme import open_ends, showings
 from bridge.archive.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
 from bridge.archive.slices import SliceName, read_slice
@@ -98,13 +99,14 @@ class _Composer:
         self._reel = make_reel(plan.spans, session.events)
         self._films = tuple(self._plan_films())
         self._frames = sum(film.reel.frames for film in self._films)
-        self._done = self._done_before = 0
-        self._started = time.monotonic()
+        self._done = self._done_before = self._joined = 0
+        self._started = self._started_joining = time.monotonic()
         _prepare(self._slices, fingerprint)
 
     def run(self) -> Composition:
         """Make what is missing, and join it."""
         self._make_slices()
+        self._started_joining = time.monotonic()
         video = self._fresh_folder("video")
         content = self._fresh_folder("content")
         if not self._reel.frames:
@@ -194,7 +196,14 @@ class _Composer:
             slice_count=film.slices(self._slice_frames),
             part_max_bytes=self._settings.part_max_bytes,
             first_number=first_number,
+            count=self._count_joined,
         )
+
+    def _count_joined(self, frames: int) -> None:
+        self._joined += frames
+        done = 1 - JOINING_SHARE * (1 - self._joined / self._frames)
+        elapsed_s = time.monotonic() - self._started_joining
+        self._report(Progress(Stage.COMPOSE, done, elapsed_s / self._joined * (self._frames - self._joined)))
 
     def _fresh_folder(self, name: str) -> Path:
         folder = self._folder / name
@@ -205,17 +214,19 @@ class _Composer:
     def _gaps(self) -> list[Gap]:
         """Return what logs and files tell, and what decoding has found."""
         gaps = find_gaps(self._tracks, self._plan.spans, open_ends(self._session.events))
-        known = {(gap.track, gap.start_ms, gap.end_ms) for gap in gaps}
         by_name = {track.name: track for track in self._tracks}
+        for damage in self._damages():
+            gaps += clip_gap(
+                by_name[damage.track], damage.start_ms, damage.end_ms, "damaged", self._plan.spans
+            )
+        # The same damage is found by whoever comes by: several slices, and the content's own video.
+        return sorted(set(gaps), key=lambda gap: (gap.start_ms, gap.track, gap.end_ms))
+
+    def _damages(self) -> Iterator[Damage]:
         for film in self._films:
             for index in range(film.slices(self._slice_frames)):
-                for damage in read_slice(SliceName(film.name, index).path(self._slices)).damages:
-                    track = by_name[damage.track]
-                    for gap in clip_gap(track, damage.start_ms, damage.end_ms, "damaged", self._plan.spans):
-                        if (gap.track, gap.start_ms, gap.end_ms) not in known:
-                            known.add((gap.track, gap.start_ms, gap.end_ms))
-                            gaps.append(gap)
-        return sorted(gaps, key=lambda gap: (gap.start_ms, gap.track))
+                path = SliceName(film.name, index).path(self._slices)
+                yield from read_slice(path, with_media=False).damages
 
 
 def _extended(spans: Sequence[Span], ends: dict[int, int], tracks: Sequence[Track]) -> tuple[Span, ...]:

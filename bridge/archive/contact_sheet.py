@@ -35,7 +35,8 @@ def write_contact_sheet(film: Film, slices: Path, folder: Path, *, slice_count: 
     rows = -(-count // columns)
     sheet = np.zeros((rows * THUMBNAIL_HEIGHT_PX, columns * THUMBNAIL_WIDTH_PX, 3), np.uint8)
     for index in range(slice_count):
-        for frame, data in read_slice(SliceName(film.name, index).path(slices)).thumbnails:
+        path = SliceName(film.name, index).path(slices)
+        for frame, data in read_slice(path, with_media=False).thumbnails:
             row, column = divmod(frame // film.thumbnail_every, columns)
             top, left = row * THUMBNAIL_HEIGHT_PX, column * THUMBNAIL_WIDTH_PX
             tile: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -6,7 +6,7 @@ which decoders need. Its index is at the front, and its length is even, as DICOM
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,9 +44,16 @@ class _Group:
 
 
 def join(
-    film: Film, slices: Path, folder: Path, *, slice_count: int, part_max_bytes: int, first_number: int = 1
+    film: Film,
+    slices: Path,
+    folder: Path,
+    *,
+    slice_count: int,
+    part_max_bytes: int,
+    first_number: int,
+    count: Callable[[int], None],
 ) -> list[VideoPart]:
-    """Join a film's slices into parts, numbered on from `first_number`."""
+    """Join a film's slices into parts, numbered on from `first_number`; `count` is told of joined frames."""
     parts: list[VideoPart] = []
     part: _Part | None = None
     before: list[tuple[int, bytes]] = []
@@ -60,6 +67,7 @@ def join(
             part.add_sounds(before)
         part.add(group)
         before = group.sounds[-2:]
+        count(len(group.pictures))
     if part is not None:
         parts.append(part.finish(film))
     return parts

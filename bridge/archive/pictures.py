@@ -132,8 +132,11 @@ class Tape:
         """Return the last picture taken up to a moment."""
         if self._index < 0 or (at_ms - self._position_ms > SEEK_MS and not self._is_waiting_for(at_ms)):
             self._seek(at_ms)
-        while self._next is not None and self._next[0] <= at_ms:
-            self._decode(*self._next)
+        while self._next is not None and (self._next[0] <= at_ms or self._is_held_up(at_ms)):
+            if self._next[0] <= at_ms:
+                self._decode(*self._next)
+            else:
+                self._open(self._index + 1)
             self._advance()
         self._position_ms = at_ms
         return self._shot
@@ -166,6 +169,11 @@ class Tape:
     def _is_waiting_for(self, at_ms: float) -> bool:
         """Return whether the next packet is still ahead, so that there is nothing to be found."""
         return self._next is not None and self._next[0] > at_ms
+
+    def _is_held_up(self, at_ms: float) -> bool:
+        """Return whether a segment with odd times keeps the next one waiting, whose time has come."""
+        following = self._index + 1
+        return following < len(self.track.segments) and self.track.segments[following].start_ms <= at_ms
 
     def _seek(self, at_ms: float) -> None:
         """Go to the last key frame up to a moment."""

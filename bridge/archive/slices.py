@@ -84,14 +84,17 @@ class SliceData:
         yield from (data for _, data in self.thumbnails)
 
 
-def read_slice(path: Path) -> SliceData:
-    """Read a finished slice."""
+def read_slice(path: Path, *, with_media: bool = True) -> SliceData:
+    """Read a finished slice, or only what is told about it."""
     with path.open("rb") as file:
         head = _head(file)
+        media_bytes = sum(size for size, _ in head.pictures) + sum(size for _, size in head.sounds)
+        if not with_media:
+            file.seek(media_bytes, os.SEEK_CUR)
         return SliceData(
             head.first_frame,
-            [(file.read(size), is_key) for size, is_key in head.pictures],
-            [(place, file.read(size)) for place, size in head.sounds],
+            [(file.read(size), is_key) for size, is_key in head.pictures] if with_media else [],
+            [(place, file.read(size)) for place, size in head.sounds] if with_media else [],
             [(frame, file.read(size)) for frame, size in head.thumbnails],
             [Damage(*damage) for damage in head.damages],
             bytes.fromhex(head.picture_setup),
