@@ -46,6 +46,7 @@ bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.packet_path --json
 	$(BIN)/python -m benchmarks.conference --scenario lecture --points 30 --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(BENCH_SECONDS) --json
+	$(BIN)/python -m benchmarks.recording --points 12 --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.conference --scenario ceremony --points 300 --seconds $(BENCH_SECONDS) --json
 
 soak: $(VENV)/.test-installed

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -93,8 +94,10 @@ def invitations(state_dir: Path, count: int, publishers: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def running_server(ports: Ports, state_dir: Path, core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process on one core, ready when yielded, ended by SIGTERM."""
+def running_server(
+    ports: Ports, state_dir: Path, core: int, log: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process on one core, ready when yielded, ended by SIGTERM; `settings` by their variables."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HOICHAN_")}
     environment |= {
         "HOICHAN_NODE_STATE_DIR": str(state_dir),
@@ -103,6 +106,7 @@ def running_server(ports: Ports, state_dir: Path, core: int, log: Path) -> Itera
         "HOICHAN_MEDIA_PORT": str(ports.media),
         "HOICHAN_ADMIN_PORT": str(ports.admin),
         "HOICHAN_ROOMS_PARTICIPANTS_MAX": "5000",
+        **settings,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -149,6 +153,34 @@ def run_bots(plan: Plan, core: int) -> dict[str, Any]:
     return result
 
 
+def confer(
+    chosen: Scenario,
+    state_dir: Path,
+    log: Path,
+    *,
+    seconds: float,
+    settle_s: float,
+    cores: tuple[int, int],
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Hold one conference; return what its bots saw. `cores` are the server's and the bots'."""
+    ports = free_ports()
+    plan = Plan(
+        url=f"http://127.0.0.1:{ports.http}",
+        invitations=invitations(state_dir, chosen.publishers + chosen.receivers, chosen.publishers),
+        publishers=chosen.publishers,
+        thumbnails=chosen.thumbnails,
+        is_simulcast=chosen.is_simulcast,
+        seconds=seconds,
+        settle_s=settle_s,
+        joins_per_s=chosen.joins_per_s,
+        server_pid=0,
+        media_port=ports.media,
+    )
+    with running_server(ports, state_dir, cores[0], log, settings) as server:
+        return run_bots(replace(plan, server_pid=server.pid), cores[1])
+
+
 def measure(name: str, points: int, seconds: float, options: argparse.Namespace) -> dict[str, Any]:
     """One scenario from start to end."""
     cores = sorted(os.sched_getaffinity(0))
@@ -164,23 +196,11 @@ def measure(name: str, points: int, seconds: float, options: argparse.Namespace)
     )
     os.sched_setaffinity(0, {bots_core})
     with tempfile.TemporaryDirectory(prefix="hoichan-bench-") as directory:
-        state_dir, ports = Path(directory), free_ports()
+        state_dir = Path(directory)
         log = Path(options.log) if options.log else state_dir / "server.log"
-        count = chosen.publishers + chosen.receivers
-        plan = Plan(
-            url=f"http://127.0.0.1:{ports.http}",
-            invitations=invitations(state_dir, count, chosen.publishers),
-            publishers=chosen.publishers,
-            thumbnails=chosen.thumbnails,
-            is_simulcast=chosen.is_simulcast,
-            seconds=seconds,
-            settle_s=options.settle,
-            joins_per_s=chosen.joins_per_s,
-            server_pid=0,
-            media_port=ports.media,
+        seen = confer(
+            chosen, state_dir, log, seconds=seconds, settle_s=options.settle, cores=(server_core, bots_core)
         )
-        with running_server(ports, state_dir, server_core, log) as server:
-            seen = run_bots(replace(plan, server_pid=server.pid), bots_core)
     forwarded_us = seen["server_cpu_us_per_forwarded_packet"]
     return {
         "scenario": name,

@@ -73,9 +73,7 @@ class Recordings:
         self._on_archivable = on_archivable
         # Allocated by this.
         self._lock = FolderLock(folder)
-        self._writer = Writer(
-            folder, flush_s=config.flush_ms / 1000, counters=counters, clock=sfu.clock
-        )
+        self._writer = Writer(folder, flush_s=config.flush_ms / 1000, counters=counters, clock=sfu.clock)
         self._names = SessionNames(site_code, (path.name for path in folder.iterdir()))
         self._node = Node(
             config=config,
@@ -91,6 +89,9 @@ class Recordings:
         self._full_until = float("-inf")
         self._recorders: set[Recorder] = set()
         self._held: dict[str, _Held] = {}
+        # Sessions whose end cannot be written.
+        self._unended: set[str] = set()
+        self._told: RecordProblem | None = None
         self._is_behind = False
         self._dropped = 0
         self._housekeeping: asyncio.Task[None] | None = None
@@ -162,6 +163,9 @@ class Recordings:
         if self._writer.free_bytes is not None:
             self._guard.measure(self._writer.free_bytes)
         level, problem = self._level(now), self._problem(now)
+        if problem is not self._told:
+            self._told = problem
+            logger.warning("recordings: %s", problem.value if problem else "everything can be recorded again")
         for recorder in list(self._recorders):
             recorder.set_disk_level(level, now)
             recorder.set_problem(problem)
@@ -216,9 +220,9 @@ class Recordings:
     def _end(self, interrupted: Interrupted) -> None:
         """End a session that nobody came back to, as of its last event or frame."""
         chain = Chain(interrupted.events[-1])
-        file = SessionFile(interrupted.folder)
+        file = SessionFile(interrupted.folder, is_new=False)
         at_ms = interrupted.ended_ms
-        self._writer.open(file, partial(_report, interrupted.folder.name))
+        self._writer.open(file, partial(self._cannot_end, interrupted.folder.name))
         for track in interrupted.open_tracks:
             data = {"track": track, "reason": INTERRUPTED}
             self._writer.put(file.event, chain.append(EventKind.TRACK_ENDED, data, at_ms))
@@ -226,6 +230,12 @@ class Recordings:
         self._writer.put(file.event, chain.append(EventKind.SESSION_CLOSED, {"reason": reason}, at_ms))
         self._writer.put(file.end)
         self._writer.when_written(file, partial(self._archivable, interrupted.folder))
+
+    def _cannot_end(self, session: str, error: OSError) -> None:
+        """The writer goes on trying; once is enough to be told."""
+        if session not in self._unended:
+            self._unended.add(session)
+            logger.error("session %s cannot be ended yet: %s", session, error.strerror)
 
 
 def recover(folder: Path) -> list[Interrupted]:
@@ -240,7 +250,3 @@ def recover(folder: Path) -> list[Interrupted]:
         if session is not None:
             found.append(session)
     return found
-
-
-def _report(session: str, error: OSError) -> None:
-    logger.error("session %s cannot be ended yet: %s", session, error.strerror)

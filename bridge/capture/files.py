@@ -57,14 +57,14 @@ def sync_folder(folder: Path) -> None:
 class SegmentFile:
     """One Matroska file that grows by whole clusters."""
 
-    __slots__ = ("_bytes", "_cluster", "_descriptor", "_is_dirty", "_last_but_one_ms", "_layout", "newest_ms")
+    __slots__ = ("_bytes", "_cluster", "_descriptor", "_last_but_one_ms", "_layout", "is_dirty", "newest_ms")
 
     def __init__(self, path: Path, header: TrackHeader) -> None:
         start, self._layout = head(header)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         self._cluster = Cluster()
         self.newest_ms = self._last_but_one_ms = 0
-        self._is_dirty = True
+        self.is_dirty = True
         try:
             append(self._descriptor, start, 0)
         except OSError:
@@ -88,14 +88,14 @@ class SegmentFile:
         if data:
             append(self._descriptor, data, self._bytes)
             self._bytes += len(data)
-            self._is_dirty = True
+            self.is_dirty = True
         return len(data)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        if self._is_dirty:
+        if self.is_dirty:
             os.fdatasync(self._descriptor)
-            self._is_dirty = False
+            self.is_dirty = False
 
     def finish(self) -> None:
         """Fill in size and duration, and close; what was not flushed is lost."""
@@ -125,19 +125,19 @@ def finish(descriptor: int, layout: Layout, *, file_bytes: int, duration_ms: flo
 class LineFile:
     """A file of JSON lines, made with its folder at the first flush; what the disk does not take is kept."""
 
-    __slots__ = ("_bytes", "_descriptor", "_is_dirty", "_lines", "_path")
+    __slots__ = ("_bytes", "_descriptor", "_lines", "_path", "is_dirty")
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
         self._bytes = 0
         self._lines: deque[bytes] = deque(maxlen=LINES_MAX)
-        self._is_dirty = False
+        self.is_dirty = False
 
     @property
     def is_clean(self) -> bool:
         """Whether everything is on the disk."""
-        return not self._lines and not self._is_dirty
+        return not self._lines and not self.is_dirty
 
     def add(self, value: Mapping[str, Any]) -> None:
         """Take in a line."""
@@ -153,7 +153,7 @@ class LineFile:
         append(self._descriptor, data, self._bytes)
         self._bytes += len(data)
         self._lines.clear()
-        self._is_dirty = True
+        self.is_dirty = True
 
     def _open(self) -> None:
         folder = self._path.parent
@@ -165,9 +165,9 @@ class LineFile:
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        if self._is_dirty:
+        if self.is_dirty:
             os.fdatasync(self._descriptor)
-            self._is_dirty = False
+            self.is_dirty = False
 
     def close(self) -> None:
         """Close the file; harmless twice."""
@@ -224,6 +224,12 @@ class TrackFile:
         """Whether the whole log is on the disk."""
         return self._log.is_clean
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something that was written may not be on the disk yet."""
+        segment = self._segment
+        return self._has_new_names or self._log.is_dirty or (segment is not None and segment.is_dirty)
+
     # What the recorder hands over.
 
     def line(self, value: Mapping[str, Any]) -> None:
@@ -238,7 +244,8 @@ class TrackFile:
         self._flushed_ms = line["pts_ms"]
         self._log.add(line)
         try:
-            # The log first: a segment that it does not know has no place in time.
+            # The log before the segment, which has no place in time without it, and both in a session.
+            self.session.open()
             self._log.flush()
             self._segment = SegmentFile(self._folder / name, header)
             self._has_new_names = True
@@ -354,13 +361,15 @@ class TrackFile:
 class SessionFile:
     """One session's folder: the journal, the tracks, and a reserve for the last lines on a full disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_new: bool) -> None:
         self.folder = folder
         self.tracks: list[TrackFile] = []
         # The first thing that went wrong since the writer asked.
         self.error: OSError | None = None
         # No more events will come.
         self.is_ended = False
+        # The folder is still to be made.
+        self._is_new = is_new
         self._journal: JournalFile | None = None
         self._events: list[Event] = []
 
@@ -389,20 +398,19 @@ class SessionFile:
     def flush(self) -> None:
         """Write the events and what waits in the tracks."""
         try:
-            if self._journal is None:
-                self._journal = self._open()
+            journal = self.open()
             if self._events:
-                self._journal.write(self._events)
+                journal.write(self._events)
                 self._events.clear()
         except OSError as error:
             self.refused(error)
+            if self._journal is None:
+                return
         for track in self.tracks:
             track.flush()
 
-    def sync(self) -> None:
-        """Wait until everything written is on the disk; the journal always is."""
-        for track in self.tracks:
-            track.sync()
+    def forget_ended(self) -> None:
+        """Let go of the tracks that have ended and are on the disk."""
         for track in [track for track in self.tracks if track.is_ended and track.is_clean]:
             track.release()
             self.tracks.remove(track)
@@ -431,11 +439,21 @@ class SessionFile:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        self.give_reserve()
+            self.give_reserve()
 
-    def _open(self) -> JournalFile:
-        if not self.folder.exists():
-            self.folder.mkdir(mode=0o750, parents=True)
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has its folder and journal."""
+        return self._journal is not None
+
+    def open(self) -> JournalFile:
+        """Return the journal, made or opened when it is not yet; raises OSError."""
+        if self._journal is not None:
+            return self._journal
+        if self._is_new:
+            # One that is there already is somebody else's, and must not be written into.
+            self.folder.mkdir(mode=0o750)
+            self._is_new = False
             sync_folder(self.folder.parent)
         try:
             journal = JournalFile(self.folder / JOURNAL)
@@ -444,4 +462,5 @@ class SessionFile:
                 raise error.__cause__ from None
             raise OSError(errno.EIO, str(error)) from error
         sync_folder(self.folder)
+        self._journal = journal
         return journal

@@ -80,7 +80,7 @@ class Recorder:
         self._observer = observer
         self.restored: Sequence[Event] = interrupted.events if interrupted else ()
         # Allocated by this.
-        self._file = SessionFile(folder)
+        self._file = SessionFile(folder, is_new=interrupted is None)
         self._chain = Chain(interrupted.events[-1] if interrupted else None)
         self._noted_ms = 0
         self._around = Surroundings(
@@ -122,6 +122,8 @@ class Recorder:
 
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
         """Write an event into the journal, stamped with the time now."""
+        if self._is_closed:
+            return
         if kind is EventKind.STAGE:
             self._stage_changed(data.get("participant"))
         self._note_at(kind, data, self._node.at_ms(self._node.clock()))
@@ -343,7 +345,8 @@ class Recorder:
         publication.recorded_rid = None
         track = self._tracks.pop(publication, None)
         if track is not None and track.close(reason, now):
-            self.note(EventKind.TRACK_ENDED, {"track": track.name, "reason": reason})
+            data = {"track": track.name, "reason": reason}
+            self._note_at(EventKind.TRACK_ENDED, data, self._node.at_ms(now))
 
     def _stop_all(self, now: float) -> None:
         for publication, track in self._tracks.items():

@@ -34,8 +34,7 @@ class SessionNames:
         """Return the id of a session that begins now."""
         day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
         number = self._newest.get(day, 0) + 1
-        # Days that are over need no numbers any more.
-        self._newest = {day: number}
+        self._newest[day] = number
         return f"HC-{self._site_code}-{day}-{number:02}"
 
 

@@ -12,11 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge.capture.files import SessionFile
+from bridge.capture.files import SessionFile, TrackFile
 from bridge.counters import RecordingCounters
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ QUEUE_BYTES_MAX = 64 << 20
 QUEUE_SOUND_BYTES_MAX = 72 << 20
 # The event loop gets the interpreter lock back at the latest after that many jobs.
 JOBS_AT_ONCE = 16
+SYNCED_AT_ONCE = 8
 MEASURE_S = 1.0
 STOP_S = 10.0
 # A full disk is tried again after this.
@@ -64,6 +66,7 @@ class Writer:
         self._awaited: list[tuple[SessionFile, Callable[[], None]]] = []
         self._sync_due = self._measure_due = 0.0
         self._full_until = 0.0
+        self._syncing = ThreadPoolExecutor(SYNCED_AT_ONCE, "recordings-sync")
         self._has_reserve: set[SessionFile] = set()
 
     # Called on the event loop's thread.
@@ -138,6 +141,7 @@ class Writer:
         for session in self._sessions:
             session.release()
         self._sessions.clear()
+        self._syncing.shutdown()
 
     def _work(self) -> None:
         try:
@@ -175,8 +179,12 @@ class Writer:
 
     def _sync(self) -> None:
         started = self._clock()
+        # Several at a time, because the disk answers them together.
+        tracks = [track for session in self._sessions for track in session.tracks if track.is_dirty]
+        for _ in self._syncing.map(TrackFile.sync, tracks):
+            pass
         for session in self._sessions:
-            session.sync()
+            session.forget_ended()
         if self._sessions:
             self._counters.sync_s.observe(self._clock() - started)
 
@@ -221,7 +229,7 @@ class Writer:
         if self._clock() < self._full_until:
             return
         for session in self._sessions:
-            if session not in self._has_reserve:
+            if session.is_open and session not in self._has_reserve:
                 try:
                     session.keep_reserve()
                 except OSError:

@@ -310,7 +310,7 @@ def test_the_queue_is_bounded_for_sound_as_well(tmp_path: Path) -> None:
 
 def test_a_bug_in_one_job_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     writer = Writer(tmp_path, flush_s=0.1, counters=RecordingCounters())
-    session = SessionFile(tmp_path / "HC-BV-20270115-01")
+    session = SessionFile(tmp_path / "HC-BV-20270115-01", is_new=True)
     done: list[str] = []
     writer.open(session, lambda error: done.append(os.strerror(error.errno or errno.EIO)))
     writer.put(lambda: 1 / 0)

@@ -79,6 +79,25 @@ def test_names_count_the_sessions_of_a_day_in_local_time() -> None:
     assert names.next(evening_ms + 1000) == "HC-BV-20270116-01"
 
 
+def test_a_clock_that_is_set_back_gives_no_name_twice() -> None:
+    names = SessionNames("BV", ())
+    given = [names.next(at_ms) for at_ms in (WALL_MS, WALL_MS + 86_400_000, WALL_MS, WALL_MS)]
+    assert len(set(given)) == 4
+
+
+def test_a_folder_that_is_there_already_is_not_written_into(
+    open_meeting: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    meeting = open_meeting()
+    foreign = tmp_path / "recordings" / "HC-BV-20270115-02"
+    foreign.mkdir()
+    second = meeting.open("r-2")
+    assert second.session == foreign.name
+    meeting.run(1.0)
+    assert list(foreign.iterdir()) == []
+    assert meeting.observer.failures == 1
+
+
 def test_names_go_on_after_a_restart() -> None:
     used = ("HC-BV-20270115-01", "HC-BV-20270115-12", "HC-BV-20270114-99", "HC-OLD-20270115-03", ".lock", "x")
     assert SessionNames("BV", used).next(WALL_MS) == "HC-BV-20270115-13"
