@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 from bridge_process import free_port
 from pages import CHROMIUM, FLAGS, PATIENCE_S
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 
 from bridge.api.admission import Admission
 from bridge.api.archive import ArchiveApi
@@ -401,6 +401,44 @@ async def test_a_session_that_ran_out_is_opened_again_with_the_link(page: Page, 
     await page.locator("#notice-link-input").fill(served.key)
     await page.locator("#notice-link [type=submit]").click()
     await page.locator("#watching").wait_for()
+
+
+async def test_what_is_watched_goes_on_when_the_session_ran_out(page: Page, served: Library) -> None:
+    await open_sealed(page, served)
+    await page.locator("#chapters button").nth(1).click()
+    await until_colour(page, library.GREEN)
+    # The page has asked for progress at least once.
+    await asyncio.sleep(1)
+    await page.context.clear_cookies()
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    deadline = time.monotonic() + PATIENCE_S
+    while not await page.context.cookies(f"{served.url}/api/archive/packages"):
+        assert time.monotonic() < deadline, "no new session"
+        await asyncio.sleep(0.1)
+    assert abs(await page.evaluate("video.currentTime") - 4) < 0.1
+    assert await page.locator("#watching").is_visible()
+
+
+async def test_a_browser_without_cookies_is_told_so_and_does_not_ask_for_ever(
+    page: Page, served: Library
+) -> None:
+    asked = 0
+
+    async def without_cookie(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        answer = await route.fetch()
+        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+        # Fetching has given it to the context.
+        await page.context.clear_cookies()
+        await route.fulfill(response=answer, headers=headers)
+
+    await page.route("**/api/archive/session", without_cookie)
+    await enter(page, served, served.key)
+    await page.locator("#notice-link").wait_for()
+    assert "cookie" in await page.locator("#notice-title").inner_text()
+    await asyncio.sleep(1)
+    assert asked <= 2
 
 
 async def test_a_server_that_is_away_is_said_and_comes_back_by_itself(page: Page, served: Library) -> None:

@@ -412,8 +412,9 @@ async def test_progress_tells_what_moves_in_the_rooms_of_the_session(
     archive.catalogue.set_state(WAITING, PackageState.COMPOSING)
     archive.catalogue.set_progress(WAITING, 0.5, 30.0)
     await enter(client, archive.invitation())
-    moving = (await (await client.get("/api/archive/progress")).json())["packages"]
-    assert [(package["id"], package["progress"]) for package in moving] == [(WAITING, 0.5)]
+    progress = await (await client.get("/api/archive/progress")).json()
+    assert [(package["id"], package["progress"]) for package in progress["packages"]] == [(WAITING, 0.5)]
+    assert progress["total"] == 2
 
 
 # One package.

@@ -81,9 +81,9 @@ export async function findPackages(wishes, cursor) {
   return (await ask(`packages?${query}`)).json();
 }
 
-/** @returns {Promise<PackageSummary[]>} what moves now */
+/** @returns {Promise<{packages: PackageSummary[], total: number}>} what moves now, and how many there are in all */
 export async function findMoving() {
-  return (await (await ask("progress")).json()).packages;
+  return (await ask("progress")).json();
 }
 
 /** @param {string} id @returns {Promise<PackageDetail>} */

@@ -10,12 +10,13 @@ import { findMoving, LibraryFailed } from "./api.js";
 
 const MOVING_MS = 2000;
 /** Nothing is being made; but a conference may end, and a recording begin. */
-const RESTING_MS = 10_000;
+const RESTING_MS = 5000;
 
 export class Follower {
   /**
    * @param {object} hooks
    * @param {(moving: PackageSummary[], ended: string[]) => void} hooks.moved  `ended`: no longer among them
+   * @param {() => void} hooks.grew  there are more packages, or fewer, than before
    * @param {(error: unknown) => boolean} hooks.failed
    * @param {(isReachable: boolean) => void} hooks.reached
    */
@@ -23,6 +24,8 @@ export class Follower {
     this.hooks = hooks;
     /** @type {Set<string>} */
     this.moving = new Set();
+    /** @type {number | null} */
+    this.total = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.isRunning = false;
@@ -33,6 +36,7 @@ export class Follower {
   start() {
     this.isRunning = true;
     this.moving.clear();
+    this.total = null;
     this.wake();
   }
 
@@ -54,12 +58,14 @@ export class Follower {
 
   async ask() {
     try {
-      const moving = await findMoving();
+      const { packages: moving, total } = await findMoving();
       this.hooks.reached(true);
       const now = new Set(moving.map(({ id }) => id));
       const ended = [...this.moving].filter((id) => !now.has(id));
       this.moving = now;
       this.hooks.moved(moving, ended);
+      if (this.total !== null && total !== this.total) this.hooks.grew();
+      this.total = total;
     } catch (error) {
       if (!(error instanceof LibraryFailed)) throw error;
       this.hooks.reached(error.code !== "unreachable");

@@ -131,7 +131,10 @@ export class List {
   }
 
   render() {
+    const focused = document.activeElement?.closest(".recording")?.getAttribute("data-package");
     this.rows.replaceChildren(...this.packages.map((entry) => this.row(entry)));
+    const again = focused ? this.rows.querySelector(`[data-package="${focused}"] a`) : null;
+    if (again instanceof HTMLElement) again.focus();
     const isEmpty = this.packages.length === 0;
     const empty = byId("list-empty", HTMLElement);
     empty.hidden = !isEmpty;

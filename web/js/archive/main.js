@@ -19,19 +19,24 @@ import { Recording } from "./recording.js";
 
 const PAGES = /** @type {const} */ (["notice", "list", "recording"]);
 const RENEW_MS = 5 * 60_000;
+/** As many as the API sends at once. */
+const FIRST_PAGE = 25;
 
 /** Kept in memory alone: neither the address nor the disk shall have it. @type {string | null} */
 let invitation = null;
 /** @type {Session | null} */
 let session = null;
 let renewed = 0;
+/** Whether this session has been good for anything: without cookies none ever is. */
+let hasWorked = false;
+let isReopening = false;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let renewal = undefined;
 
 const hooks = { retry, failed };
 const list = new List(hooks);
 const recording = new Recording({ ...hooks, seesAll: () => session?.scope === "all" });
-const follower = new Follower({ moved, failed, reached });
+const follower = new Follower({ moved, grew, failed, reached });
 
 /** @param {typeof PAGES[number]} page */
 function showPage(page) {
@@ -71,6 +76,7 @@ async function enter() {
     return;
   }
   renewed = Date.now();
+  hasWorked = false;
   clearInterval(renewal);
   renewal = setInterval(() => void renew(), RENEW_MS);
   renderScope();
@@ -110,10 +116,38 @@ async function renew() {
  */
 function failed(error) {
   if (!(error instanceof LibraryFailed) || !error.isSignedOut || !session) return false;
-  session = null;
-  if (invitation) void enter();
-  else notice({ title: "library.ended.title", text: "library.ended.text", asksLink: true });
+  if (isReopening) return true;
+  if (invitation && hasWorked) void reopen(invitation);
+  else {
+    session = null;
+    const isBlocked = invitation !== null;
+    notice({
+      title: isBlocked ? "library.cookies.title" : "library.ended.title",
+      text: isBlocked ? "library.cookies.text" : "library.ended.text",
+      asksLink: true,
+    });
+  }
   return true;
+}
+
+/** @param {string} link */
+async function reopen(link) {
+  isReopening = true;
+  try {
+    session = await openSession(link);
+    renewed = Date.now();
+    hasWorked = false;
+  } catch (error) {
+    if (!(error instanceof LibraryFailed)) throw error;
+    session = null;
+    refuse(error);
+    return;
+  } finally {
+    isReopening = false;
+  }
+  follower.wake();
+  // What is being watched goes on; what could not be shown is asked for again.
+  if (recording.detail === null) await route();
 }
 
 /** @param {boolean} isReachable */
@@ -154,6 +188,7 @@ function title() {
 
 /** @param {PackageSummary[]} moving @param {string[]} ended */
 function moved(moving, ended) {
+  hasWorked = true;
   if (!byId("recording", HTMLElement).hidden) {
     const entry = moving.find(({ id }) => id === recording.id);
     if (entry || ended.includes(recording.id)) recording.update(entry);
@@ -162,9 +197,11 @@ function moved(moving, ended) {
   if (byId("list", HTMLElement).hidden || !list.isLoaded) return;
   list.update(moving);
   for (const id of ended) void refresh(id);
-  // Something new has begun: it belongs on top of a list that shows everything.
-  const known = new Set(list.packages.map(({ id }) => id));
-  if (!list.isNarrowed && moving.some(({ id }) => !known.has(id)) && list.packages.length <= 25) void list.search();
+}
+
+/** Something new belongs on top of the list; who has read on beyond its first page is not thrown back. */
+function grew() {
+  if (!byId("list", HTMLElement).hidden && list.isLoaded && list.packages.length <= FIRST_PAGE) void list.search();
 }
 
 /** @param {string} id */

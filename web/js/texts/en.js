@@ -389,6 +389,8 @@ export const en = {
   "library.refused.text": "Only the chair, the secretary and the archive can open the library. If you need a recording, please ask the conference's secretary.",
   "library.ended.title": "Your session has ended",
   "library.ended.text": "To protect patients' data the library closes after some time. Please open your link again, or paste it here.",
+  "library.cookies.title": "The browser blocks cookies",
+  "library.cookies.text": "The library needs a cookie to know you. Please allow cookies for this site and open the link again.",
   "library.left.title": "The library is closed",
   "library.left.text": "This computer can no longer see recordings. To come back, open your link.",
   "library.unreachable": "The server cannot be reached, trying again. If this lasts, please check your network.",

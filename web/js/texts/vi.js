@@ -388,6 +388,8 @@ export const vi = {
   "library.refused.text": "Chỉ chủ tọa, thư ký và phòng lưu trữ mở được kho ghi hình. Nếu bạn cần xem, hãy liên hệ thư ký của phiên.",
   "library.ended.title": "Phiên xem đã hết thời hạn",
   "library.ended.text": "Để bảo vệ dữ liệu người bệnh, kho tự đóng sau một thời gian. Hãy mở lại đường dẫn, hoặc dán vào đây.",
+  "library.cookies.title": "Trình duyệt đang chặn cookie",
+  "library.cookies.text": "Kho ghi hình cần một cookie để nhận ra bạn. Hãy cho phép cookie của trang này rồi mở lại đường dẫn.",
   "library.left.title": "Đã đóng kho ghi hình",
   "library.left.text": "Máy này không còn quyền xem bản ghi. Muốn xem lại, hãy mở đường dẫn của bạn.",
   "library.unreachable": "Mất kết nối với máy chủ, đang thử lại. Nếu kéo dài, hãy kiểm tra mạng của điểm cầu.",
