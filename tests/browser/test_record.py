@@ -33,6 +33,7 @@ SPAN_S = 4.0
 # What the video shows where the recording was paused.
 CARD_MS = 2000
 SEALED_WITHIN_S = 90.0
+CLAPPING_S = 14.0
 CLAP_LIMIT_MS = 40
 CLAP_JS = Path(__file__).parent / "clap.js"
 
@@ -223,3 +224,47 @@ def _nothing_of_the_stranger(server: BridgeServer, *found: Path) -> None:
     assert max(one[YELLOW.name] for one in colours) < 200
     for package in found:
         assert max(colours[YELLOW.name] for _, colours in pictures(package)) < 50
+
+
+async def test_a_clap_is_seen_and_heard_at_the_same_moment(start_bridge: StartBridge, tmp_path: Path) -> None:
+    server = start_bridge(HOICHAN_RECORDING_CONSULTATION="auto", HOICHAN_ROOMS_EMPTY_CLOSE_S="1")
+    async with browsers(tmp_path) as started:
+        chair, clapping = await asyncio.gather(
+            started.site(CHAIR, Camera(RED, 320, 180, 8)), started.site(HA_GIANG, Camera(GREEN))
+        )
+        await clapping.context.add_init_script(path=CLAP_JS)
+        for site, role in ((chair, "chair"), (clapping, "presenter")):
+            await site.open(server.link(role, site.name))
+            await site.join(with_voice=site is clapping)
+        await chair.until("hoichan.state.cameras.length === 1", "the other camera")
+        await say(chair, type="stage", participant=await clapping.evaluate("hoichan.state.self"))
+        await asyncio.sleep(CLAPPING_S)
+    (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=SEALED_WITHIN_S)
+    seen_ms, heard_ms = flashes_ms(package), bursts_ms(package)
+    pairs = [(at_ms, min(heard_ms, key=lambda other: abs(other - at_ms))) for at_ms in seen_ms]
+    apart_ms = [round(seen - heard) for seen, heard in pairs if abs(seen - heard) < 1000]
+    assert len(apart_ms) >= 4, (seen_ms, heard_ms)
+    assert abs(float(np.median(apart_ms))) <= CLAP_LIMIT_MS, apart_ms
+
+
+def flashes_ms(package: Path) -> list[float]:
+    """Return when the picture on stage turned white."""
+    (part,) = parts(package)
+    bright = [
+        float(frame.to_ndarray(format="gray")[::8, ::8].mean())
+        for frame in frames(package / "data" / "video" / part["file"])
+    ]
+    middle = (min(bright) + max(bright)) / 2
+    return [n * FRAME_MS for n in range(1, len(bright)) if bright[n - 1] < middle <= bright[n]]
+
+
+def bursts_ms(package: Path) -> list[float]:
+    """Return when the sound became loud."""
+    wave = np.abs(samples(package))
+    loud = wave > wave.max() / 4
+    found: list[float] = []
+    for number in np.flatnonzero(loud):
+        at_ms = float(number) * 1000 / RATE_HZ
+        if not found or at_ms - found[-1] > 1000:
+            found.append(at_ms)
+    return found
