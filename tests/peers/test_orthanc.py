@@ -1,9 +1,11 @@
 """Delivery to a real PACS, Debian's Orthanc, by DICOMweb and by the DICOM network."""
 
+import hashlib
 import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,10 +21,15 @@ import av
 import pytest
 import sealed
 from bridge_process import ROOT, free_port
+from compositions import composed
+from recordings import two_cases
 
 from bridge.archive import bag, dicom
 from bridge.archive.delivery import DeliveredInstance, deliver
 from bridge.archive.model import Progress
+from bridge.archive.package import build
+from bridge.archive.programme import plan_packages
+from bridge.archive.verify import verify, verify_chain
 from bridge.config import DicomConfig
 from bridge.errors import DeliveryFailed
 
@@ -277,17 +284,87 @@ def test_instance_deleted_in_the_pacs_is_noticed_and_sent_by_a_new_attempt(
 
 
 def test_objects_follow_the_standard(package: Path, tmp_path: Path) -> None:
+    for instance in dicom.instances(package):
+        dicom.write(package, instance, tmp_path / "object.dcm")
+        kind = "VideoPhotographicImage" if instance.is_video else "EncapsulatedPDF"
+        assert complaints(tmp_path / "object.dcm") == [kind]
+
+
+def test_composed_cases_are_sealed_delivered_and_decode_to_the_same_pictures(
+    orthanc: Orthanc, tmp_path: Path
+) -> None:
+    session = two_cases(tmp_path)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    seals: list[str] = []
+    for plan in plan_packages(session.events):
+        package = build(
+            session,
+            plan,
+            composed(session, tmp_path, plan.case or "S"),
+            packages,
+            settings=sealed.SETTINGS,
+            previous_seal=seals[-1] if seals else None,
+            now_ms=plan.ended_ms + 60_000 * len(seals),
+            report=lambda progress: None,
+        )
+        seals.append(package.seal)
+        assert verify(package.folder) == []
+        delivered = sent(package.folder, tmp_path / plan.package, orthanc.settings("stow"))
+        assert bool(delivered) == (plan.case is not None)
+        for item in delivered:
+            assert pictures(io.BytesIO(orthanc.payload(item.sop_instance_uid))) == pictures(
+                package.folder / item.file
+            )
+        for instance in dicom.instances(package.folder):
+            dicom.write(package.folder, instance, tmp_path / "object.dcm")
+            assert complaints(tmp_path / "object.dcm") == ["VideoPhotographicImage"]
+    assert len(seals) == 3
+    assert verify_chain(sorted(packages.iterdir())) == []
+    assert len(json.loads(orthanc.get("/studies"))) == 2
+
+
+def pictures(file: Path | io.BytesIO) -> list[str]:
+    """The checksums of all pictures of a video, as decoded."""
+    with av.open(str(file) if isinstance(file, Path) else file) as container:
+        return [
+            hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest() for frame in container.decode(video=0)
+        ]
+
+
+def complaints(path: Path) -> list[str]:
+    """What dicom3tools says of an object: its kind, and whatever is wrong with it."""
     if shutil.which(DCIODVFY) is None:
         pytest.skip("needs dicom3tools")
-    for instance in dicom.instances(package):
-        path = tmp_path / "object.dcm"
-        dicom.write(package, instance, path)
-        checked = subprocess.run(
-            [DCIODVFY, "-new", str(path)], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert checked.stderr.split() == [
-            "VideoPhotographicImage" if instance.is_video else "EncapsulatedPDF"
-        ]
+    checked = subprocess.run(
+        [DCIODVFY, "-new", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    return checked.stderr.split()
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from bridge.archive.delivery import deliver
+from bridge.config import DicomConfig
+package, work, settings, share = sys.argv[1:]
+def report(progress):
+    if progress.done > float(share):
+        os.kill(os.getpid(), signal.SIGKILL)
+deliver(Path(package), Path(work), settings=eval(settings), report=report)
+"""
+
+
+@pytest.mark.parametrize("share", ["0.1", "0.4", "0.6", "0.9"])
+def test_delivery_killed_on_its_way_is_completed_by_the_next_attempt(
+    orthanc: Orthanc, package: Path, tmp_path: Path, share: str
+) -> None:
+    settings = orthanc.settings("stow")
+    script = [sys.executable, "-c", DIES, package, tmp_path / "delivering", repr(settings), share]
+    assert subprocess.run(script, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    for item in sent(package, tmp_path, settings)[:3]:
+        assert orthanc.payload(item.sop_instance_uid) == (package / item.file).read_bytes()
+    assert [path.name for path in (tmp_path / "delivering").iterdir()] == ["delivered.json"]
 
 
 # Prints by how many kilobytes its memory grew at most.
