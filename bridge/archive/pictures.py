@@ -219,6 +219,7 @@ class Tape:
             return
         self._decoder = self._file.stream.codec_context
         self._decoder.thread_count = 1
+        self._decoder.options = {"max_pixels": str(PIXELS_MAX)}
         # No reordering in what browsers send: a picture comes out when its packet goes in.
         self._decoder.flags |= av.codec.context.Flags.low_delay
         self._packets = self._file.packets()
@@ -267,7 +268,7 @@ class Tape:
             self._broken_since_ms = taken_ms
             return
         for frame in frames:
-            if frame.is_corrupt or frame.width * frame.height > PIXELS_MAX:
+            if frame.is_corrupt:
                 self._broken_since_ms = taken_ms
                 continue
             self._shots += 1

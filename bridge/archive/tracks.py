@@ -117,7 +117,8 @@ class _Log:
     head: Mapping[str, Any] = field(default_factory=dict)
     arrivals: defaultdict[int, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     reports: defaultdict[int, list[SenderReport]] = field(default_factory=lambda: defaultdict(list))
-    segments: list[Mapping[str, Any]] = field(default_factory=list)
+    # (stream, pts_ms, file, width, height)
+    segments: list[tuple[int, float, str, int, int]] = field(default_factory=list)
     gaps: list[tuple[int, float, float, str]] = field(default_factory=list)
     ended_ms: float | None = None
     was_interrupted: bool = True
@@ -130,9 +131,13 @@ class _Log:
             case "stream":
                 self.arrivals[int(line["stream"])].append((0.0, float(line["at_ms"])))
             case "segment":
-                stream = int(line["stream"])
-                self.arrivals[stream].append((float(line["pts_ms"]), float(line["at_ms"])))
-                self.segments.append(line)
+                stream, pts_ms = int(line["stream"]), float(line["pts_ms"])
+                size = int(line.get("width", 0)), int(line.get("height", 0))
+                if not math.isfinite(pts_ms):
+                    raise ValueError(pts_ms)
+                # Of the name's last part only, so that no log leads out of its folder.
+                self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size))
+                self.arrivals[stream].append((pts_ms, float(line["at_ms"])))
             case "clock":
                 report = SenderReport(float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"]))
                 self.reports[int(line["stream"])].append(report)
@@ -264,16 +269,8 @@ def _track(log: _Log, placements: Mapping[tuple[str, int], Placement]) -> Track:
     name = log.folder.name
     own = {stream: placements[name, stream] for stream in log.arrivals}
     segments = [
-        Segment(
-            log.folder / Path(str(line["file"])).name,
-            int(line["stream"]),
-            float(line["pts_ms"]),
-            own[int(line["stream"])].at_ms(float(line["pts_ms"])),
-            int(line.get("width", 0)),
-            int(line.get("height", 0)),
-        )
-        for line in log.segments
-        if line.get("file")
+        Segment(log.folder / file, stream, pts_ms, own[stream].at_ms(pts_ms), width, height)
+        for stream, pts_ms, file, width, height in log.segments
     ]
     return Track(
         name,

@@ -1,0 +1,186 @@
+"""Track logs and segments as crashes, bad disks and strangers leave them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
+
+from bridge.archive import pictures
+from bridge.archive.model import Span
+from bridge.archive.pictures import Feed
+from bridge.archive.tracks import find_gaps, last_frame_ms, read_tracks
+
+EVER = Span(0, 2 * START_MS)
+
+
+def recording(folder: Path) -> Recording:
+    made = Recording(folder)
+    made.join(0, VIET_DUC)
+    return made
+
+
+def test_frames_are_placed_where_they_were_taken_and_the_least_delay_later(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    made.camera(MUONG_NHE, 1, 4, segment_s=1.6)
+    (track,) = read_tracks(made.write().tracks)
+    begun = [segment.start_ms - START_MS for segment in track.segments]
+    assert begun == pytest.approx([1045, 2645], abs=2)
+    assert (track.participant, track.source, track.codec) == (MUONG_NHE.participant, "camera", "vp8")
+    last = last_frame_ms([track], START_MS, 2 * START_MS)
+    assert last == pytest.approx(START_MS + 4005, abs=2)
+
+
+def test_feed_goes_on_from_one_track_to_the_next_and_shows_nothing_between(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    made.camera(VIET_DUC, 1, 2)
+    made.camera(VIET_DUC, 6, 7)
+    feed = Feed(read_tracks(made.write().tracks))
+    shots = {at_s: feed.shot_at(START_MS + at_s * 1000, within=EVER) for at_s in (0.2, 1.5, 3, 5.5, 6.5)}
+    # What comes within a moment is shown already.
+    assert [at_s for at_s, shot in shots.items() if shot is not None] == [0.2, 1.5, 5.5, 6.5]
+    found = shots[6.5]
+    assert found is not None
+    assert abs(found.at_ms - START_MS - 6500) <= 40
+
+
+def test_nothing_outside_of_a_span_is_given_out(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    made.camera(VIET_DUC, 1, 5)
+    feed = Feed(read_tracks(made.write().tracks))
+    span = Span(START_MS + 2000, START_MS + 3000)
+    for at_s in (1.99, 2.0, 2.5, 2.99, 3.0, 3.5):
+        shot = feed.shot_at(START_MS + at_s * 1000, within=span)
+        assert shot is None or span.start_ms <= shot.at_ms < span.end_ms
+
+
+def test_feed_that_was_off_the_screen_comes_back_at_its_last_key_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recording(tmp_path)
+    made.camera(VIET_DUC, 0, 20, fps=5, segment_s=2)
+    feed = Feed(read_tracks(made.write().tracks))
+    decoded: list[float] = []
+    decode = pictures.Tape._decode
+    monkeypatch.setattr(
+        pictures.Tape, "_decode", lambda tape, at, packet: (decoded.append(at), decode(tape, at, packet))
+    )
+    for at_s in (1.0, 17.0):
+        shot = feed.shot_at(START_MS + at_s * 1000, within=EVER)
+        assert shot is not None
+        assert abs(shot.at_ms - START_MS - at_s * 1000) <= 200
+    # The first second, and what follows the key frame at 16 s.
+    assert len(decoded) <= 6 + 6
+
+
+def test_segment_with_times_far_ahead_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 0, 6, segment_s=2)
+    # Its first frame is told to be in time, but all its packets are an hour later.
+    other = recording(tmp_path / "other")
+    later = other.camera(VIET_DUC, 0, 6, segment_s=2)
+    session = made.write()
+    data = (later.folder / "00002.mkv").read_bytes()
+    (track.folder / "00002.mkv").write_bytes(_shifted(data, tmp_path, 3_600_000))
+    feed = Feed(read_tracks(session.tracks))
+    taken = [feed.shot_at(START_MS + at * 100, within=EVER) for at in range(60)]
+    last = taken[-1]
+    assert last is not None
+    assert abs(last.at_ms - START_MS - 5900) <= 60
+
+
+def _shifted(data: bytes, folder: Path, by_ms: int) -> bytes:
+    source, target = folder / "in.mkv", folder / "out.mkv"
+    source.write_bytes(data)
+    with av.open(str(source)) as old, av.open(str(target), "w", format="matroska") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux():
+            if packet.size and packet.pts is not None:
+                packet.pts = packet.dts = packet.pts + by_ms
+                packet.stream = stream
+                new.mux(packet)
+    return target.read_bytes()
+
+
+def test_repaired_crash_is_told_as_a_crash(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 1, 3, is_torn=True)
+    track.log("end", at_ms=START_MS + 3000, reason="interrupted")
+    tracks = read_tracks(made.write().tracks)
+    crashes = {START_MS + 3000: START_MS + 60_000}
+    (gap,) = find_gaps(tracks, [Span(START_MS, START_MS + 90_000)], crashes)
+    assert (gap.reason, gap.end_ms) == ("crash", START_MS + 60_000)
+    assert abs(gap.start_ms - START_MS - 2980) < 10
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]\n", b"null\n", b'{"k":7}\n', b"\xff\xfe\n", b'{"k":"gap"}\n']
+)
+def test_line_that_says_nothing_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 1, 2)
+    session = made.write()
+    log = track.folder / "track.jsonl"
+    first, *rest = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(first + line + b"".join(rest) + line)
+    (read,) = read_tracks(session.tracks)
+    assert len(read.segments) == 1
+
+
+def test_folder_without_a_log_is_no_track(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    made.camera(VIET_DUC, 1, 2)
+    session = made.write()
+    (session.tracks / "lost+found").mkdir()
+    (session.tracks / "note.txt").write_text("x")
+    assert len(read_tracks(session.tracks)) == 1
+    assert read_tracks(session.tracks / "missing") == []
+
+
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text(max_size=5), st.just([])
+)
+fields = (
+    "stream",
+    "pts_ms",
+    "ntp_ms",
+    "at_ms",
+    "from_pts_ms",
+    "to_pts_ms",
+    "reason",
+    "file",
+    "width",
+    "height",
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["stream", "segment", "clock", "gap", "end", "track"]),
+            st.dictionaries(st.sampled_from(fields), values),
+        ),
+        max_size=8,
+    )
+)
+def test_no_log_whatever_it_says_stops_the_reading(
+    tmp_path: Path, lines: list[tuple[str, dict[str, Any]]]
+) -> None:
+    folder = tmp_path / "tracks" / "t001-p-1-camera"
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"k": "track", "participant": "p-1", "source": "camera", "codec": "vp8", "sync": "s"}
+    texts = [json.dumps(line) for line in (head, *({"k": k, **data} for k, data in lines))]
+    (folder / "track.jsonl").write_text("\n".join(texts) + "\n")
+    tracks = read_tracks(tmp_path / "tracks")
+    spans = [Span(START_MS, START_MS + 1000)]
+    for gap in find_gaps(tracks, spans, {}):
+        assert START_MS <= gap.start_ms < gap.end_ms <= START_MS + 1000
+    for track in tracks:
+        assert all(math.isfinite(segment.start_ms) for segment in track.segments)
+        Feed([track]).shot_at(START_MS, within=EVER)
