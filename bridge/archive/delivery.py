@@ -24,6 +24,7 @@ from bridge.errors import DeliveryFailed
 RETRY_FIRST_S: Final = 15.0
 _PROVEN_FILE: Final = "delivered.json"
 _OBJECT_FILE: Final = "object.dcm"
+_MAYBE_THERE: Final = frozenset({"pacs-refused", "pacs-not-stored"})
 
 OnBytes = Callable[[int], None]
 
@@ -99,12 +100,25 @@ class _Delivery:
         path = self._work / _OBJECT_FILE
         try:
             dicom.write(self._package, instance, path, institution=self._institution)
-            self._pacs.send(path, instance, self._advance)
-            path.unlink()
-            self._pacs.fetch(instance, path, self._advance)
+            try:
+                self._pacs.send(path, instance, self._advance)
+            except DeliveryFailed as refusal:
+                # Some archives refuse what they have, as from an attempt that ended before its proof.
+                if refusal.code not in _MAYBE_THERE or not self._is_given_back(instance, path):
+                    raise
+            else:
+                path.unlink()
+                self._pacs.fetch(instance, path, self._advance)
             self._prove(path, instance)
         finally:
             path.unlink(missing_ok=True)
+
+    def _is_given_back(self, instance: Instance, path: Path) -> bool:
+        try:
+            self._pacs.fetch(instance, path, self._advance)
+        except DeliveryFailed:
+            return False
+        return True
 
     def _prove(self, path: Path, instance: Instance) -> None:
         """Compare what came back with what is sealed; the same UID may stand for something else there."""

@@ -131,7 +131,7 @@ def consent_documents(
     for event in events:
         if event.kind is not EventKind.CONSENT or event.data.get("case") != plan.case:
             continue
-        purpose = str(event.data["purpose"])
+        purpose = str(event.data.get("purpose", ""))
         # The purpose becomes a file's name.
         if not (purpose.isascii() and purpose.replace("-", "").isalnum()):
             continue
@@ -140,11 +140,11 @@ def consent_documents(
             {"case": plan.case, "code": plan.code, "purpose": purpose, "state": None, "history": []},
         )
         by = event.data.get("by")
-        document["state"] = event.data["state"]
+        document["state"] = event.data.get("state")
         document["history"].append(
             {
                 "at": utc_text(event.at_ms),
-                "state": event.data["state"],
+                "state": event.data.get("state"),
                 "by": by,
                 **names.get(str(by), {}),
                 "journal_seq": event.seq,

@@ -75,7 +75,7 @@ def case_times(events: Sequence[Event], ended_ms: int) -> dict[str, list[Span]]:
             times.setdefault(active[0], []).append(Span(active[1], event.at_ms))
             active = None
         if event.kind is EventKind.CASE_STARTED:
-            active = str(event.data["case"]), event.at_ms
+            active = _text(event, "case"), event.at_ms
     if active is not None and active[1] < ended_ms:
         times.setdefault(active[0], []).append(Span(active[1], ended_ms))
     return times
@@ -96,13 +96,13 @@ def presences(events: Sequence[Event], ended_ms: int) -> list[Presence]:
     stays: list[Presence] = []
     for event in events:
         if event.kind is EventKind.PARTICIPANT_JOINED:
-            joined.setdefault(str(event.data["participant"]), event)
+            joined.setdefault(_text(event, "participant"), event)
         elif event.kind is EventKind.PARTICIPANT_LEFT:
-            start = joined.pop(str(event.data["participant"]), None)
+            start = joined.pop(_text(event, "participant"), None)
             if start is not None:
                 stays.append(_stay(start, event.at_ms, event.seq))
         elif event.kind is EventKind.SESSION_RESUMED:
-            stays += [_stay(start, int(event.data["after_ms"]), None) for start in joined.values()]
+            stays += [_stay(start, _after_ms(event), None) for start in joined.values()]
             joined.clear()
     stays += [_stay(start, max(ended_ms, start.at_ms), None) for start in joined.values()]
     return sorted(stays, key=lambda stay: stay.joined_seq)
@@ -119,13 +119,13 @@ def floor_turns(events: Sequence[Event], ended_ms: int) -> list[FloorTurn]:
             turns.append(FloorTurn(participant, start.at_ms, at_ms, start.data.get("by")))
 
     for event in events:
-        if event.kind is EventKind.FLOOR and event.data["granted"]:
-            open_turns.setdefault(str(event.data["participant"]), event)
+        if event.kind is EventKind.FLOOR and event.data.get("granted"):
+            open_turns.setdefault(_text(event, "participant"), event)
         elif event.kind in (EventKind.FLOOR, EventKind.PARTICIPANT_LEFT):
-            end(str(event.data["participant"]), event.at_ms)
+            end(_text(event, "participant"), event.at_ms)
         elif event.kind is EventKind.SESSION_RESUMED:
             for participant in tuple(open_turns):
-                end(participant, int(event.data["after_ms"]))
+                end(participant, _after_ms(event))
     for participant in tuple(open_turns):
         end(participant, ended_ms)
     return sorted(turns, key=lambda turn: turn.start_ms)
@@ -177,14 +177,13 @@ def _touches(at_ms: int, times: Iterable[Span]) -> bool:
 
 
 def _stay(start: Event, left_ms: int, left_seq: int | None) -> Presence:
-    data = start.data
     return Presence(
-        participant=str(data["participant"]),
-        name=str(data["name"]),
-        site=str(data["site"]),
-        level=str(data["level"]),
-        role=str(data["role"]),
-        is_device=bool(data.get("device", False)),
+        participant=_text(start, "participant"),
+        name=_text(start, "name"),
+        site=_text(start, "site"),
+        level=_text(start, "level"),
+        role=_text(start, "role"),
+        is_device=bool(start.data.get("device", False)),
         joined_ms=start.at_ms,
         left_ms=left_ms,
         joined_seq=start.seq,
@@ -203,6 +202,15 @@ def _without(whole: Span, taken: Iterable[Span]) -> tuple[Span, ...]:
     if start_ms < whole.end_ms:
         left.append(Span(start_ms, whole.end_ms))
     return tuple(span for span in left if span.start_ms < span.end_ms)
+
+
+def _after_ms(event: Event) -> int:
+    return int(event.data.get("after_ms", event.at_ms))
+
+
+def _text(event: Event, key: str) -> str:
+    """Return a text of an event; one that an older version did not write is empty."""
+    return str(event.data.get(key, ""))
 
 
 def _start(span: Span) -> int:

@@ -142,8 +142,8 @@ def path(package: Path, instance: Instance, tmp_path: Path) -> Path:
     return tmp_path / "object.dcm"
 
 
-def ignore(count: int) -> None:
-    """Nobody counts."""
+def ignore(value: object) -> None:
+    """Nobody looks."""
 
 
 def failure(archive: Archive, path: Path, instance: Instance) -> DeliveryFailed:
@@ -223,6 +223,32 @@ def test_what_comes_back_unchanged_is_delivered(archive: Archive, package: Path,
     delivered = deliver(package, tmp_path / "work", settings=archive.settings, report=lambda progress: None)
     assert len(delivered) == 4
     assert all("transfer-syntax=*" in headers["accept"] for headers in archive.headers[1::2])
+
+
+def test_archive_that_refuses_what_it_has_is_believed_when_it_gives_it_back(
+    archive: Archive, package: Path, tmp_path: Path
+) -> None:
+    archive.post, archive.get = after_reading(409), giving_back(lambda part: part)
+    assert len(deliver(package, tmp_path / "work", settings=archive.settings, report=ignore)) == 4
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["delivered.json"]
+
+
+def test_archive_that_refuses_because_it_has_something_else_is_told_apart(
+    archive: Archive, package: Path, tmp_path: Path
+) -> None:
+    archive.post, archive.get = after_reading(409), giving_back(lambda part: part[:-5000])
+    with pytest.raises(DeliveryFailed) as failed:
+        deliver(package, tmp_path / "work", settings=archive.settings, report=ignore)
+    assert failed.value.code == "pacs-other-object"
+
+
+def test_archive_that_refuses_and_gives_nothing_back_has_refused(
+    archive: Archive, package: Path, tmp_path: Path
+) -> None:
+    archive.post = after_reading(409)
+    with pytest.raises(DeliveryFailed, match="HTTP 409") as failed:
+        deliver(package, tmp_path / "work", settings=archive.settings, report=ignore)
+    assert failed.value.code == "pacs-refused"
 
 
 @pytest.mark.parametrize(
