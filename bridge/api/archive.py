@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 BASE: Final = "/api/archive"
 NO_STORE: Final = {"Cache-Control": "no-store"}
-MEDIA_HEADERS: Final = {"Cache-Control": "private, no-store"}
+# The second is for nginx, which would else read ahead and keep a gigabyte of a patient's recording in a file.
+MEDIA_HEADERS: Final = {"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"}
 MOVING: Final = (
     PackageState.RECORDING,
     PackageState.QUEUED,

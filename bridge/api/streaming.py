@@ -100,10 +100,15 @@ class Transfers:
     """Answers requests with bodies."""
 
     def __init__(
-        self, *, pace_bytes_per_s: int = PACE_BYTES_PER_S, transfers_max: int = TRANSFERS_MAX
+        self,
+        *,
+        pace_bytes_per_s: int = PACE_BYTES_PER_S,
+        transfers_max: int = TRANSFERS_MAX,
+        stalled_s: float = STALLED_S,
     ) -> None:
         self._pace = Pace(pace_bytes_per_s)
         self._transfers_max = transfers_max
+        self._stalled_s = stalled_s
         self._running = 0
 
     async def answer(
@@ -172,7 +177,7 @@ class Transfers:
                 piece = await asyncio.to_thread(os.pread, file.fileno(), length, position)
                 if not piece:
                     raise OSError(f"{path.name} has become shorter")
-                async with asyncio.timeout(STALLED_S):
+                async with asyncio.timeout(self._stalled_s):
                     await response.write(piece)
                 position += len(piece)
 

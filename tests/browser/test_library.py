@@ -292,9 +292,11 @@ async def test_the_medical_image_alone_is_shown_at_the_same_moment(page: Page, s
     assert abs(await page.evaluate("video.currentTime") - 4) < 0.2
 
 
-async def test_captions_say_who_speaks_and_can_be_switched_off(page: Page, served: Library) -> None:
+async def test_captions_say_who_speaks_when_they_are_wanted(page: Page, served: Library) -> None:
     await open_sealed(page, served)
     await page.locator("#chapters button").first.click()
+    assert await page.evaluate("video.textTracks[0].mode") == "hidden"
+    await page.keyboard.press("c")
     shown = "video.textTracks[0].mode === 'showing' && video.textTracks[0].activeCues?.[0]?.text"
     assert await until(page, shown, "a caption") == "Bệnh viện Bạch Mai: đang nói"
     await page.keyboard.press("c")

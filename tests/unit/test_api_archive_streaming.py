@@ -1,5 +1,7 @@
 """Stored files over HTTP: ranges, preconditions, archives made on the way, and what goes wrong on it."""
 
+import asyncio
+import contextlib
 import io
 import os
 import tarfile
@@ -199,6 +201,28 @@ async def test_a_transfer_that_is_over_makes_room_for_the_next(path: Path) -> No
         for _ in range(3):
             response = await client.get("/file")
             assert (response.status, len(await response.read())) == (200, SIZE)
+
+
+async def test_who_stops_reading_is_cut_off_and_keeps_no_place(tmp_path: Path) -> None:
+    # More than all buffers between the two hold.
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    transfers = Transfers(transfers_max=1, stalled_s=0.3, pace_bytes_per_s=10**10)
+    async with serving(file_body(path), transfers) as client:
+        reader, writer = await asyncio.open_connection(client.host, client.port, limit=1024)
+        writer.write(b"GET /file HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert b"200" in await reader.readline()
+        for _ in range(200):
+            response = await client.get("/file", headers={"Range": "bytes=0-9"})
+            if response.status == 206:
+                break
+            await asyncio.sleep(0.05)
+        assert (response.status, await response.read()) == (206, bytes(10))
+        with contextlib.suppress(ConnectionError):
+            received = await reader.read(-1)
+            assert len(received) < 64 * 1024 * 1024
+        writer.close()
 
 
 def test_all_transfers_share_one_rate() -> None:

@@ -23,7 +23,8 @@ export class Controls {
   constructor(holder, player, deeds) {
     this.player = player;
     this.deeds = deeds;
-    this.areCaptionsOn = true;
+    // They would cover the lower edge of a medical image.
+    this.areCaptionsOn = false;
     this.hasCaptions = false;
     this.playButton = button("play", "library.play", () => player.toggle());
     this.time = element("p", { class: "player-time" });
