@@ -1,4 +1,4 @@
-"""The command line: `hoichan serve`, `invite`, `token`, `check-config`."""
+"""The command line: `hoichan serve`, `invite`, `token`, `check-config`, `archive`."""
 
 import argparse
 import asyncio
@@ -15,6 +15,7 @@ import uvloop
 
 from bridge import __version__, demo
 from bridge.certificate import server_context
+from bridge.commands.parser import add_archive
 from bridge.config import Config, load
 from bridge.errors import InvalidConfig, InvalidMessage
 from bridge.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
@@ -94,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
     check.set_defaults(command=_check_config)
+
+    add_archive(commands)
     return parser
 
 

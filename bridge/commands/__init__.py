@@ -1,0 +1,1 @@
+"""What `hoichan` can do beside serving: the archive on the command line."""

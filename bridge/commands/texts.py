@@ -1,0 +1,168 @@
+"""What the archive's commands say, in both languages; keys are stable, tests hold the languages equal."""
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from bridge.texts import Text
+
+TEXTS: Final[Mapping[str, Text]] = {
+    "column.package": Text(vi="Gói", en="Package"),
+    "column.title": Text(vi="Phiên", en="Conference"),
+    "column.code": Text(vi="Mã ca", en="Case code"),
+    "column.started": Text(vi="Bắt đầu", en="Started"),
+    "column.duration": Text(vi="Thời lượng", en="Length"),
+    "column.state": Text(vi="Trạng thái", en="State"),
+    "column.size": Text(vi="Dung lượng", en="Size"),
+    "field.room": Text(vi="Phòng", en="Room"),
+    "field.sites": Text(vi="Điểm cầu", en="Sites"),
+    "field.error": Text(vi="Lỗi gần nhất", en="Last failure"),
+    "field.attempts": Text(vi="Số lần lỗi", en="Failures so far"),
+    "field.next_attempt": Text(vi="Thử lại lúc", en="Next attempt"),
+    "field.seal": Text(vi="Niêm phong", en="Seal"),
+    "field.sealed": Text(vi="Niêm phong lúc", en="Sealed"),
+    "field.delivered": Text(vi="Gửi PACS lúc", en="Delivered"),
+    "field.checked": Text(vi="Kiểm tra lúc", en="Checked"),
+    "field.fixity": Text(vi="Toàn vẹn", en="Whole"),
+    "field.retention": Text(vi="Thời hạn lưu", en="Retention"),
+    "field.hold": Text(vi="Giữ theo yêu cầu pháp lý", en="Legal hold"),
+    "field.deliveries": Text(vi="Các lần gửi PACS", en="Deliveries"),
+    "field.audit": Text(vi="Nhật ký truy cập", en="Audit"),
+    "yes": Text(vi="có", en="yes"),
+    "no": Text(vi="không", en="no"),
+    "for-ever": Text(vi="vĩnh viễn", en="for ever"),
+    "until": Text(vi="đến {day}", en="until {day}"),
+    "state.recording": Text(vi="đang ghi", en="recording"),
+    "state.queued": Text(vi="đang chờ", en="queued"),
+    "state.repairing": Text(vi="đang sửa tệp", en="repairing"),
+    "state.composing": Text(vi="đang dựng hình", en="composing"),
+    "state.sealing": Text(vi="đang niêm phong", en="sealing"),
+    "state.sealed": Text(vi="đã niêm phong", en="sealed"),
+    "state.delivering": Text(vi="đang gửi PACS", en="delivering"),
+    "state.delivered": Text(vi="đã gửi PACS", en="delivered"),
+    "state.failed": Text(vi="lỗi", en="failed"),
+    "list.none": Text(vi="Không tìm thấy gói nào.", en="No packages found."),
+    "list.more": Text(vi="{shown} trong số {total} gói.", en="{shown} of {total} packages."),
+    "verify.whole": Text(vi="{package}: nguyên vẹn", en="{package}: proven"),
+    "verify.broken": Text(
+        vi="{package}: KHÔNG nguyên vẹn, {count} lỗi", en="{package}: NOT proven, {count} problems"
+    ),
+    "verify.chain": Text(vi="Chuỗi niêm phong", en="The chain of seals"),
+    "verify.none": Text(vi="{path}: không có gói nào ở đây", en="{path}: there is no package here"),
+    "verify.progress": Text(vi="kiểm tra", en="verifying"),
+    "compose.sealed": Text(vi="{package}: đã niêm phong", en="{package}: sealed"),
+    "compose.nothing": Text(vi="Không có gói nào cần làm.", en="There is nothing to be made."),
+    "compose.elsewhere": Text(
+        vi="{package}: một tiến trình khác đang làm gói này",
+        en="{package}: another process is working on it",
+    ),
+    "compose.open": Text(
+        vi="{session}: phiên chưa kết thúc và máy chủ đang ghi; chỉ làm các ca đã xong",
+        en="{session}: still being recorded; only its finished cases are made",
+    ),
+    "deliver.off": Text(
+        vi="dicom.method đang là off: không gửi đi đâu cả",
+        en="dicom.method is off: there is nowhere to deliver to",
+    ),
+    "deliver.done": Text(vi="{package}: đã gửi PACS", en="{package}: delivered"),
+    "deliver.nothing": Text(vi="Không có gói nào cần gửi.", en="There is nothing to be delivered."),
+    "recover.aside": Text(
+        vi="Danh mục bị hỏng đã được cất sang {path}", en="The broken catalogue was put aside: {path}"
+    ),
+    "recover.ended": Text(
+        vi="{session}: phiên bị gián đoạn đã được kết thúc", en="{session}: was interrupted, and is ended now"
+    ),
+    "recover.serving": Text(
+        vi="Máy chủ đang ghi; các phiên chưa kết thúc được để nguyên",
+        en="The server is recording; sessions without an end are left to it",
+    ),
+    "recover.broken": Text(
+        vi="Không lưu trữ được phiên {sentence}", en="A session cannot be archived: {sentence}"
+    ),
+    "recover.done": Text(
+        vi="{packages} gói trong danh mục, {waiting} gói còn phải làm, {failed} gói lỗi",
+        en="{packages} packages in the catalogue, {waiting} to be made, {failed} failed",
+    ),
+    "recover.audit": Text(
+        vi="Nhật ký truy cập bị sửa từ dòng {seq}", en="The audit was changed from line {seq} on"
+    ),
+    "hold.done": Text(vi="{package}: được giữ, không được xóa", en="{package}: held, must not be deleted"),
+    "release.done": Text(vi="{package}: không còn bị giữ", en="{package}: no longer held"),
+    "retain.done": Text(vi="{package}: lưu {until}", en="{package}: kept {until}"),
+    "retain.shorter": Text(
+        vi="{package}: thời hạn lưu chỉ có thể kéo dài thêm",
+        en="{package}: a retention can only be made longer",
+    ),
+    "delete.done": Text(
+        vi="{package}: đã xóa; chứng nhận: {certificate}", en="{package}: deleted; certificate: {certificate}"
+    ),
+    "delete.pacs": Text(
+        vi="{count} đối tượng DICOM trên PACS phải được xóa ở đó, xem chứng nhận",
+        en="{count} DICOM objects in the PACS must be deleted there, see the certificate",
+    ),
+    "unknown-package": Text(vi="Không có gói {package}", en="There is no package {package}"),
+    "not-sealed": Text(vi="{package}: chưa niêm phong", en="{package}: is not sealed yet"),
+    "failed": Text(vi="{what}: {sentence}", en="{what}: {sentence}"),
+    "stage.repair": Text(vi="sửa tệp", en="repairing"),
+    "stage.compose": Text(vi="dựng hình", en="composing"),
+    "stage.seal": Text(vi="niêm phong", en="sealing"),
+    "stage.deliver": Text(vi="gửi PACS", en="delivering"),
+}
+
+# Why something failed, by the code of its error; of other codes the English sentence is all there is.
+FAILURES: Final[Mapping[str, Text]] = {
+    "busy": Text(vi="một tiến trình khác đang làm việc này", en="another process works on it"),
+    "disk-full": Text(vi="ổ đĩa đã đầy", en="the disk is full"),
+    "disk-error": Text(vi="ổ đĩa báo lỗi", en="the disk refuses"),
+    "catalogue-broken": Text(
+        vi="danh mục bị hỏng, hãy chạy `hoichan archive recover`",
+        en="the catalogue is broken, run `hoichan archive recover`",
+    ),
+    "catalogue-unusable": Text(vi="không dùng được danh mục", en="the catalogue cannot be used"),
+    "catalogue-newer": Text(
+        vi="danh mục do phiên bản mới hơn ghi", en="the catalogue was written by a newer version"
+    ),
+    "journal-broken": Text(vi="nhật ký phiên bị hỏng", en="the journal of the session is broken"),
+    "journal-empty": Text(vi="nhật ký phiên trống", en="the journal of the session is empty"),
+    "package-unknown": Text(vi="phiên không có gói này", en="the session has no such package"),
+    "worker-crashed": Text(vi="tiến trình dựng gói bị dừng đột ngột", en="the worker died"),
+    "worker-stalled": Text(vi="tiến trình dựng gói không tiến triển", en="the worker got no further"),
+    "legal-hold": Text(vi="gói đang được giữ theo yêu cầu pháp lý", en="it is under legal hold"),
+    "kept-for-ever": Text(vi="gói phải lưu vĩnh viễn", en="it is kept for ever"),
+    "retention-runs": Text(vi="chưa hết thời hạn lưu", en="its retention has not ended"),
+    "pacs-unreachable": Text(vi="không kết nối được PACS", en="the PACS cannot be reached"),
+    "pacs-refused": Text(vi="PACS từ chối", en="the PACS refuses"),
+    "pacs-unavailable": Text(vi="PACS tạm thời không nhận", en="the PACS does not take it now"),
+    "pacs-not-stored": Text(vi="PACS không lưu được", en="the PACS has not stored it"),
+    "pacs-not-readable": Text(vi="không đọc lại được từ PACS", en="the PACS does not give it back"),
+    "pacs-other-object": Text(vi="PACS trả về nội dung khác", en="the PACS gave back something else"),
+    "pacs-answer": Text(vi="PACS trả lời không hiểu được", en="the PACS answers what nobody understands"),
+    "pacs-settings": Text(vi="cài đặt [dicom] không dùng được", en="the settings [dicom] cannot be used"),
+}
+
+
+class Speech:
+    """Says things in one language."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return a text with its values."""
+        return self._in_language(TEXTS[key]).format(**values)
+
+    def failure(self, code: str, sentence: str) -> str:
+        """Return why something failed; the English sentence has the details."""
+        known = FAILURES.get(code)
+        return sentence if known is None else f"{self._in_language(known)} ({sentence})"
+
+    def _in_language(self, text: Text) -> str:
+        return text.vi if self.language == "vi" else text.en
+
+
+def language(asked: str | None) -> str:
+    """Return the language to speak: what was asked for, else that of the terminal."""
+    spoken = (
+        asked or os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    )
+    return "vi" if spoken.lower().startswith("vi") else "en"

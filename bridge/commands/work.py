@@ -1,0 +1,160 @@
+"""`hoichan archive compose, deliver, recover`: the archive's work done here and now, server or not."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge.archive import attempts
+from bridge.archive.attempts import Archive, now_ms
+from bridge.archive.closing import end_interrupted
+from bridge.commands.shown import Screen
+from bridge.errors import ArchiveFailed
+from bridge.store.audit import Action
+from bridge.store.entries import PackageEntry
+from bridge.words import PackageState
+
+EXIT_PROBLEMS = 1
+
+
+def compose(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    """Make one package, those of one session, or all that wait."""
+    return asyncio.run(_compose(parsed, screen, archive))
+
+
+def deliver(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    """Deliver one package, or all that wait."""
+    return asyncio.run(_deliver(parsed, screen, archive))
+
+
+def recover(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    """Make the catalogue anew, or complete, from the folders; end what was interrupted."""
+    return asyncio.run(_recover(screen, archive))
+
+
+async def _compose(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    session = None if parsed.session is None else parsed.session.resolve()
+    if session is not None:
+        _end(screen, session.parent, session)
+    broken = (await attempts.take_in(archive, session))["broken"]
+    for sentence in broken:
+        screen.failure("recover.broken", sentence=sentence)
+    entries = _to_make(parsed.package, session, archive)
+    if parsed.package is not None and not entries:
+        screen.failure("unknown-package", package=parsed.package)
+        return EXIT_PROBLEMS
+    if not entries and not broken:
+        screen.line("compose.nothing")
+    results = [await _make(screen, archive, entry, session) for entry in entries]
+    return int(bool(broken) or not all(results))
+
+
+def _to_make(package: str | None, session: Path | None, archive: Archive) -> Sequence[PackageEntry]:
+    waiting = (PackageState.QUEUED, PackageState.FAILED)
+    if package is not None:
+        entry = archive.catalogue.package(package)
+        return [] if entry is None or entry.deleted_ms is not None else [entry]
+    if session is not None:
+        return [entry for entry in archive.catalogue.packages_of(session.name) if entry.state in waiting]
+    return archive.catalogue.in_states(*waiting)
+
+
+async def _make(screen: Screen, archive: Archive, entry: PackageEntry, session: Path | None) -> bool:
+    """Make one package; tell whether it is sealed."""
+    try:
+        with screen.bar(entry.id) as show:
+            result = await attempts.make(archive, entry.id, on_progress=show, session=session)
+    except ArchiveFailed as error:
+        if error.code == "busy":
+            screen.failure("compose.elsewhere", package=entry.id)
+        else:
+            _say_failure(screen, entry.id, error)
+        return False
+    screen.line("compose.sealed", package=entry.id)
+    if screen.is_json:
+        screen.json({"package": entry.id, **result})
+    return True
+
+
+async def _deliver(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    if archive.dicom.method == "off":
+        screen.failure("deliver.off")
+        return EXIT_PROBLEMS
+    entries = await _to_deliver(parsed.package, screen, archive)
+    if entries is None:
+        return EXIT_PROBLEMS
+    if not entries:
+        screen.line("deliver.nothing")
+    are_delivered = True
+    for entry in entries:
+        try:
+            with screen.bar(entry.id) as show:
+                await attempts.deliver(archive, entry, on_progress=show)
+        except ArchiveFailed as error:
+            _say_failure(screen, entry.id, error)
+            are_delivered = False
+        else:
+            screen.line("deliver.done", package=entry.id)
+            if screen.is_json:
+                screen.json({"package": entry.id, "delivered": True})
+    return int(not are_delivered)
+
+
+async def _to_deliver(package: str | None, screen: Screen, archive: Archive) -> Sequence[PackageEntry] | None:
+    """Return what is to be delivered; None, said why, where what was asked for cannot be."""
+    if package is None:
+        sealed = await asyncio.to_thread(archive.catalogue.in_states, PackageState.SEALED)
+        return [entry for entry in sealed if entry.case is not None]
+    entry = await asyncio.to_thread(archive.catalogue.package, package)
+    if entry is None or entry.deleted_ms is not None:
+        screen.failure("unknown-package", package=package)
+        return None
+    if entry.seal is None:
+        screen.failure("not-sealed", package=package)
+        return None
+    return [entry]
+
+
+async def _recover(screen: Screen, archive: Archive) -> int:
+    await asyncio.to_thread(archive.folders.prepare)
+    catalogue = archive.catalogue
+    try:
+        await asyncio.to_thread(catalogue.count_by_state)
+    except ArchiveFailed as error:
+        if error.code != "catalogue-broken":
+            raise
+        screen.line("recover.aside", path=await asyncio.to_thread(catalogue.set_aside))
+    _end(screen, archive.folders.recordings, None)
+    broken = (await attempts.take_in(archive))["broken"]
+    for sentence in broken:
+        screen.failure("recover.broken", sentence=sentence)
+    first_broken = await asyncio.to_thread(catalogue.audit.first_broken)
+    if first_broken is not None:
+        screen.failure("recover.audit", seq=first_broken)
+    await asyncio.to_thread(catalogue.audit.append, Action.RECOVER, who=archive.who, at_ms=now_ms())
+    counts = await asyncio.to_thread(catalogue.count_by_state)
+    if screen.is_json:
+        screen.json({"packages": {state.value: count for state, count in counts.items()}, "broken": broken})
+    failed = counts[PackageState.FAILED]
+    screen.line(
+        "recover.done", packages=sum(counts.values()), waiting=counts[PackageState.QUEUED], failed=failed
+    )
+    return int(bool(broken) or failed > 0 or first_broken is not None)
+
+
+def _end(screen: Screen, recordings: Path, only: Path | None) -> None:
+    """End interrupted sessions, unless a server is there that may go on with them."""
+    try:
+        for session in end_interrupted(recordings, only):
+            screen.line("recover.ended", session=session)
+    except ArchiveFailed as error:
+        if error.code != "recording":
+            raise
+        if only is None:
+            screen.line("recover.serving")
+        else:
+            screen.line("compose.open", session=only.name)
+
+
+def _say_failure(screen: Screen, package: str, error: ArchiveFailed) -> None:
+    screen.failure("failed", what=package, sentence=screen.say.failure(error.code, error.sentence))
