@@ -6,14 +6,11 @@ one here, if an authority answers by now.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from bridge.archive import timestamps
 from bridge.archive.model import Report
 from bridge.archive.verify import Problem, verify
 from bridge.errors import ArchiveFailed
-
-DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +26,6 @@ class FixityResult:
     def is_whole(self) -> bool:
         """Tell whether nothing is wrong."""
         return not self.problems
-
-
-def is_due(checked_ms: int | None, *, every_days: int, now_ms: int) -> bool:
-    """Tell whether a package must be checked again."""
-    return checked_ms is None or now_ms - checked_ms >= every_days * DAY_MS
 
 
 def check(package: Path, *, timestamp_url: str, now_ms: int, report: Report) -> FixityResult:

@@ -83,7 +83,7 @@ def build(
     folder = packages / plan.package
     try:
         if folder.exists():
-            return opened(folder)
+            return _opened(folder)
         partial = packages / f"{plan.package}{PARTIAL}"
         if partial.exists():
             shutil.rmtree(partial)
@@ -96,7 +96,7 @@ def build(
     return SealedPackage(folder, seal)
 
 
-def opened(folder: Path) -> SealedPackage:
+def _opened(folder: Path) -> SealedPackage:
     """Return a package that is sealed already; raises ArchiveFailed."""
     try:
         seal = parse_seal((folder / SEAL_FILE).read_bytes())

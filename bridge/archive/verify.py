@@ -16,7 +16,6 @@ from typing import Any, Final
 from bridge.archive import bag, timestamps
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.seal import SEAL_FILE, SEAL_MAX_BYTES, Seal, parse_seal
-from bridge.errors import ArchiveFailed
 from bridge.store.journal import LINE_MAX_BYTES, Event, parse_event
 from bridge.texts import Text
 
@@ -324,13 +323,6 @@ class _Verification:
             self._problem("document-broken", name, "it does not have the form of such a document")
             return None
         return value
-
-
-def require(path: Path, *, report: Report | None = None) -> None:
-    """Raise ArchiveFailed unless the package is proven."""
-    problems = verify(path, report=report)
-    if problems:
-        raise ArchiveFailed("package-damaged", f"{path.name}: {problems[0].sentence}", is_lasting=True)
 
 
 def _may_follow(last: Event, event: Event) -> bool:

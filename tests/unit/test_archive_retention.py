@@ -2,7 +2,6 @@
 
 import pytest
 
-from bridge.archive.fixity import DAY_MS, is_due
 from bridge.archive.retention import (
     Refusal,
     Retention,
@@ -15,6 +14,7 @@ from bridge.archive.retention import (
 )
 from bridge.words import RetentionClass
 
+DAY_MS = 86_400_000
 # 2026-12-31 23:30 and 2027-01-01 00:30, both in Vietnam; in Greenwich it is the same day.
 NEW_YEARS_EVE = 1_798_734_600_000
 NEW_YEAR = NEW_YEARS_EVE + 3_600_000
@@ -93,9 +93,3 @@ def test_tracks_go_when_all_packages_are_safe_for_long_enough(
 ) -> None:
     now_ms = round(days * DAY_MS)
     assert may_purge_tracks(state, needs_delivery=needs_delivery, keep_days=30, now_ms=now_ms) is may
-
-
-def test_check_is_due_when_there_was_none_or_its_time_has_come() -> None:
-    assert is_due(None, every_days=30, now_ms=0)
-    assert not is_due(0, every_days=30, now_ms=30 * DAY_MS - 1)
-    assert is_due(0, every_days=30, now_ms=30 * DAY_MS)
