@@ -1,5 +1,6 @@
 """Delivery to a real PACS, Debian's Orthanc, by DICOMweb and by the DICOM network."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -25,13 +26,20 @@ from compositions import composed
 from recordings import two_cases
 
 from bridge.archive import bag, dicom
+from bridge.archive.attempts import Archive
 from bridge.archive.delivery import DeliveredInstance, deliver
+from bridge.archive.dicom import Instance
+from bridge.archive.folders import ArchiveFolders
 from bridge.archive.model import Progress
 from bridge.archive.package import build
 from bridge.archive.programme import plan_packages
+from bridge.archive.supervisor import ArchiveSupervisor
 from bridge.archive.verify import verify, verify_chain
-from bridge.config import DicomConfig
+from bridge.config import ArchiveConfig, DicomConfig
+from bridge.counters import ArchiveCounters
 from bridge.errors import DeliveryFailed
+from bridge.store.catalogue import Catalogue
+from bridge.words import PackageState
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 
@@ -324,6 +332,46 @@ def test_composed_cases_are_sealed_delivered_and_decode_to_the_same_pictures(
     assert len(json.loads(orthanc.get("/studies"))) == 2
 
 
+async def test_what_was_recorded_reaches_a_pacs_that_comes_up_later_without_being_asked(
+    stopped_orthanc: Orthanc, tmp_path: Path
+) -> None:
+    folders = ArchiveFolders(two_cases(tmp_path).path.parent, tmp_path / "archive")
+    catalogue = Catalogue(folders.archive)
+    settings = replace(stopped_orthanc.settings("stow"), retry_max_s=1)
+    supervisor = ArchiveSupervisor(
+        Archive(folders, ArchiveConfig(), settings, catalogue, ArchiveCounters(), silence_max_s=300.0)
+    )
+
+    async def until(condition: Callable[[], bool], within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+    def attempts() -> list[tuple[bool, str | None]]:
+        return [
+            (attempt.is_delivered, attempt.error_code)
+            for package in catalogue.in_states(*PackageState)
+            for attempt in catalogue.deliveries(package.id)
+        ]
+
+    try:
+        supervisor.start()
+        await until(lambda: (False, "pacs-unreachable") in attempts(), 120)
+        stopped_orthanc.start()
+        await until(lambda: len(catalogue.in_states(PackageState.DELIVERED)) == 2, 60)
+    finally:
+        await supervisor.stop()
+        catalogue.close()
+    for package in sorted(folders.packages.glob("*-C*")):
+        for instance in dicom.instances(package):
+            assert orthanc_has(stopped_orthanc, package, instance)
+
+
+def orthanc_has(orthanc: Orthanc, package: Path, instance: Instance) -> bool:
+    return orthanc.payload(instance.sop_instance_uid) == (package / instance.file).read_bytes()
+
+
 def pictures(file: Path | io.BytesIO) -> list[str]:
     """The checksums of all pictures of a video, as decoded."""
     with av.open(str(file) if isinstance(file, Path) else file) as container:
@@ -345,6 +393,7 @@ def complaints(path: Path) -> list[str]:
 DIES = """
 import os, signal, sys
 from pathlib import Path
+from bridge.archive.attempts import Archive
 from bridge.archive.delivery import deliver
 from bridge.config import DicomConfig
 package, work, settings, share = sys.argv[1:]
@@ -371,6 +420,7 @@ def test_delivery_killed_on_its_way_is_completed_by_the_next_attempt(
 IN_A_CHILD = """
 import resource, sys
 from pathlib import Path
+from bridge.archive.attempts import Archive
 from bridge.archive.delivery import deliver
 from bridge.config import DicomConfig
 package, work, settings = sys.argv[1:]
