@@ -18,6 +18,7 @@ from yarl import URL
 from bridge.api.admission import Admission
 from bridge.api.archive import ArchiveApi
 from bridge.api.archive_session import COOKIE, LibrarySessions
+from bridge.api.visits import VISIT_S, Visits
 from bridge.counters import SessionCounters
 from bridge.errors import ArchiveFailed
 from bridge.store.audit import Action
@@ -696,6 +697,17 @@ async def test_nothing_is_sent_that_could_not_be_written_down(
             )
     assert (await client.get(f"/api/archive/packages/{SEALED}/parts/1")).status == 200
     assert archive.deeds() == [Action.PLAY]
+
+
+def test_visits_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.api.visits.VISITS_MAX", 3)
+    clock = Clock()
+    visits = Visits(clock)
+    for deed in range(4):
+        visits.begin(deed)
+    assert [visits.goes_on(deed) for deed in range(4)] == [False, True, True, True]
+    clock.now += VISIT_S
+    assert not visits.goes_on(3)
 
 
 # The document.

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -223,6 +224,26 @@ async def test_who_stops_reading_is_cut_off_and_keeps_no_place(tmp_path: Path) -
             received = await reader.read(-1)
             assert len(received) < 64 * 1024 * 1024
         writer.close()
+
+
+async def test_a_large_file_passes_through_little_memory(tmp_path: Path) -> None:
+    size_bytes = 96 * 1024 * 1024
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+    received = 0
+    async with serving(file_body(path), Transfers(pace_bytes_per_s=10**10)) as client:
+        response = await client.get("/file")
+        tracemalloc.start()
+        try:
+            async for piece in response.content.iter_chunked(64 * 1024):
+                received += len(piece)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert received == size_bytes
+    # A few pieces here, a few in the buffers of the client beside it.
+    assert peak_bytes < 16 * CHUNK_BYTES
 
 
 def test_all_transfers_share_one_rate() -> None:
