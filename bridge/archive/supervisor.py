@@ -92,6 +92,7 @@ class ArchiveSupervisor:
     def start(self) -> None:
         """Begin to work; harmless where the archive's disk is away, it is tried again."""
         self._loop = asyncio.get_running_loop()
+        self._is_all_changed = True
         self._task = asyncio.create_task(self._run(), name="archive")
 
     async def stop(self) -> None:
@@ -101,6 +102,7 @@ class ArchiveSupervisor:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
+        self.status = ArchiveStatus()
 
     def session_changed(self, path: Path) -> None:
         """Hear that a case was finished or a session closed in this folder."""
@@ -160,7 +162,6 @@ class ArchiveSupervisor:
     async def _lane(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
         """Take one step after the other; each says how long nothing is to be done."""
         while True:
-            self._wake[name].clear()
             try:
                 pause_s = await step()
             except ArchiveFailed as error:
@@ -188,6 +189,7 @@ class ArchiveSupervisor:
         """Wait, or until something is to be done."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake[name].wait(), pause_s)
+        self._wake[name].clear()
 
     # Making.
 

@@ -44,7 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _list(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
     search = Search(
-        text=parsed.text,
+        text=" ".join(parsed.text),
         code=parsed.code,
         site=parsed.site,
         from_ms=None if parsed.first_day is None else _unix_ms(parsed.first_day),

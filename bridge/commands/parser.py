@@ -63,7 +63,7 @@ def add_archive(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "text", nargs="?", default="", help="words of title, site, code; accents do not matter"
+        "text", nargs="*", metavar="WORD", help="of title, site or code; accents do not matter"
     )
     parser.add_argument("--code", default="", help="case code")
     parser.add_argument("--site", default="", help="site that took part")
