@@ -20,7 +20,8 @@ from bridge.api.admission import Admission
 from bridge.api.archive_query import page_json, search_of
 from bridge.api.archive_session import LibrarySessions
 from bridge.api.problems import Handler, answering_problems
-from bridge.api.streaming import Transfers, file_body
+from bridge.api.ranges import Unsatisfiable, byte_range
+from bridge.api.streaming import Body, Transfers, file_body
 from bridge.api.tar import tar_body
 from bridge.api.visits import Visits
 from bridge.errors import ArchiveFailed, InvalidMessage, Refused
@@ -64,6 +65,25 @@ class HoldRequest:
 
     hold: bool
     reason: Annotated[str, Characters(3, 300)]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Somebody who asks for something of a package that it may see."""
+
+    request: web.Request
+    claims: Claims
+    entry: PackageEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What of a package is sent, under which type, name (if it is to be kept) and word of the audit."""
+
+    content_type: str
+    action: Action
+    detail: Mapping[str, Any]
+    saved_as: str | None = None
 
 
 class ArchiveApi:
@@ -157,13 +177,13 @@ class ArchiveApi:
         return web.json_response({"packages": packages, "total": everything.total}, headers=NO_STORE)
 
     async def _show(self, request: web.Request) -> web.Response:
-        claims = self._sessions.claims(request)
-        entry = await self._package(request, claims)
-        await self._note(request, claims, Action.VIEW, entry, is_repeatable=True)
-        return await self._shown(claims, entry.id)
+        access = await self._access(request)
+        await self._note_of(access, Action.VIEW, is_repeatable=True)
+        return await self._shown(access)
 
-    async def _shown(self, claims: Claims, package: str) -> web.Response:
-        return web.json_response(await self._read(lambda: self._detail(claims, package)), headers=NO_STORE)
+    async def _shown(self, access: Access) -> web.Response:
+        shown = await self._read(lambda: self._detail(access.claims, access.entry.id))
+        return web.json_response(shown, headers=NO_STORE)
 
     def _detail(self, claims: Claims, package: str) -> dict[str, Any]:
         entry = self._catalogue.package(package)
@@ -178,88 +198,80 @@ class ArchiveApi:
 
     async def _part(self, request: web.Request) -> web.StreamResponse:
         """A part of a video: to be played, or as a file to be kept with `?save`."""
-        claims = self._sessions.claims(request)
-        entry = await self._sealed(request, claims)
+        access = await self._sealed(request)
         series = "video" if request.match_info["series"] == "parts" else "content"
         number = _part_number(request.match_info["number"])
-        place = archive_package.part_place(series, number)
-        headers = dict(MEDIA_HEADERS)
         is_saved = "save" in request.query
-        if is_saved:
-            headers |= _saved_as(f"{entry.id}-{series}-{number:03d}.mp4")
-        action = Action.EXPORT if is_saved else Action.PLAY
-        detail = {"series": series, "part": number}
-        return await self._send(request, claims, entry, place, "video/mp4", headers, action, detail)
+        sending = Sending(
+            "video/mp4",
+            Action.EXPORT if is_saved else Action.PLAY,
+            {"series": series, "part": number},
+            f"{access.entry.id}-{series}-{number:03d}.mp4" if is_saved else None,
+        )
+        path = self._packages / access.entry.id / archive_package.part_place(series, number)
+        return await self._send(access, await self._read(lambda: file_body(path)), sending)
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        claims = self._sessions.claims(request)
-        entry = await self._sealed(request, claims)
+        access = await self._sealed(request)
         name = request.match_info["name"]
         file = archive_package.FILES.get(name)
         if file is None:
             raise Refused("unknown-recording", "there is no such file")
-        headers = dict(MEDIA_HEADERS)
-        if file.is_attachment:
-            headers |= _saved_as(f"{entry.id}-{name}{Path(file.place).suffix}")
-        action = Action.EXPORT if file.is_attachment else Action.VIEW
-        detail = {"file": name}
-        return await self._send(
-            request, claims, entry, file.place, file.content_type, headers, action, detail
+        path = self._packages / access.entry.id / file.place
+        sending = Sending(
+            file.content_type,
+            Action.EXPORT if file.is_attachment else Action.VIEW,
+            {"file": name},
+            f"{access.entry.id}-{name}{path.suffix}" if file.is_attachment else None,
         )
-
-    async def _send(
-        self,
-        request: web.Request,
-        claims: Claims,
-        entry: PackageEntry,
-        place: str,
-        content_type: str,
-        headers: Mapping[str, str],
-        action: Action,
-        detail: Mapping[str, Any],
-    ) -> web.StreamResponse:
-        path = self._packages / entry.id / place
-        body = await self._read(lambda: file_body(path))
-        # A player asks for the same part again and again; what is taken away is told each time it begins.
-        is_repeatable = action is not Action.EXPORT or _is_continued(request)
-        await self._note(request, claims, action, entry, detail, is_repeatable=is_repeatable)
-        return await self._transfers.answer(request, body, content_type=content_type, headers=headers)
+        return await self._send(access, await self._read(lambda: file_body(path)), sending)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        claims = self._sessions.claims(request)
-        entry = await self._sealed(request, claims)
-        body = await self._read(lambda: tar_body(self._packages / entry.id))
-        detail = {"bytes": body.size_bytes}
-        is_repeatable = _is_continued(request)
-        await self._note(request, claims, Action.DOWNLOAD, entry, detail, is_repeatable=is_repeatable)
-        headers = MEDIA_HEADERS | _saved_as(f"{entry.id}.tar")
-        return await self._transfers.answer(request, body, content_type="application/x-tar", headers=headers)
+        """The whole package as one archive."""
+        access = await self._sealed(request)
+        body = await self._read(lambda: tar_body(self._packages / access.entry.id))
+        sending = Sending(
+            "application/x-tar", Action.DOWNLOAD, {"bytes": body.size_bytes}, f"{access.entry.id}.tar"
+        )
+        return await self._send(access, body, sending)
+
+    async def _send(self, access: Access, body: Body, sending: Sending) -> web.StreamResponse:
+        # A player asks for the same part again and again; what is taken away is told each time it begins.
+        is_repeatable = sending.saved_as is None or _is_continued(access.request, body)
+        await self._note_of(access, sending.action, detail=sending.detail, is_repeatable=is_repeatable)
+        headers = dict(MEDIA_HEADERS)
+        if sending.saved_as is not None:
+            # Names of packages are letters, digits and hyphens: nothing to quote.
+            headers["Content-Disposition"] = f'attachment; filename="{sending.saved_as}"'
+        return await self._transfers.answer(
+            access.request, body, content_type=sending.content_type, headers=headers
+        )
 
     async def _retry(self, request: web.Request) -> web.Response:
         """Try a failed package again; one that has not failed goes on as it does."""
         self._sessions.check_origin(request)
-        claims = self._sessions.claims(request)
-        entry = await self._package(request, claims)
+        access = await self._access(request)
+        entry = access.entry
         if entry.error_code is not None:
-            await self._note(request, claims, Action.RETRY, entry, {"error": entry.error_code})
+            await self._note_of(access, Action.RETRY, detail={"error": entry.error_code})
             await self._read(lambda: self._retry_package(entry.id))
-        return await self._shown(claims, entry.id)
+        return await self._shown(access)
 
     async def _hold(self, request: web.Request) -> web.Response:
         """Put a package on legal hold: who leads its room may do so, but only the archive takes it off."""
         self._sessions.check_origin(request)
-        claims = self._sessions.claims(request)
-        entry = await self._package(request, claims)
+        access = await self._access(request)
         body = schema.read(HoldRequest, schema.read_json(await _text(request)))
-        if not body.hold and claims.scope is not ArchiveScope.ALL:
+        if not body.hold and access.claims.scope is not ArchiveScope.ALL:
             raise Refused("not-permitted", "a legal hold is taken off by the archive")
         action = Action.HOLD if body.hold else Action.RELEASE
-        await self._note(request, claims, action, entry, {"reason": body.reason})
-        await self._read(lambda: self._catalogue.set_legal_hold(entry.id, body.hold))
-        return await self._shown(claims, entry.id)
+        await self._note_of(access, action, detail={"reason": body.reason})
+        await self._read(lambda: self._catalogue.set_legal_hold(access.entry.id, body.hold))
+        return await self._shown(access)
 
-    async def _package(self, request: web.Request, claims: Claims) -> PackageEntry:
+    async def _access(self, request: web.Request) -> Access:
         """Return the package that the address names; for who may not see it, it does not exist."""
+        claims = self._sessions.claims(request)
         package = request.match_info["package"]
         if not archive_package.is_package_id(package):
             raise Refused("unknown-recording", "this is no package's name")
@@ -267,26 +279,42 @@ class ArchiveApi:
         rooms = _rooms(claims)
         if entry is None or entry.deleted_ms is not None or (rooms is not None and entry.room not in rooms):
             raise Refused("unknown-recording", "there is no such package")
-        return entry
+        return Access(request, claims, entry)
 
-    async def _sealed(self, request: web.Request, claims: Claims) -> PackageEntry:
-        entry = await self._package(request, claims)
-        if entry.seal is None:
+    async def _sealed(self, request: web.Request) -> Access:
+        access = await self._access(request)
+        if access.entry.seal is None:
             raise Refused("not-ready", "the package is not sealed yet")
-        return entry
+        return access
+
+    async def _note_of(
+        self,
+        access: Access,
+        action: Action,
+        *,
+        detail: Mapping[str, Any] | None = None,
+        is_repeatable: bool = False,
+    ) -> None:
+        await self._note(
+            access.request,
+            access.claims,
+            action,
+            package=access.entry.id,
+            detail=detail,
+            is_repeatable=is_repeatable,
+        )
 
     async def _note(
         self,
         request: web.Request,
         claims: Claims,
         action: Action,
-        entry: PackageEntry | None = None,
-        detail: Mapping[str, Any] | None = None,
         *,
+        package: str | None = None,
+        detail: Mapping[str, Any] | None = None,
         is_repeatable: bool = False,
     ) -> None:
         """Write a line of the audit; of what a page repeats by itself, one for each visit."""
-        package = entry.id if entry is not None else None
         network = network_of(request.remote)
         # A department may share one key; who looks from elsewhere is somebody else.
         deed = (claims.id, network, action, package)
@@ -332,14 +360,13 @@ def _part_number(text: str) -> int:
     return number
 
 
-def _is_continued(request: web.Request) -> bool:
+def _is_continued(request: web.Request, body: Body) -> bool:
     """Whether the request goes on with a download that broke off."""
-    return not request.headers.get("Range", "bytes=0-").replace(" ", "").startswith("bytes=0-")
-
-
-def _saved_as(name: str) -> dict[str, str]:
-    # Names of packages are letters, digits and hyphens: nothing to quote.
-    return {"Content-Disposition": f'attachment; filename="{name}"'}
+    try:
+        wanted = byte_range(request.headers.get("Range"), body.size_bytes)
+    except Unsatisfiable:
+        return True
+    return wanted is not None and wanted.start > 0
 
 
 async def _text(request: web.Request) -> str:
