@@ -50,6 +50,14 @@ def test_picture_ids_of_seven_bits_count_on_when_they_go_round() -> None:
     assert {packet.payload[2] & 0x80 for packet in packets if packet is not None} == {0x80}
 
 
+def test_what_stands_before_the_data_of_a_picture_is_counted_as_it_goes_out() -> None:
+    camera = encoding()
+    media = camera.receive(vp8(1, 9), 0.0)
+    assert media is not None
+    # The picture id has become wider by a byte.
+    assert media.payload[media.descriptor_bytes :] == b"\x11\x00\x00"
+
+
 def test_a_late_picture_id_of_seven_bits_stays_in_its_round() -> None:
     camera = encoding()
     first = camera.receive(vp8(1, 126), 0.0)

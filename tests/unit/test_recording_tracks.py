@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from capture import RecordedMeeting, RecordedTrack
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from media import decoded_frames, packet_times_ms
 from meeting import Client
 from network import Network
 from streams import VideoEncoding
 
+from bridge.counters import DropReason
 from bridge.store.journal import EventKind
 from bridge.words import Source
 
@@ -484,3 +488,99 @@ def test_recording_costs_viewers_nothing(meeting: RecordedMeeting) -> None:
     meeting.run(2.0)
     assert viewer.complaints() == []
     assert viewer.receiver().longest_freeze_s(START_S + 1, meeting.network.now) < 0.5
+
+
+def test_padding_between_pictures_is_no_gap(meeting: RecordedMeeting, network: Network) -> None:
+    hue = meeting.film("hue")
+    put_on_stage(meeting, hue)
+    meeting.recorder.capture(True)
+    stream = camera_of(hue).stream
+    # Browsers send empty packets to probe for bandwidth; here they are reordered as well.
+    network.every(
+        0.1, lambda: hue.send_rtp(stream.next_packet(b"", network.now, marker=False, extensions={}))
+    )
+    hue.up.jitter_s = 0.02
+    meeting.run(5.0)
+    finish(meeting)
+    assert meeting.drops(DropReason.PADDING) > 40
+    camera = meeting.session.track("hue")
+    assert camera.of("gap") == []
+    assert frame_count(camera) == len(frame_times_ms(camera)) > 120
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 1 << 20),
+    codec=st.sampled_from(("vp8", "h264")),
+    has_rtx=st.booleans(),
+    acts=st.lists(
+        st.sampled_from(("burst", "lossy", "clean", "jitter", "mute", "unmute", "off", "on", "cut", "leap")),
+        min_size=3,
+        max_size=12,
+    ),
+)
+def test_whatever_happens_every_hole_is_in_the_log_and_the_rest_decodes(
+    seed: int, codec: str, has_rtx: bool, acts: list[str]
+) -> None:
+    with Network(seed) as network, TemporaryDirectory() as folder:
+        meeting = RecordedMeeting(network, Path(folder), segment_s=3)
+        hue = meeting.film("hue", codec=codec, has_rtx=has_rtx)
+        put_on_stage(meeting, hue)
+        meeting.recorder.capture(True)
+        meeting.run(1.0)
+        for act in acts:
+            play(meeting, hue, act)
+            meeting.run(network.random.uniform(0.05, 1.5))
+        play(meeting, hue, "clean")
+        meeting.run(3.0)
+        finish(meeting)
+        for track in meeting.session.tracks():
+            is_sound = track.lines[0]["source"] == "microphone"
+            check_track(track, is_sound=is_sound, has_silences=is_sound and "mute" in acts)
+        meeting.close()
+
+
+def play(meeting: RecordedMeeting, client: Client, act: str) -> None:
+    """Let something happen to a recorded client."""
+    match act:
+        case "burst":
+            client.up.loss = 1.0
+            meeting.run(meeting.network.random.uniform(0.01, 0.4))
+            client.up.loss = 0.0
+        case "lossy":
+            client.up.loss = 0.08
+        case "clean":
+            client.up.loss = client.up.jitter_s = 0.0
+        case "jitter":
+            client.up.jitter_s = 0.03
+        case "mute" | "unmute":
+            for source in (Source.CAMERA, Source.MICROPHONE):
+                client.leg.set_muted(source, act == "mute")
+        case "off" | "on":
+            meeting.recorder.capture(act == "on")
+        case "cut":
+            meeting.recorder.cut()
+        case "leap":
+            camera_of(client).stream.first_timestamp += 90_000 * 1000
+
+
+def check_track(track: RecordedTrack, *, is_sound: bool, has_silences: bool) -> None:
+    """Every segment decodes whole, and within each stream all that is missing is in the log.
+
+    A microphone that was muted leaves silences in its stream, which are no gaps.
+    """
+    times: dict[int, list[int]] = {}
+    for line in track.of("segment"):
+        segment = track.folder / line["file"]
+        found = packet_times_ms(segment)
+        assert found[0] == line["pts_ms"]
+        assert decoded_frames(segment) == len(found) > 0
+        times.setdefault(line["stream"], []).extend(found)
+    assert list(times) == [line["stream"] for line in track.of("stream")]
+    gaps = {(gap["stream"], gap["from_pts_ms"], gap["to_pts_ms"]) for gap in track.of("gap")}
+    step_ms = 20 if is_sound else 34
+    for stream, found in times.items():
+        assert found == sorted(set(found))
+        for before, after in pairwise(found):
+            if after - before > step_ms and not has_silences:
+                assert (stream, before + 20 if is_sound else before, after) in gaps
