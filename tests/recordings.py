@@ -261,6 +261,7 @@ class Recording:
         sound: Sound | None = None,
         talks: Sequence[tuple[float, float]] | None = None,
         has_dtx: bool = False,
+        lost: Sequence[tuple[float, float]] = (),
         segment_s: float = 2.0,
         reports: bool = True,
         first_report_s: float = 0.5,
@@ -268,7 +269,7 @@ class Recording:
     ) -> Track:
         """Record a microphone: the site's tone while it talks (always by default), or `sound`.
 
-        With `has_dtx` no packets are sent in the silence between.
+        With `has_dtx` no packets are sent in the silence between; those of `lost` never arrive.
         """
         track = self._track(site, "microphone", "opus", from_s)
         spans = [(from_s, to_s)] if talks is None else list(talks)
@@ -277,6 +278,12 @@ class Recording:
         self._open_stream(track, first_ms, AUDIO_HZ, "")
         self._report(track, first_ms, to_s, reports, from_s + first_report_s, 2.0)
         packets = _opus(heard, clock, first_ms, to_s - from_s, only=spans if has_dtx else None)
+        if lost:
+            packets = (
+                (pts_ms, data)
+                for pts_ms, data in packets
+                if not any(start <= from_s + pts_ms / 1000 < end for start, end in lost)
+            )
         _write_sound(track, clock, first_ms, packets, segment_s)
         return self._finish(track, to_s, is_torn)
 

@@ -27,7 +27,9 @@ PREROLL_MS: Final = 80.0
 JOIN_MS: Final = 3.0
 # Beyond a window, so that reading between samples has neighbours, and ends are known as ends.
 MARGIN_MS: Final = 150.0
-FADE_SAMPLES: Final = 120
+# After a gap a decoder is not right at once.
+FADE_IN_SAMPLES: Final = 20 * PER_MS
+FADE_OUT_SAMPLES: Final = 120
 
 # The limiter works in blocks of 5 ms and lets go within a quarter of a second.
 BLOCK: Final = 240
@@ -46,6 +48,10 @@ class _Chunk:
     @property
     def end_ms(self) -> float:
         return self.pts_ms + len(self.samples) / PER_MS
+
+    def is_followed_by(self, stream: int, pts_ms: float) -> bool:
+        """Return whether there is nothing between this packet and another."""
+        return stream == self.stream and abs(pts_ms - self.end_ms) <= JOIN_MS
 
 
 class Voice:
@@ -107,6 +113,7 @@ class Voice:
                     self._damages.append(Damage(self.track.name, last_ms, self.track.end_of(index)))
 
     def _decode(self, stream: int, pts_ms: float, packet: Any) -> None:
+        # Kept over gaps: what it knows of before fits better than nothing (RFC 6716, 4.5).
         if self._decoder is None:
             self._decoder = _opus_decoder()
         # Without what the container says of it: the pre-skip belongs to the stream, not to each file.
@@ -178,13 +185,10 @@ def _opus_decoder() -> Any:
 def _runs(chunks: Sequence[_Chunk]) -> Iterator[list[_Chunk]]:
     """Yield chunks that follow each other without a gap."""
     run: list[_Chunk] = []
-    expected_ms = 0.0
     for chunk in chunks:
-        is_next = run and chunk.stream == run[0].stream and abs(chunk.pts_ms - expected_ms) <= JOIN_MS
-        if run and not is_next:
+        if run and not run[-1].is_followed_by(chunk.stream, chunk.pts_ms):
             yield run
             run = []
-        expected_ms = (expected_ms if is_next else chunk.pts_ms) + len(chunk.samples) / PER_MS
         run.append(chunk)
     if run:
         yield run
@@ -205,6 +209,6 @@ def _read_between(samples: Samples, positions: NDArray[np.float64]) -> Samples:
 
 def _edges(positions: NDArray[np.float64], length: int) -> Samples:
     """Return the fades at both ends of a run, so that gaps do not click."""
-    nearest = np.minimum(positions, length - 1 - positions)
-    result: Samples = np.clip(nearest / FADE_SAMPLES, 0, 1).astype(np.float32)
+    fade = np.minimum(positions / FADE_IN_SAMPLES, (length - 1 - positions) / FADE_OUT_SAMPLES)
+    result: Samples = np.clip(fade, 0, 1).astype(np.float32)
     return result

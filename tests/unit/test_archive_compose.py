@@ -162,7 +162,8 @@ def test_cases_and_pauses_leave_nothing_in_one_another(tmp_path: Path) -> None:
 
     # No delay at all, so that what belongs to a stretch is placed within it.
     site = replace(VIET_DUC, delay_ms=0)
-    recording.camera(site, 0.5, 7.5, picture=lambda seconds: colours[number(seconds)])
+    # Few pictures, so that the last before a stretch begins is not the first within it.
+    recording.camera(site, 0.4, 7.5, picture=lambda seconds: colours[number(seconds)], fps=4)
     recording.microphone(site, 0.5, 7.5, sound=heard)
     session = recording.write()
     own = {"C01": (colours[0], tones[0]), "C02": (colours[4], tones[4])}
