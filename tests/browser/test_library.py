@@ -17,6 +17,7 @@ from aiohttp import web
 from bridge_process import free_port
 from pages import CHROMIUM, FLAGS, PATIENCE_S
 from playwright.async_api import Browser, Page, Route, async_playwright
+from watching import until, until_colour
 
 from bridge.api.admission import Admission
 from bridge.api.archive import ArchiveApi
@@ -35,16 +36,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pyt
 WEB = Path(__file__).parents[2] / "web"
 SEALED, MAKING, BROKEN = "HC-BV-20260105-01-C01", "HC-BV-20260106-01-C01", "HC-BV-20260107-01-S"
 DAY_MS = 86_400_000
-# What a page may show of a colour after H.264.
-NEAR = 40
-
-COLOUR = """() => {
-  const video = document.querySelector("#video");
-  const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 9 });
-  const context = canvas.getContext("2d");
-  context.drawImage(video, 0, 0, 16, 9);
-  return [...context.getImageData(8, 4, 1, 1).data.slice(0, 3)];
-}"""
 
 
 @dataclass
@@ -135,26 +126,6 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     yield opened
     await context.close()
     assert errors == []
-
-
-async def until(page: Page, expression: str, what: str) -> Any:
-    """Wait until an expression is true in the page; the security policy forbids Playwright's own way."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := await page.evaluate(expression)):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}"
-        await asyncio.sleep(0.05)
-    return value
-
-
-async def until_colour(page: Page, colour: library.RGB) -> None:
-    """Wait until the decoded picture has this colour."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        seen: list[int] = await page.evaluate(COLOUR)
-        if max(abs(one - other) for one, other in zip(seen, colour, strict=True)) < NEAR:
-            return
-        assert time.monotonic() < deadline, f"the picture is {seen}, not {colour}"
-        await asyncio.sleep(0.05)
 
 
 async def enter(page: Page, served: Library, token: str, *, package: str = "") -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,6 +13,7 @@ from bridge_process import BridgeServer
 from pages import CHROMIUM, FLAGS
 from playwright.async_api import Page, async_playwright
 from recordings import MUONG_NHE, VIET_DUC
+from watching import until, until_colour
 
 from bridge.host import token_secret
 from bridge.tokens import Tokens
@@ -23,17 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pyt
 
 CASE = "HC-BV-20261125-01-C01"
 XRAY = (240, 240, 240)
-NEAR = 40
 MAKING_S = 200.0
 
-# A place within the large picture of the composed video, whatever stands beside it.
-COLOUR = """([x, y]) => {
-  const video = document.querySelector("#video");
-  const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 90 });
-  const context = canvas.getContext("2d");
-  context.drawImage(video, 0, 0, 160, 90);
-  return [...context.getImageData(x, y, 1, 1).data.slice(0, 3)];
-}"""
+# Within the large picture of the composed video, whatever stands beside it.
+LARGE = (60, 45)
 
 
 def record(folder: Path) -> None:
@@ -79,24 +72,6 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
         await asyncio.to_thread(server.stop)
 
 
-async def until(page: Page, expression: str, what: str, *, within_s: float = 40.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (value := await page.evaluate(expression)):
-        assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
-        await asyncio.sleep(0.05)
-    return value
-
-
-async def until_colour(page: Page, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    deadline = time.monotonic() + 40.0
-    while True:
-        seen: list[int] = await page.evaluate(COLOUR, list(place))
-        if max(abs(one - other) for one, other in zip(seen, colour, strict=True)) < NEAR:
-            return
-        assert time.monotonic() < deadline, f"the picture is {seen}, not {colour}"
-        await asyncio.sleep(0.05)
-
-
 async def test_the_page_shows_a_real_composition_advance_until_it_is_sealed(page: Page) -> None:
     row = f"document.querySelector('[data-package=\"{CASE}\"]')"
     seen: list[float] = []
@@ -134,9 +109,9 @@ async def test_the_recording_is_found_played_and_sought_by_its_chapters(page: Pa
         f"{MUONG_NHE.name} · hình ảnh",
     ]
     await chapters.nth(0).click()
-    await until_colour(page, (60, 45), VIET_DUC.colour)
+    await until_colour(page, VIET_DUC.colour, place=LARGE)
     await chapters.nth(1).click()
-    await until_colour(page, (60, 45), MUONG_NHE.colour)
+    await until_colour(page, MUONG_NHE.colour, place=LARGE)
     # Twenty seconds, and two of the card that tells of the pause.
     await chapters.nth(4).click()
     assert await until(page, "!video.seeking && video.currentTime", "a place") == pytest.approx(27, abs=0.3)
@@ -145,7 +120,7 @@ async def test_the_recording_is_found_played_and_sought_by_its_chapters(page: Pa
 async def test_the_medical_image_alone_has_its_own_size_and_its_own_time(page: Page) -> None:
     await page.keyboard.press("v")
     await until(page, "video.src.endsWith('/content/1') && video.readyState >= 2", "the content alone")
-    await until_colour(page, (80, 45), XRAY)
+    await until_colour(page, XRAY)
     assert await page.evaluate("[video.videoWidth, video.videoHeight]") == [640, 480]
     assert await page.evaluate("video.currentTime") < 1
     await page.keyboard.press("v")
