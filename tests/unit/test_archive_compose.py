@@ -12,6 +12,9 @@ import pytest
 from compositions import boxes, composed, is_colour, level, pictures, share_of_colour, sound
 from recordings import CO_TO, MUONG_NHE, START_MS, VIET_DUC, Recording, plain_recording, tone, two_cases
 
+from bridge.archive.captions import Cue, web_vtt
+from bridge.archive.compose import ComposeSettings
+from bridge.archive.encode import encodable_size
 from bridge.archive.model import Composition, SessionFolder
 
 TWO_CASES = ("C01", "C02")
@@ -250,6 +253,35 @@ def test_camera_that_stops_is_not_shown_for_ever(tmp_path: Path) -> None:
     shown = pictures(composed(recording.write(), tmp_path))
     assert is_colour(shown[40], VIET_DUC.colour)
     assert not is_colour(shown[120], VIET_DUC.colour)
+
+
+def test_1080_lines_are_within_level_4_1(tmp_path: Path) -> None:
+    recording = plain_recording(tmp_path)
+    recording.start_case(0.5, "C01")
+    recording.camera(VIET_DUC, 0.5, 1.5)
+    recording.finish_case(1.5, "C01")
+    made = composed(recording.write(), tmp_path, settings=ComposeSettings(height_px=1080, workers=1))
+    (part,) = made.video
+    assert (part.width_px, part.height_px) == (1920, 1080)
+    with av.open(str(part.path)) as container:
+        assert (container.streams.video[0].codec_context.extradata or b"")[:4] == bytes((1, 100, 0, 41))
+        assert next(container.decode(video=0)).height == 1080
+    assert is_colour(pictures(made)[12], VIET_DUC.colour)
+
+
+def test_large_screens_are_scaled_into_what_the_level_allows() -> None:
+    assert encodable_size(1920, 1080) == (1920, 1080)
+    assert encodable_size(641, 481) == (640, 480)
+    for size in ((3840, 2160), (2560, 1440), (1080, 2400), (16, 16)):
+        width, height = encodable_size(*size)
+        assert -(-width // 16) * -(-height // 16) <= 8192
+        assert width % 2 == height % 2 == 0
+        assert min(size) < 64 or width / height == pytest.approx(size[0] / size[1], rel=0.01)
+
+
+def test_names_cannot_break_out_of_their_captions() -> None:
+    text = web_vtt([Cue(0, 3_723_004, "A --> B\n\n1\n<v Bad>"), Cue(5, 5, "nothing")])
+    assert text == "WEBVTT\n\n1\n00:00:00.000 --> 01:02:03.004\nA --&gt; B 1 &lt;v Bad&gt;\n"
 
 
 def test_h264_and_a_change_of_resolution_are_composed_like_any_other(tmp_path: Path) -> None:
