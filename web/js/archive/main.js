@@ -99,7 +99,8 @@ function refuse(failure) {
 }
 
 async function renew() {
-  if (document.hidden) return;
+  // Who listens in another tab is here as well.
+  if (document.hidden && !recording.player.isPlaying) return;
   try {
     session = await openSession(null);
     renewed = Date.now();
