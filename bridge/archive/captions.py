@@ -38,9 +38,16 @@ def captions(events: Sequence[Event], spans: Sequence[Span], reel: Reel) -> str:
     return web_vtt(cues)
 
 
-def chapters(plan: PackagePlan, events: Sequence[Event], spans: Sequence[Span], reel: Reel) -> str:
+def chapters(plan: PackagePlan, events: Sequence[Event], reel: Reel) -> str:
     """Return what the video shows, by case, site on stage, and content."""
-    return web_vtt(_merged(sorted(_chapter_cues(plan, events, spans, reel), key=lambda cue: cue.start_ms)))
+    cues: list[Cue] = []
+    for stretch in reel.stretches:
+        if stretch.card is not None:
+            start_ms, end_ms = stretch.first_frame * FRAME_MS, stretch.end_frame * FRAME_MS
+            cues.append(Cue(start_ms, end_ms, " / ".join(HOLES[stretch.card.hole])))
+        else:
+            cues.extend(_merged(list(_scene_cues(plan, events, stretch.span, reel))))
+    return web_vtt(cues)
 
 
 def web_vtt(cues: Sequence[Cue]) -> str:
@@ -53,16 +60,9 @@ def web_vtt(cues: Sequence[Cue]) -> str:
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _chapter_cues(
-    plan: PackagePlan, events: Sequence[Event], spans: Sequence[Span], reel: Reel
-) -> Iterator[Cue]:
-    for scene, end_ms in scenes_within(events, spans):
-        start, end = reel.video_ms(scene.at_ms), reel.video_ms(end_ms - 1) + 1
-        yield Cue(start, end, _headline(plan, scene))
-    for stretch in reel.stretches:
-        if stretch.card is not None:
-            start, end = stretch.first_frame * FRAME_MS, stretch.end_frame * FRAME_MS
-            yield Cue(start, end, " / ".join(HOLES[stretch.card.hole]))
+def _scene_cues(plan: PackagePlan, events: Sequence[Event], span: Span, reel: Reel) -> Iterator[Cue]:
+    for scene, end_ms in scenes_within(events, [span]):
+        yield Cue(reel.video_ms(scene.at_ms), reel.video_ms(end_ms - 1) + 1, _headline(plan, scene))
 
 
 def _headline(plan: PackagePlan, scene: Scene) -> str:
@@ -77,16 +77,27 @@ def _headline(plan: PackagePlan, scene: Scene) -> str:
 
 
 def _merged(cues: Sequence[Cue]) -> list[Cue]:
-    """Join cues of the same text, and give what is too short to the one before."""
-    merged: list[Cue] = []
+    """Join cues of the same text; what is still too short then is given to its neighbour."""
+    joined: list[Cue] = []
     for cue in cues:
+        if joined and joined[-1].text == cue.text:
+            joined[-1] = Cue(joined[-1].start_ms, cue.end_ms, cue.text)
+        else:
+            joined.append(cue)
+    merged: list[Cue] = []
+    for cue in joined:
         last = merged[-1] if merged else None
-        is_short = cue.end_ms - cue.start_ms < CHAPTER_MIN_MS and "/" not in cue.text
-        if last is not None and (last.text == cue.text or is_short):
+        if last is not None and (last.text == cue.text or _is_short(cue)):
             merged[-1] = Cue(last.start_ms, cue.end_ms, last.text)
+        elif last is not None and _is_short(last):
+            merged[-1] = Cue(last.start_ms, cue.end_ms, cue.text)
         else:
             merged.append(cue)
     return merged
+
+
+def _is_short(cue: Cue) -> bool:
+    return cue.end_ms - cue.start_ms < CHAPTER_MIN_MS
 
 
 def _plain(text: str) -> str:

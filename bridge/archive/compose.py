@@ -119,9 +119,7 @@ class _Composer:
         (video / "captions.vtt").write_text(
             captions(self._session.events, self._plan.spans, self._reel), "utf-8"
         )
-        (video / "chapters.vtt").write_text(
-            chapters(self._plan, self._session.events, self._plan.spans, self._reel), "utf-8"
-        )
+        (video / "chapters.vtt").write_text(chapters(self._plan, self._session.events, self._reel), "utf-8")
         count = main.slices(self._slice_frames)
         return Composition(
             self._folder,

@@ -1,7 +1,9 @@
 """What a journal says: packages and their spans, scenes, turns."""
 
+import re
 from typing import Any
 
+from bridge.archive.captions import chapters
 from bridge.archive.model import PackagePlan, Span
 from bridge.archive.programme import (
     Hole,
@@ -12,6 +14,7 @@ from bridge.archive.programme import (
     turns,
     why_hole,
 )
+from bridge.archive.reel import make_reel
 from bridge.store.journal import Chain, Event, EventKind
 
 SESSION = "HC-BV-20261125-01"
@@ -216,3 +219,23 @@ def test_content_is_on_show_until_it_is_taken_back_and_only_within_the_spans() -
 def test_journal_without_a_beginning_makes_no_package() -> None:
     assert plan_packages([]) == []
     assert plan_packages(Journal().events[1:]) == []
+
+
+def test_chapters_follow_the_stage_and_not_every_word() -> None:
+    journal = Journal()
+    journal.join(0.5, "a", "b", "c")
+    journal.state(1, "recording")
+    journal.add(1, EventKind.STAGE, participant="a", mode="chair")
+    # Somebody else for a moment, then for long, with a word here and there.
+    journal.add(10, EventKind.STAGE, participant="c", mode="chair")
+    journal.add(11, EventKind.STAGE, participant="a", mode="chair")
+    journal.add(20, EventKind.STAGE, participant="b", mode="chair")
+    for seconds in range(20, 40):
+        journal.add(seconds, EventKind.SPEAKERS, voices=["b"] if seconds % 2 else [], dominant=None)
+    journal.close(40)
+    plan = journal.plans()[f"{SESSION}-S"]
+    text = chapters(plan, journal.events, make_reel(plan.spans, journal.events))
+    assert re.findall(r"(\S+) --> (\S+)\n(.*)\n", text) == [
+        ("00:00:00.000", "00:00:19.000", "Site a"),
+        ("00:00:19.000", "00:00:39.000", "Site b"),
+    ]
