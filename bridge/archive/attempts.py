@@ -152,9 +152,12 @@ def _ignore(progress: Progress) -> None:
 async def _telling(archive: Archive, package: str, on_progress: OnProgress) -> AsyncIterator[OnProgress]:
     """Hand progress on, and write it into the catalogue at a pace that the disk does not notice."""
     newest: list[Progress] = []
-    news, end = asyncio.Event(), asyncio.Event()
+    # Something, something that cannot wait, and nothing more is to be written.
+    news, hurry, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def tell(progress: Progress) -> None:
+        if newest and newest[0].stage is not progress.stage:
+            hurry.set()
         newest[:] = [progress]
         news.set()
         on_progress(progress)
@@ -162,6 +165,7 @@ async def _telling(archive: Archive, package: str, on_progress: OnProgress) -> A
     async def write() -> None:
         while await news.wait() and not end.is_set():
             news.clear()
+            hurry.clear()
             progress = newest[0]
             await asyncio.to_thread(
                 archive.catalogue.set_step,
@@ -171,14 +175,14 @@ async def _telling(archive: Archive, package: str, on_progress: OnProgress) -> A
                 progress.remaining_s,
             )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(end.wait(), PROGRESS_INTERVAL_S)
+                await asyncio.wait_for(hurry.wait(), PROGRESS_INTERVAL_S)
 
     writing = asyncio.create_task(write())
     try:
         yield tell
     finally:
-        end.set()
-        news.set()
+        for event in (end, hurry, news):
+            event.set()
         # To its end, so that no late word covers what is written next. A catalogue that cannot be written
         # now will say so when it matters.
         await asyncio.gather(writing, return_exceptions=True)

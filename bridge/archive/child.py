@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from bridge.archive.jobs import LINE_MAX_BYTES, Job, Result, parse_line
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 SILENCE_MAX_S: Final = 900.0
 LAST_WORDS_BYTES: Final = 8192
 LAST_LINES_LOGGED: Final = 20
+LAST_WORDS_S: Final = 5.0
 # Libraries that would start a thread for each core, beside the forwarding of live media.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -34,16 +35,7 @@ async def run(
     job: Job, on_progress: Callable[[Progress], None], *, silence_max_s: float = SILENCE_MAX_S
 ) -> Result:
     """Run a job in a process of its own; raises ArchiveFailed with its reason, or with how it ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bridge.archive.worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=LINE_MAX_BYTES,
-        env={**os.environ, **_ONE_THREAD},
-    )
+    process = await _started()
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -54,7 +46,7 @@ async def run(
         result = await _follow(process.stdout, on_progress, silence_max_s)
         if result is None:
             status = await asyncio.wait_for(process.wait(), silence_max_s)
-            await asyncio.wait_for(listening, silence_max_s)
+            await asyncio.wait({listening}, timeout=LAST_WORDS_S)
             raise _crashed(job, status, last_words)
         return result
     except TimeoutError as error:
@@ -64,9 +56,45 @@ async def run(
         raise ArchiveFailed("worker-crashed", f"the worker said what nobody understands: {error}") from error
     finally:
         listening.cancel()
+        await _to_its_end(_end(process))
+
+
+async def _started() -> asyncio.subprocess.Process:
+    """Start a worker; who is cancelled meanwhile leaves none behind."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bridge.archive.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LINE_MAX_BYTES,
+            env={**os.environ, **_ONE_THREAD},
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)
+        raise
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Wait for something short that must be done, also when the waiting is cancelled."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
         process.stdin.close()
-        _kill(process)
-        await asyncio.gather(listening, process.wait(), return_exceptions=True)
+    _kill(process)
+    await process.wait()
 
 
 async def _follow(

@@ -143,10 +143,12 @@ async def test_a_finished_case_is_archived_while_the_conference_goes_on(
 async def test_a_worker_that_is_killed_is_replaced_and_the_package_completed(
     supervisor: ArchiveSupervisor, archive: Archive, folders: ArchiveFolders
 ) -> None:
-    record(folders.recordings, seconds=6.0)
+    record(folders.recordings, seconds=20.0)
     supervisor.start()
     await until(lambda: composing(archive), "a package is being composed")
-    for worker in workers_of(os.getpid()):
+    workers = workers_of(os.getpid())
+    assert workers
+    for worker in workers:
         worker.kill()
     await until(lambda: archive.counters.workers_crashed == 1, "the crash is noticed")
     await until(lambda: are_sealed(archive, CASE, WHOLE), "both packages are sealed")
@@ -161,7 +163,7 @@ def composing(archive: Archive) -> bool:
 async def test_stopping_leaves_no_worker_and_the_next_start_goes_on(
     supervisor: ArchiveSupervisor, archive: Archive, folders: ArchiveFolders
 ) -> None:
-    record(folders.recordings, seconds=6.0)
+    record(folders.recordings, seconds=20.0)
     supervisor.start()
     await until(lambda: composing(archive), "a package is being composed")
     await supervisor.stop()
@@ -198,7 +200,7 @@ def started(*arguments: str) -> "subprocess.Popen[bytes]":
 async def test_a_killed_server_leaves_no_orphan_and_its_work_is_finished_by_the_next(
     supervisor: ArchiveSupervisor, archive: Archive, folders: ArchiveFolders, tmp_path: Path
 ) -> None:
-    record(folders.recordings, seconds=6.0)
+    record(folders.recordings, seconds=20.0)
     server = started("-c", SERVER, str(tmp_path))
     try:
         await until(lambda: composing(archive), "the server composes")
@@ -221,7 +223,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 async def test_a_worker_gives_way_to_everything_else(archive: Archive, folders: ArchiveFolders) -> None:
-    record(folders.recordings, seconds=6.0)
+    record(folders.recordings, seconds=20.0)
     await take_in(archive)
     making = asyncio.create_task(make(archive, CASE, on_progress=lambda _: None))
     await until(lambda: composing(archive), "the package is being composed")
