@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from compositions import composed, pictures, sound
 from recordings import VIET_DUC, plain_recording
@@ -15,6 +17,7 @@ from recordings import VIET_DUC, plain_recording
 from bridge.archive.compose import ComposeSettings, compose
 from bridge.archive.model import Progress, SessionFolder
 from bridge.archive.programme import plan_packages
+from bridge.errors import ArchiveFailed
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +65,72 @@ def test_parts_are_small_enough_and_each_plays_by_itself(half_minute: SessionFol
     assert np.abs(sound(made) - sound(whole)).max() < 0.001
 
 
-def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, tmp_path: Path) -> None:
+def start_composing(session: SessionFolder, folder: Path, workers: int) -> "subprocess.Popen[bytes]":
+    """Compose in a process of its own."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom compositions import composed\n"
+        "from bridge.archive.compose import ComposeSettings\n"
         "from bridge.archive.model import SessionFolder\nfrom bridge.store.journal import read_journal\n"
-        "path = Path(sys.argv[1])\n"
-        "composed(SessionFolder(path, read_journal(path / 'journal.jsonl')), Path(sys.argv[2]))\n"
+        "path = Path(sys.argv[1])\nsession = SessionFolder(path, read_journal(path / 'journal.jsonl'))\n"
+        "settings = ComposeSettings(slice_s=8, workers=int(sys.argv[3]))\n"
+        "composed(session, Path(sys.argv[2]), settings=settings)\n"
     )
     tests = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{Path(tests).parent}"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(half_minute.path), str(tmp_path)], env=environment
-    )
+    command = [sys.executable, "-c", program, str(session.path), str(folder), str(workers)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+def crew_of(process: "subprocess.Popen[bytes]", count: int) -> list[psutil.Process]:
+    """Wait until the processes that make slices are at work, and return them."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        crew = psutil.Process(process.pid).children()
+        if len(crew) == count and all(worker.num_threads() > 1 for worker in crew):
+            return crew
+        time.sleep(0.01)
+    pytest.fail("no process was started")
+
+
+def test_nobody_makes_slices_for_a_composition_that_was_killed(
+    half_minute: SessionFolder, tmp_path: Path
+) -> None:
+    process = start_composing(half_minute, tmp_path, 2)
+    crew = crew_of(process, 2)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(crew, timeout=10)
+    assert alive == []
+
+
+def test_composition_whose_worker_is_killed_fails_and_can_be_tried_again(
+    half_minute: SessionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plan,) = plan_packages(half_minute.events)
+    settings = ComposeSettings(slice_s=8, workers=2)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    def kill_one(progress: Progress) -> None:
+        if progress.done > 0.1:
+            started[0].kill()
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(ArchiveFailed, match="killed by signal 9") as failure:
+        compose(half_minute, plan, tmp_path, settings=settings, report=kill_one)
+    assert not failure.value.is_lasting
+    assert [process.poll() is None for process in started] == [False, False]
+    made = compose(half_minute, plan, tmp_path, settings=settings, report=lambda _: None)
+    assert sum(part.frames for part in made.video) == 650
+
+
+def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, tmp_path: Path) -> None:
+    process = start_composing(half_minute, tmp_path, 1)
     deadline = time.monotonic() + 60
     found: list[Path] = []
     while not found and process.poll() is None and time.monotonic() < deadline:
