@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bridge import __version__
 from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
 from bridge.capture.files import SessionFile
-from bridge.capture.recorder import Node, Recorder
+from bridge.capture.recorder import SHUTDOWN, Node, Recorder
 from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
@@ -38,7 +38,6 @@ POLL_S = 0.1
 RESUME_WITHIN_MS = 3_600_000
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
-SHUTDOWN = "shutdown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ RESERVE_BYTES = 1 << 20
 # A cluster is written before its time when it has grown to this.
 CLUSTER_BYTES_MAX = 4 << 20
 LAST_FRAME_MS_MAX = 100
+# The disk, or somebody's share of it, is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # What a full disk may keep waiting: an hour of a lively conference.
 EVENTS_MAX = 20_000
 LINES_MAX = 10_000

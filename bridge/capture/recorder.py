@@ -7,15 +7,15 @@ encoding, every open microphone, other cameras in their smallest encoding. What 
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from bridge.capture.disk import DiskLevel, Value
-from bridge.capture.files import EVENTS_MAX, SessionFile, TrackFile
+from bridge.capture.files import EVENTS_MAX, FULL, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
 from bridge.capture.sessions import track_name
 from bridge.capture.tracks import Surroundings, TrackCapture
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.sfu import Leg, Router
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 TEND_S = 0.5
 # Speakers come back: a camera goes on in its best encoding for this long after it left the stage.
@@ -44,7 +45,6 @@ RTT_MS_MAX = 1000.0
 CUT_S = 2.0
 HEAD_BYTES = 512
 SHUTDOWN = "shutdown"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,22 @@ class Node:
     archivable: Callable[[Path], None]
     ended: Callable[[Recorder], None]
     disk_refused: Callable[[float], None]
+
+
+def _contained(
+    method: Callable[Concatenate[Recorder, P], None],
+) -> Callable[Concatenate[Recorder, P], None]:
+    """Keep a bug of ours from the conference: it ends the recording, and is reported once."""
+
+    @wraps(method)
+    def call(recorder: Recorder, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(recorder, *args, **kwargs)
+        except Exception:
+            logger.exception("session %s cannot be recorded any more", recorder.session)
+            recorder.broke()
+
+    return call
 
 
 class Recorder:
@@ -83,6 +99,7 @@ class Recorder:
         self._file = SessionFile(folder, is_new=interrupted is None)
         self._chain = Chain(interrupted.events[-1] if interrupted else None)
         self._noted_ms = 0
+        self._has_dropped_events = False
         self._around = Surroundings(
             writer=node.writer,
             session=self._file,
@@ -91,6 +108,7 @@ class Recorder:
             clock=node.clock,
             at_ms=node.at_ms,
             request_keyframe=self._request_keyframe,
+            broke=self.broke,
         )
         self._tracks: dict[Publication, TrackCapture] = {}
         self._track_count = interrupted.track_count if interrupted else 0
@@ -120,6 +138,7 @@ class Recorder:
         """The session's id."""
         return self._folder.name
 
+    @_contained
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
         """Write an event into the journal, stamped with the time now."""
         if self._is_closed:
@@ -128,6 +147,7 @@ class Recorder:
             self._stage_changed(data.get("participant"))
         self._note_at(kind, data, self._node.at_ms(self._node.clock()))
 
+    @_contained
     def capture(self, is_on: bool) -> None:
         """Write media into tracks from now on, or no longer; segments are cut either way."""
         now = self._node.clock()
@@ -143,11 +163,13 @@ class Recorder:
         else:
             self._stop_all(now)
 
+    @_contained
     def cut(self) -> None:
         """Begin new segments, so that what lies before can be archived while the room goes on."""
         self._cut_segments()
         self._cut_at = self._node.clock() + (CUT_S if self._is_recording else 0.0)
 
+    @_contained
     def close(self, reason: str) -> None:
         """End the session, or with "shutdown" leave it to be gone on with; harmless twice."""
         if self._is_closed:
@@ -171,10 +193,12 @@ class Recorder:
 
     # MediaRecorder.
 
+    @_contained
     def reconsider(self, publication: Publication) -> None:
         """A publication came alive, was muted or unmuted, or has other living encodings."""
         self._reconsider(publication, self._node.clock())
 
+    @_contained
     def leg_closed(self, leg: Leg) -> None:
         """A leg and all its publications are no more."""
         now = self._node.clock()
@@ -183,6 +207,7 @@ class Recorder:
         for publication in leg.publications():
             self._end_track(publication, "left", now)
 
+    @_contained
     def poll(self, now: float) -> None:
         """Do what is due."""
         for track in self._tracks.values():
@@ -198,12 +223,14 @@ class Recorder:
 
     # What the node tells.
 
+    @_contained
     def set_disk_level(self, level: DiskLevel, now: float) -> None:
         """The disk has more or less room than before."""
         if level is not self._level:
             self._level = level
             self._reconsider_all(now)
 
+    @_contained
     def set_problem(self, problem: RecordProblem | None) -> None:
         """The recording is threatened or harmed, or no longer is."""
         if problem is self._problem or self._is_closed:
@@ -212,18 +239,31 @@ class Recorder:
         self.note(EventKind.RECORDING_PROBLEM, {"problem": problem.value if problem else None})
         self._observer.record_problem_changed(problem)
 
+    @_contained
     def _refused(self, error: OSError) -> None:
         """The writer could not write something."""
         if error.errno in FULL:
             self._node.disk_refused(self._node.clock())
         elif not self._is_failed:
-            self._is_failed = True
-            self._node.counters.recordings_failed += 1
             logger.error("session %s cannot be recorded any more: %s", self.session, error)
-            self._is_capturing = False
             self._stop_all(self._node.clock())
-            if not self._is_closed:
-                self._observer.record_failed()
+            self._fail()
+
+    def broke(self) -> None:
+        """A bug of ours was met: end the recording, touching as little as possible."""
+        for track in self._tracks.values():
+            track.publication.recorded_rid = None
+            for encoding in track.publication.encodings.values():
+                encoding.tap = None
+        if not self._is_failed:
+            self._fail()
+
+    def _fail(self) -> None:
+        self._is_failed = True
+        self._is_capturing = False
+        self._node.counters.recordings_failed += 1
+        if not self._is_closed:
+            self._observer.record_failed()
 
     # The journal.
 
@@ -232,8 +272,11 @@ class Recorder:
         if is_too_long or self._file.waiting_events >= EVENTS_MAX:
             # Before it is chained: what is missing must not break what follows.
             self._node.counters.events_dropped += 1
-            logger.error("session %s: an event of kind %s is not in the journal", self.session, kind.value)
+            if not self._has_dropped_events:
+                self._has_dropped_events = True
+                logger.error("session %s: an event of kind %s is not in the journal", self.session, kind)
             return
+        self._has_dropped_events = False
         # A wall clock that was set back while the server was down must not turn the order round.
         self._noted_ms = max(self._noted_ms, at_ms)
         self._node.writer.put(self._file.event, self._chain.append(kind, data, self._noted_ms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from bridge.media.publication import Publication
 from bridge.media.timeline import unix_ms
 from bridge.rtp.opus import duration_ms
 from bridge.rtp.sequence import SequenceUnwrapper, difference
+
+logger = logging.getLogger(__name__)
 
 # A sender whose timestamps leave the clock by this much has begun a new count of them.
 LEAP_MS = 10_000
@@ -40,6 +43,8 @@ class Surroundings:
     clock: Callable[[], float]
     at_ms: Callable[[float], int]
     request_keyframe: Callable[[Encoding], None]
+    # A bug of ours was met: it must end the recording and not the conference.
+    broke: Callable[[], None]
 
 
 class StreamTap:
@@ -47,6 +52,7 @@ class StreamTap:
 
     __slots__ = (
         "_around",
+        "_awaits_keyframe",
         "_first_ticks",
         "_frames",
         "_gap_reason",
@@ -91,6 +97,8 @@ class StreamTap:
         self._last_pts_ms = 0
         self._last_arrival = 0.0
         self._recorded_until_ms = 0
+        # Whether pictures are left out because one was refused. The buffer may be ahead of that.
+        self._awaits_keyframe = False
         # Of frames that the writer had no room for.
         self._refused_packets = 0
         self._gap_reason = GapReason.LOSS
@@ -105,15 +113,24 @@ class StreamTap:
     def receive(self, packet: MediaPacket) -> None:
         if self._is_beginning and not self._begins_with(packet):
             return
-        for frame in self._frames.receive(packet, packet.arrival):
-            self._write(frame)
-        if self._frames.needs_keyframe:
-            self._ask_for_keyframe()
+        try:
+            for frame in self._frames.receive(packet, packet.arrival):
+                self._write(frame)
+            if self._frames.needs_keyframe or self._awaits_keyframe:
+                self._ask_for_keyframe()
+        except Exception:
+            logger.exception("a packet could not be recorded")
+            self._around.broke()
 
     def skip(self, extended_sequence_number: int) -> None:
-        if not self._is_beginning:
+        if self._is_beginning:
+            return
+        try:
             for frame in self._frames.skip(extended_sequence_number, self._around.clock()):
                 self._write(frame)
+        except Exception:
+            logger.exception("a packet could not be recorded")
+            self._around.broke()
 
     def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
         if ntp == 0:
@@ -183,6 +200,11 @@ class StreamTap:
             self._around.request_keyframe(self.encoding)
 
     def _write(self, frame: Frame) -> None:
+        if self._awaits_keyframe:
+            if not frame.is_keyframe:
+                self._refused_packets += frame.lost_packets + len(frame.packets)
+                return
+            self._awaits_keyframe = False
         ticks = self._ticks.unwrap(frame.timestamp)
         pts_ms = round((ticks - self._first_ticks) * 1000 / self._hz)
         if self._is_started:
@@ -191,7 +213,7 @@ class StreamTap:
                 self._is_started = False
         if not self._is_started:
             if not frame.is_keyframe:
-                self._frames.await_keyframe()
+                self._awaits_keyframe = True
                 return
             pts_ms = 0
             self._start(frame)
@@ -208,7 +230,7 @@ class StreamTap:
         else:
             self._refused_packets = lost + len(frame.packets)
             self._gap_reason = GapReason.OVERLOAD
-            self._frames.await_keyframe()
+            self._awaits_keyframe = not self._is_sound
 
     def _start(self, frame: Frame) -> None:
         """Begin a stream with that frame; what it lacks before has nothing to do with it."""
@@ -294,6 +316,9 @@ class TrackCapture:
     def stop(self, now: float, *, is_disk_full: bool = False) -> None:
         """End the segment here; nothing more is recorded until somebody is followed again."""
         self._drop_pending()
+        if not is_disk_full:
+            # What follows is missing for another reason.
+            self._tell_left(now)
         tap, self._current = self._current, None
         if tap is None:
             return
@@ -315,7 +340,6 @@ class TrackCapture:
     def close(self, reason: str, now: float) -> bool:
         """End the track; tell whether there was anything in it."""
         self.stop(now)
-        self._tell_left(now)
         if self._file is None:
             return False
         line = {"k": "end", "at_ms": self._around.at_ms(now), "reason": reason}

@@ -5,7 +5,6 @@ flush interval and writes what has come; once per interval it waits until all of
 has to tell comes back as calls that the event loop makes when it polls.
 """
 
-import errno
 import logging
 import os
 import threading
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge.capture.files import SessionFile, TrackFile
+from bridge.capture.files import FULL, SessionFile, TrackFile
 from bridge.counters import RecordingCounters
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ MEASURE_S = 1.0
 STOP_S = 10.0
 # A full disk is tried again after this.
 FULL_S = 2.0
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Job = Callable[..., None]
 

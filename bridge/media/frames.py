@@ -106,11 +106,6 @@ class FrameBuffer:
         self.lost_packets = 0
         self.needs_keyframe = not self._is_sound
 
-    def await_keyframe(self) -> None:
-        """Leave out pictures until the next key frame, as after a loss."""
-        self._packets.clear()
-        self.needs_keyframe = not self._is_sound
-
     def receive(self, packet: MediaPacket, now: float) -> Sequence[Frame]:
         """Take in a packet; return the frames that it completes."""
         number = packet.extended_sequence_number
@@ -139,9 +134,13 @@ class FrameBuffer:
             first = min(self._held)
             self.lost_packets += first - self._next
             self._next = first
-            self.await_keyframe()
+            self._await_keyframe()
             self._go_on(frames, now)
         return frames
+
+    def _await_keyframe(self) -> None:
+        self._packets.clear()
+        self.needs_keyframe = not self._is_sound
 
     def _hold(self, number: int, packet: MediaPacket | None, now: float) -> Sequence[Frame]:
         if number < self._next or self._next < 0:
@@ -192,7 +191,7 @@ class FrameBuffer:
 
     def _give_up_picture(self, packet_count: int) -> None:
         self.lost_packets += packet_count
-        self.await_keyframe()
+        self._await_keyframe()
 
     def _sound(self, packet: MediaPacket) -> Frame:
         lost, self.lost_packets = self.lost_packets, 0

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -322,3 +323,29 @@ def test_a_bug_in_one_job_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptu
     assert done == ["written"]
     assert "ZeroDivisionError" in caplog.text
     assert read_journal(tmp_path / "HC-BV-20270115-01" / "journal.jsonl") == []
+
+
+def test_a_bug_in_the_recorder_ends_the_recording_and_not_the_conference(
+    open_meeting: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    meeting = open_meeting(tmp_path / "recordings")
+    meeting.film("hue")
+    viewer = watching(meeting)
+    meeting.recorder.capture(True)
+    meeting.run(2.0)
+    # Frames go to something that is no writer.
+    meeting.recorder._around.writer._jobs = None  # type: ignore[assignment]
+    jobs, meeting.has_thread = meeting.writer._jobs, True
+    meeting.run(2.0)
+    assert jobs is None
+    assert meeting.observer.failures == 1
+    assert "could not be recorded" in caplog.text
+    assert viewer.receiver().longest_freeze_s(1001.5, meeting.network.now) < 0.5
+    meeting.writer._jobs = deque()
+    meeting.has_thread = False
+    assert not any(
+        encoding.tap
+        for leg in meeting.router.legs.values()
+        for publication in leg.publications()
+        for encoding in publication.encodings.values()
+    )
