@@ -154,11 +154,22 @@ class Hold(Enum):
     STOPPED = auto()
 
 
+# What a state says of it; `off` and `failed` hide it, and what was held back before them still is.
+_HOLDS = {
+    RecordingState.PAUSED: Hold.PAUSED,
+    RecordingState.STOPPED: Hold.STOPPED,
+    RecordingState.WAITING: Hold.NONE,
+    RecordingState.RECORDING: Hold.NONE,
+}
+
+
 def hold_after(events: Iterable[Event]) -> Hold:
     """Return how an interrupted session was held back when its events end."""
-    states = [event.data["state"] for event in events if event.kind is EventKind.RECORDING_STATE]
-    holds = {RecordingState.PAUSED: Hold.PAUSED, RecordingState.STOPPED: Hold.STOPPED}
-    return holds.get(RecordingState(states[-1]), Hold.NONE) if states else Hold.NONE
+    hold = Hold.NONE
+    for event in events:
+        if event.kind is EventKind.RECORDING_STATE:
+            hold = _HOLDS.get(RecordingState(event.data["state"]), hold)
+    return hold
 
 
 @dataclass(frozen=True, slots=True)

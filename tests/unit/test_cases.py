@@ -146,6 +146,8 @@ def test_a_book_is_rebuilt_from_the_journal() -> None:
         (["recording", "paused", "recording"], Hold.NONE),
         (["waiting", "stopped"], Hold.STOPPED),
         (["recording", "failed"], Hold.NONE),
+        (["recording", "paused", "failed"], Hold.PAUSED),
+        (["stopped", "off"], Hold.STOPPED),
     ],
 )
 def test_a_pause_or_stop_outlives_a_crash(states: list[str], hold: Hold) -> None:
