@@ -51,8 +51,8 @@ class Presence:
     left_seq: int | None
 
     def overlaps(self, times: Iterable[Span]) -> bool:
-        """Tell whether the participant was there at any of these times."""
-        return any(self.joined_ms < time.end_ms and self.left_ms > time.start_ms for time in times)
+        """Tell whether the participant was there for some of these times, be it one millisecond."""
+        return any(max(self.joined_ms, time.start_ms) < min(self.left_ms, time.end_ms) for time in times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,3 +197,11 @@ def test_short_absence_is_a_reconnection_and_a_long_one_is_not(
     )
     [person] = attendees(presences(events, plan.ended_ms), [Span(plan.started_ms, plan.ended_ms)])
     assert (len(person.stays), person.reconnections) == (stays, returns)
+
+
+def test_whoever_leaves_at_once_did_not_attend_and_stops_no_package() -> None:
+    events, plan = journal_of(
+        ("start", 0, 1), ("join", 1, 100), ("leave", 1, 0), ("join", 2, 100), ("finish", 0, 100)
+    )
+    people = attendees(presences(events, plan.ended_ms), package_times(events, plan))
+    assert [person.name for person in people] == ["p-2"]
