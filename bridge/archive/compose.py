@@ -34,7 +34,7 @@ from bridge.archive.pictures import Damage
 from bridge.archive.programme import open_ends, showings
 from bridge.archive.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
 from bridge.archive.slices import SliceName, read_slice
-from bridge.archive.tracks import Track, clip_gap, find_gaps, last_frame_ms, read_tracks
+from bridge.archive.tracks import DAMAGED, Track, clip_gap, find_gaps, last_frame_ms, read_tracks
 from bridge.config import ArchiveConfig
 
 # Changed whenever slices of an older version cannot be joined with new ones.
@@ -211,20 +211,32 @@ class _Composer:
 
     def _gaps(self) -> list[Gap]:
         """Return what logs and files tell, and what decoding has found."""
-        gaps = find_gaps(self._tracks, self._plan.spans, open_ends(self._session.events))
         by_name = {track.name: track for track in self._tracks}
+        gaps = find_gaps(self._tracks, self._plan.spans, open_ends(self._session.events))
+        damaged = [gap for gap in gaps if gap.reason == DAMAGED]
         for damage in self._damages():
-            gaps += clip_gap(
-                by_name[damage.track], damage.start_ms, damage.end_ms, "damaged", self._plan.spans
-            )
-        # The same damage is found by whoever comes by: several slices, and the content's own video.
-        return sorted(set(gaps), key=lambda gap: (gap.start_ms, gap.track, gap.end_ms))
+            track = by_name[damage.track]
+            damaged += clip_gap(track, damage.start_ms, damage.end_ms, DAMAGED, self._plan.spans)
+        gaps = [gap for gap in gaps if gap.reason != DAMAGED] + _joined(damaged)
+        return sorted(gaps, key=lambda gap: (gap.start_ms, gap.track, gap.end_ms))
 
     def _damages(self) -> Iterator[Damage]:
         for film in self._films:
             for index in range(film.slices(self._slice_frames)):
                 path = SliceName(film.name, index).path(self._slices)
                 yield from read_slice(path, with_media=False).damages
+
+
+def _joined(damaged: Sequence[Gap]) -> list[Gap]:
+    """Join what several have found piece by piece: slices, the content's own video, the look at the files."""
+    joined: list[Gap] = []
+    for gap in sorted(damaged, key=lambda gap: (gap.track, gap.start_ms)):
+        last = joined[-1] if joined else None
+        if last is not None and last.track == gap.track and gap.start_ms <= last.end_ms:
+            joined[-1] = replace(last, end_ms=max(last.end_ms, gap.end_ms))
+        else:
+            joined.append(gap)
+    return joined
 
 
 def _extended(spans: Sequence[Span], ends: dict[int, int], tracks: Sequence[Track]) -> tuple[Span, ...]:

@@ -157,11 +157,21 @@ class Tape:
 
     def take_damages(self) -> list[Damage]:
         """Return the damage found since the last call."""
+        self._tell_broken()
         taken, self._damages = self._damages, []
         return taken
 
+    def _tell_broken(self) -> None:
+        """Tell damage as far as the tape was played; what comes is told later."""
+        since_ms = self._broken_since_ms
+        if since_ms is not None and since_ms < self._position_ms and not self.track.is_torn(self._index):
+            self._damages.append(Damage(self.track.name, since_ms, self._position_ms))
+            self._broken_since_ms = self._position_ms
+
     def close(self) -> None:
         """Close the file; the tape is found again where it is needed next."""
+        self._tell_broken()
+        self._broken_since_ms = None
         self._close_segment()
         self._next, self._shot, self._index = None, None, -1
         self._position_ms = -math.inf

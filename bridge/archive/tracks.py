@@ -22,6 +22,8 @@ LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
 # The reason of an end that a repair wrote.
 INTERRUPTED: Final = "interrupted"
+# Why there is a gap where the disk gave something else back than was written.
+DAMAGED: Final = "damaged"
 # A segment that ends this much before the end that its header tells has been cut short.
 SHORT_MS: Final = 300.0
 
@@ -194,9 +196,11 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
                 start_ms, end_ms = track.at_ms(stream, from_pts_ms), track.at_ms(stream, to_pts_ms)
                 found.extend(clip_gap(track, start_ms, end_ms, reason, spans))
         for index, segment in enumerate(track.segments):
-            if not track.is_torn(index) and not _can_open(segment.path):
-                end_ms = track.end_of(index)
-                found.extend(clip_gap(track, segment.start_ms, end_ms, "damaged", spans))
+            end_ms = track.end_of(index)
+            if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
+                continue
+            if not _can_open(segment.path):
+                found.extend(clip_gap(track, segment.start_ms, end_ms, DAMAGED, spans))
         if spans and track.was_interrupted and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
             found.extend(_crash_gap(track, whole, crashes))
@@ -220,6 +224,10 @@ def _crash_gap(track: Track, whole: Sequence[Span], crashes: Mapping[int, int]) 
     back_ms = min((back for back in crashes.values() if back >= last_ms), default=None)
     if back_ms is not None:
         yield from clip_gap(track, last_ms, back_ms, "crash", whole)
+
+
+def _overlaps(segment: Segment, end_ms: float, span: Span) -> bool:
+    return segment.start_ms < span.end_ms and end_ms > span.start_ms
 
 
 def _frame_times(track: Track, segment: Segment) -> Iterator[float]:

@@ -107,6 +107,21 @@ def _shifted(data: bytes, folder: Path, by_ms: int) -> bytes:
     return target.read_bytes()
 
 
+def test_pictures_of_hostile_size_are_damage_and_are_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recording(tmp_path)
+    made.camera(VIET_DUC, 0, 1, size=(640, 360))
+    made.camera(VIET_DUC, 2, 3, size=(160, 90))
+    monkeypatch.setattr(pictures, "PIXELS_MAX", 320 * 180)
+    feed = Feed(read_tracks(made.write().tracks))
+    assert feed.shot_at(START_MS + 900, within=Span(START_MS, START_MS + 1000)) is None
+    assert feed.shot_at(START_MS + 2900, within=EVER) is not None
+    (damage,) = feed.take_damages()
+    # As far as it was asked for.
+    assert damage.end_ms - damage.start_ms == pytest.approx(880, abs=5)
+
+
 def test_repaired_crash_is_told_as_a_crash(tmp_path: Path) -> None:
     made = recording(tmp_path)
     track = made.camera(VIET_DUC, 1, 3, is_torn=True)
