@@ -6,6 +6,7 @@ when it starts, and by `hoichan archive recover`.
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,17 +35,14 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
 
     Raises ArchiveFailed. What looks like a package and is none is left out: `verify` tells why.
     """
+    known = catalogue.sealed()
     strays = []
     for folder in package_folders(folders):
-        known = catalogue.package(folder.name)
-        if known is None or known.seal is None:
-            try:
+        if folder.name not in known:
+            with suppress(ArchiveFailed):
                 strays.append(read_package(folder))
-            except ArchiveFailed:
-                continue
     for path in sorted(folders.certificates.glob("*.json")):
-        known = catalogue.package(path.stem)
-        if known is None or known.seal is None:
+        if path.stem not in known:
             strays.append(_read_certificate(path))
     for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
         register(catalogue, found, is_newest=is_newest)

@@ -37,13 +37,6 @@ AFTER_BUG_S: Final = 60.0
 CHANGED_MAX: Final = 1000
 DAY_MS: Final = 86_400_000
 
-_IN_THE_MAKING: Final = (
-    PackageState.QUEUED,
-    PackageState.REPAIRING,
-    PackageState.COMPOSING,
-    PackageState.SEALING,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ArchiveStatus:
@@ -195,8 +188,7 @@ class ArchiveSupervisor:
 
     async def _make_next(self) -> float:
         await self._take_in()
-        queued = await asyncio.to_thread(self._archive.catalogue.in_states, PackageState.QUEUED)
-        entry, pause_s = self._due(queued)
+        entry, pause_s = self._due(await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
         logger.info("archive: making %s", entry.id)
@@ -268,7 +260,7 @@ class ArchiveSupervisor:
     async def _deliver_next(self) -> float:
         if self._archive.dicom.method == "off":
             return RESCAN_INTERVAL_S
-        entry, pause_s = self._due(await self._undelivered())
+        entry, pause_s = self._due(await asyncio.to_thread(self._archive.catalogue.undelivered))
         if entry is None:
             return pause_s
         try:
@@ -279,11 +271,6 @@ class ArchiveSupervisor:
         else:
             logger.info("archive: %s is delivered", entry.id)
         return 0.0
-
-    async def _undelivered(self) -> tuple[PackageEntry, ...]:
-        """Return the packages that belong to a patient and are not in the PACS."""
-        sealed = await asyncio.to_thread(self._archive.catalogue.in_states, PackageState.SEALED)
-        return tuple(entry for entry in sealed if entry.case is not None)
 
     # Keeping.
 
@@ -339,17 +326,16 @@ class ArchiveSupervisor:
     async def _read_status(self) -> ArchiveStatus:
         catalogue = self._archive.catalogue
         packages = await asyncio.to_thread(catalogue.count_by_state)
-        making = await asyncio.to_thread(catalogue.in_states, *_IN_THE_MAKING)
-        delivering = await self._undelivered() if self._archive.dicom.method != "off" else ()
-        storing = await asyncio.to_thread(catalogue.unstored) if self._archive.archive.s3_endpoint else ()
+        waiting = await asyncio.to_thread(catalogue.waiting_since)
+        has_pacs, has_store = self._archive.dicom.method != "off", self._archive.archive.s3_endpoint
         progress = self._progress
         return ArchiveStatus(
             is_available=True,
             packages=packages,
             damaged=await asyncio.to_thread(catalogue.count_damaged),
-            backlog_s=_age_s(making),
-            delivery_waiting_s=_age_s(delivering),
-            store_waiting_s=_age_s(storing),
+            backlog_s=_age_s(waiting.made_ms),
+            delivery_waiting_s=_age_s(waiting.delivered_ms) if has_pacs else 0.0,
+            store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,
@@ -364,6 +350,5 @@ def _is_composing(progress: Progress) -> bool:
     return STATES[progress.stage] is PackageState.COMPOSING
 
 
-def _age_s(entries: tuple[PackageEntry, ...]) -> float:
-    """Return for how long the oldest has waited since it was recorded, or sealed."""
-    return max(((now_ms() - (entry.sealed_ms or entry.ended_ms)) / 1000 for entry in entries), default=0.0)
+def _age_s(since_ms: int | None) -> float:
+    return 0.0 if since_ms is None else max(0.0, (now_ms() - since_ms) / 1000)

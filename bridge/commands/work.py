@@ -15,6 +15,7 @@ from bridge.store.entries import PackageEntry
 from bridge.words import PackageState
 
 EXIT_PROBLEMS = 1
+ALL = 1_000_000
 
 
 def compose(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
@@ -103,8 +104,7 @@ async def _deliver(parsed: argparse.Namespace, screen: Screen, archive: Archive)
 async def _to_deliver(package: str | None, screen: Screen, archive: Archive) -> Sequence[PackageEntry] | None:
     """Return what is to be delivered; None, said why, where what was asked for cannot be."""
     if package is None:
-        sealed = await asyncio.to_thread(archive.catalogue.in_states, PackageState.SEALED)
-        return [entry for entry in sealed if entry.case is not None]
+        return await asyncio.to_thread(archive.catalogue.undelivered, ALL)
     entry = await asyncio.to_thread(archive.catalogue.package, package)
     if entry is None or entry.deleted_ms is not None:
         screen.failure("unknown-package", package=package)

@@ -5,14 +5,11 @@ packages, and `hoichan archive recover` makes the catalogue anew from them. Ever
 be called by any thread, and waits for the disk: code on the event loop goes through `asyncio.to_thread`.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
-    Row,
     Select,
     delete,
     func,
@@ -22,7 +19,7 @@ from sqlalchemy import (
 )
 
 from bridge.errors import ArchiveFailed
-from bridge.store import decisions
+from bridge.store import decisions, rows
 from bridge.store.audit import AuditLog
 from bridge.store.decisions import Decisions
 from bridge.store.entries import (
@@ -33,17 +30,18 @@ from bridge.store.entries import (
     Search,
     SessionEntry,
     SessionState,
+    Waiting,
 )
-from bridge.store.folding import fold
 from bridge.store.tables import Database, deliveries, packages, sessions
-from bridge.words import ConferenceKind, PackageState, RetentionClass
+from bridge.words import PackageState, RetentionClass
 
 FILE_NAME: Final = "catalogue.sqlite3"
-WORDS_MAX: Final = 10
-TEXT_MAX: Final = 200
 # A PACS that is down for a month is asked hourly; the newest attempts tell why.
 DELIVERIES_KEPT: Final = 50
 BROKEN_KEPT: Final = 10
+# Whoever works through a queue takes its first; some more for those that have to wait.
+QUEUE_MAX: Final = 50
+_MAKING: Final = (PackageState.REPAIRING, PackageState.COMPOSING, PackageState.SEALING)
 # What a package is about may be told anew while it is recorded; what became of it is not touched by that.
 _ABOUT: Final = (
     "session",
@@ -100,7 +98,7 @@ class Catalogue:
 
     def put_session(self, entry: SessionEntry) -> None:
         """Add a session, or tell the catalogue what it is now."""
-        values = {**_fields(entry), "kind": entry.kind.value, "state": entry.state.value}
+        values = {**rows.fields(entry), "kind": entry.kind.value, "state": entry.state.value}
         with self._database.writing() as connection:
             if not connection.execute(
                 update(sessions).where(sessions.c.id == entry.id).values(**values)
@@ -111,7 +109,7 @@ class Catalogue:
         """Return one session."""
         with self._database.reading() as connection:
             row = connection.execute(select(sessions).where(sessions.c.id == session)).first()
-        return None if row is None else _session(row)
+        return None if row is None else rows.session_entry(row)
 
     def sessions(self, state: SessionState | None = None) -> tuple[SessionEntry, ...]:
         """Return the sessions, the oldest first."""
@@ -119,7 +117,7 @@ class Catalogue:
         if state is not None:
             query = query.where(sessions.c.state == state.value)
         with self._database.reading() as connection:
-            return tuple(_session(row) for row in connection.execute(query))
+            return tuple(rows.session_entry(row) for row in connection.execute(query))
 
     # Packages: asking.
 
@@ -127,7 +125,7 @@ class Catalogue:
         """Return one package, deleted ones included."""
         with self._database.reading() as connection:
             row = connection.execute(select(packages).where(packages.c.id == package)).first()
-        return None if row is None else _package(row)
+        return None if row is None else rows.package_entry(row)
 
     def packages_of(self, session: str) -> tuple[PackageEntry, ...]:
         """Return all packages of a session, deleted ones included, in the order of their names."""
@@ -135,13 +133,13 @@ class Catalogue:
 
     def search(self, search: Search) -> Page:
         """Return a page of what is looked for, the newest first; deleted packages are not found."""
-        found = select(packages).where(packages.c.deleted_ms.is_(None), *_conditions(search))
+        found = select(packages).where(packages.c.deleted_ms.is_(None), *rows.conditions(search))
         limit = max(0, min(search.limit, PAGE_MAX))
         newest = found.order_by(packages.c.started_ms.desc(), packages.c.id.desc())
         with self._database.reading() as connection:
             total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
-            rows = connection.execute(newest.offset(max(0, search.offset)).limit(limit)).all()
-        return Page(tuple(_package(row) for row in rows), int(total))
+            some = connection.execute(newest.offset(max(0, search.offset)).limit(limit)).all()
+        return Page(tuple(rows.package_entry(row) for row in some), int(total))
 
     def in_states(self, *states: PackageState) -> tuple[PackageEntry, ...]:
         """Return the packages in these states, the oldest first; deleted ones left out."""
@@ -152,23 +150,59 @@ class Catalogue:
             .order_by(packages.c.started_ms, packages.c.id)
         )
 
-    def due_checks(self, before_ms: int) -> tuple[PackageEntry, ...]:
-        """Return the sealed packages not compared with their checksums since then, the longest first."""
+    def undelivered(self, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
+        """Return sealed packages of cases that the PACS does not have, those to be tried next first."""
+        return self._packages(
+            select(packages)
+            .where(*rows.undelivered())
+            .order_by(func.coalesce(packages.c.next_attempt_ms, 0), packages.c.sealed_ms)
+            .limit(limit)
+        )
+
+    def queued(self, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
+        """Return packages that wait to be made, those to be tried next first."""
+        return self._packages(
+            select(packages)
+            .where(packages.c.state == PackageState.QUEUED.value, packages.c.deleted_ms.is_(None))
+            .order_by(func.coalesce(packages.c.next_attempt_ms, 0), packages.c.started_ms, packages.c.id)
+            .limit(limit)
+        )
+
+    def waiting_since(self) -> Waiting:
+        """Return since when the oldest package has waited for each step; None where none waits."""
+        making = (PackageState.QUEUED, *_MAKING)
+        unmade = (packages.c.state.in_([state.value for state in making]), packages.c.deleted_ms.is_(None))
+        with self._database.reading() as connection:
+            found = [
+                connection.execute(select(func.min(column)).where(*conditions)).scalar()
+                for column, conditions in (
+                    (packages.c.ended_ms, unmade),
+                    (packages.c.sealed_ms, rows.undelivered()),
+                    (packages.c.sealed_ms, rows.unstored()),
+                )
+            ]
+        return Waiting(*found)
+
+    def sealed(self) -> frozenset[str]:
+        """Return the names of all packages that are known with their seals, deleted ones included."""
+        with self._database.reading() as connection:
+            names = connection.execute(select(packages.c.id).where(packages.c.seal.is_not(None))).scalars()
+            return frozenset(names)
+
+    def due_checks(self, before_ms: int, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
+        """Return sealed packages not compared with their checksums since then, the longest first."""
         last_ms = func.coalesce(packages.c.checked_ms, packages.c.sealed_ms)
         return self._packages(
             select(packages)
             .where(packages.c.seal.is_not(None), packages.c.deleted_ms.is_(None), last_ms < before_ms)
             .order_by(last_ms)
+            .limit(limit)
         )
 
-    def unstored(self) -> tuple[PackageEntry, ...]:
-        """Return the sealed packages that no other store has, the oldest first."""
+    def unstored(self, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
+        """Return sealed packages that no other store has, the oldest first."""
         return self._packages(
-            select(packages)
-            .where(
-                packages.c.seal.is_not(None), packages.c.deleted_ms.is_(None), packages.c.stored_ms.is_(None)
-            )
-            .order_by(packages.c.sealed_ms)
+            select(packages).where(*rows.unstored()).order_by(packages.c.sealed_ms).limit(limit)
         )
 
     def count_by_state(self) -> Mapping[PackageState, int]:
@@ -208,7 +242,7 @@ class Catalogue:
 
     def put_package(self, entry: PackageEntry) -> None:
         """Add a package, or tell anew what it is about; of a known one state and fate stay as they are."""
-        values = _columns(entry)
+        values = rows.columns(entry)
         about = {name: values[name] for name in _ABOUT}
         with self._database.writing() as connection:
             if not connection.execute(
@@ -248,10 +282,7 @@ class Catalogue:
 
     def set_back(self, package: str | None = None) -> None:
         """What was under way when a process ended, or one package of it, waits; attempts stay counted."""
-        before = {
-            PackageState.QUEUED: (PackageState.REPAIRING, PackageState.COMPOSING, PackageState.SEALING),
-            PackageState.SEALED: (PackageState.DELIVERING,),
-        }
+        before = {PackageState.QUEUED: _MAKING, PackageState.SEALED: (PackageState.DELIVERING,)}
         with self._database.writing() as connection:
             for state, interrupted in before.items():
                 words = [word.value for word in interrupted]
@@ -277,7 +308,7 @@ class Catalogue:
 
     def requeue(self, package: str, state: PackageState) -> None:
         """Somebody asks for another attempt: what failed before counts no more."""
-        self._update(package, **{**_done(state), "progress": 0.0})
+        self._update(package, **{**rows.done(state), "progress": 0.0})
 
     def set_sealed(
         self,
@@ -307,13 +338,13 @@ class Catalogue:
             connection.execute(
                 update(packages)
                 .where(packages.c.id == package)
-                .values(**sealed, **_done(PackageState.SEALED))
+                .values(**sealed, **rows.done(PackageState.SEALED))
             )
 
     def set_delivered(self, package: str, delivered_ms: int) -> None:
         """The PACS has a package, and has given it back unchanged."""
         self._decisions.append(package, {"delivered_ms": delivered_ms})
-        self._update(package, delivered_ms=delivered_ms, **_done(PackageState.DELIVERED))
+        self._update(package, delivered_ms=delivered_ms, **rows.done(PackageState.DELIVERED))
 
     def set_checked(self, package: str, checked_ms: int, *, is_whole: bool) -> None:
         """A package was compared with its checksums."""
@@ -349,7 +380,7 @@ class Catalogue:
     def add_delivery(self, entry: DeliveryEntry) -> None:
         """Write down an attempt; of each package the newest are kept."""
         with self._database.writing() as connection:
-            connection.execute(insert(deliveries).values(**_fields(entry)))
+            connection.execute(insert(deliveries).values(**rows.fields(entry)))
             kept = (
                 select(deliveries.c.number)
                 .where(deliveries.c.package == entry.package)
@@ -366,15 +397,15 @@ class Catalogue:
         """Return the attempts to deliver a package, the newest first."""
         query = select(deliveries).where(deliveries.c.package == package).order_by(deliveries.c.number.desc())
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
+            attempts = connection.execute(query).all()
         return tuple(
             DeliveryEntry(row.package, row.at_ms, row.method, row.is_delivered, row.error_code, row.error)
-            for row in rows
+            for row in attempts
         )
 
     def _packages(self, query: Select[Any]) -> tuple[PackageEntry, ...]:
         with self._database.reading() as connection:
-            return tuple(_package(row) for row in connection.execute(query))
+            return tuple(rows.package_entry(row) for row in connection.execute(query))
 
     def _decide(self, package: str, **values: Any) -> None:
         """Change what a catalogue made anew must know again."""
@@ -384,76 +415,3 @@ class Catalogue:
     def _update(self, package: str, **values: Any) -> None:
         with self._database.writing() as connection:
             connection.execute(update(packages).where(packages.c.id == package).values(**values))
-
-
-def _conditions(search: Search) -> Sequence[ColumnElement[bool]]:
-    columns = packages.c
-    conditions = [
-        _contains(columns.folded, word) for word in fold(search.text[:TEXT_MAX]).split()[:WORDS_MAX]
-    ]
-    conditions += [_contains(columns.folded_sites, word) for word in [fold(search.site[:TEXT_MAX])] if word]
-    conditions += [_contains(columns.folded_code, word) for word in [fold(search.code[:TEXT_MAX])] if word]
-    if search.from_ms is not None:
-        conditions.append(columns.started_ms >= search.from_ms)
-    if search.until_ms is not None:
-        conditions.append(columns.started_ms < search.until_ms)
-    if search.states:
-        conditions.append(columns.state.in_([state.value for state in search.states]))
-    if search.rooms is not None:
-        conditions.append(columns.room.in_(search.rooms))
-    return conditions
-
-
-def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
-    return column.contains(word, autoescape=True)
-
-
-def _done(state: PackageState) -> dict[str, Any]:
-    """Return what is written when a step has succeeded: nothing that failed before counts any more."""
-    return {
-        "state": state.value,
-        "progress": 1.0,
-        "remaining_s": None,
-        "attempts": 0,
-        "next_attempt_ms": None,
-        "error_code": None,
-        "error": None,
-    }
-
-
-def _fields(entry: SessionEntry | DeliveryEntry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in type(entry).__dataclass_fields__}
-
-
-def _columns(entry: PackageEntry) -> dict[str, Any]:
-    values = {name: getattr(entry, name) for name in PackageEntry.__dataclass_fields__}
-    folded_sites = "\n".join(fold(site) for site in entry.sites)
-    code = fold(entry.code or "")
-    about = [fold(text) for text in (entry.title, entry.room, entry.id, entry.case or "")]
-    values |= {
-        "kind": entry.kind.value,
-        "state": entry.state.value,
-        "retention": entry.retention.value,
-        "sites": json.dumps(entry.sites, ensure_ascii=False),
-        "folded": "\n".join([*about, code, folded_sites]),
-        "folded_code": code,
-        "folded_sites": folded_sites,
-    }
-    return values
-
-
-def _session(row: Row[Any]) -> SessionEntry:
-    values = row._asdict()
-    values |= {"kind": ConferenceKind(row.kind), "state": SessionState(row.state)}
-    return SessionEntry(**values)
-
-
-def _package(row: Row[Any]) -> PackageEntry:
-    values = {name: row._mapping[name] for name in PackageEntry.__dataclass_fields__}
-    values |= {
-        "kind": ConferenceKind(row.kind),
-        "state": PackageState(row.state),
-        "retention": RetentionClass(row.retention),
-        "sites": tuple(json.loads(row.sites)),
-    }
-    return PackageEntry(**values)

@@ -73,6 +73,15 @@ class PackageEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Since when (Unix ms) the oldest package has waited to be made, delivered, and stored elsewhere."""
+
+    made_ms: int | None
+    delivered_ms: int | None
+    stored_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryEntry:
     """One attempt to deliver a package to the PACS, and how it ended."""
 

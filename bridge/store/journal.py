@@ -181,10 +181,22 @@ def parse_event(line: bytes) -> Event | None:
             value["prev"],
             value["hash"],
         )
+        if not _is_formed(event):
+            return None
         digest = _digest(event.prev, event.seq, event.at_ms, event.kind.value, event.data)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return event if digest == event.hash else None
+
+
+def _is_formed(event: Event) -> bool:
+    """Tell whether the fields are what they must be; whoever can hash can give any of them a right hash."""
+    return (
+        type(event.seq) is int
+        and type(event.at_ms) is int
+        and isinstance(event.data, dict)
+        and isinstance(event.prev, str)
+    )
 
 
 def _digest(prev: str, seq: int, at_ms: int, kind: str, data: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.errors import ArchiveFailed
 from bridge.store.catalogue import DELIVERIES_KEPT, FILE_NAME, Catalogue
-from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
+from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState, Waiting
 from bridge.store.folding import fold
 from bridge.words import ConferenceKind, PackageState, RetentionClass
 
@@ -237,6 +237,48 @@ def test_packages_wait_for_the_other_store_until_it_has_them(catalogue: Catalogu
     catalogue.put_package(package(3))
     catalogue.set_stored(package(1).id, BEGIN_MS)
     assert [entry.case for entry in catalogue.unstored()] == ["C02"]
+
+
+def test_queues_begin_with_what_is_to_be_tried_next(catalogue: Catalogue) -> None:
+    error = ArchiveFailed("disk-full", "No space left")
+    for number, next_attempt_ms in ((1, BEGIN_MS + 2), (2, BEGIN_MS + 1), (3, None)):
+        catalogue.put_package(package(number))
+        catalogue.set_failed(package(number).id, PackageState.QUEUED, error, next_attempt_ms=next_attempt_ms)
+    assert [entry.case for entry in catalogue.queued()] == ["C03", "C02", "C01"]
+    assert [entry.case for entry in catalogue.queued(1)] == ["C03"]
+
+
+def test_only_cases_go_to_the_pacs_and_only_once(catalogue: Catalogue) -> None:
+    for number in (1, 2):
+        seal(catalogue, number, sealed_ms=BEGIN_MS + number)
+    catalogue.put_package(package(3, case=None, code=None))
+    catalogue.set_sealed(
+        package(3).id,
+        seal="seal-3",
+        size_bytes=1,
+        sealed_ms=BEGIN_MS,
+        retention=RetentionClass.ORDINARY,
+        retention_until=None,
+    )
+    catalogue.set_delivered(package(1).id, BEGIN_MS)
+    assert [entry.case for entry in catalogue.undelivered()] == ["C02"]
+
+
+def test_the_oldest_that_waits_is_told_for_each_step(catalogue: Catalogue) -> None:
+    assert catalogue.waiting_since() == Waiting(None, None, None)
+    seal(catalogue, 1, sealed_ms=BEGIN_MS + 5)
+    for number in (2, 3):
+        catalogue.put_package(package(number))
+    catalogue.set_step(package(2).id, PackageState.COMPOSING, 0.5, None)
+    assert catalogue.waiting_since() == Waiting(package(2).ended_ms, BEGIN_MS + 5, BEGIN_MS + 5)
+
+
+def test_a_late_word_of_progress_does_not_undo_a_seal(catalogue: Catalogue) -> None:
+    seal(catalogue, 1, sealed_ms=BEGIN_MS)
+    catalogue.set_step(package(1).id, PackageState.SEALING, 0.9, None)
+    entry = catalogue.package(package(1).id)
+    assert entry is not None
+    assert entry.state is PackageState.SEALED
 
 
 def test_only_the_newest_attempts_to_deliver_are_kept(catalogue: Catalogue) -> None:

@@ -1,0 +1,104 @@
+"""What the catalogue asks the database, and what its rows mean; no connection, only values."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row
+
+from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
+from bridge.store.folding import fold
+from bridge.store.tables import packages
+from bridge.words import ConferenceKind, PackageState, RetentionClass
+
+WORDS_MAX: Final = 10
+TEXT_MAX: Final = 200
+
+
+def conditions(search: Search) -> Sequence[ColumnElement[bool]]:
+    """Return what a search asks for."""
+    columns = packages.c
+    asked = [_contains(columns.folded, word) for word in fold(search.text[:TEXT_MAX]).split()[:WORDS_MAX]]
+    asked += [_contains(columns.folded_sites, word) for word in [fold(search.site[:TEXT_MAX])] if word]
+    asked += [_contains(columns.folded_code, word) for word in [fold(search.code[:TEXT_MAX])] if word]
+    if search.from_ms is not None:
+        asked.append(columns.started_ms >= search.from_ms)
+    if search.until_ms is not None:
+        asked.append(columns.started_ms < search.until_ms)
+    if search.states:
+        asked.append(columns.state.in_([state.value for state in search.states]))
+    if search.rooms is not None:
+        asked.append(columns.room.in_(search.rooms))
+    return asked
+
+
+def undelivered() -> Sequence[ColumnElement[bool]]:
+    """Return what makes a package one that should go to the PACS."""
+    # What belongs to no case belongs to no patient, and has no place in a PACS.
+    states = [PackageState.SEALED.value, PackageState.DELIVERING.value]
+    return packages.c.state.in_(states), packages.c.case.is_not(None), packages.c.deleted_ms.is_(None)
+
+
+def unstored() -> Sequence[ColumnElement[bool]]:
+    """Return what makes a package one that should go to the other store."""
+    columns = packages.c
+    return columns.seal.is_not(None), columns.deleted_ms.is_(None), columns.stored_ms.is_(None)
+
+
+def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    return column.contains(word, autoescape=True)
+
+
+def done(state: PackageState) -> dict[str, Any]:
+    """Return what is written when a step has succeeded: nothing that failed before counts any more."""
+    return {
+        "state": state.value,
+        "progress": 1.0,
+        "remaining_s": None,
+        "attempts": 0,
+        "next_attempt_ms": None,
+        "error_code": None,
+        "error": None,
+    }
+
+
+def fields(entry: SessionEntry | DeliveryEntry) -> dict[str, Any]:
+    """Return an entry's fields by their names."""
+    return {name: getattr(entry, name) for name in type(entry).__dataclass_fields__}
+
+
+def columns(entry: PackageEntry) -> dict[str, Any]:
+    """Return the columns of a package, with what searches look into."""
+    values = {name: getattr(entry, name) for name in PackageEntry.__dataclass_fields__}
+    folded_sites = "\n".join(fold(site) for site in entry.sites)
+    code = fold(entry.code or "")
+    about = [fold(text) for text in (entry.title, entry.room, entry.id, entry.case or "")]
+    values |= {
+        "kind": entry.kind.value,
+        "state": entry.state.value,
+        "retention": entry.retention.value,
+        "sites": json.dumps(entry.sites, ensure_ascii=False),
+        "folded": "\n".join([*about, code, folded_sites]),
+        "folded_code": code,
+        "folded_sites": folded_sites,
+    }
+    return values
+
+
+def session_entry(row: Row[Any]) -> SessionEntry:
+    """Return the entry of a row."""
+    values = row._asdict()
+    values |= {"kind": ConferenceKind(row.kind), "state": SessionState(row.state)}
+    return SessionEntry(**values)
+
+
+def package_entry(row: Row[Any]) -> PackageEntry:
+    """Return the entry of a row."""
+    values = {name: row._mapping[name] for name in PackageEntry.__dataclass_fields__}
+    values |= {
+        "kind": ConferenceKind(row.kind),
+        "state": PackageState(row.state),
+        "retention": RetentionClass(row.retention),
+        "sites": tuple(json.loads(row.sites)),
+    }
+    return PackageEntry(**values)
