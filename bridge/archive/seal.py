@@ -43,6 +43,10 @@ def parse_seal(content: bytes) -> Seal:
     try:
         value = json.loads(content)
         seal = Seal(**value)
+        if not all(isinstance(text, str) for text in (seal.package, seal.tagmanifest_sha256, seal.sealed_at)):
+            raise ValueError("a field is not a text")
+        if not isinstance(seal.previous_seal, str | None):
+            raise ValueError("the former seal is not a text")
         digest = _digest(seal.package, seal.tagmanifest_sha256, seal.previous_seal, seal.sealed_at)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError("it is not a seal") from error

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from bridge.archive import bag
 from bridge.archive.documents import pretty
 from bridge.archive.seal import Seal, make_seal, parse_seal
 from bridge.archive.verify import SENTENCES, verify, verify_chain
+from bridge.store.journal import canonical
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,47 @@ def test_link_in_place_of_a_file_is_not_followed(package: Path, tmp_path: Path) 
     assert ("file-missing", "seal/seal.json") in codes(package)
 
 
+def test_link_and_pipe_are_not_read_even_under_a_proper_seal(package: Path, tmp_path: Path) -> None:
+    path = package / "data/chat.jsonl"
+    outside = tmp_path / "outside.jsonl"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+    reseal(package)
+    assert ("file-unusual", "data/chat.jsonl") in codes(package)
+    path.unlink()
+    # Nobody ever writes into it.
+    os.mkfifo(path)
+    assert ("file-unusual", "data/chat.jsonl") in codes(package)
+
+
+def test_stamp_that_leads_nowhere_is_found(package: Path) -> None:
+    (package / "seal/tagmanifest-sha256.txt.tsr").symlink_to(package / "nowhere")
+    assert codes(package) == {("file-unusual", "seal/tagmanifest-sha256.txt.tsr")}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name", "hex_digits"),
+    [("tagmanifest-sha256.txt", "data/chat.jsonl", 64), ("manifest-sha512.txt", "bag-info.txt", 128)],
+)
+def test_each_manifest_lists_its_own_kind_of_files_only(
+    package: Path, manifest: str, name: str, hex_digits: int
+) -> None:
+    sums = bag.parse_manifest((package / manifest).read_bytes(), hex_digits)
+    digest = bag.digest(package / name)
+    sums[name] = digest.sha256 if hex_digits == 64 else digest.sha512
+    (package / manifest).write_bytes(bag.manifest(sums))
+    assert ("manifest-broken", manifest) in codes(package)
+
+
+def test_names_that_would_steer_a_terminal_are_spelt_out(package: Path) -> None:
+    (package / "data/\x1b[2J\n").write_bytes(b"")
+    (Path(os.fsdecode(bytes(package) + b"/data/\xff"))).write_bytes(b"")
+    assert codes(package) == {
+        ("file-unexpected", r"data/\x1b[2J\n"),
+        ("file-unexpected", r"data/\udcff"),
+    }
+
+
 def test_manifest_that_leads_out_of_the_package_is_refused(package: Path) -> None:
     path = package / "manifest-sha256.txt"
     path.write_text(path.read_text("utf-8") + f"{'0' * 64}  ../../etc/passwd\n", encoding="utf-8")
@@ -139,6 +183,21 @@ def test_seal_of_another_package_is_found(package: Path) -> None:
     )
     (package / "seal/seal.json").write_bytes(other.content())
     assert codes(package) == {("document-broken", "bag-info.txt"), ("document-broken", "data/case.json")}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"prev": 5}, {"prev": None}, {"seq": "1"}, {"seq": 1.0}, {"at_ms": [1]}, {"data": "x"}]
+)
+def test_journal_line_of_wrong_types_is_found_whatever_its_hash(
+    package: Path, fields: dict[str, object]
+) -> None:
+    line = {"seq": 90, "at_ms": 1, "kind": "chat", "data": {}, "prev": "0" * 64} | fields
+    hashed = canonical([line[name] for name in ("seq", "at_ms", "kind", "data")])
+    line["hash"] = hashlib.sha256(str(line["prev"]).encode() + b"\n" + hashed).hexdigest()
+    with (package / "data/journal.jsonl").open("ab") as journal:
+        journal.write(canonical(line) + b"\n")
+    reseal(package)
+    assert codes(package) == {("journal-broken", "data/journal.jsonl")}
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"package": 1}', b"null"])
@@ -188,6 +247,26 @@ def test_seals_of_an_archive_follow_one_another(tmp_path: Path) -> None:
     folders = chain(tmp_path)
     assert verify_chain(folders) == []
     assert verify_chain(folders[::-1]) == []
+
+
+def test_clock_set_back_between_two_seals_breaks_no_chain(tmp_path: Path) -> None:
+    first = sealed.sealed(tmp_path, sealed.case_plan(), now_ms=T0 + MINUTE)
+    second = sealed.sealed(tmp_path, sealed.second_plan(), previous_seal=first.seal, now_ms=T0)
+    assert verify_chain([first.folder, second.folder]) == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"previous_seal": {}}, {"previous_seal": []}, {"sealed_at": 5}, {"package": None}]
+)
+def test_seal_of_wrong_types_shows_in_the_chain_and_is_no_crash(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    folders = chain(tmp_path)
+    said = asdict(seal_of(folders[2])) | fields
+    listed = [said[name] for name in ("package", "tagmanifest_sha256", "previous_seal", "sealed_at")]
+    said["seal"] = hashlib.sha256(canonical(listed)).hexdigest()
+    (folders[2] / "seal/seal.json").write_bytes(canonical(said) + b"\n")
+    assert [problem.file for problem in verify_chain(folders)] == [folders[2].name]
 
 
 def test_package_taken_out_of_the_chain_is_missed_unless_its_deletion_is_certified(tmp_path: Path) -> None:
