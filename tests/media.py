@@ -104,17 +104,17 @@ class RealEncoding(VideoEncoding):
 
     def __init__(self, *, width_px: int = 320, height_px: int = 180, **options: Any) -> None:
         super().__init__(**options)
-        self._film = pictures(self.codec, width_px=width_px, height_px=height_px)
+        self.film = pictures(self.codec, width_px=width_px, height_px=height_px)
         self._at = 0
 
     def picture(self, captured: float, rate_hz: float) -> list[bytes]:
         if not self.is_active:
             self.wants_keyframe = True
             return []
-        if self.wants_keyframe or self._at == len(self._film):
+        if self.wants_keyframe or self._at == len(self.film):
             self._at, self.wants_keyframe = 0, False
             self.keyframes += 1
-        data = self._film[self._at].data
+        data = self.film[self._at].data
         self._at += 1
         self.pictures += 1
         payloads = (

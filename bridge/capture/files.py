@@ -63,7 +63,7 @@ class SegmentFile:
 
     def __init__(self, path: Path, header: TrackHeader) -> None:
         start, self._layout = head(header)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._cluster = Cluster()
         self.newest_ms = self._last_but_one_ms = 0
         self.is_dirty = True
@@ -159,8 +159,8 @@ class LineFile:
 
     def _open(self) -> None:
         folder = self._path.parent
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         self._bytes = os.fstat(self._descriptor).st_size
         for changed in (folder, folder.parent, folder.parent.parent):
             sync_folder(changed)
@@ -420,7 +420,7 @@ class SessionFile:
     def keep_reserve(self) -> None:
         """Take hold of the room for the last lines; raises OSError."""
         path = self.folder / RESERVE
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
         except OSError:
@@ -454,7 +454,7 @@ class SessionFile:
             return self._journal
         if self._is_new:
             # One that is there already is somebody else's, and must not be written into.
-            self.folder.mkdir(mode=0o750)
+            self.folder.mkdir(mode=0o700)
             self._is_new = False
             sync_folder(self.folder.parent)
         try:

@@ -61,8 +61,8 @@ class FolderLock:
         """Make the folder if it is not there, and lock it; raises InvalidConfig."""
         self._descriptor = -1
         try:
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o640)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.release()

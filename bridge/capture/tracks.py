@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 from bridge.capture.files import SessionFile, TrackFile
 from bridge.capture.matroska import TrackHeader
@@ -20,6 +21,7 @@ from bridge.rtp.opus import duration_ms
 from bridge.rtp.sequence import SequenceUnwrapper, difference
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 # A sender whose timestamps leave the clock by this much has begun a new count of them.
 LEAP_MS = 10_000
@@ -47,11 +49,26 @@ class Surroundings:
     broke: Callable[[], None]
 
 
+def _contained(
+    method: Callable[Concatenate[StreamTap, P], None],
+) -> Callable[Concatenate[StreamTap, P], None]:
+    """Keep a bug of ours from the conference."""
+
+    @wraps(method)
+    def call(tap: StreamTap, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(tap, *args, **kwargs)
+        except Exception:
+            logger.exception("a stream could not be recorded")
+            tap.around.broke()
+
+    return call
+
+
 class StreamTap:
     """Records one encoding as streams of its track, from a key frame on."""
 
     __slots__ = (
-        "_around",
         "_awaits_keyframe",
         "_first_ticks",
         "_frames",
@@ -70,6 +87,7 @@ class StreamTap:
         "_seen",
         "_ticks",
         "_track",
+        "around",
         "encoding",
         "stream",
     )
@@ -82,7 +100,7 @@ class StreamTap:
         # Its number in the track, from 1; 0 before its first frame.
         self.stream = 0
         self._track = track
-        self._around = around
+        self.around = around
         self._frames = FrameBuffer(encoding.codec, is_hoped=encoding.losses.is_missing)
         self._is_sound = encoding.is_audio
         self._hz = OPUS_HZ if self._is_sound else VIDEO_HZ
@@ -113,6 +131,7 @@ class StreamTap:
     def receive(self, packet: MediaPacket) -> None:
         if self._is_beginning and not self._begins_with(packet):
             return
+        # Contained here and not by a wrapper, which would cost each packet a call.
         try:
             for frame in self._frames.receive(packet, packet.arrival):
                 self._write(frame)
@@ -120,18 +139,15 @@ class StreamTap:
                 self._ask_for_keyframe()
         except Exception:
             logger.exception("a packet could not be recorded")
-            self._around.broke()
+            self.around.broke()
 
+    @_contained
     def skip(self, extended_sequence_number: int) -> None:
-        if self._is_beginning:
-            return
-        try:
-            for frame in self._frames.skip(extended_sequence_number, self._around.clock()):
+        if not self._is_beginning:
+            for frame in self._frames.skip(extended_sequence_number, self.around.clock()):
                 self._write(frame)
-        except Exception:
-            logger.exception("a packet could not be recorded")
-            self._around.broke()
 
+    @_contained
     def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
         if ntp == 0:
             # Without a wall clock (RFC 3550, 6.4.1).
@@ -140,6 +156,7 @@ class StreamTap:
         if self._is_started:
             self._write_clock()
 
+    @_contained
     def ended(self) -> None:
         self._track.stream_ended(self)
 
@@ -197,7 +214,7 @@ class StreamTap:
     def _ask_for_keyframe(self) -> None:
         """Until it was allowed, a key frame would come too early, and the next one late."""
         if not self._is_muted:
-            self._around.request_keyframe(self.encoding)
+            self.around.request_keyframe(self.encoding)
 
     def _write(self, frame: Frame) -> None:
         if self._awaits_keyframe:
@@ -257,7 +274,7 @@ class StreamTap:
                 "stream": self.stream,
                 "pts_ms": round((ticks - self._first_ticks) * 1000 / self._hz, 3),
                 "ntp_ms": round(unix_ms(ntp), 3),
-                "at_ms": self._around.at_ms(arrival),
+                "at_ms": self.around.at_ms(arrival),
             }
         )
 

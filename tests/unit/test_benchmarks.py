@@ -1,6 +1,7 @@
 """The bench's own instruments: what it counts, and that its bots speak as the bridge listens."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.dtls import ClientIdentity, DtlsClient
 from benchmarks.offers import EXTENSION_IDS, build_offer, client_lines
 from benchmarks.publishing import SIMULCAST_SHAPES, Camera, Uplink
 from benchmarks.receiving import VECTOR_MAX, Arena, StreamCounts, open_socket
+from benchmarks.recording import read_recording
 from benchmarks.wire import (
     ReportBlock,
     read_stamp,
@@ -25,6 +27,17 @@ from bridge.rtp import rtcp
 from bridge.rtp.header import EXTENSION_URIS, ExtensionIds, parse_rtp
 from bridge.rtp.vp8 import parse_descriptor
 from bridge.sdp import parse_offer
+
+
+def test_recordings_are_counted_with_their_gaps(tmp_path: Path) -> None:
+    for number in (1, 2):
+        track = tmp_path / "HC-BV-20261125-01" / "tracks" / f"t00{number}-p-1-camera"
+        track.mkdir(parents=True)
+        (track / "00001.mkv").write_bytes(bytes(100 * number))
+        (track / "track.jsonl").write_text('{"k":"track"}\n{"k":"gap","reason":"loss"}\n', encoding="utf-8")
+    recorded = read_recording(tmp_path)
+    assert (recorded.tracks, recorded.bytes) == (2, 300)
+    assert recorded.gaps == {"loss": 2}
 
 
 def _add(counts: StreamCounts, *packets: tuple[int, int, int]) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from capture import RecordedMeeting, RecordedTrack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from media import decoded_frames, packet_times_ms
+from media import RealEncoding, decoded_frames, packet_times_ms, pictures
 from meeting import Client
 from network import Network
 from streams import VideoEncoding
@@ -488,6 +488,26 @@ def test_recording_costs_viewers_nothing(meeting: RecordedMeeting) -> None:
     meeting.run(2.0)
     assert viewer.complaints() == []
     assert viewer.receiver().longest_freeze_s(START_S + 1, meeting.network.now) < 0.5
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_another_picture_size_begins_another_segment(meeting: RecordedMeeting, codec: str) -> None:
+    hue = meeting.film("hue", codec=codec)
+    put_on_stage(meeting, hue)
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    camera = camera_of(hue)
+    assert isinstance(camera, RealEncoding)
+    camera.film = pictures(codec, width_px=160, height_px=90)
+    camera.wants_keyframe = True
+    meeting.run(2.0)
+    finish(meeting)
+    track = meeting.session.track("hue")
+    sizes = [(line["width"], line["height"]) for line in track.of("segment")]
+    assert sizes == [(320, 180), (160, 90)]
+    assert len(track.of("stream")) == 1
+    assert frame_count(track) == len(frame_times_ms(track))
+    assert max(after - before for before, after in pairwise(frame_times_ms(track))) <= 34
 
 
 def test_padding_between_pictures_is_no_gap(meeting: RecordedMeeting, network: Network) -> None:
