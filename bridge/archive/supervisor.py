@@ -69,7 +69,8 @@ class ArchiveSupervisor:
         self._changed: set[Path] = set()
         self._is_all_changed = True
         self._rescan_at = 0.0
-        self._not_before: dict[str, float] = {}
+        # By lane and package; what may not be tried before then (monotonic seconds).
+        self._not_before: dict[tuple[str, str], float] = {}
         self._progress: Progress | None = None
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,7 +159,9 @@ class ArchiveSupervisor:
             try:
                 pause_s = await step()
             except ArchiveFailed as error:
-                logger.error("archive, %s: %s", name, error)
+                # Lanes may meet at a package, and each other process may work on it.
+                level = logging.INFO if error.code == "busy" else logging.ERROR
+                logger.log(level, "archive, %s: %s", name, error)
                 pause_s = AFTER_FAILURE_S
                 await self._mend(error)
             except Exception:
@@ -188,7 +191,7 @@ class ArchiveSupervisor:
 
     async def _make_next(self) -> float:
         await self._take_in()
-        entry, pause_s = self._due(await asyncio.to_thread(self._archive.catalogue.queued))
+        entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
         logger.info("archive: making %s", entry.id)
@@ -197,12 +200,11 @@ class ArchiveSupervisor:
             await attempts.make(self._archive, entry.id, on_progress=self._heard)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be made: %s", entry.id, error)
-            self._let_wait(entry.id, error)
+            self._let_wait("make", entry.id, error)
         else:
             elapsed_s = time.monotonic() - started
             self._realtime_factor = entry.duration_ms / 1000 / elapsed_s
             logger.info("archive: %s is sealed after %.0f s", entry.id, elapsed_s)
-            self._not_before.pop(entry.id, None)
             self._wake["deliver"].set()
             self._wake["keep"].set()
         finally:
@@ -232,25 +234,26 @@ class ArchiveSupervisor:
         for sentence in result["broken"]:
             logger.error("archive: a session cannot be archived: %s", sentence)
 
-    def _due(self, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
+    def _due(self, work: str, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
         """Return the first package that may be tried now, and how long until the next one may."""
         pause_s = RESCAN_INTERVAL_S
         for entry in entries:
+            attempt_ms = 0 if work == "store" else entry.next_attempt_ms or 0
             until_s = max(
-                ((entry.next_attempt_ms or 0) - now_ms()) / 1000,
-                self._not_before.get(entry.id, 0.0) - time.monotonic(),
+                (attempt_ms - now_ms()) / 1000,
+                self._not_before.get((work, entry.id), 0.0) - time.monotonic(),
             )
             if until_s <= 0:
                 return entry, 0.0
             pause_s = min(pause_s, until_s)
         return None, pause_s
 
-    def _let_wait(self, package: str, error: ArchiveFailed) -> None:
+    def _let_wait(self, work: str, package: str, error: ArchiveFailed) -> None:
         """The catalogue says when a package is tried again, but for one that another process works on."""
         if error.code == "busy":
-            self._not_before[package] = time.monotonic() + AFTER_FAILURE_S
+            self._not_before[work, package] = time.monotonic() + AFTER_FAILURE_S
         else:
-            self._not_before.pop(package, None)
+            self._not_before.pop((work, package), None)
 
     def _heard(self, progress: Progress) -> None:
         self._progress = progress
@@ -260,14 +263,14 @@ class ArchiveSupervisor:
     async def _deliver_next(self) -> float:
         if self._archive.dicom.method == "off":
             return RESCAN_INTERVAL_S
-        entry, pause_s = self._due(await asyncio.to_thread(self._archive.catalogue.undelivered))
+        entry, pause_s = self._due("deliver", await asyncio.to_thread(self._archive.catalogue.undelivered))
         if entry is None:
             return pause_s
         try:
             await attempts.deliver(self._archive, entry, on_progress=_ignore)
         except ArchiveFailed as error:
             logger.warning("archive: %s could not be delivered: %s", entry.id, error)
-            self._let_wait(entry.id, error)
+            self._let_wait("deliver", entry.id, error)
         else:
             logger.info("archive: %s is delivered", entry.id)
         return 0.0
@@ -296,13 +299,12 @@ class ArchiveSupervisor:
 
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
-        unstored = await asyncio.to_thread(self._archive.catalogue.unstored)
-        entry, _ = self._due(unstored)
+        entry, _ = self._due("store", await asyncio.to_thread(self._archive.catalogue.unstored))
         if entry is None:
             return False
-        self._not_before[entry.id] = time.monotonic() + CARE_INTERVAL_S
+        self._not_before["store", entry.id] = time.monotonic() + CARE_INTERVAL_S
         await attempts.store(self._archive, entry.id)
-        self._not_before.pop(entry.id, None)
+        self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)
         return True
 
