@@ -18,7 +18,8 @@ from bridge.capture.disk import DiskLevel, Value
 from bridge.capture.files import EVENTS_MAX, FULL, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
 from bridge.capture.sessions import track_name
-from bridge.capture.tracks import Surroundings, TrackCapture
+from bridge.capture.taps import Surroundings
+from bridge.capture.tracks import TrackCapture
 from bridge.capture.writer import Writer
 from bridge.config import RecordingConfig
 from bridge.counters import RecordingCounters

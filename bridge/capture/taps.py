@@ -1,0 +1,292 @@
+"""One encoding on its way into a track: its packets become frames, its timestamps milliseconds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol
+
+from bridge.capture.files import SessionFile
+from bridge.capture.writer import Writer
+from bridge.counters import GapReason, RecordingCounters
+from bridge.media.encoding import Encoding
+from bridge.media.frames import Frame, FrameBuffer
+from bridge.media.packet import MediaPacket
+from bridge.media.timeline import unix_ms
+from bridge.rtp.opus import duration_ms
+from bridge.rtp.sequence import SequenceUnwrapper, difference
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+# A sender whose timestamps leave the clock by this much has begun a new count of them.
+LEAP_MS = 10_000
+OPUS_HZ = 48_000
+VIDEO_HZ = 90_000
+# Fewer packets than this before the first one were only overtaken by it.
+OVERTAKEN_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the tracks of a session share."""
+
+    writer: Writer
+    session: SessionFile
+    counters: RecordingCounters
+    segment_s: float
+    # Monotonic seconds, and what they are in Unix milliseconds.
+    clock: Callable[[], float]
+    at_ms: Callable[[float], int]
+    request_keyframe: Callable[[Encoding], None]
+    # A bug of ours was met: it must end the recording and not the conference.
+    broke: Callable[[], None]
+
+
+class Track(Protocol):
+    """What a tap writes into."""
+
+    def begin_stream(self, tap: StreamTap, frame: Frame) -> int:
+        """Return the number of the stream that begins with that frame."""
+
+    def stream_ended(self, tap: StreamTap) -> None:
+        """The encoding that a tap was on is no more."""
+
+    def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
+        """Hand a frame to the writer; False when it has no room for it."""
+
+    def write_gap(self, stream: int, from_ms: int, to_ms: int, packets: int, reason: GapReason) -> None:
+        """Write down what is missing."""
+
+    def line(self, value: Mapping[str, Any]) -> None:
+        """Write a line of the log."""
+
+
+def _contained(
+    method: Callable[Concatenate[StreamTap, P], None],
+) -> Callable[Concatenate[StreamTap, P], None]:
+    """Keep a bug of ours from the conference."""
+
+    @wraps(method)
+    def call(tap: StreamTap, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(tap, *args, **kwargs)
+        except Exception:
+            logger.exception("a stream could not be recorded")
+            tap.around.broke()
+
+    return call
+
+
+class StreamTap:
+    """Records one encoding as streams of its track, from a key frame on."""
+
+    __slots__ = (
+        "_awaits_keyframe",
+        "_first_ticks",
+        "_frames",
+        "_gap_reason",
+        "_hz",
+        "_is_beginning",
+        "_is_muted",
+        "_is_sound",
+        "_is_started",
+        "_last_arrival",
+        "_last_pts_ms",
+        "_not_before",
+        "_recorded_until_ms",
+        "_refused_packets",
+        "_report",
+        "_seen",
+        "_ticks",
+        "_track",
+        "around",
+        "encoding",
+        "stream",
+    )
+
+    def __init__(self, track: Track, encoding: Encoding, around: Surroundings, *, not_before: float) -> None:
+        """Nothing that arrives before `not_before` is recorded."""
+        self.encoding = encoding
+        # Its number in the track, from 1; 0 before its first frame.
+        self.stream = 0
+        self._track = track
+        self.around = around
+        self._frames = FrameBuffer(encoding.codec, is_hoped=encoding.losses.is_missing)
+        self._is_sound = encoding.is_audio
+        self._hz = OPUS_HZ if self._is_sound else VIDEO_HZ
+        self._not_before = not_before
+        self._is_muted = encoding.publication.is_muted
+        # Until the first packet that may be recorded; `_seen` is the highest number that may not.
+        self._is_beginning = True
+        self._seen = encoding.fan.highest
+        self._is_started = False
+        self._ticks = SequenceUnwrapper(bits=32)
+        self._first_ticks = 0
+        self._last_pts_ms = 0
+        self._last_arrival = 0.0
+        self._recorded_until_ms = 0
+        # Whether pictures are left out because one was refused. The buffer may be ahead of that.
+        self._awaits_keyframe = False
+        # Of frames that the writer had no room for.
+        self._refused_packets = 0
+        self._gap_reason = GapReason.LOSS
+        # A sender report that came before the first frame.
+        self._report: tuple[int, int, float] | None = None
+        encoding.tap = self
+        if around.clock() >= not_before:
+            self._ask_for_keyframe()
+
+    # Tap.
+
+    def receive(self, packet: MediaPacket) -> None:
+        if self._is_beginning and not self._begins_with(packet):
+            return
+        # Contained here and not by a wrapper, which would cost each packet a call.
+        try:
+            for frame in self._frames.receive(packet, packet.arrival):
+                self._write(frame)
+            if self._frames.needs_keyframe or self._awaits_keyframe:
+                self._ask_for_keyframe()
+        except Exception:
+            logger.exception("a packet could not be recorded")
+            self.around.broke()
+
+    @_contained
+    def skip(self, extended_sequence_number: int) -> None:
+        if not self._is_beginning:
+            for frame in self._frames.skip(extended_sequence_number, self.around.clock()):
+                self._write(frame)
+
+    @_contained
+    def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
+        if ntp == 0:
+            # Without a wall clock (RFC 3550, 6.4.1).
+            return
+        self._report = ntp, rtp_timestamp, arrival
+        if self._is_started:
+            self._write_clock()
+
+    @_contained
+    def ended(self) -> None:
+        self._track.stream_ended(self)
+
+    # What the track asks.
+
+    def poll(self, now: float) -> None:
+        """Give up packets that will not come any more."""
+        if self._frames.is_waiting:
+            for frame in self._frames.poll(now):
+                self._write(frame)
+            if self._frames.needs_keyframe:
+                self._ask_for_keyframe()
+
+    def mute(self, is_muted: bool) -> None:
+        """Leave out what arrives from now on, or take it in again; neither is a gap."""
+        if is_muted is not self._is_muted:
+            self._is_muted = is_muted
+            # Whatever was sent so far may have been said while muted.
+            self._is_beginning = True
+            self._seen = self.encoding.fan.highest
+            self._frames.start(-1)
+
+    def leave(self) -> None:
+        """Record nothing more, and forget what waits."""
+        if self.encoding.tap is self:
+            self.encoding.tap = None
+
+    def unfinished_gap(self, now: float) -> tuple[int, int, int] | None:
+        """Return from when to when, and how many packets, are missing at the end of the stream."""
+        lost = self._frames.missing_packets + self._refused_packets
+        return (self._recorded_until_ms, self.pts_at(now), lost) if self._is_started and lost else None
+
+    def pts_at(self, now: float) -> int:
+        """Return which time of the stream it is now, as far as can be told."""
+        return self._last_pts_ms + max(int((now - self._last_arrival) * 1000), 0)
+
+    @property
+    def gap_reason(self) -> GapReason:
+        """Why frames are missing since the last one."""
+        return self._gap_reason
+
+    def _begins_with(self, packet: MediaPacket) -> bool:
+        """Whether this is the first packet to be recorded: new, and sent when it was allowed."""
+        number = packet.extended_sequence_number
+        if self._is_muted or packet.arrival < self._not_before:
+            self._seen = max(self._seen, number)
+            return False
+        if number <= self._seen:
+            return False
+        self._is_beginning = False
+        was_overtaken = self._seen >= 0 and number - self._seen <= OVERTAKEN_MAX
+        self._frames.start(self._seen + 1 if was_overtaken else number)
+        return True
+
+    def _ask_for_keyframe(self) -> None:
+        """Until it was allowed, a key frame would come too early, and the next one late."""
+        if not self._is_muted:
+            self.around.request_keyframe(self.encoding)
+
+    def _write(self, frame: Frame) -> None:
+        if self._awaits_keyframe:
+            if not frame.is_keyframe:
+                self._refused_packets += frame.lost_packets + len(frame.packets)
+                return
+            self._awaits_keyframe = False
+        ticks = self._ticks.unwrap(frame.timestamp)
+        pts_ms = round((ticks - self._first_ticks) * 1000 / self._hz)
+        if self._is_started:
+            elapsed_ms = (frame.arrival - self._last_arrival) * 1000
+            if abs(pts_ms - self._last_pts_ms - elapsed_ms) > LEAP_MS:
+                self._is_started = False
+        if not self._is_started:
+            if not frame.is_keyframe:
+                self._awaits_keyframe = True
+                return
+            pts_ms = 0
+            self._start(frame)
+        lost = frame.lost_packets + self._refused_packets
+        if lost:
+            self._track.write_gap(self.stream, self._recorded_until_ms, pts_ms, lost, self._gap_reason)
+        if self._track.write(self, pts_ms, frame):
+            self._refused_packets = 0
+            self._gap_reason = GapReason.LOSS
+            self._last_pts_ms, self._last_arrival = pts_ms, frame.arrival
+            self._recorded_until_ms = pts_ms
+            if self._is_sound:
+                self._recorded_until_ms += round(duration_ms(frame.packets[0].payload))
+        else:
+            self._refused_packets = lost + len(frame.packets)
+            self._gap_reason = GapReason.OVERLOAD
+            self._awaits_keyframe = not self._is_sound
+
+    def _start(self, frame: Frame) -> None:
+        """Begin a stream with that frame; what it lacks before has nothing to do with it."""
+        self._is_started = True
+        self._ticks = SequenceUnwrapper(bits=32)
+        self._first_ticks = self._ticks.unwrap(frame.timestamp)
+        self._last_pts_ms = self._recorded_until_ms = 0
+        self._last_arrival = frame.arrival
+        self._refused_packets = frame.lost_packets = 0
+        self.stream = self._track.begin_stream(self, frame)
+        if self._report is not None:
+            self._write_clock()
+
+    def _write_clock(self) -> None:
+        if self._report is None:
+            return
+        ntp, rtp_timestamp, arrival = self._report
+        # Not by the unwrapper: a report may lead the frames by far, and must not lead it astray.
+        highest = self._ticks.highest or 0
+        ticks = highest + difference(rtp_timestamp, highest & 0xFFFFFFFF, bits=32)
+        self._track.line(
+            {
+                "k": "clock",
+                "stream": self.stream,
+                "pts_ms": round((ticks - self._first_ticks) * 1000 / self._hz, 3),
+                "ntp_ms": round(unix_ms(ntp), 3),
+                "at_ms": self.around.at_ms(arrival),
+            }
+        )
