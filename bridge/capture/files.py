@@ -59,11 +59,21 @@ def sync_folder(folder: Path) -> None:
 class SegmentFile:
     """One Matroska file that grows by whole clusters."""
 
-    __slots__ = ("_bytes", "_cluster", "_descriptor", "_last_but_one_ms", "_layout", "is_dirty", "newest_ms")
+    __slots__ = (
+        "_bytes",
+        "_cluster",
+        "_descriptor",
+        "_last_but_one_ms",
+        "_layout",
+        "_path",
+        "is_dirty",
+        "newest_ms",
+    )
 
     def __init__(self, path: Path, header: TrackHeader) -> None:
         start, self._layout = head(header)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._path = path
         self._cluster = Cluster()
         self.newest_ms = self._last_but_one_ms = 0
         self.is_dirty = True
@@ -100,7 +110,11 @@ class SegmentFile:
             self.is_dirty = False
 
     def finish(self) -> None:
-        """Fill in size and duration, and close; what was not flushed is lost."""
+        """Fill in size and duration, and close; what was not flushed is lost, and so is an empty file."""
+        if self._bytes == self._layout.head_bytes:
+            self.close()
+            self._path.unlink()
+            return
         ends_ms = end_ms(self.newest_ms, self._last_but_one_ms)
         try:
             finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)

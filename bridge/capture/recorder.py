@@ -103,7 +103,6 @@ class Recorder:
         self._has_dropped_events = False
         self._around = Surroundings(
             writer=node.writer,
-            session=self._file,
             counters=node.counters,
             segment_s=node.config.segment_s,
             clock=node.clock,

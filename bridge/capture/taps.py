@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol
 
-from bridge.capture.files import SessionFile
 from bridge.capture.writer import Writer
 from bridge.counters import GapReason, RecordingCounters
 from bridge.media.encoding import Encoding
@@ -34,7 +33,6 @@ class Surroundings:
     """What the tracks of a session share."""
 
     writer: Writer
-    session: SessionFile
     counters: RecordingCounters
     segment_s: float
     # Monotonic seconds, and what they are in Unix milliseconds.
@@ -248,9 +246,9 @@ class StreamTap:
             pts_ms = 0
             self._start(frame)
         lost = frame.lost_packets + self._refused_packets
-        if lost:
-            self._track.write_gap(self.stream, self._recorded_until_ms, pts_ms, lost, self._gap_reason)
         if self._track.write(self, pts_ms, frame):
+            if lost:
+                self._track.write_gap(self.stream, self._recorded_until_ms, pts_ms, lost, self._gap_reason)
             self._refused_packets = 0
             self._gap_reason = GapReason.LOSS
             self._last_pts_ms, self._last_arrival = pts_ms, frame.arrival

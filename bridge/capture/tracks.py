@@ -1,4 +1,4 @@
-"""One publication on its way into a track: which encoding, which stream, which segment, and what is missing."""
+"""One publication on its way into a track: its encodings, streams and segments, and what is missing."""
 
 from __future__ import annotations
 
@@ -150,18 +150,14 @@ class TrackCapture:
 
     def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
         """Hand a frame to the writer; False when it has no room for it."""
-        file = self._file
+        file, writer = self._file, self._around.writer
         if file is None:
             return False
-        if not self._has_segment or (frame.is_keyframe and self._is_other(frame)):
-            self._begin_segment(file, tap, pts_ms, frame)
-        elif frame.arrival >= self._rotate_at:
-            if frame.is_keyframe:
-                self._begin_segment(file, tap, pts_ms, frame)
-            else:
-                self._around.request_keyframe(tap.encoding)
         is_sound = tap.encoding.is_audio
-        return self._around.writer.put_frame(frame.size_bytes, is_sound, file.frame, pts_ms, frame)
+        if writer.has_room(frame.size_bytes, is_sound):
+            # Not without room for its first frame.
+            self._look_at_segment(file, tap, pts_ms, frame)
+        return writer.put_frame(frame.size_bytes, is_sound, file.frame, pts_ms, frame)
 
     def write_gap(self, stream: int, from_ms: int, to_ms: int, packets: int, reason: GapReason) -> None:
         """Write down what is missing."""
@@ -181,6 +177,16 @@ class TrackCapture:
         """Write a line of the log."""
         if self._file is not None:
             self._around.writer.put(self._file.line, value)
+
+    def _look_at_segment(self, file: TrackFile, tap: StreamTap, pts_ms: int, frame: Frame) -> None:
+        """Begin a segment with that frame, if it can and should."""
+        if not self._has_segment or (frame.is_keyframe and self._is_other(frame)):
+            self._begin_segment(file, tap, pts_ms, frame)
+        elif frame.arrival >= self._rotate_at:
+            if frame.is_keyframe:
+                self._begin_segment(file, tap, pts_ms, frame)
+            else:
+                self._around.request_keyframe(tap.encoding)
 
     def _is_other(self, frame: Frame) -> bool:
         """Whether a key frame does not fit under the open segment's head."""

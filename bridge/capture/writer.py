@@ -83,10 +83,14 @@ class Writer:
         """Let the thread call `job`; for what is rare and small."""
         self._jobs.append((0, job, args))
 
+    def has_room(self, size_bytes: int, is_sound: bool) -> bool:
+        """Whether the queue takes a frame of that size."""
+        most = QUEUE_SOUND_BYTES_MAX if is_sound else QUEUE_BYTES_MAX
+        return self._bytes_in - self._bytes_out + size_bytes <= most
+
     def put_frame(self, size_bytes: int, is_sound: bool, job: Job, *args: Any) -> bool:
         """Let the thread call `job` with a frame; False when the queue is full."""
-        most = QUEUE_SOUND_BYTES_MAX if is_sound else QUEUE_BYTES_MAX
-        if self._bytes_in - self._bytes_out + size_bytes > most:
+        if not self.has_room(size_bytes, is_sound):
             self._counters.queue_dropped += 1
             return False
         self._bytes_in += size_bytes
