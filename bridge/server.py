@@ -50,10 +50,10 @@ from bridge.host import (
 )
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.pages import Pages
-from bridge.record import OpenRecord, record_nothing
+from bridge.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.recording import Recordings
 from bridge.rooms import Rooms
-from bridge.sfu import Sfu
+from bridge.sfu import Router, Sfu
 from bridge.signalling import Signalling
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
@@ -70,6 +70,7 @@ IDLE_CONNECTION_S = 75.0
 LAG_INTERVAL_S = 0.25
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
+SHOWN_AFTER_S = 5.0
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -197,7 +198,17 @@ class Server:
         )
         self._closers.append(recordings.stop)
         await recordings.start()
-        return recordings.open
+
+        def open_record(
+            room: str, title: str, kind: ConferenceKind, router: Router, observer: RecordObserver
+        ) -> RoomRecord:
+            record = recordings.open(room, title, kind, router, observer)
+            # The library shows that it is being recorded, once its first lines are on the disk.
+            path = recording_dir(config) / record.session
+            asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self.supervisor.session_changed, path)
+            return record
+
+        return open_record
 
     async def drain(self) -> None:
         """Refuse new participants, tell those present, and give them the configured time."""

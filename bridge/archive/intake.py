@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from bridge.archive.extract import presences
 from bridge.archive.folders import disk_error
@@ -14,6 +15,9 @@ from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
 from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal
 from bridge.words import ConferenceKind, PackageState, RetentionClass
+
+JOURNAL_BROKEN: Final = "journal-broken"
+JOURNAL_EMPTY: Final = "journal-empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,11 @@ def read_session(path: Path) -> Sequence[Event]:
     try:
         events = read_journal(path / JOURNAL)
     except RecordingFailed as error:
-        raise ArchiveFailed("journal-broken", str(error), is_lasting=True) from error
-    if not events or events[0].kind is not EventKind.SESSION_OPENED:
-        raise ArchiveFailed("journal-empty", f"{path.name}: the journal has no beginning", is_lasting=True)
+        raise ArchiveFailed(JOURNAL_BROKEN, str(error), is_lasting=True) from error
+    if not events:
+        raise ArchiveFailed(JOURNAL_EMPTY, f"{path.name}: the journal is empty", is_lasting=True)
+    if events[0].kind is not EventKind.SESSION_OPENED:
+        raise ArchiveFailed(JOURNAL_BROKEN, f"{path.name}: the journal has no beginning", is_lasting=True)
     return events
 
 
@@ -67,7 +73,9 @@ def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Inta
     try:
         found = intake(path, read_session(path), retention)
     except ArchiveFailed as error:
-        _put_broken(catalogue, path, error)
+        # One without any line is only about to begin, or nothing ever happened in it.
+        if error.code != JOURNAL_EMPTY:
+            _put_broken(catalogue, path, error)
         raise
     planned = {entry.id for entry in found.packages}
     for entry in catalogue.packages_of(found.session.id):
@@ -91,6 +99,9 @@ def _put(catalogue: Catalogue, entry: PackageEntry) -> None:
         catalogue.set_decided(entry.id)
     elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
         catalogue.set_state(entry.id, entry.state)
+    elif known.state is PackageState.FAILED and known.error_code == JOURNAL_BROKEN:
+        # Somebody has put it right.
+        catalogue.requeue(entry.id, entry.state)
 
 
 def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from bridge import __version__
 from bridge.archive.folders import locked
-from bridge.archive.intake import read_session, take_in
+from bridge.archive.intake import JOURNAL_EMPTY, read_session, take_in
 from bridge.archive.jobs import Job, Result
 from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
 from bridge.archive.package import PackageSettings, build
@@ -42,6 +42,8 @@ def take_in_sessions(job: Job) -> Result:
         try:
             take_in(catalogue, path, retention)
         except ArchiveFailed as error:
+            if error.code == JOURNAL_EMPTY and job.session is None:
+                continue
             broken.append(f"{path.name}: {error.sentence}")
     catalogue.close()
     return {"broken": broken}

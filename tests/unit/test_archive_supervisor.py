@@ -279,8 +279,46 @@ async def test_a_package_that_cannot_be_made_is_failed_with_its_reason_until_som
     assert "line 2" in (failed.error or "")
     journal.write_bytes(whole)
     supervisor.session_changed(path)
-    await asyncio.to_thread(supervisor.retry, WHOLE)
     await until(lambda: are_sealed(archive, CASE, WHOLE), "both packages are sealed")
+
+
+async def test_a_retry_begins_at_once_and_counts_anew(
+    supervisor: ArchiveSupervisor, archive: Archive, folders: ArchiveFolders
+) -> None:
+    path = record(folders.recordings)
+    await take_in(archive, path)
+    error = ArchiveFailed("compose-setup", "no font", is_lasting=True)
+    for package in (CASE, WHOLE):
+        archive.catalogue.set_failed(package, PackageState.FAILED, error, next_attempt_ms=None)
+    supervisor.start()
+    await until(lambda: supervisor.status.is_available, "the archive is at work")
+    assert entry(archive, CASE).state is PackageState.FAILED
+    await asyncio.to_thread(supervisor.retry, CASE)
+    await until(lambda: are_sealed(archive, CASE), "the package is sealed")
+    assert entry(archive, WHOLE).state is PackageState.FAILED
+
+
+async def test_a_session_that_has_only_begun_is_no_failure(archive: Archive, folders: ArchiveFolders) -> None:
+    (folders.recordings / SESSION).mkdir()
+    (folders.recordings / SESSION / "journal.jsonl").touch()
+    assert (await take_in(archive))["broken"] == []
+    assert archive.catalogue.packages_of(SESSION) == ()
+
+
+async def test_a_session_that_goes_on_is_shown_as_being_recorded(
+    archive: Archive, folders: ArchiveFolders
+) -> None:
+    recording = Recording(folders.recordings)
+    recording.join(0.0, VIET_DUC)
+    recording.add_case(0.2, "C01", "BN-0412", CO_TO)
+    recording.start_case(0.5, "C01")
+    recording.write()
+    await take_in(archive)
+    shown = archive.catalogue.packages_of(SESSION)
+    assert [(item.id, item.state, item.code) for item in shown] == [
+        (CASE, PackageState.RECORDING, "BN-0412"),
+        (WHOLE, PackageState.RECORDING, None),
+    ]
 
 
 async def test_a_lost_catalogue_is_made_anew_from_the_packages(
