@@ -48,6 +48,13 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
+# What certificates that nobody can read raise, beside ValueError.
+_UNREADABLE: Final = (
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ def check(answer: bytes, content: bytes) -> Stamp:
         signed = _signed(_token(answer))
         at = _stamped_at(signed.info, content)
         authority = _check_signature(signed)
-    except (StopIteration, UnsupportedAlgorithm) as error:
+    except (StopIteration, *_UNREADABLE) as error:
         raise ValueError("it is not a time stamp that can be checked") from error
     except InvalidSignature as error:
         raise ValueError("its signature is not right") from error

@@ -189,6 +189,17 @@ def test_signature_over_other_attributes_is_not_accepted(package: Path) -> None:
         timestamps.check(bytes(answer), content)
 
 
+def test_stamp_with_a_certificate_that_nobody_can_read_is_a_problem_and_no_crash(package: Path) -> None:
+    answer = (package / STAMP_FILE).read_bytes()
+    # The version of an X.509 certificate: [0] INTEGER 2.
+    version = bytes.fromhex("a003020102")
+    assert version in answer
+    answer = answer.replace(version, version[:-1] + b"\x4f")
+    (package / STAMP_FILE).write_bytes(answer)
+    (package / STAMP_SUM_FILE).write_bytes(timestamps.sum_line(answer))
+    assert [problem.code for problem in verify(package)] == ["timestamp-broken"]
+
+
 def test_refused_stamp_is_said_to_be_refused() -> None:
     refusal = der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, der.encode_integer(2)))
     with pytest.raises(ValueError, match="refused with status 2"):
