@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,20 +58,20 @@ class StreamTimes:
 class Placement:
     """One stream's way from `pts_ms` to server time and back: straight lines between knots."""
 
-    __slots__ = ("_at_ms", "_first_slope", "_last_slope", "_pts_ms")
+    __slots__ = ("_at_ms", "_pts_ms", "_slope")
 
     def __init__(self, pts_ms: Floats, at_ms: Floats) -> None:
         keep = _rising(pts_ms, at_ms)
         self._pts_ms, self._at_ms = pts_ms[keep], at_ms[keep]
-        self._first_slope = self._last_slope = _slope(self._pts_ms, self._at_ms)
+        self._slope = _slope(self._pts_ms, self._at_ms)
 
     def at_ms(self, pts_ms: float) -> float:
         """Return when a frame was taken."""
-        return float(self._map(np.array([pts_ms]), self._pts_ms, self._at_ms, self._first_slope)[0])
+        return float(self._map(np.array([pts_ms]), self._pts_ms, self._at_ms, self._slope)[0])
 
     def pts_ms(self, at_ms: Floats) -> Floats:
         """Return which moments of the stream belong to moments of the server's time."""
-        return self._map(at_ms, self._at_ms, self._pts_ms, 1 / self._first_slope)
+        return self._map(at_ms, self._at_ms, self._pts_ms, 1 / self._slope)
 
     def _map(self, values: Floats, knots: Floats, images: Floats, slope: float) -> Floats:
         mapped = np.interp(values, knots, images)
@@ -199,11 +199,11 @@ def _lower_envelope(times: Floats, late: Floats) -> Floats:
 def _rising(pts_ms: Floats, at_ms: Floats) -> NDArray[np.bool_]:
     """Choose the knots that keep both times rising; the first always stays."""
     keep = np.zeros(len(pts_ms), bool)
-    last: Any = None
-    for index in range(len(pts_ms)):
-        if last is None or (pts_ms[index] > pts_ms[last] and at_ms[index] > at_ms[last]):
+    last_pts_ms = last_at_ms = -math.inf
+    for index, (pts, at) in enumerate(zip(pts_ms, at_ms, strict=True)):
+        if pts > last_pts_ms and at > last_at_ms:
             keep[index] = True
-            last = index
+            last_pts_ms, last_at_ms = pts, at
     return keep
 
 
