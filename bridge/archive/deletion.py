@@ -1,13 +1,14 @@
 """The end of a package: only when its time has come, approved by people, and certified.
 
 The certificate is written before anything is deleted and stays; it holds the seal, so that the chain of seals
-can still be proven without the package. An attempt that was interrupted is completed by the next one. What
-lies in the PACS is named in it, and is deleted there.
+can still be proven without the package. An attempt that was interrupted is completed by the next one, unless
+the package was put on hold meanwhile. What lies in the PACS is named in it, and is deleted there.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ def destroy(
         except OSError as error:
             raise disk_error(error) from error
     certificate = _read(path)
+    _check_still(package, certificate, retention, now_ms)
     for store in stores:
         store.delete(package.name)
     return certificate
@@ -89,10 +91,7 @@ def _certificate(
             "not-approved", f"{package.name}: deleting needs an approval and a reason", is_lasting=True
         )
     seal, sealed = _sealed(package)
-    strict = longest(sealed, retention)
-    refusal = may_delete(strict, now_ms)
-    if refusal is not None:
-        raise ArchiveFailed(refusal.code, f"{package.name}: {_REASONS[refusal.code]}", is_lasting=True)
+    strict = _check_retention(package.name, sealed, retention, now_ms)
     return {
         "format": FORMAT,
         "package": package.name,
@@ -112,24 +111,54 @@ def _certificate(
     }
 
 
+def _check_still(package: Path, certificate: Mapping[str, Any], retention: Retention, now_ms: int) -> None:
+    """Check that a certificate, perhaps an earlier attempt's, is still good for what is to be deleted."""
+    _check_retention(package.name, _retention(certificate), retention, now_ms)
+    if package.exists() and _sealed(package)[0].seal != certificate["seal"]:
+        raise ArchiveFailed(
+            "package-damaged", f"{package.name}: its certificate is that of another seal", is_lasting=True
+        )
+
+
+def _check_retention(package: str, sealed: Retention, decided: Retention, now_ms: int) -> Retention:
+    """Return the retention that holds; raises ArchiveFailed when the package must be kept."""
+    strict = longest(sealed, decided)
+    refusal = may_delete(strict, now_ms)
+    if refusal is not None:
+        raise ArchiveFailed(refusal.code, f"{package}: {_REASONS[refusal.code]}", is_lasting=True)
+    return strict
+
+
 def _sealed(package: Path) -> tuple[Seal, Retention]:
     """Return the seal of a package and the retention that was sealed with it."""
     data = package / bag.PAYLOAD
     try:
         with (package / SEAL_FILE).open("rb") as file:
             seal = parse_seal(file.read(SEAL_MAX_BYTES))
+        if seal.package != package.name:
+            raise ValueError(f"the seal in it is that of {seal.package}")
         name = "case.json" if (data / "case.json").exists() else "session.json"
-        sealed = json.loads((data / name).read_text(encoding="utf-8"))["retention"]
-        return seal, Retention(RetentionClass(sealed["class"]), sealed["until"])
+        return seal, _retention(json.loads((data / name).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveFailed("package-damaged", f"{package.name}: {error}", is_lasting=True) from error
+
+
+def _retention(document: Mapping[str, Any]) -> Retention:
+    """Return the retention that a document tells; raises ValueError, KeyError or TypeError."""
+    said = document["retention"]
+    if said["until"] is not None:
+        date.fromisoformat(said["until"])
+    return Retention(RetentionClass(said["class"]), said["until"])
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if certificate["format"] != FORMAT or "seal" not in certificate:
+        if certificate["format"] != FORMAT or not isinstance(certificate["seal"], str):
             raise ValueError("it is not a certificate of deletion")
+        if not isinstance(certificate["previous_seal"], str | None):
+            raise ValueError("the former seal is not a text")
+        _retention(certificate)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveFailed("certificate-damaged", f"{path.name}: {error}", is_lasting=True) from error
     return certificate

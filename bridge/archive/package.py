@@ -100,6 +100,8 @@ def _opened(folder: Path) -> SealedPackage:
     """Return a package that is sealed already; raises ArchiveFailed."""
     try:
         seal = parse_seal((folder / SEAL_FILE).read_bytes())
+        if seal.package != folder.name:
+            raise ValueError(f"it is the seal of {seal.package}")
     except (OSError, ValueError) as error:
         raise ArchiveFailed("seal-broken", f"{folder.name}: {error}", is_lasting=True) from error
     return SealedPackage(folder, seal.seal)

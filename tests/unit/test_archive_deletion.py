@@ -23,6 +23,13 @@ YEAR_MS = 31_557_600_000
 IN_11_YEARS = T0 + 11 * YEAR_MS
 
 
+class Reluctant(LocalStore):
+    """A store that is away whenever something is to be deleted."""
+
+    def delete(self, package: str) -> None:
+        raise ArchiveFailed("store-unreachable", "the store is away")
+
+
 def ignore(progress: Progress) -> None:
     """Nobody looks."""
 
@@ -78,11 +85,7 @@ def test_nothing_is_deleted_without_approval_and_reason(tmp_path: Path, approval
 def test_interrupted_deletion_is_completed_by_the_next_attempt(tmp_path: Path) -> None:
     package = sealed.sealed(tmp_path)
 
-    class Unreachable(LocalStore):
-        def delete(self, package: str) -> None:
-            raise ArchiveFailed("store-unreachable", "the store is away")
-
-    local, away = LocalStore(tmp_path / "packages"), Unreachable(tmp_path / "packages")
+    local, away = LocalStore(tmp_path / "packages"), Reluctant(tmp_path / "packages")
     with pytest.raises(ArchiveFailed):
         destroy(
             package.folder, [local, away], tmp_path / "gone",
@@ -94,6 +97,46 @@ def test_interrupted_deletion_is_completed_by_the_next_attempt(tmp_path: Path) -
         retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS + 1,
     )  # fmt: skip
     assert certificate["seal"] == package.seal
+
+
+def test_hold_stops_a_deletion_that_was_interrupted(tmp_path: Path) -> None:
+    package, store = sealed.sealed(tmp_path).folder, Reluctant(tmp_path / "packages")
+    with pytest.raises(ArchiveFailed, match="store-unreachable"):
+        destroy(
+            package, [store], tmp_path / "gone",
+            retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS,
+        )  # fmt: skip
+    with pytest.raises(ArchiveFailed, match="legal-hold"):
+        destroy(
+            package, [LocalStore(tmp_path / "packages")], tmp_path / "gone",
+            retention=replace(ORDINARY, has_legal_hold=True), approval=APPROVAL, now_ms=IN_11_YEARS,
+        )  # fmt: skip
+    assert verify(package) == []
+
+
+def test_certificate_of_one_package_is_no_leave_to_delete_another_of_its_name(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "packages")
+    first = sealed.sealed(tmp_path).folder
+    destroy(first, [store], tmp_path / "gone", retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS)
+    other = sealed.sealed(tmp_path, now_ms=T0 + YEAR_MS).folder
+    with pytest.raises(ArchiveFailed, match="package-damaged"):
+        destroy(other, [store], tmp_path / "gone", retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS)
+    assert verify(other) == []
+
+
+def test_package_under_the_name_of_another_is_noticed_and_not_deleted_for_it(tmp_path: Path) -> None:
+    package = sealed.sealed(tmp_path).folder
+    swapped = package.rename(package.with_name(sealed.second_plan().package))
+    result = fixity.check(swapped, timestamp_url="", now_ms=T0, report=ignore)
+    assert [problem.code for problem in result.problems] == ["seal-broken"]
+    with pytest.raises(ArchiveFailed, match="seal-broken"):
+        sealed.sealed(tmp_path, sealed.second_plan())
+    with pytest.raises(ArchiveFailed, match="package-damaged"):
+        destroy(
+            swapped, [LocalStore(swapped.parent)], tmp_path / "gone",
+            retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS,
+        )  # fmt: skip
+    assert verify(swapped) == []
 
 
 def test_chain_of_seals_is_proven_without_the_package_that_was_deleted(tmp_path: Path) -> None:
