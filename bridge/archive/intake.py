@@ -1,9 +1,9 @@
 """From a session's journal to the catalogue: the packages that can be made, and those still recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bridge.archive.extract import presences
 from bridge.archive.folders import disk_error
@@ -65,9 +65,16 @@ def intake(path: Path, events: Sequence[Event], retention: RetentionClass) -> In
     return Intake(session, (*queued, *recording))
 
 
-def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Intake:
+def take_in(
+    catalogue: Catalogue,
+    path: Path,
+    retention: RetentionClass,
+    *,
+    decided: Mapping[str, Mapping[str, Any]],
+) -> Intake:
     """Tell the catalogue what a session's folder holds, and queue what can be made now.
 
+    `decided` is what people have decided about packages, by name: one that was deleted is not made again.
     Raises ArchiveFailed when the journal cannot be used; then the session is in the catalogue as failed.
     """
     try:
@@ -82,7 +89,7 @@ def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Inta
         if entry.id not in planned and entry.seal is None:
             catalogue.remove_package(entry.id)
     for entry in found.packages:
-        _put(catalogue, entry)
+        _put(catalogue, entry, decided.get(entry.id, {}))
     known = catalogue.session(found.session.id)
     if known is None or known.state is not SessionState.PURGED:
         # Last, because who comes after a crash looks no more into a session that is known to be complete.
@@ -90,13 +97,13 @@ def take_in(catalogue: Catalogue, path: Path, retention: RetentionClass) -> Inta
     return found
 
 
-def _put(catalogue: Catalogue, entry: PackageEntry) -> None:
+def _put(catalogue: Catalogue, entry: PackageEntry, decided: Mapping[str, Any]) -> None:
     known = catalogue.package(entry.id)
     if known is not None and known.seal is not None:
         return
     catalogue.put_package(entry)
     if known is None:
-        catalogue.set_decided(entry.id)
+        catalogue.set_decided(entry.id, decided)
     elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
         catalogue.set_state(entry.id, entry.state)
     elif known.state is PackageState.FAILED and known.error_code == JOURNAL_BROKEN:

@@ -37,10 +37,11 @@ def take_in_sessions(job: Job) -> Result:
     with locked(job.folders.work / SEAL_LOCK, wait=True):
         register_packages(catalogue, job.folders)
     retention = RetentionClass(job.archive.retention)
+    decided = catalogue.decided()
     broken = []
     for path in [job.session] if job.session is not None else _new_sessions(job, catalogue):
         try:
-            take_in(catalogue, path, retention)
+            take_in(catalogue, path, retention, decided=decided)
         except ArchiveFailed as error:
             if error.code == JOURNAL_EMPTY and job.session is None:
                 continue

@@ -5,11 +5,12 @@ when it starts, and by `hoichan archive recover`.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_error
@@ -44,15 +45,21 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
     for path in sorted(folders.certificates.glob("*.json")):
         if path.stem not in known:
             strays.append(_read_certificate(path))
+    decided = catalogue.decided() if strays else {}
     for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
-        register(catalogue, found, is_newest=is_newest)
+        register(catalogue, found, is_newest=is_newest, decided=decided.get(found.entry.id, {}))
     return [found.entry.id for found in strays]
 
 
-def register(catalogue: Catalogue, found: Found, *, is_newest: bool) -> None:
-    """Enter one sealed package, and what was decided about it before the catalogue was lost."""
+def register(
+    catalogue: Catalogue, found: Found, *, is_newest: bool, decided: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Enter one package, and what was decided about it before the catalogue was lost."""
     entry = found.entry
-    catalogue.put_package(entry)
+    # First as one that is not sealed, because only the next step knows its place in the chain.
+    catalogue.put_package(replace(entry, state=PackageState.QUEUED, progress=0.0, seal=None, deleted_ms=None))
+    if entry.deleted_ms is not None:
+        decided = {**decided, "deleted_ms": entry.deleted_ms}
     catalogue.set_sealed(
         entry.id,
         seal=found.seal.seal,
@@ -61,10 +68,8 @@ def register(catalogue: Catalogue, found: Found, *, is_newest: bool) -> None:
         retention=entry.retention,
         retention_until=entry.retention_until,
         is_newest=is_newest,
+        decided=decided,
     )
-    catalogue.set_decided(entry.id)
-    if entry.deleted_ms is not None:
-        catalogue.set_deleted(entry.id, entry.deleted_ms)
 
 
 def package_folders(folders: ArchiveFolders) -> list[Path]:

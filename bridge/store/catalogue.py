@@ -7,6 +7,7 @@ be called by any thread, and waits for the disk: code on the event loop goes thr
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -320,8 +321,12 @@ class Catalogue:
         retention: RetentionClass,
         retention_until: str | None,
         is_newest: bool = True,
+        decided: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """A package lies in the archive; `is_newest` says that the next one is chained to it."""
+        """A package lies in the archive; `is_newest` says that the next one is chained to it.
+
+        What was `decided` about it before the catalogue was lost holds from the same moment on.
+        """
         with self._database.writing() as connection:
             number = None
             if is_newest:
@@ -338,7 +343,7 @@ class Catalogue:
             connection.execute(
                 update(packages)
                 .where(packages.c.id == package)
-                .values(**sealed, **rows.done(PackageState.SEALED))
+                .values(**{**sealed, **rows.done(PackageState.SEALED), **rows.decided_columns(decided)})
             )
 
     def set_delivered(self, package: str, delivered_ms: int) -> None:
@@ -366,14 +371,14 @@ class Catalogue:
         """A package is no longer in the archive; what is known of it stays, its seal included."""
         self._decide(package, deleted_ms=deleted_ms)
 
-    def set_decided(self, package: str) -> None:
-        """Let what was decided about a package before the catalogue was lost hold again."""
-        decided = self._decisions.newest().get(package)
-        if not decided:
-            return
-        if decided.get("delivered_ms") is not None:
-            decided["state"] = PackageState.DELIVERED.value
-        self._update(package, **decided)
+    def decided(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what was decided about packages, also before the catalogue was lost."""
+        return self._decisions.newest()
+
+    def set_decided(self, package: str, decided: Mapping[str, Any]) -> None:
+        """Let what was decided about a package hold again."""
+        if decided:
+            self._update(package, **rows.decided_columns(decided))
 
     # Deliveries.
 

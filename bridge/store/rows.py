@@ -1,7 +1,7 @@
 """What the catalogue asks the database, and what its rows mean; no connection, only values."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row
@@ -60,6 +60,12 @@ def done(state: PackageState) -> dict[str, Any]:
         "error_code": None,
         "error": None,
     }
+
+
+def decided_columns(decided: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written for what was decided about a package."""
+    is_delivered = decided.get("delivered_ms") is not None
+    return {**decided, **({"state": PackageState.DELIVERED.value} if is_delivered else {})}
 
 
 def fields(entry: SessionEntry | DeliveryEntry) -> dict[str, Any]:

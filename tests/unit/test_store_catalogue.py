@@ -213,9 +213,16 @@ def test_what_was_decided_outlives_the_database(tmp_path: Path) -> None:
         file.write(b'{"package": "HC-BV-20260202-01-C01", "legal_ho')
     after = Catalogue(tmp_path)
     after.set_legal_hold(package(2).id, True)
-    after.set_legal_hold(package(1).id, True)
-    seal(after, 1, sealed_ms=BEGIN_MS)
-    after.set_decided(package(1).id)
+    after.put_package(package(1))
+    after.set_sealed(
+        package(1).id,
+        seal="seal-1",
+        size_bytes=1000,
+        sealed_ms=BEGIN_MS,
+        retention=RetentionClass.ORDINARY,
+        retention_until="2036-12-31",
+        decided=after.decided()[package(1).id],
+    )
     assert after.package(package(1).id) == held
     after.close()
 
