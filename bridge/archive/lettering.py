@@ -78,12 +78,14 @@ class Lettering:
         align: str = "left",
         padding_px: int = 0,
         is_fitted: bool = False,
+        keeps_end: bool = False,
     ) -> Planes:
         """Return a line on its ground, cut off with an ellipsis where it is wider than `width_px`.
 
-        With `is_fitted` the result is only as wide as the text needs.
+        With `is_fitted` the result is only as wide as the text needs; with `keeps_end` a long text loses
+        its first words, because the last ones tell one site from another.
         """
-        key = (text, size_px, colour, ground, width_px, is_bold, align, padding_px, is_fitted)
+        key = (text, size_px, colour, ground, width_px, is_bold, align, padding_px, is_fitted, keeps_end)
         found = self._lines.get(key)
         if found is None:
             found = self._set(*key)
@@ -105,9 +107,11 @@ class Lettering:
         align: str,
         padding_px: int,
         is_fitted: bool,
+        keeps_end: bool,
     ) -> Planes:
         font = self._font(size_px, is_bold)
-        shown = _fitting(_clean(text), font, width_px - 2 * padding_px)
+        fitting = _fitting_end if keeps_end else _fitting
+        shown = fitting(_clean(text), font, width_px - 2 * padding_px)
         length_px = round(font.getlength(shown))
         if is_fitted:
             width_px = min(width_px, length_px + 2 * padding_px)
@@ -143,3 +147,14 @@ def _fitting(text: str, font: Any, width_px: int) -> str:
     while text and font.getlength(text + ELLIPSIS) > width_px:
         text = text[:-1]
     return text.rstrip() + ELLIPSIS
+
+
+def _fitting_end(text: str, font: Any, width_px: int) -> str:
+    if font.getlength(text) <= width_px:
+        return text
+    words = text.split()
+    for first in range(1, len(words)):
+        shown = f"{ELLIPSIS} {' '.join(words[first:])}"
+        if font.getlength(shown) <= width_px:
+            return shown
+    return _fitting(text, font, width_px)

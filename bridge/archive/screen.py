@@ -207,6 +207,7 @@ class Screen:
             is_bold=True,
             padding_px=self._px(7),
             is_fitted=True,
+            keeps_end=True,
         )
         bottom = tile.name_box.y + tile.name_box.height
         self._canvas.put(label, tile.name_box.x, bottom - label.height_px)

@@ -145,6 +145,15 @@ def test_long_names_end_in_an_ellipsis_within_their_width() -> None:
     assert (line.y == set_line("Trung tâm Y tế " * 30, width_px=300).y).all()
 
 
+def test_small_labels_keep_what_tells_sites_apart() -> None:
+    names = [f"Bệnh viện Đa khoa tỉnh số {number}" for number in (1, 2)]
+    one, other = (set_line(name, width_px=220, keeps_end=True, is_fitted=True) for name in names)
+    assert one.width_px <= 220
+    assert one.y.shape != other.y.shape or not (one.y == other.y).all()
+    assert (set_line("Nhé", keeps_end=True).y == set_line("Nhé").y).all()
+    assert set_line("W" * 50, width_px=100, keeps_end=True, is_fitted=True).width_px <= 100
+
+
 def test_control_characters_in_names_are_not_drawn() -> None:
     assert (set_line("Mường\nNhé\u202e").y == set_line("Mường Nhé").y).all()
 
