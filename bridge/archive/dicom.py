@@ -167,7 +167,7 @@ def find_payload(path: Path, instance: Instance) -> Found:
             if instance.is_video:
                 digest = _pixel_digest(file, instance.bytes)
             else:
-                digest = hashlib.sha256(dataset.EncapsulatedDocument[: instance.bytes]).hexdigest()
+                digest = _document_digest(dataset.EncapsulatedDocument, instance.bytes)
             return Found(
                 study_uid=str(dataset.StudyInstanceUID),
                 series_uid=str(dataset.SeriesInstanceUID),
@@ -356,6 +356,13 @@ def _channel() -> Dataset:
     item.ChannelMode = "STEREO"
     item.ChannelSourceSequence = DicomSequence([_code("109110", "DCM", "Voice")])
     return item
+
+
+def _document_digest(content: bytes, payload_bytes: int) -> str:
+    """Return the SHA-256 of a document; a byte of padding does not count, more is another revision of it."""
+    if len(content) not in (payload_bytes, payload_bytes + 1):
+        raise ValueError(f"its payload has {len(content)} bytes instead of {payload_bytes}")
+    return hashlib.sha256(content[:payload_bytes]).hexdigest()
 
 
 def _pixel_digest(file: BinaryIO, payload_bytes: int) -> str:

@@ -24,6 +24,8 @@ TIMEOUT_S: Final = 300.0
 _CHUNK_BYTES: Final = 1024 * 1024
 _ANSWER_MAX_BYTES: Final = 1024 * 1024
 _PART_HEADER_MAX_BYTES: Final = 8192
+# What an archive may add to an object that it gives back: attributes, padding, the closing boundary.
+_ADDED_MAX_BYTES: Final = 16 * 1024 * 1024
 _STORED: Final = (200, 202)
 # The archive has understood, and will not have it: asking again does not change its mind.
 _REFUSED: Final = frozenset({400, 401, 403, 405, 406, 409, 410, 411, 413, 415, 422})
@@ -88,7 +90,7 @@ class StowArchive:
                 if response.status != 200:
                     self._raise_status(response, "given back", instance)
                 with target.open("wb") as file:
-                    self._take_part(response, file, on_bytes)
+                    self._take_part(response, file, instance.bytes + _ADDED_MAX_BYTES, on_bytes)
 
     @contextmanager
     def _connection(self) -> Iterator[HTTPConnection]:
@@ -155,8 +157,8 @@ class StowArchive:
             is_lasting=response.status in _REFUSED,
         )
 
-    def _take_part(self, response: HTTPResponse, file: BinaryIO, on_bytes: OnBytes) -> None:
-        """Copy the one part of a multipart answer."""
+    def _take_part(self, response: HTTPResponse, file: BinaryIO, most_bytes: int, on_bytes: OnBytes) -> None:
+        """Copy the one part of a multipart answer; one without an end must not fill the disk."""
         boundary = _boundary(response.headers)
         head = b""
         while b"\r\n\r\n" not in head:
@@ -168,6 +170,8 @@ class StowArchive:
         while chunk := response.read(_CHUNK_BYTES):
             file.write(chunk)
             on_bytes(len(chunk))
+            if file.tell() > most_bytes:
+                raise DeliveryFailed("pacs-answer", f"{self.name} gave back more than an object's length")
         _cut_tail(file, boundary)
 
 

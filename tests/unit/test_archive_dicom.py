@@ -129,6 +129,17 @@ def test_object_cut_off_is_not_taken_for_ours(package: Path, tmp_path: Path, cut
         dicom.find_payload(path, instance)
 
 
+def test_minutes_with_something_appended_are_not_taken_for_ours(package: Path, tmp_path: Path) -> None:
+    """Readers of PDF believe the last revision in a file."""
+    instance, path = dicom.instances(package)[3], tmp_path / "object.dcm"
+    dicom.write(package, instance, path)
+    dataset = pydicom.dcmread(path)
+    dataset.EncapsulatedDocument += b"1 0 obj<</Forged true>>endobj "
+    dataset.save_as(path)
+    with pytest.raises(ValueError, match="payload"):
+        dicom.find_payload(path, instance)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_whatever_comes_back_is_ours_or_a_value_error(package: Path, tmp_path: Path) -> None:
     chance, path = random.Random(1), tmp_path / "object.dcm"
