@@ -18,8 +18,9 @@ from bridge.archive.dicom import Found, Instance
 from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.stow import StowArchive
+from bridge.archive.verify import check_documents
 from bridge.config import DicomConfig
-from bridge.errors import DeliveryFailed
+from bridge.errors import ArchiveFailed, DeliveryFailed
 
 RETRY_FIRST_S: Final = 15.0
 _PROVEN_FILE: Final = "delivered.json"
@@ -64,11 +65,20 @@ def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report)
         return []
     pacs: Pacs = StowArchive(settings) if settings.method == "stow" else StoreArchive(settings)
     instances = dicom.instances(package)
+    _check_sealed(package)
     try:
         work.mkdir(parents=True, exist_ok=True)
         return _Delivery(package, work, pacs, settings.institution, report).deliver(instances)
     except OSError as error:
         raise disk_error(error) from error
+
+
+def _check_sealed(package: Path) -> None:
+    """Check what says whose the objects are: a flipped bit in a code would make them another patient's."""
+    try:
+        check_documents(package)
+    except (OSError, ValueError) as error:
+        raise ArchiveFailed("package-damaged", f"{package.name}: {error}", is_lasting=True) from error
 
 
 class _Delivery:

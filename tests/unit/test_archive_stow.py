@@ -1,10 +1,12 @@
 """DICOMweb archives that answer oddly, slowly or not at all: what is believed, and what is tried again."""
 
 import json
+import shutil
 import ssl
 import subprocess
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +20,7 @@ from bridge.archive.delivery import backoff_s, deliver
 from bridge.archive.dicom import Instance
 from bridge.archive.stow import StowArchive
 from bridge.config import DicomConfig
-from bridge.errors import DeliveryFailed
+from bridge.errors import ArchiveFailed, DeliveryFailed
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -225,6 +227,28 @@ def test_what_comes_back_unchanged_is_delivered(archive: Archive, package: Path,
     assert all("transfer-syntax=*" in headers["accept"] for headers in archive.headers[1::2])
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("data/case.json", b'"BN-0001"', b'"BN-0101"'),
+        ("data/video/parts.json", b'"height": 360', b'"height": 361'),
+        ("data/minutes/v1.pdf", b"%PDF", b"%PDG"),
+        ("manifest-sha256.txt", b"a", b"b"),
+        ("seal/seal.json", b"C01", b"C02"),
+    ],
+)
+def test_nothing_is_sent_of_a_package_that_is_not_what_was_sealed(
+    archive: Archive, package: Path, tmp_path: Path, name: str, before: bytes, after: bytes
+) -> None:
+    damaged = Path(shutil.copytree(package, tmp_path / package.name))
+    content = (damaged / name).read_bytes()
+    assert before in content
+    (damaged / name).write_bytes(content.replace(before, after))
+    with pytest.raises(ArchiveFailed, match="package-damaged"):
+        deliver(damaged, tmp_path / "work", settings=archive.settings, report=ignore)
+    assert archive.paths == []
+
+
 def test_archive_that_refuses_what_it_has_is_believed_when_it_gives_it_back(
     archive: Archive, package: Path, tmp_path: Path
 ) -> None:
@@ -288,6 +312,20 @@ def test_torn_answer_is_asked_for_again(
     with pytest.raises(DeliveryFailed) as failed:
         StowArchive(archive.settings).fetch(instance, tmp_path / "back.dcm", ignore)
     assert not failed.value.is_lasting
+
+
+def test_answer_without_an_end_does_not_fill_the_disk(
+    archive: Archive, instance: Instance, tmp_path: Path
+) -> None:
+    body = b"--limit\r\n\r\n" + bytes(instance.bytes + 20_000_000) + b"\r\n--limit--\r\n"
+
+    def give_on_and_on(request: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            answer(request, 200, body, 'multipart/related; boundary="limit"')
+
+    archive.get = give_on_and_on
+    with pytest.raises(DeliveryFailed, match="more than an object's length"):
+        StowArchive(archive.settings).fetch(instance, tmp_path / "back.dcm", ignore)
 
 
 def test_credentials_go_to_the_archive_and_into_no_error(
