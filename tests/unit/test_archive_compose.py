@@ -284,6 +284,19 @@ def test_names_cannot_break_out_of_their_captions() -> None:
     assert text == "WEBVTT\n\n1\n00:00:00.000 --> 01:02:03.004\nA --&gt; B 1 &lt;v Bad&gt;\n"
 
 
+def test_still_image_stays_as_long_as_it_is_on_show(tmp_path: Path) -> None:
+    """A screen on which nothing moves sends nothing."""
+    recording = plain_recording(tmp_path)
+    recording.start_case(0.5, "C01")
+    recording.content(0.5, VIET_DUC)
+    recording.camera(VIET_DUC, 0.6, 0.8, source="content", picture=lambda _: (30, 160, 200), is_torn=True)
+    recording.finish_case(5.5, "C01")
+    made = composed(recording.write(), tmp_path)
+    assert all(is_colour(picture, (30, 160, 200)) for picture in pictures(made)[1:])
+    (part,) = made.content_video
+    assert part.frames == 125
+
+
 def test_h264_and_a_change_of_resolution_are_composed_like_any_other(tmp_path: Path) -> None:
     recording = plain_recording(tmp_path)
     recording.start_case(0.5, "C01")

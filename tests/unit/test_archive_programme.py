@@ -3,6 +3,9 @@
 import re
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bridge.archive.captions import chapters
 from bridge.archive.model import PackagePlan, Span
 from bridge.archive.programme import (
@@ -239,3 +242,53 @@ def test_chapters_follow_the_stage_and_not_every_word() -> None:
         ("00:00:00.000", "00:00:19.000", "Site a"),
         ("00:00:19.000", "00:00:39.000", "Site b"),
     ]
+
+
+STATES = ("recording", "paused", "waiting", "stopped", "failed")
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.sampled_from(["start", "finish", "crash", *STATES]),
+        st.sampled_from(["C01", "C02", None]),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS, st.sampled_from([None, "room-closed", "interrupted"]))
+def test_no_moment_is_in_two_packages_or_in_one_while_nothing_was_recorded(
+    steps: list[tuple[int, str, str | None]], reason: str | None
+) -> None:
+    journal, seconds = Journal(), 1
+    is_recording, open_cases = False, set[str]()
+    # What may be in which package, second by second.
+    recorded: dict[int, set[str]] = {}
+    for wait, step, case in steps:
+        for second in range(seconds, seconds + wait):
+            recorded[second] = set(open_cases) if is_recording else {"nothing"}
+        seconds += wait
+        if step == "crash":
+            journal.add(seconds + 100, EventKind.SESSION_RESUMED, after_ms=seconds * 1000)
+            seconds, is_recording = seconds + 100, False
+        elif step in STATES:
+            journal.state(seconds, step, case)
+            is_recording = step == "recording"
+        elif case is not None and step == "start":
+            journal.add(seconds, EventKind.CASE_STARTED, case=case, by="a")
+            open_cases.add(case)
+        elif case is not None and case in open_cases:
+            journal.add(seconds, EventKind.CASE_FINISHED, case=case, by="a")
+            open_cases.discard(case)
+    if reason is not None:
+        journal.close(seconds + 1, reason=reason)
+    plans = plan_packages(journal.events)
+    seen: set[int] = set()
+    for plan in plans:
+        for span in plan.spans:
+            for second in range(span.start_ms // 1000, span.end_ms // 1000):
+                assert second not in seen
+                seen.add(second)
+                allowed = recorded.get(second, set())
+                assert allowed != {"nothing"}
+                if second in recorded:
+                    assert plan.case in allowed if plan.case else not allowed
