@@ -8,6 +8,7 @@ journal.
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,8 @@ def take_in_sessions(job: Job) -> Result:
             if error.code == JOURNAL_EMPTY and job.session is None:
                 continue
             broken.append(f"{path.name}: {error.sentence}")
+    if job.session is None:
+        _sweep(job, catalogue)
     catalogue.close()
     return {"broken": broken}
 
@@ -158,6 +161,14 @@ def _planned(job: Job) -> tuple[SessionFolder, PackagePlan]:
             "package-unknown", f"{path.name}: the journal knows no package {job.package} yet", is_lasting=True
         )
     return session, plan
+
+
+def _sweep(job: Job, catalogue: Catalogue) -> None:
+    """Delete what workers have left that died after sealing."""
+    for package in catalogue.sealed():
+        if (job.folders.work / package).is_dir():
+            with suppress(ArchiveFailed), locked(job.folders.work / f"{package}.lock"):
+                shutil.rmtree(job.folders.work / package, ignore_errors=True)
 
 
 def _new_sessions(job: Job, catalogue: Catalogue) -> list[Path]:

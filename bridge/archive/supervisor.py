@@ -71,6 +71,8 @@ class ArchiveSupervisor:
         self._rescan_at = 0.0
         # By lane and package; what may not be tried before then (monotonic seconds).
         self._not_before: dict[tuple[str, str], float] = {}
+        # What was said of sessions that cannot be read, so that it is not said again at every look.
+        self._broken: frozenset[str] = frozenset()
         self._progress: Progress | None = None
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +137,7 @@ class ArchiveSupervisor:
         """Make this the one process that works through the archive by itself; tell whether it is."""
         try:
             await asyncio.to_thread(self._archive.folders.prepare)
-            held.enter_context(locked(lock))
+            await asyncio.to_thread(held.enter_context, locked(lock))
             await self._open_catalogue()
         except ArchiveFailed as error:
             held.close()
@@ -231,8 +233,11 @@ class ArchiveSupervisor:
 
     async def _told_of(self, session: Path | None) -> None:
         result = await attempts.take_in(self._archive, session)
-        for sentence in result["broken"]:
+        broken = frozenset(result["broken"])
+        for sentence in broken - self._broken:
             logger.error("archive: a session cannot be archived: %s", sentence)
+        if session is None:
+            self._broken = broken
 
     def _due(self, work: str, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
         """Return the first package that may be tried now, and how long until the next one may."""

@@ -1,4 +1,4 @@
-"""`hoichan archive`: list, show, verify, compose, deliver, recover, hold, release, retain, delete.
+"""`hoichan archive`: list, show, verify, compose, deliver, check, recover, hold, release, retain, delete.
 
 Exit status: 0 when everything is well, 1 when problems were found, 2 for what cannot be asked like this.
 """
@@ -96,6 +96,7 @@ _DEEDS: Final[Mapping[str, Callable[[argparse.Namespace, Screen, Archive], int]]
     "show": _show,
     "compose": work.compose,
     "deliver": work.deliver,
+    "check": work.check,
     "recover": work.recover,
     "hold": keeping.hold,
     "release": keeping.release,

@@ -1,4 +1,4 @@
-"""`hoichan archive compose, deliver, recover`: the archive's work done here and now, server or not."""
+"""`hoichan archive compose, deliver, check, recover`: the archive's work done here and now, server or not."""
 
 import argparse
 import asyncio
@@ -26,6 +26,11 @@ def compose(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int
 def deliver(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
     """Deliver one package, or all that wait."""
     return asyncio.run(_deliver(parsed, screen, archive))
+
+
+def check(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+    """Compare one package with its checksums, as the schedule does."""
+    return asyncio.run(_check(parsed.package, screen, archive))
 
 
 def recover(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
@@ -105,6 +110,12 @@ async def _to_deliver(package: str | None, screen: Screen, archive: Archive) -> 
     """Return what is to be delivered; None, said why, where what was asked for cannot be."""
     if package is None:
         return await asyncio.to_thread(archive.catalogue.undelivered, ALL)
+    entry = await _sealed(package, screen, archive)
+    return None if entry is None else [entry]
+
+
+async def _sealed(package: str, screen: Screen, archive: Archive) -> PackageEntry | None:
+    """Return a sealed package, or say why there is none."""
     entry = await asyncio.to_thread(archive.catalogue.package, package)
     if entry is None or entry.deleted_ms is not None:
         screen.failure("unknown-package", package=package)
@@ -112,7 +123,23 @@ async def _to_deliver(package: str | None, screen: Screen, archive: Archive) -> 
     if entry.seal is None:
         screen.failure("not-sealed", package=package)
         return None
-    return [entry]
+    return entry
+
+
+async def _check(package: str, screen: Screen, archive: Archive) -> int:
+    if await _sealed(package, screen, archive) is None:
+        return EXIT_PROBLEMS
+    with screen.bar(package) as show:
+        problems = await attempts.check(archive, package, on_progress=show)
+    if problems:
+        screen.line("verify.broken", package=package, count=len(problems))
+    else:
+        screen.line("verify.whole", package=package)
+    for problem in problems:
+        screen.text(f"  {problem}")
+    if screen.is_json:
+        screen.json({"package": package, "problems": problems})
+    return int(bool(problems))
 
 
 async def _recover(screen: Screen, archive: Archive) -> int:

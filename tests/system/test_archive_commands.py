@@ -140,6 +140,17 @@ def test_one_flipped_byte_is_told_in_one_clear_line(command: Hoichan) -> None:
     assert problems[0]["file"] == "data/attendance.csv"
 
 
+def test_a_restored_package_is_known_to_be_whole_again(command: Hoichan) -> None:
+    part = command.archive / "packages" / CASE / "data" / "attendance.csv"
+    whole = part.read_bytes()
+    part.write_bytes(whole + b"x")
+    assert "data/attendance.csv has been changed" in command("check", CASE, status=1).stdout
+    assert command.json("show", CASE)["fixity_ok"] is False
+    part.write_bytes(whole)
+    assert command.json("check", CASE) == {"package": CASE, "problems": []}
+    assert command.json("show", CASE)["fixity_ok"] is True
+
+
 def test_a_folder_of_packages_is_proven_with_its_chain(command: Hoichan) -> None:
     packages = command.archive / "packages"
     assert command.json("verify", str(packages)) == {

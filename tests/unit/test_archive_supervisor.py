@@ -118,7 +118,7 @@ async def test_what_a_crash_left_is_archived_without_being_asked(
     assert (case.state, case.code, case.sites[0]) == (PackageState.SEALED, "BN-0412", CO_TO.name)
     assert verify(folders.packages / CASE) == []
     assert verify_chain([folders.packages / CASE, folders.packages / WHOLE]) == []
-    assert list(folders.work.glob("HC-*/")) == []
+    await until(lambda: not list(folders.work.glob("HC-*/")), "the work is cleared away")
     session = archive.catalogue.session(SESSION)
     assert session is not None
     assert session.state is SessionState.CLOSED
@@ -364,6 +364,18 @@ async def test_a_package_in_the_archive_that_the_catalogue_missed_is_not_made_ag
     again = await make(archive, CASE, on_progress=lambda _: None)
     assert again["seal"] == first["seal"]
     assert entry(archive, CASE).state is PackageState.SEALED
+
+
+async def test_work_that_a_worker_left_after_sealing_is_cleared_away(
+    archive: Archive, folders: ArchiveFolders
+) -> None:
+    record(folders.recordings)
+    await take_in(archive)
+    await make(archive, CASE, on_progress=lambda _: None)
+    for package in (CASE, WHOLE):
+        (folders.work / package / "slices").mkdir(parents=True)
+    await take_in(archive)
+    assert [path.name for path in folders.work.glob("HC-*/")] == [WHOLE]
 
 
 async def test_tracks_go_when_their_packages_are_sealed_and_proven(
