@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bridge.archive.attendance import Attendee, sites
 from bridge.archive.calendar import utc_text
-from bridge.archive.extract import Presence, clip, floor_turns, is_within
+from bridge.archive.extract import Presence, clip, floor_turns, recorded_contents
 from bridge.archive.model import Gap, PackagePlan, Span, VideoPart
 from bridge.archive.retention import retention_until
 from bridge.archive.uids import uid
@@ -109,11 +109,10 @@ def floor_lines(
             }
 
 
-def chat_lines(events: Sequence[Event], plan: PackagePlan, times: Sequence[Span]) -> Iterator[dict[str, Any]]:
+def chat_lines(events: Sequence[Event], plan: PackagePlan) -> Iterator[dict[str, Any]]:
     """Yield chat.jsonl: what was written while it was recorded."""
-    for event in events:
-        is_ours = is_within(event.at_ms, plan.spans) and is_within(event.at_ms, times)
-        if event.kind is EventKind.CHAT and is_ours:
+    for event in recorded_contents(events, plan):
+        if event.kind is EventKind.CHAT:
             yield {
                 "at": utc_text(event.at_ms),
                 **{key: event.data.get(key) for key in ("participant", "name", "site", "text")},

@@ -31,6 +31,15 @@ _CASE = frozenset(
         EventKind.CONSENT,
     }
 )
+# What ends a recorded stretch; where it goes on, the next recording state says so.
+_ENDS = frozenset(
+    {
+        EventKind.CASE_STARTED,
+        EventKind.CASE_FINISHED,
+        EventKind.SESSION_RESUMED,
+        EventKind.SESSION_CLOSED,
+    }
+)
 _PRESENCE = frozenset({EventKind.PARTICIPANT_JOINED, EventKind.PARTICIPANT_LEFT})
 _TECHNICAL = frozenset({EventKind.RECORDING_PROBLEM, EventKind.TRACK_STARTED, EventKind.TRACK_ENDED})
 
@@ -134,13 +143,14 @@ def floor_turns(events: Sequence[Event], ended_ms: int) -> list[FloorTurn]:
 def belonging(events: Sequence[Event], plan: PackagePlan) -> Iterator[Event]:
     """Yield the events of a package, in their order."""
     times = package_times(events, plan)
+    contents = {event.seq for event in recorded_contents(events, plan)}
     stays = [stay for stay in presences(events, plan.ended_ms) if stay.overlaps(times)]
     numbers = {stay.joined_seq for stay in stays} | {stay.left_seq for stay in stays}
     for event in events:
         if event.kind in _PRESENCE:
             is_ours = event.seq in numbers and (plan.case is not None or is_within(event.at_ms, times))
         elif event.kind in _CONTENTS:
-            is_ours = is_within(event.at_ms, plan.spans) and is_within(event.at_ms, times)
+            is_ours = event.seq in contents
         elif event.kind in _CASE:
             is_ours = plan.case is not None and event.data.get("case") == plan.case
         elif event.kind is EventKind.RECORDING_STATE:
@@ -152,6 +162,21 @@ def belonging(events: Sequence[Event], plan: PackagePlan) -> Iterator[Event]:
         else:
             is_ours = plan.case is None or _touches(event.at_ms, times)
         if is_ours:
+            yield event
+
+
+def recorded_contents(events: Iterable[Event], plan: PackagePlan) -> Iterator[Event]:
+    """Yield what was seen, heard and written while it was recorded for this package.
+
+    By the order of the journal: the last word of one case and the first of the next may bear the same time.
+    """
+    is_ours = False
+    for event in events:
+        if event.kind is EventKind.RECORDING_STATE:
+            is_ours = event.data.get("state") == "recording" and event.data.get("case") == plan.case
+        elif event.kind in _ENDS:
+            is_ours = False
+        elif is_ours and event.kind in _CONTENTS:
             yield event
 
 

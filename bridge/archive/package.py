@@ -149,7 +149,7 @@ def _documents(
     yield "attendance.json", pretty(attendance.to_json(people))
     yield "attendance.csv", attendance.to_csv(people)
     yield "floor.jsonl", _lines(floor_lines(events, plan, times, stays))
-    yield "chat.jsonl", _lines(chat_lines(events, plan, times))
+    yield "chat.jsonl", _lines(chat_lines(events, plan))
     yield "gaps.json", pretty(gaps_document(composition.gaps, stays))
     yield "journal.jsonl", b"".join(event.line() for event in belonging(events, plan))
     for name, consent in consents.items():

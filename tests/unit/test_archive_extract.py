@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.archive.attendance import attendees
-from bridge.archive.extract import belonging, case_times, floor_turns, package_times, presences
+from bridge.archive.extract import (
+    belonging,
+    case_times,
+    floor_turns,
+    package_times,
+    presences,
+    recorded_contents,
+)
 from bridge.archive.model import PackagePlan, Span
 from bridge.archive.programme import plan_packages
 from bridge.store.journal import Chain, Event, EventKind
@@ -164,6 +171,20 @@ def test_nobody_is_present_longer_than_the_package_lasts(steps: list[tuple[str, 
             assert 0 <= person.present_ms <= total_ms
             ends = [end for stay in person.stays for end in (stay.start_ms, stay.end_ms)]
             assert ends == sorted(ends)
+
+
+def test_words_at_the_very_moment_between_two_cases_go_to_their_own() -> None:
+    """The chair goes on to the next case in the millisecond in which somebody presses return."""
+    journal = conference(
+        [("record", 0, 0), ("start", 0, 0), ("chat", 0, 9), ("start", 1, 0), ("chat", 0, 0), ("chat", 0, 9)]
+    )
+    found = {
+        event.data["text"]: plan.case
+        for plan in plan_packages(journal.events)
+        for event in recorded_contents(journal.events, plan)
+    }
+    assert found == journal.chat_case
+    assert list(found.values()) == ["C01", "C02", "C02"]
 
 
 def journal_of(*steps: tuple[str, int, int]) -> tuple[list[Event], PackagePlan]:

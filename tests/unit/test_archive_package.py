@@ -19,7 +19,7 @@ from bridge.archive.model import Composition, PackagePlan
 from bridge.archive.package import build
 from bridge.archive.verify import verify
 from bridge.errors import ArchiveFailed
-from bridge.store.journal import parse_event
+from bridge.store.journal import EventKind, parse_event
 
 CASE_1_WORDS = ("C01", "BN-0001", "trong ca một")
 CASE_2_WORDS = ("C02", SECOND_CODE, "trong ca hai", "Cô Tô")
@@ -208,11 +208,12 @@ def test_session_package_has_no_uids(tmp_path: Path) -> None:
 
 def test_case_that_was_not_recorded_has_a_package_without_video(tmp_path: Path) -> None:
     plan = replace(sealed.case_plan(), spans=())
+    unrecorded = [event for event in sealed.events() if event.kind is not EventKind.RECORDING_STATE]
     nothing = Composition(tmp_path, (), (), None, None, None, None, ())
     packages = tmp_path / "packages"
     packages.mkdir()
     folder = build(
-        sealed.session(tmp_path),
+        sealed.session(tmp_path, unrecorded),
         plan,
         nothing,
         packages,
