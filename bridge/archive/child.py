@@ -9,9 +9,10 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Final
+from collections.abc import Callable
+from typing import IO, Final
 
 from bridge.archive.jobs import LINE_MAX_BYTES, Job, Result, parse_line
 from bridge.archive.model import Progress
@@ -36,43 +37,35 @@ async def run(
 ) -> Result:
     """Run a job in a process of its own; raises ArchiveFailed with its reason, or with how it ended."""
     process = await _started()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
     last_words = bytearray()
-    listening = asyncio.create_task(_keep_last_words(process.stderr, last_words))
-    try:
-        process.stdin.write(job.line())
-        result = await _follow(process.stdout, on_progress, silence_max_s)
-        if result is None:
-            status = await asyncio.wait_for(process.wait(), silence_max_s)
-            await asyncio.wait({listening}, timeout=LAST_WORDS_S)
-            raise _crashed(job, status, last_words)
-        return result
-    except TimeoutError as error:
-        sentence = f"the worker got no further for {silence_max_s:.0f} s"
-        raise ArchiveFailed("worker-stalled", sentence) from error
-    except ValueError as error:
-        raise ArchiveFailed("worker-crashed", f"the worker said what nobody understands: {error}") from error
-    finally:
-        listening.cancel()
-        await _to_its_end(_end(process))
+    async with contextlib.AsyncExitStack() as ending:
+        ending.push_async_callback(_to_its_end, process)
+        output, errors = await _reader(process.stdout, ending), await _reader(process.stderr, ending)
+        listening = asyncio.create_task(_keep_last_words(errors, last_words))
+        ending.callback(listening.cancel)
+        try:
+            _tell(process, job)
+            result = await _follow(output, on_progress, silence_max_s)
+            if result is None:
+                status = await asyncio.wait_for(asyncio.to_thread(process.wait), silence_max_s)
+                await asyncio.wait({listening}, timeout=LAST_WORDS_S)
+                raise _crashed(job, status, last_words)
+            return result
+        except TimeoutError as error:
+            sentence = f"the worker got no further for {silence_max_s:.0f} s"
+            raise ArchiveFailed("worker-stalled", sentence) from error
+        except ValueError as error:
+            sentence = f"the worker said what nobody understands: {error}"
+            raise ArchiveFailed("worker-crashed", sentence) from error
 
 
-async def _started() -> asyncio.subprocess.Process:
-    """Start a worker; who is cancelled meanwhile leaves none behind."""
-    starting = asyncio.create_task(
-        asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "bridge.archive.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LINE_MAX_BYTES,
-            env={**os.environ, **_ONE_THREAD},
-        )
-    )
+async def _started() -> "subprocess.Popen[bytes]":
+    """Start a worker; who is cancelled meanwhile leaves none behind.
+
+    In a thread, and not by the event loop, which would stand still until the kernel has copied the tables of
+    all memory of the bridge: milliseconds in which no packet is forwarded.
+    """
+    starting = asyncio.create_task(asyncio.to_thread(_start))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -80,21 +73,50 @@ async def _started() -> asyncio.subprocess.Process:
         raise
 
 
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Wait for something short that must be done, also when the waiting is cancelled."""
-    task = asyncio.create_task(work)
+def _start() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "bridge.archive.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **_ONE_THREAD},
+    )
+
+
+async def _reader(pipe: IO[bytes] | None, ending: contextlib.AsyncExitStack) -> asyncio.StreamReader:
+    """Return what reads a pipe on the event loop; it is closed at the end."""
+    reader = asyncio.StreamReader(limit=LINE_MAX_BYTES)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    ending.callback(transport.close)
+    return reader
+
+
+def _tell(process: "subprocess.Popen[bytes]", job: Job) -> None:
+    """Hand over the job, which is smaller than what a pipe holds; who is dead already does not take it."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(job.line())
+        process.stdin.flush()
+
+
+async def _to_its_end(process: "subprocess.Popen[bytes]") -> None:
+    """End a worker, also when the waiting for it is cancelled."""
+    ending = asyncio.create_task(_end(process))
     try:
-        await asyncio.shield(task)
+        await asyncio.shield(ending)
     except asyncio.CancelledError:
-        await task
+        await ending
         raise
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
+async def _end(process: "subprocess.Popen[bytes]") -> None:
     _kill(process)
-    await process.wait()
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    await asyncio.to_thread(process.wait)
 
 
 async def _follow(
@@ -138,11 +160,10 @@ def _crashed(job: Job, status: int, last_words: bytearray) -> ArchiveFailed:
     return ArchiveFailed("worker-crashed", f"the worker ended with status {status}")
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
         return
     with contextlib.suppress(ProcessLookupError):
         # Its own group, once it has come so far; until then it is alone.
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    process.kill()
