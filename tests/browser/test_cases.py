@@ -206,6 +206,24 @@ async def test_the_way_to_the_archive_carries_the_invitation_in_the_fragment(sit
         assert site.errors == []
 
 
+async def test_a_case_that_somebody_else_began_meanwhile_is_not_ended_unasked(sites: Sites) -> None:
+    chair, _, _ = sites
+    for code, number in (("BN-0425", "C03"), ("BN-0426", "C04"), ("BN-0427", "C05")):
+        await _add(chair, code, number)
+    await _click(chair, "cases.start-C03")
+    await chair.until("hoichan.state.active?.case === 'C03'", "the first case")
+    await _click(chair, "cases.start-C04")
+    await chair.page.locator("#dialog .dialog-actions").wait_for()
+    # As the secretary would, on another page.
+    await chair.evaluate("hoichan.connection.send({ type: 'start_case', case: 'C05' })")
+    await chair.until("hoichan.state.active?.case === 'C05'", "the secretary's case")
+    await _confirm(chair)
+    question = chair.page.locator("#dialog").get_by_text("C05")
+    await question.wait_for()
+    await chair.page.keyboard.press("Escape")
+    assert await chair.evaluate("hoichan.state.active.case") == "C05"
+
+
 async def test_a_full_disk_is_shown_to_everybody_and_not_as_a_running_recording(
     started: Browsers, sites: Sites, tmp_path: Path
 ) -> None:

@@ -152,8 +152,11 @@ export class Cases {
 
   /** @param {CaseLine} line */
   async #start({ case: number }) {
-    const { active } = this.#conference.state;
-    if (active) {
+    const { state } = this.#conference;
+    let asked = "";
+    // Somebody else may go on to yet another case while the question is open: then it is another question.
+    for (let { active } = state; active && active.case !== asked; { active } = state) {
+      asked = active.case;
       const isSure = await confirm(
         ["cases.switch.confirm.title", { active: active.case, case: number }],
         "cases.switch.confirm.text",
