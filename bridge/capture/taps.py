@@ -96,7 +96,6 @@ class StreamTap:
         "_not_before",
         "_recorded_until_ms",
         "_refused_packets",
-        "_report",
         "_seen",
         "_ticks",
         "_track",
@@ -131,8 +130,6 @@ class StreamTap:
         # Of frames that the writer had no room for.
         self._refused_packets = 0
         self._gap_reason = GapReason.LOSS
-        # A sender report that came before the first frame.
-        self._report: tuple[int, int, float] | None = None
         encoding.tap = self
         if around.clock() >= not_before:
             self._ask_for_keyframe()
@@ -159,11 +156,7 @@ class StreamTap:
                 self._write(frame)
 
     @_contained
-    def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
-        if ntp == 0:
-            # Without a wall clock (RFC 3550, 6.4.1).
-            return
-        self._report = ntp, rtp_timestamp, arrival
+    def reported(self) -> None:
         if self._is_started:
             self._write_clock()
 
@@ -269,21 +262,26 @@ class StreamTap:
         self._last_arrival = frame.arrival
         self._refused_packets = frame.lost_packets = 0
         self.stream = self._track.begin_stream(self, frame)
-        if self._report is not None:
-            self._write_clock()
+        # The newest report may be seconds old, and is as good as the next one.
+        self._write_clock()
 
     def _write_clock(self) -> None:
-        if self._report is None:
+        """Write down the newest report; not one without a wall clock, nor of another count of timestamps."""
+        ntp, rtp_timestamp, arrival = self.encoding.report or (0, 0, 0.0)
+        if ntp == 0:
             return
-        ntp, rtp_timestamp, arrival = self._report
         # Not by the unwrapper: a report may lead the frames by far, and must not lead it astray.
         highest = self._ticks.highest or 0
         ticks = highest + difference(rtp_timestamp, highest & 0xFFFFFFFF, bits=32)
+        pts_ms = (ticks - self._first_ticks) * 1000 / self._hz
+        elapsed_ms = (arrival - self._last_arrival) * 1000
+        if abs(pts_ms - self._last_pts_ms - elapsed_ms) > LEAP_MS:
+            return
         self._track.line(
             {
                 "k": "clock",
                 "stream": self.stream,
-                "pts_ms": round((ticks - self._first_ticks) * 1000 / self._hz, 3),
+                "pts_ms": round(pts_ms, 3),
                 "ntp_ms": round(unix_ms(ntp), 3),
                 "at_ms": self.around.at_ms(arrival),
             }

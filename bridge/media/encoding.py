@@ -53,8 +53,8 @@ class Tap(Protocol):
     def skip(self, extended_sequence_number: int) -> None:
         """A number under which nothing worth keeping was sent."""
 
-    def sender_report(self, ntp: int, rtp_timestamp: int, arrival: float) -> None:
-        """What the publisher's clocks say (RFC 3550, 6.4.1)."""
+    def reported(self) -> None:
+        """The publisher's clocks have said something new: `Encoding.report`."""
 
     def ended(self) -> None:
         """The encoding is no more; said once, and never after the tap was taken off."""
@@ -81,6 +81,7 @@ class Encoding:
         "payload_type",
         "publication",
         "reception",
+        "report",
         "rid",
         "ssrc",
         "tap",
@@ -118,6 +119,8 @@ class Encoding:
         self.waiting: dict[Forwarder, int] = {}
         # Whoever records this encoding.
         self.tap: Tap | None = None
+        # The newest sender report: NTP time, RTP time, and when it arrived.
+        self.report: tuple[int, int, float] | None = None
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
@@ -221,8 +224,9 @@ class Encoding:
         """Take in what the publisher's clocks say of this stream."""
         self.clock.sender_report(ntp, rtp_timestamp, now)
         self.reception.sender_report_received(ntp, now)
+        self.report = ntp, rtp_timestamp, now
         if self.tap is not None:
-            self.tap.sender_report(ntp, rtp_timestamp, now)
+            self.tap.reported()
 
     def close(self) -> None:
         """Let go of every slot that shows or awaits this encoding."""

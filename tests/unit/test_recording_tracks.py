@@ -92,7 +92,9 @@ def test_pictures_and_voice_are_recorded_whole(meeting: RecordedMeeting, codec: 
     )
     assert 230 <= frame_count(voice) <= 250
     assert camera.of("gap") == voice.of("gap") == []
-    assert [line["k"] for line in camera.lines[:3]] == ["track", "stream", "segment"]
+    # The report had come before the first picture.
+    assert [line["k"] for line in camera.lines[:4]] == ["track", "stream", "clock", "segment"]
+    assert camera.lines[2]["pts_ms"] < 0
     assert camera.lines[-1] == {"k": "end", "at_ms": at_ms(1005.5), "reason": "room-closed"}
     assert camera.lines[0] | {"sync": ""} == {
         "k": "track",
@@ -402,6 +404,8 @@ def test_a_clock_that_leaps_begins_another_stream(meeting: RecordedMeeting) -> N
         track = meeting.session.track("hue", source)
         assert len(track.of("stream")) == 2
         assert max(frame_times_ms(track)) < 4000
+        # No report on the one count of timestamps is taken for one on the other.
+        assert all(abs(line["pts_ms"]) < 8000 for line in track.of("clock"))
         assert frame_count(track) == len(frame_times_ms(track))
 
 
