@@ -35,6 +35,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.policy = policy
         self.record = FakeRecord()
         self.people: list[Participant] = []
+        self.is_held = False
         self.open()
 
     def open(self) -> None:
@@ -73,9 +74,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(RecordAction))
     def control(self, action: RecordAction) -> None:
-        self.ask(Record(action))
+        if self.ask(Record(action)):
+            self.is_held = action in (RecordAction.PAUSE, RecordAction.STOP)
 
-    def ask(self, request: ClientMessage) -> None:
+    @rule()
+    def the_disk_breaks(self) -> None:
+        assert self.record.observer is not None
+        self.record.observer.record_failed()
+
+    def ask(self, request: ClientMessage) -> bool:
         """Let a moderator ask, who comes for it if nobody is there; a refusal leaves no trace."""
         if not self.people:
             self.somebody_comes()
@@ -84,6 +91,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.conference.ask(self.people[0], request)
         except RequestError:
             assert len(self.record.events) == before
+            return False
+        return True
 
     @rule()
     def the_server_crashes(self) -> None:
@@ -109,6 +118,10 @@ class AnyOrder(RuleBasedStateMachine):
             elif line in ("case-finished", CUT):
                 assert not is_capturing
         assert is_capturing == is_recorded == self.record.is_capturing
+
+    @invariant()
+    def nothing_that_was_held_back_is_captured(self) -> None:
+        assert not (self.is_held and self.record.is_capturing)
 
     @invariant()
     def what_is_captured_has_a_right(self) -> None:
