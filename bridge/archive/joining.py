@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import Struct
 from typing import Any, Final
 
 import av
@@ -26,6 +27,8 @@ INDEX_BYTES_EACH: Final = 24
 INDEX_BYTES: Final = 8192
 # An empty box (ISO/IEC 14496-12, 8.1.2) of odd length.
 FREE_BOX: Final = b"\x00\x00\x00\x09free\x00"
+# A box's length, kind, and its length if the first one says 1.
+BOX: Final = Struct(">I4sQ")
 READ_BYTES: Final = 1 << 20
 
 
@@ -138,6 +141,8 @@ class _Part:
                 size += len(FREE_BOX)
             file.flush()
             os.fsync(file.fileno())
+        if not _is_whole(self._unfinished, self._frames):
+            raise ArchiveFailed("compose-part", f"{self._path.name} cannot be read again as it was written")
         self._unfinished.rename(self._path)
         last_frame = self._first_frame + self._frames - 1
         return VideoPart(
@@ -183,6 +188,25 @@ def _groups(film: Film, slices: Path, slice_count: int) -> Iterator[tuple[_Group
                 group.sounds.append(sound)
                 sound = next(sounds, None)
             yield group, data
+
+
+def _is_whole(path: Path, frames: int) -> bool:
+    """Return whether a part has all its boxes and frames, and can be decoded."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        place = 0
+        while place + 8 <= size:
+            file.seek(place)
+            box_bytes, _, long_bytes = BOX.unpack(file.read(BOX.size).ljust(BOX.size, b"\0"))
+            place += long_bytes if box_bytes == 1 else max(box_bytes, 8)
+    if place != size:
+        return False
+    try:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            return video.frames == frames and next(container.decode(video), None) is not None
+    except (av.FFmpegError, IndexError):
+        return False
 
 
 def _sha256(path: Path) -> str:

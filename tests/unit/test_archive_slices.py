@@ -14,8 +14,9 @@ import pytest
 from compositions import composed, pictures, sound
 from recordings import VIET_DUC, plain_recording
 
+from bridge.archive import joining
 from bridge.archive.compose import ComposeSettings, compose
-from bridge.archive.model import Progress, SessionFolder
+from bridge.archive.model import Composition, Progress, SessionFolder
 from bridge.archive.programme import plan_packages
 from bridge.errors import ArchiveFailed
 
@@ -33,6 +34,11 @@ def half_minute(tmp_path_factory: pytest.TempPathFactory) -> SessionFolder:
     return recording.write()
 
 
+@pytest.fixture(scope="module")
+def whole(half_minute: SessionFolder, tmp_path_factory: pytest.TempPathFactory) -> Composition:
+    return composed(half_minute, tmp_path_factory.mktemp("whole"))
+
+
 def test_slices_of_two_processes_join_without_a_seam(half_minute: SessionFolder, tmp_path: Path) -> None:
     made = composed(half_minute, tmp_path, settings=ComposeSettings(slice_s=8, workers=2))
     heard = sound(made)
@@ -48,8 +54,9 @@ def test_slices_of_two_processes_join_without_a_seam(half_minute: SessionFolder,
     assert np.abs((middle - tone_alone)[4800:-4800]).max() < 0.05
 
 
-def test_parts_are_small_enough_and_each_plays_by_itself(half_minute: SessionFolder, tmp_path: Path) -> None:
-    whole = composed(half_minute, tmp_path / "whole")
+def test_parts_are_small_enough_and_each_plays_by_itself(
+    half_minute: SessionFolder, whole: Composition, tmp_path: Path
+) -> None:
     limit = whole.video[0].bytes // 3
     made = composed(
         half_minute, tmp_path / "parts", settings=ComposeSettings(slice_s=8, workers=1, part_max_bytes=limit)
@@ -158,3 +165,14 @@ def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, 
     # And once more: everything is there, and is only told.
     again = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look)
     assert again == made
+
+
+def test_part_that_the_disk_did_not_take_whole_is_no_part(whole: Composition, tmp_path: Path) -> None:
+    data = whole.video[0].path.read_bytes()
+    path = tmp_path / "part.mp4"
+    path.write_bytes(data)
+    assert joining._is_whole(path, 650)
+    assert not joining._is_whole(path, 649)
+    for broken in (data[:-100], data + b"\0\0", b"", data[: len(data) // 2]):
+        path.write_bytes(broken)
+        assert not joining._is_whole(path, 650)
