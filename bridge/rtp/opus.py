@@ -10,18 +10,18 @@ def duration_ms(payload: bytes) -> float:
     """Return the duration of a packet; 0 for one that holds nothing or more than a packet may."""
     if not payload:
         return 0.0
-    toc = payload[0]
-    config = toc >> 3
-    if config < 12:
-        frame_ms = _SILK_MS[config & 3]
-    elif config < 16:
-        frame_ms = _HYBRID_MS[config & 1]
-    else:
-        frame_ms = _CELT_MS[config & 3]
-    count = toc & 3
-    if count == 3:
-        frames = payload[1] & 0x3F if len(payload) > 1 else 0
-    else:
-        frames = 2 if count else 1
-    whole_ms = frames * frame_ms
+    whole_ms = _frame_ms(payload[0] >> 3) * _frame_count(payload)
     return whole_ms if whole_ms <= PACKET_MS_MAX else 0.0
+
+
+def _frame_ms(config: int) -> float:
+    if config < 12:
+        return _SILK_MS[config & 3]
+    return _HYBRID_MS[config & 1] if config < 16 else _CELT_MS[config & 3]
+
+
+def _frame_count(payload: bytes) -> int:
+    code = payload[0] & 3
+    if code < 3:
+        return 2 if code else 1
+    return payload[1] & 0x3F if len(payload) > 1 else 0
