@@ -77,6 +77,8 @@ class AnyOrder(RuleBasedStateMachine):
         if self.ask(Record(action)):
             self.is_held = action in (RecordAction.PAUSE, RecordAction.STOP)
 
+    # At other times it would only keep a run from going anywhere.
+    @precondition(lambda self: self.is_held)
     @rule()
     def the_disk_breaks(self) -> None:
         assert self.record.observer is not None
