@@ -302,7 +302,10 @@ class _Verification:
             if case is not None and seal is not None and case.get("package") != seal.package:
                 self._problem("document-broken", name, "it is about another package")
         for folder in ("data/video", "data/content"):
-            if any(name.startswith(f"{folder}/") and name.endswith(".mp4") for name in self._digests):
+            videos = [
+                name for name in self._digests if name.startswith(f"{folder}/") and name.endswith(".mp4")
+            ]
+            if videos or (self._folder / folder / "parts.json").exists():
                 self._parts(folder)
         self._journal("data/journal.jsonl")
 

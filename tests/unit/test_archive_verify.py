@@ -161,6 +161,13 @@ def test_part_that_its_description_does_not_fit_is_found_under_a_proper_seal(pac
     assert codes(package) == {("document-broken", "data/video/parts.json")}
 
 
+def test_parts_that_were_all_left_out_are_missed_under_a_proper_seal(package: Path) -> None:
+    for part in (package / "data/content").glob("*.mp4"):
+        part.unlink()
+    reseal(package)
+    assert codes(package) == {("document-broken", "data/content/parts.json")}
+
+
 def test_journal_line_that_was_written_anew_is_found_under_a_proper_seal(package: Path) -> None:
     path = package / "data/journal.jsonl"
     path.write_bytes(path.read_bytes().replace("Vừ A Dính".encode(), "Vừ A Sính".encode()))
