@@ -64,8 +64,8 @@ def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report)
     if settings.method == "off":
         return []
     pacs: Pacs = StowArchive(settings) if settings.method == "stow" else StoreArchive(settings)
-    instances = dicom.instances(package)
     _check_sealed(package)
+    instances = dicom.instances(package)
     try:
         work.mkdir(parents=True, exist_ok=True)
         return _Delivery(package, work, pacs, settings.institution, report).deliver(instances)
