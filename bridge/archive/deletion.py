@@ -133,6 +133,9 @@ def _sealed(package: Path) -> tuple[Seal, Retention]:
     """Return the seal of a package and the retention that was sealed with it."""
     data = package / bag.PAYLOAD
     try:
+        if package.is_symlink():
+            # Only the link would go, and the certificate would lie.
+            raise ValueError("it is a link to somewhere else")
         with (package / SEAL_FILE).open("rb") as file:
             seal = parse_seal(file.read(SEAL_MAX_BYTES))
         if seal.package != package.name:

@@ -139,6 +139,20 @@ def test_package_under_the_name_of_another_is_noticed_and_not_deleted_for_it(tmp
     assert verify(swapped) == []
 
 
+def test_package_that_lies_elsewhere_is_not_certified_to_be_gone(tmp_path: Path) -> None:
+    package = sealed.sealed(tmp_path).folder
+    (tmp_path / "disk").mkdir()
+    elsewhere = package.rename(tmp_path / "disk" / package.name)
+    package.symlink_to(elsewhere)
+    with pytest.raises(ArchiveFailed, match="package-damaged"):
+        destroy(
+            package, [LocalStore(package.parent)], tmp_path / "gone",
+            retention=ORDINARY, approval=APPROVAL, now_ms=IN_11_YEARS,
+        )  # fmt: skip
+    assert verify(package) == []
+    assert deleted_seals(tmp_path / "gone") == {}
+
+
 def test_chain_of_seals_is_proven_without_the_package_that_was_deleted(tmp_path: Path) -> None:
     first = sealed.sealed(tmp_path, sealed.case_plan())
     second = sealed.sealed(tmp_path, sealed.second_plan(), previous_seal=first.seal, now_ms=T0 + 4_000_000)
