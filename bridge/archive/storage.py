@@ -19,6 +19,7 @@ from bridge.archive import bag
 from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.seal import SEAL_FILE
+from bridge.archive.verify import sealed_sums
 from bridge.config import ArchiveConfig
 from bridge.errors import ArchiveFailed
 
@@ -99,11 +100,12 @@ class S3Store:
     def put(self, package: Path, *, report: Report) -> None:
         """Upload what is not there yet, and read everything back."""
         with _disk():
+            sums = _sealed_sums(package)
             names = [path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()]
             names.sort(key=lambda name: (name == SEAL_FILE, name))
             meter = _Meter(sum((package / name).stat().st_size for name in names), report)
             for name in names:
-                meter.finished(self._put_file(package, name, meter.moved))
+                meter.finished(self._put_file(package, name, sums.get(name), meter.moved))
 
     def packages(self) -> list[str]:
         """Return the names of all packages whose seal is there."""
@@ -139,9 +141,12 @@ class S3Store:
         """Close the connections."""
         self._client.close()
 
-    def _put_file(self, package: Path, name: str, on_bytes: OnBytes) -> int:
+    def _put_file(self, package: Path, name: str, sealed_sha256: str | None, on_bytes: OnBytes) -> int:
         path, key = package / name, f"{package.name}/{name}"
         digest = bag.digest(path, on_bytes)
+        if sealed_sha256 not in (None, digest.sha256):
+            # What the store has may be the last good copy.
+            raise ArchiveFailed("package-damaged", f"{key} is not what was sealed", is_lasting=True)
         with self._talking():
             if self._size(key) != digest.bytes or self._sha256(key, on_bytes) != digest.sha256:
                 self._upload(path, key, digest, on_bytes)
@@ -310,6 +315,13 @@ def _secret(file: str) -> str:
 def _status(error: Any) -> int:
     response: Mapping[str, Any] = error.response
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _sealed_sums(package: Path) -> dict[str, str]:
+    try:
+        return sealed_sums(package)
+    except ValueError as error:
+        raise ArchiveFailed("package-damaged", f"{package.name}: {error}", is_lasting=True) from error
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -92,10 +92,10 @@ def verify(path: Path, *, report: Report | None = None) -> list[Problem]:
     return _Verification(path, report).problems
 
 
-def check_documents(package: Path) -> None:
-    """Check a package's small files, but for the time stamp, by its seal; raises OSError or ValueError.
+def sealed_sums(package: Path) -> dict[str, str]:
+    """Return the SHA-256 by name of what a seal covers; raises OSError or ValueError where it is broken.
 
-    For who acts on what they say and cannot wait until all of the videos are read.
+    For who acts on some of the files and cannot wait until all of them are read.
     """
     seal = parse_seal(_read(package / SEAL_FILE, SEAL_MAX_BYTES))
     sums = {bag.TAG_MANIFEST: seal.tagmanifest_sha256}
@@ -104,9 +104,7 @@ def check_documents(package: Path) -> None:
         if hashlib.sha256(content).hexdigest() != sums.get(manifest):
             raise ValueError(f"{manifest} is not what was sealed")
         sums |= bag.parse_manifest(content, _HEX_DIGITS["sha256"])
-    for name in bag.payload_files(package):
-        if not name.endswith(".mp4") and bag.digest(package / name).sha256 != sums.get(name):
-            raise ValueError(f"{name} is not what was sealed")
+    return sums
 
 
 def verify_chain(

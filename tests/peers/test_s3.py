@@ -115,6 +115,23 @@ def test_object_that_was_damaged_in_the_store_is_put_again(
     assert verify(tmp_path / "mended") == []
 
 
+@pytest.mark.parametrize(
+    "name", ["data/video/part-001.mp4", "data/case.json", "bag-info.txt", "seal/seal.json"]
+)
+def test_damage_here_does_not_reach_the_good_copy_in_the_store(
+    store: S3Store, package: Path, tmp_path: Path, name: str
+) -> None:
+    store.put(package, report=ignore)
+    content = bytearray((package / name).read_bytes())
+    content[10] ^= 0x01
+    (package / name).unlink()
+    (package / name).write_bytes(content)
+    with pytest.raises(ArchiveFailed, match="package-damaged"):
+        store.put(package, report=ignore)
+    store.fetch(package.name, tmp_path / "back")
+    assert verify(tmp_path / "back") == []
+
+
 def test_package_counts_only_when_its_seal_is_there(store: S3Store, bucket: Any, package: Path) -> None:
     store.put(package, report=ignore)
     bucket.Object(f"{package.name}/seal/seal.json").delete()
