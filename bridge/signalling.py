@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from bridge import messages
 from bridge.counters import SessionCounters
 from bridge.errors import InvalidMessage, Refused, RequestError
-from bridge.messages import ClientMessage, Join, Offer, SendChat
+from bridge.messages import ClientMessage, Join, Offer, RaiseHand, SendChat
 from bridge.participants import CloseCode, Participant
 from bridge.rate import limited_network
 from bridge.room import Room
@@ -34,8 +34,8 @@ QUEUE_MAX_CHARACTERS = 2_000_000
 # Tokens of the bucket: people click a few times a second, a page that joins sends a handful.
 RATE_PER_S = 20.0
 BURST = 60.0
-# What costs the bridge, or everybody in the room, more than a click.
-EXTRA_COSTS: Mapping[type[ClientMessage], float] = {Offer: 4.0, SendChat: 3.0}
+# What costs the bridge, or everybody in the room, more than a click; hands are written into the journal.
+EXTRA_COSTS: Mapping[type[ClientMessage], float] = {Offer: 4.0, SendChat: 3.0, RaiseHand: 4.0}
 # So many refused messages in a row are no accident.
 REFUSALS_MAX = 200
 GOODBYE_S = 2.0

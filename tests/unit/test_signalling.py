@@ -32,9 +32,11 @@ from bridge.messages import (
 )
 from bridge.participants import CloseCode
 from bridge.signalling import RateLimit, Signalling
+from bridge.store.journal import EventKind
 from bridge.tokens import TokenKind
 from bridge.words import Level, Role, Source
 from tests.unit.conference import Conference
+from tests.unit.fake_record import FakeRecord
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, page_slots
 
 Message = TypeVar("Message", bound=BridgeMessage)
@@ -242,6 +244,15 @@ async def test_a_flood_is_limited_then_ended(node: Node) -> None:
         await socket.send_str('{"type":"hand","raised":true}')
     assert (await hear(socket, Error)).code == "rate-limited"
     assert await closed(socket) == CloseCode.TOO_MANY_MESSAGES
+
+
+async def test_a_hand_that_never_rests_does_not_fill_the_journal(node: Node) -> None:
+    record = node.conference.room.proceedings.record = FakeRecord()
+    socket, _ = await node.join()
+    for number in range(50):
+        await say(socket, RaiseHand(number % 2 == 0))
+    assert (await hear(socket, Error)).code == "rate-limited"
+    assert 1 <= len(record.of(EventKind.HAND)) <= 15
 
 
 async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node) -> None:
