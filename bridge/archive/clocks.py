@@ -4,7 +4,8 @@ Within a stream, sender reports tie RTP time to the publisher's own clock. From 
 one offset holds for everything that shares that clock, so that lips fit: the least difference between a
 report's arrival and its time, because a delay only ever adds to it. Clocks drift, and networks are slow
 for minutes on end; the offset therefore follows the least delayed reports, but never faster than a real
-clock can drift. A stream without usable reports is placed by its arrival in the same way.
+clock can drift. What even the least delayed report needed is taken for half of the shortest round trip, so
+that a site behind a satellite fits the others. A stream without usable reports is placed by its arrival.
 """
 
 import math
@@ -32,6 +33,8 @@ RATE_ERROR_MAX: Final = 0.01
 # Frames arrive after they were taken, and within this; reports that tell otherwise are wrong.
 ARRIVAL_LATE_MS: Final = 10_000.0
 ARRIVAL_EARLY_MS: Final = 1_000.0
+# Two satellite hops and their queues; more is no round trip.
+RTT_MAX_MS: Final = 3_000.0
 # Below this a slope is noise.
 SLOPE_SPAN_MS: Final = 10_000.0
 
@@ -43,6 +46,8 @@ class SenderReport:
     pts_ms: float
     ntp_ms: float
     at_ms: float
+    # The round trip to the sender, where it was known.
+    rtt_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +174,20 @@ def _offsets(reports: Sequence[SenderReport]) -> dict[SenderReport, float]:
         # A single report with a time of its own is an error, not a clock.
         epochs = [epoch for epoch in epochs if len(epoch) > 1]
     placed: dict[SenderReport, float] = {}
+    way_ms = _least_way_ms(reports)
     for epoch in epochs:
         epoch.sort(key=lambda report: report.ntp_ms)
         times = np.array([report.ntp_ms for report in epoch])
         late = np.array([report.at_ms for report in epoch]) - times
-        placed.update(zip(epoch, (times + _lower_envelope(times, late)).tolist(), strict=True))
+        placed.update(zip(epoch, (times + _lower_envelope(times, late) - way_ms).tolist(), strict=True))
     return placed
+
+
+def _least_way_ms(reports: Sequence[SenderReport]) -> float:
+    """Return how long the least delayed report was on its way: half of the shortest round trip."""
+    known = [report.rtt_ms for report in reports if report.rtt_ms is not None]
+    usable = [rtt_ms for rtt_ms in known if 0.0 <= rtt_ms <= RTT_MAX_MS]
+    return min(usable, default=0.0) / 2
 
 
 def _by_arrival(arrivals: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -141,7 +141,13 @@ class _Log:
                 self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size))
                 self.arrivals[stream].append((pts_ms, float(line["at_ms"])))
             case "clock":
-                report = SenderReport(float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"]))
+                rtt_ms = line.get("rtt_ms")
+                report = SenderReport(
+                    float(line["pts_ms"]),
+                    float(line["ntp_ms"]),
+                    float(line["at_ms"]),
+                    None if rtt_ms is None else float(rtt_ms),
+                )
                 self.reports[int(line["stream"])].append(report)
             case "gap":
                 times = float(line["from_pts_ms"]), float(line["to_pts_ms"])

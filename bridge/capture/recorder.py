@@ -350,7 +350,11 @@ class Recorder:
             return
         if track is None:
             track = self._tracks[publication] = TrackCapture(
-                publication, self._around, sync=self._sync(leg), open_file=self._open_file
+                publication,
+                self._around,
+                sync=self._sync(leg),
+                open_file=self._open_file,
+                measure_rtt_ms=lambda: leg.rtt_ms,
             )
         track.mute(publication.is_muted)
         encoding = publication.nearest_alive(wanted)

@@ -46,6 +46,10 @@ class Surroundings:
 class Track(Protocol):
     """What a tap writes into."""
 
+    @property
+    def rtt_ms(self) -> float | None:
+        """The smoothed round trip to the sender; None before it is known."""
+
     def begin_stream(self, tap: StreamTap, frame: Frame) -> int:
         """Return the number of the stream that begins with that frame."""
 
@@ -284,5 +288,6 @@ class StreamTap:
                 "pts_ms": round(pts_ms, 3),
                 "ntp_ms": round(unix_ms(ntp), 3),
                 "at_ms": self.around.at_ms(arrival),
+                "rtt_ms": None if self._track.rtt_ms is None else round(self._track.rtt_ms, 1),
             }
         )

@@ -21,10 +21,17 @@ class TrackCapture:
     """One publication's track, for as long as the publication lasts."""
 
     def __init__(
-        self, publication: Publication, around: Surroundings, *, sync: str, open_file: OpenFile
+        self,
+        publication: Publication,
+        around: Surroundings,
+        *,
+        sync: str,
+        open_file: OpenFile,
+        measure_rtt_ms: Callable[[], float | None],
     ) -> None:
         # Passed by argument.
         self.publication = publication
+        self._measure_rtt_ms = measure_rtt_ms
         self._around = around
         self._sync = sync
         self._open_file = open_file
@@ -41,6 +48,11 @@ class TrackCapture:
         self._rotate_at = 0.0
         # What was recorded last before a full disk ended it: its stream, its time there, and when that was.
         self._left: tuple[int, int, float] | None = None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """The smoothed round trip to the sender; None before it is known."""
+        return self._measure_rtt_ms()
 
     @property
     def is_recording(self) -> bool:

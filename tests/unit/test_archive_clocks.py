@@ -23,6 +23,7 @@ def sender(
     seconds: float = 60.0,
     every_s: float = 1.0,
     seed: int = 1,
+    rtt_ms: float | None = None,
 ) -> StreamTimes:
     """A stream that began at a true time; its clock is off and fast, its reports are delayed at random."""
     chance = random.Random(seed)
@@ -36,6 +37,7 @@ def sender(
                 (at_s - began_s) * 1000 * rate,
                 SERVER_MS + offset_ms + at_s * 1000 * rate,
                 SERVER_MS + at_s * 1000 + delay,
+                rtt_ms,
             )
         )
         at_s += every_s
@@ -72,6 +74,17 @@ def test_sound_and_picture_of_one_clock_fit_whatever_the_network_does_to_their_r
         seen = placed["picture"].at_ms((at_s - 5) * 1000 * rate)
         heard = placed["sound"].at_ms((at_s - 6.5) * 1000 * rate)
         assert abs(seen - heard) < 2
+
+
+def test_site_behind_a_satellite_fits_the_others() -> None:
+    times = sender(began_s=5, delay_ms=300, rtt_ms=600)
+    assert -1 < error_ms(times, began_s=5, drift_ppm=0, at_s=30, delay_ms=0) < 15
+
+
+@pytest.mark.parametrize("rtt_ms", [-5.0, math.nan, math.inf, 60_000.0])
+def test_round_trip_that_is_none_moves_nothing(rtt_ms: float) -> None:
+    times = sender(began_s=5, delay_ms=20, rtt_ms=rtt_ms)
+    assert -1 < error_ms(times, began_s=5, drift_ppm=0, at_s=30, delay_ms=20) < 15
 
 
 def test_minutes_of_congestion_do_not_move_a_site() -> None:

@@ -131,6 +131,7 @@ def test_sender_reports_are_written_as_they_came(meeting: RecordedMeeting) -> No
         # The clock of a client that has nothing to do with anybody else's.
         captured = START_S + (line["ntp_ms"] - clocks[0]["ntp_ms"]) / 1000
         assert line["pts_ms"] == pytest.approx((captured - START_S) * 1000 + clocks[0]["pts_ms"], abs=0.01)
+        assert line["rtt_ms"] is None or line["rtt_ms"] == pytest.approx(40, abs=15)
         # 20 ms on the way, for reports and pictures alike.
         assert line["at_ms"] - stream["at_ms"] == pytest.approx(line["pts_ms"], abs=2)
 
