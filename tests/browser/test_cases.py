@@ -141,6 +141,21 @@ async def test_a_pause_is_seen_by_all_until_the_recording_goes_on(sites: Sites) 
     await _all_see(sites, "recording.recording.case")
 
 
+async def test_a_key_that_is_held_down_pauses_once(sites: Sites) -> None:
+    chair, _, _ = sites
+    await chair.page.locator('#panel-cases [data-focus="record-pause"]').focus()
+    await chair.page.keyboard.down("Enter")
+    await _all_see(sites, "recording.paused")
+    for _ in range(5):
+        # Down again without having been up: repeated by the keyboard.
+        await chair.page.keyboard.down("Enter")
+        await asyncio.sleep(0.1)
+    await chair.page.keyboard.up("Enter")
+    await _all_see(sites, "recording.paused")
+    await _click(chair, "record-pause")
+    await _all_see(sites, "recording.recording.case")
+
+
 async def test_who_comes_late_reads_that_it_is_recorded(sites: Sites, server: BridgeServer) -> None:
     _, presenter, _ = sites
     page = await presenter.context.new_page()

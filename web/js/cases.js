@@ -277,6 +277,10 @@ export class Cases {
     );
     // Pause becomes resume in the same place: whoever pressed it by key can press again.
     button.dataset.focus = action === "stop" || action === "start" ? "record-stop" : "record-pause";
+    // But a key that is held down must not pause and resume many times a second.
+    button.addEventListener("keydown", (event) => {
+      if (event.repeat) event.preventDefault();
+    });
     return button;
   }
 
