@@ -454,3 +454,4 @@ def grow(package: Path, size_bytes: int) -> None:
     parts = json.loads(description.read_text("utf-8"))
     parts[0] |= {"sha256": digest.sha256, "bytes": digest.bytes}
     description.write_text(json.dumps(parts), encoding="utf-8")
+    sealed.reseal(package)

@@ -32,14 +32,6 @@ def codes(package: Path) -> set[tuple[str, str]]:
     return {(problem.code, problem.file) for problem in verify(package)}
 
 
-def reseal(package: Path) -> None:
-    """Make manifests and seal fit what lies in the package, as faulty software would."""
-    digests = {name: bag.digest(package / name) for name in bag.payload_files(package)}
-    total = bag.write_tags(package, digests, info={"External-Identifier": package.name}, now_ms=T0)
-    seal = make_seal(package.name, total, previous_seal=None, sealed_at="2026-11-25T02:00:00.000Z")
-    (package / "seal/seal.json").write_bytes(seal.content())
-
-
 def test_untouched_package_is_proven(package: Path) -> None:
     assert verify(package) == []
 
@@ -110,7 +102,7 @@ def test_link_and_pipe_are_not_read_even_under_a_proper_seal(package: Path, tmp_
     outside = tmp_path / "outside.jsonl"
     shutil.move(path, outside)
     path.symlink_to(outside)
-    reseal(package)
+    sealed.reseal(package)
     assert ("file-unusual", "data/chat.jsonl") in codes(package)
     path.unlink()
     # Nobody ever writes into it.
@@ -157,21 +149,21 @@ def test_part_that_its_description_does_not_fit_is_found_under_a_proper_seal(pac
     parts = json.loads(path.read_bytes())
     parts[0]["sha256"] = "0" * 64
     path.write_bytes(pretty(parts))
-    reseal(package)
+    sealed.reseal(package)
     assert codes(package) == {("document-broken", "data/video/parts.json")}
 
 
 def test_parts_that_were_all_left_out_are_missed_under_a_proper_seal(package: Path) -> None:
     for part in (package / "data/content").glob("*.mp4"):
         part.unlink()
-    reseal(package)
+    sealed.reseal(package)
     assert codes(package) == {("document-broken", "data/content/parts.json")}
 
 
 def test_journal_line_that_was_written_anew_is_found_under_a_proper_seal(package: Path) -> None:
     path = package / "data/journal.jsonl"
     path.write_bytes(path.read_bytes().replace("Vừ A Dính".encode(), "Vừ A Sính".encode()))
-    reseal(package)
+    sealed.reseal(package)
     assert codes(package) == {("journal-broken", "data/journal.jsonl")}
 
 
@@ -179,7 +171,7 @@ def test_journal_lines_in_another_order_are_found_under_a_proper_seal(package: P
     path = package / "data/journal.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
-    reseal(package)
+    sealed.reseal(package)
     assert codes(package) == {("journal-broken", "data/journal.jsonl")}
 
 
@@ -203,7 +195,7 @@ def test_journal_line_of_wrong_types_is_found_whatever_its_hash(
     line["hash"] = hashlib.sha256(str(line["prev"]).encode() + b"\n" + hashed).hexdigest()
     with (package / "data/journal.jsonl").open("ab") as journal:
         journal.write(canonical(line) + b"\n")
-    reseal(package)
+    sealed.reseal(package)
     assert codes(package) == {("journal-broken", "data/journal.jsonl")}
 
 
