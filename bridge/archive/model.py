@@ -1,10 +1,9 @@
 """What the steps of archiving hand to each other; plain values that survive as JSON between processes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
 
 from bridge.store.journal import Event
 
@@ -101,18 +100,6 @@ class Composition:
     gaps: tuple[Gap, ...]
 
 
-class Sealed(Protocol):
-    """A package as it lies in the archive."""
-
-    @property
-    def folder(self) -> Path:
-        """The bag."""
-
-    @property
-    def seal(self) -> str:
-        """The SHA-256 that the next package's seal is chained to."""
-
-
 @dataclass(frozen=True, slots=True)
 class SessionFolder:
     """Where a session was recorded, and what happened in it."""
@@ -124,7 +111,3 @@ class SessionFolder:
     def tracks(self) -> Path:
         """The folder of its tracks."""
         return self.path / "tracks"
-
-
-# What `Progress`, plans and parts look like in JSON.
-Json = Mapping[str, Any]
