@@ -2,7 +2,7 @@
 # make test     everything a change must pass; installs what it needs (system packages only as root)
 # make lint     formatting, lint and types only
 # make bench    the short benchmarks, one JSON line each
-# make soak     an hour of conference under load; prints loss, latency and memory
+# make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -47,10 +47,13 @@ bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario lecture --points 30 --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.recording --points 12 --seconds $(BENCH_SECONDS) --json
+	$(BIN)/python -m benchmarks.compose --sites 6 --minutes 2 --json
+	$(BIN)/python -m benchmarks.beside --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.conference --scenario ceremony --points 300 --seconds $(BENCH_SECONDS) --json
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
+	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
 
 # Writes requirements-test.lock anew from the newest versions that pyproject.toml allows.
 lock:
