@@ -5,7 +5,7 @@ The order at a change is what keeps media without a right out of the files: capt
 that ends the right is written, and begins after the event that gives it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge import messages
@@ -14,7 +14,7 @@ from bridge.errors import Refused
 from bridge.messages import BridgeMessage, CaseLine, ChatLine, RecordingStatus
 from bridge.participants import LeaveReason, Participant
 from bridge.record import OpenRecord, RoomRecord
-from bridge.store.journal import EventKind
+from bridge.store.journal import Event, EventKind
 from bridge.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, RecordProblem
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Proceedings:
         title: str,
         *,
         kind: ConferenceKind,
-        policy: RecordingPolicy,
+        policies: Mapping[ConferenceKind, RecordingPolicy],
         router: "Router",
         open_record: OpenRecord,
         audience: Audience,
@@ -67,8 +67,9 @@ class Proceedings:
         self.record: RoomRecord | None = None
         # Last, as the record may have something to report while it is opened.
         self.record = open_record(room_id, title, kind, router, self)
+        self.kind = kind if self.record is None else _kind(self.record.restored, kind)
         if self.record is not None:
-            self._policy = policy
+            self._policy = policies.get(self.kind, RecordingPolicy.OFF)
             self._book = CaseBook(self.record.restored)
             self._hold = hold_after(self.record.restored)
             self._verdict, self._case_id = self._decide(), self._active_id
@@ -269,3 +270,11 @@ class Proceedings:
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
+
+
+def _kind(restored: Sequence[Event], otherwise: ConferenceKind) -> ConferenceKind:
+    """Return what kind a session that goes on has been from its beginning, whatever a link says now."""
+    for event in restored:
+        if event.kind is EventKind.SESSION_OPENED:
+            return ConferenceKind(event.data["conference_kind"])
+    return otherwise

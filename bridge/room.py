@@ -10,7 +10,8 @@ import hmac
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bridge import messages, requests
@@ -60,13 +61,12 @@ class Room:
         wall_clock: Callable[[], float],
         capacity: int,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
-        policy: RecordingPolicy = RecordingPolicy.OFF,
+        policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
         # Passed by argument.
         self.id = room_id
         self.title = title
-        self.kind = kind
         self._tokens = tokens
         self._counters = counters
         self._clock = clock
@@ -83,7 +83,7 @@ class Room:
             room_id,
             title,
             kind=kind,
-            policy=policy,
+            policies=policies,
             router=self.router,
             open_record=open_record,
             audience=self,
@@ -101,6 +101,11 @@ class Room:
         self._next_speakers_at = 0.0
         self._next_round_at = 0.0
         self._voices_shown_changed: set[Participant] = set()
+
+    @property
+    def kind(self) -> ConferenceKind:
+        """What the conference is for."""
+        return self.proceedings.kind
 
     # Coming in.
 

@@ -63,7 +63,7 @@ class Rooms:
     def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
         """Return the room of this id, made if it is not there; raises Refused.
 
-        Whoever opens a room decides what kind it is.
+        Whoever opens a room decides what kind it is, unless its session goes on after a crash.
         """
         room = self.rooms.get(room_id)
         if room is not None:
@@ -82,7 +82,7 @@ class Rooms:
             wall_clock=self._wall_clock,
             capacity=self._capacity,
             kind=kind,
-            policy=self._policies.get(kind, RecordingPolicy.OFF),
+            policies=self._policies,
             open_record=self._open_record,
         )
         self.rooms[room_id] = room

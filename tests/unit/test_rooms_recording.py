@@ -24,7 +24,7 @@ from bridge.messages import (
     Welcome,
 )
 from bridge.participants import CloseCode, LeaveReason, Participant
-from bridge.store.journal import EventKind
+from bridge.store.journal import Chain, EventKind
 from bridge.tokens import TokenKind
 from bridge.words import (
     CaseState,
@@ -520,6 +520,15 @@ def test_after_a_crash_the_recording_goes_on_when_people_are_back() -> None:
         CaseLine("C01", "BN-1", None, CaseState.FINISHED, GRANTED),
         CaseLine("C02", "BN-2", None, CaseState.ACTIVE, GRANTED),
     )
+
+
+def test_after_a_crash_a_conference_is_of_the_kind_that_it_was_whatever_the_first_link_says() -> None:
+    opened = {"session": "HC-BV-20261125-01", "conference_kind": ConferenceKind.CONSULTATION.value}
+    record = FakeRecord(restored=[Chain().append(EventKind.SESSION_OPENED, opened, 1_800_000_000_000)])
+    after = Conference(kind=ConferenceKind.BRIEFING, open_record=record.open, policies=POLICIES)
+    after.enter(Role.CHAIR)
+    assert after.room.kind is ConferenceKind.CONSULTATION
+    assert not record.is_capturing
 
 
 @pytest.mark.parametrize("action", [RecordAction.PAUSE, RecordAction.STOP])
