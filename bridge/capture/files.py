@@ -388,16 +388,12 @@ class SessionFile:
         self._is_new = is_new
         self._journal: JournalFile | None = None
         self._events: list[Event] = []
+        self.written_events = 0
 
     @property
     def is_clean(self) -> bool:
         """Whether the journal and all track logs are on the disk."""
         return not self._events and all(track.is_clean for track in self.tracks)
-
-    @property
-    def waiting_events(self) -> int:
-        """How many events the disk has not taken yet."""
-        return len(self._events)
 
     def refused(self, error: OSError) -> None:
         """The disk did not take something."""
@@ -417,6 +413,7 @@ class SessionFile:
             journal = self.open()
             if self._events:
                 journal.write(self._events)
+                self.written_events += len(self._events)
                 self._events.clear()
         except OSError as error:
             self.refused(error)

@@ -46,6 +46,11 @@ RTT_MS_MAX = 1000.0
 CUT_S = 2.0
 HEAD_BYTES = 512
 SHUTDOWN = "shutdown"
+# What a journal can do without when the disk is full for so long that not everything can wait: none of it
+# says what belongs to which patient, or who was there.
+DISPENSABLE = frozenset(
+    {EventKind.SPEAKERS, EventKind.HAND, EventKind.STAGE, EventKind.CONTENT, EventKind.CHAT, EventKind.FLOOR}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,19 @@ class Recorder:
         # Allocated by this.
         self._file = SessionFile(folder, is_new=interrupted is None)
         self._chain = Chain(interrupted.events[-1] if interrupted else None)
-        self._noted_ms = 0
+        self._noted_events = 0
+        # What to add to the server's clock, which was set back while this session was interrupted: its time
+        # must go on, in the journal and in the tracks alike.
+        self._ahead_ms = 0
+        if interrupted is not None:
+            self._ahead_ms = max(interrupted.ended_ms - node.at_ms(node.clock()), 0)
         self._has_dropped_events = False
         self._around = Surroundings(
             writer=node.writer,
             counters=node.counters,
             segment_s=node.config.segment_s,
             clock=node.clock,
-            at_ms=node.at_ms,
+            at_ms=self._at_ms,
             request_keyframe=self._request_keyframe,
             broke=self.broke,
         )
@@ -145,7 +155,7 @@ class Recorder:
             return
         if kind is EventKind.STAGE:
             self._stage_changed(data.get("participant"))
-        self._note_at(kind, data, self._node.at_ms(self._node.clock()))
+        self._note_at(kind, data, self._at_ms(self._node.clock()))
 
     @_contained
     def capture(self, is_on: bool) -> None:
@@ -186,7 +196,7 @@ class Recorder:
             writer.put(self._file.end)
             writer.when_written(self._file, lambda: None)
         else:
-            self._note_at(EventKind.SESSION_CLOSED, {"reason": reason}, self._node.at_ms(now))
+            self._note_at(EventKind.SESSION_CLOSED, {"reason": reason}, self._at_ms(now))
             writer.put(self._file.end)
             writer.when_written(self._file, self._archivable)
         self._node.ended(self)
@@ -267,9 +277,15 @@ class Recorder:
 
     # The journal.
 
+    def _at_ms(self, now: float) -> int:
+        """Return the session's time, in Unix milliseconds, of the monotonic time `now`."""
+        return self._node.at_ms(now) + self._ahead_ms
+
     def _note_at(self, kind: EventKind, data: Mapping[str, Any], at_ms: int) -> None:
         is_too_long = len(canonical(data)) + HEAD_BYTES > LINE_MAX_BYTES
-        if is_too_long or self._file.waiting_events >= EVENTS_MAX:
+        most = EVENTS_MAX // 2 if kind in DISPENSABLE else EVENTS_MAX
+        # Whether it waits for the writer or for the disk.
+        if is_too_long or self._noted_events - self._file.written_events >= most:
             # Before it is chained: what is missing must not break what follows.
             self._node.counters.events_dropped += 1
             if not self._has_dropped_events:
@@ -277,12 +293,10 @@ class Recorder:
                 logger.error("session %s: an event of kind %s is not in the journal", self.session, kind)
             return
         self._has_dropped_events = False
-        # A wall clock that was set back while the server was down must not turn the order round.
-        self._noted_ms = max(self._noted_ms, at_ms)
-        self._node.writer.put(self._file.event, self._chain.append(kind, data, self._noted_ms))
+        self._noted_events += 1
+        self._node.writer.put(self._file.event, self._chain.append(kind, data, at_ms))
 
     def _go_on(self, interrupted: Interrupted) -> None:
-        self._noted_ms = interrupted.events[-1].at_ms
         for track in interrupted.open_tracks:
             data = {"track": track, "reason": INTERRUPTED}
             self._note_at(EventKind.TRACK_ENDED, data, interrupted.ended_ms)
@@ -393,7 +407,7 @@ class Recorder:
         track = self._tracks.pop(publication, None)
         if track is not None and track.close(reason, now):
             data = {"track": track.name, "reason": reason}
-            self._note_at(EventKind.TRACK_ENDED, data, self._node.at_ms(now))
+            self._note_at(EventKind.TRACK_ENDED, data, self._at_ms(now))
 
     def _stop_all(self, now: float) -> None:
         for publication, track in self._tracks.items():

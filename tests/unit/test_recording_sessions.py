@@ -11,6 +11,7 @@ from capture import Recorded, RecordedMeeting, read_track
 from media import decoded_frames, packet_times_ms
 from network import Network
 
+from bridge.capture.files import EVENTS_MAX
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames, track_name, track_number
 from bridge.errors import InvalidConfig
@@ -215,6 +216,32 @@ def test_an_interrupted_session_goes_on_when_its_room_opens_again(open_meeting: 
             assert decoded_frames(segment) == len(packet_times_ms(segment)) > 0
 
 
+def test_a_session_whose_clock_is_set_back_goes_on_where_it_stopped(
+    open_meeting: Open, network: Network
+) -> None:
+    before = open_meeting()
+    recorded_for(before, 3.0)
+    as_killed(before, "again")
+    after = open_meeting("again", wall_s=WALL_MS / 1000 - 600)
+    after.recorder.close("room-closed")
+    hold(after)
+    recorder = after.recorder = after.router.recorder = after.open("r-1")
+    after.film("hue")
+    recorder.capture(True)
+    after.run(5.0)
+    recorder.close("room-closed")
+    after.run(1.0)
+    events = after.session.events
+    times = [event.at_ms for event in events]
+    assert times == sorted(times)
+    (resumed,) = (event for event in events if event.kind is EventKind.SESSION_RESUMED)
+    assert events[-1].at_ms - resumed.at_ms == pytest.approx(5000, abs=100)
+    # The media are where the journal says that it was recorded.
+    began = [line["at_ms"] for track in after.session.tracks() for line in track.of("stream")]
+    assert [at_ms for at_ms in began if at_ms > resumed.at_ms] != []
+    assert all(WALL_MS <= at_ms <= events[-1].at_ms for at_ms in began)
+
+
 def test_a_session_that_nobody_comes_back_to_is_ended_where_it_stopped(open_meeting: Open) -> None:
     before = open_meeting()
     recorded_for(before, 3.1)
@@ -335,6 +362,20 @@ def test_an_event_that_cannot_be_read_back_is_not_written(open_meeting: Open) ->
     meeting.run(1.0)
     assert [event.data.get("text") for event in meeting.session.events] == [None, "Chào các đồng nghiệp"]
     assert meeting.recording_counters.events_dropped == 1
+
+
+def test_while_nothing_can_be_written_what_parts_the_cases_is_kept_longest(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    recorder = meeting.recorder
+    for number in range(EVENTS_MAX):
+        recorder.note(EventKind.SPEAKERS, {"voices": [], "dominant": None, "number": number})
+    recorder.note(EventKind.CASE_FINISHED, {"case": "C01", "by": "hue"})
+    recorder.note(EventKind.CASE_STARTED, {"case": "C02", "by": "hue"})
+    meeting.run(1.0)
+    kinds = [event.kind for event in meeting.session.events]
+    assert kinds[-2:] == [EventKind.CASE_FINISHED, EventKind.CASE_STARTED]
+    assert kinds.count(EventKind.SPEAKERS) < EVENTS_MAX
+    assert meeting.recording_counters.events_dropped == EVENTS_MAX - kinds.count(EventKind.SPEAKERS)
 
 
 def test_counters_tell_what_was_written(open_meeting: Open) -> None:
