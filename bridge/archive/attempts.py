@@ -175,7 +175,8 @@ async def _telling(archive: Archive, package: str, on_progress: OnProgress) -> A
                 progress.remaining_s,
             )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), PROGRESS_INTERVAL_S)
+                async with asyncio.timeout(PROGRESS_INTERVAL_S):
+                    await hurry.wait()
 
     writing = asyncio.create_task(write())
     try:

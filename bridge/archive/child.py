@@ -47,7 +47,8 @@ async def run(
             _tell(process, job)
             result = await _follow(output, on_progress, silence_max_s)
             if result is None:
-                status = await asyncio.wait_for(asyncio.to_thread(process.wait), silence_max_s)
+                async with asyncio.timeout(silence_max_s):
+                    status = await asyncio.to_thread(process.wait)
                 await asyncio.wait({listening}, timeout=LAST_WORDS_S)
                 raise _crashed(job, status, last_words)
             return result
@@ -113,9 +114,11 @@ async def _to_its_end(process: "subprocess.Popen[bytes]") -> None:
 
 async def _end(process: "subprocess.Popen[bytes]") -> None:
     _kill(process)
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        # Those that were read have been closed already, which does no harm.
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
     await asyncio.to_thread(process.wait)
 
 
@@ -130,7 +133,11 @@ async def _follow(
     loop = asyncio.get_running_loop()
     newest: Progress | None = None
     until = loop.time() + silence_max_s
-    while line := await asyncio.wait_for(output.readline(), until - loop.time()):
+    while True:
+        async with asyncio.timeout_at(until):
+            line = await output.readline()
+        if not line:
+            return None
         try:
             said = parse_line(line)
         except (KeyError, TypeError) as error:
@@ -142,7 +149,6 @@ async def _follow(
         if newest is None or (said.stage, said.done) != (newest.stage, newest.done):
             newest, until = said, loop.time() + silence_max_s
         on_progress(said)
-    return None
 
 
 async def _keep_last_words(errors: asyncio.StreamReader, kept: bytearray) -> None:

@@ -185,8 +185,10 @@ class ArchiveSupervisor:
 
     async def _pause(self, name: str, pause_s: float) -> None:
         """Wait, or until something is to be done."""
+        # `wait_for` of Python 3.11 forgets that it was cancelled when the event is set just then.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake[name].wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._wake[name].wait()
         self._wake[name].clear()
 
     # Making.

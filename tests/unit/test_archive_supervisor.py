@@ -222,6 +222,20 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_news_that_come_while_it_is_stopped_do_not_keep_it(
+    supervisor: ArchiveSupervisor, folders: ArchiveFolders, steps: int
+) -> None:
+    supervisor.start()
+    await until(lambda: supervisor.status.is_available, "the archive works", within_s=30.0)
+    await asyncio.sleep(1.0)
+    supervisor.session_changed(folders.recordings / "HC-BV-20261125-09")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20.0):
+        await supervisor.stop()
+
+
 async def test_a_worker_gives_way_to_everything_else(archive: Archive, folders: ArchiveFolders) -> None:
     record(folders.recordings, seconds=20.0)
     await take_in(archive)
