@@ -58,7 +58,8 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
     """The library of a server that finds a session on its disk when it starts."""
     state_dir = tmp_path_factory.mktemp("bridge")
     await asyncio.to_thread(record, state_dir / "recordings")
-    server = BridgeServer(state_dir)
+    # Large, so that the page has something to look on at.
+    server = BridgeServer(state_dir, environment={"HOICHAN_ARCHIVE_VIDEO_HEIGHT_PX": "1080"})
     key = Tokens(token_secret(state_dir)).archive(
         site="BV Bạch Mai", level=Level.CENTRAL, role=Role.SECRETARY, lifetime_s=3600
     )
