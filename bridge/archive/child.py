@@ -39,8 +39,10 @@ async def run(
     process = await _started()
     last_words = bytearray()
     async with contextlib.AsyncExitStack() as ending:
-        ending.push_async_callback(_to_its_end, process)
-        output, errors = await _reader(process.stdout, ending), await _reader(process.stderr, ending)
+        ours = _pipes(process)
+        ending.push_async_callback(_to_its_end, process, ours)
+        output = await _reader(ours.pop(), ending)
+        errors = await _reader(ours.pop(), ending)
         listening = asyncio.create_task(_keep_last_words(errors, last_words))
         ending.callback(listening.cancel)
         try:
@@ -70,7 +72,8 @@ async def _started() -> "subprocess.Popen[bytes]":
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await _end(await starting)
+        process = await starting
+        await _end(process, _pipes(process))
         raise
 
 
@@ -84,8 +87,15 @@ def _start() -> "subprocess.Popen[bytes]":
     )
 
 
-async def _reader(pipe: IO[bytes] | None, ending: contextlib.AsyncExitStack) -> asyncio.StreamReader:
-    """Return what reads a pipe on the event loop; it is closed at the end."""
+def _pipes(process: "subprocess.Popen[bytes]") -> list[IO[bytes]]:
+    """Return what a worker writes to, its output last."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return [process.stderr, process.stdout]
+
+
+async def _reader(pipe: IO[bytes], ending: contextlib.AsyncExitStack) -> asyncio.StreamReader:
+    """Return what reads a pipe on the event loop; from here on it is the loop's to close."""
     reader = asyncio.StreamReader(limit=LINE_MAX_BYTES)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), pipe
@@ -102,9 +112,9 @@ def _tell(process: "subprocess.Popen[bytes]", job: Job) -> None:
         process.stdin.flush()
 
 
-async def _to_its_end(process: "subprocess.Popen[bytes]") -> None:
+async def _to_its_end(process: "subprocess.Popen[bytes]", ours: list[IO[bytes]]) -> None:
     """End a worker, also when the waiting for it is cancelled."""
-    ending = asyncio.create_task(_end(process))
+    ending = asyncio.create_task(_end(process, ours))
     try:
         await asyncio.shield(ending)
     except asyncio.CancelledError:
@@ -112,13 +122,14 @@ async def _to_its_end(process: "subprocess.Popen[bytes]") -> None:
         raise
 
 
-async def _end(process: "subprocess.Popen[bytes]") -> None:
+async def _end(process: "subprocess.Popen[bytes]", ours: list[IO[bytes]]) -> None:
+    """Kill a worker; `ours` are the pipes that no event loop has taken."""
     _kill(process)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        # Those that were read have been closed already, which does no harm.
-        assert pipe is not None
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    for pipe in ours:
+        pipe.close()
     await asyncio.to_thread(process.wait)
 
 

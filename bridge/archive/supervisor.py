@@ -170,6 +170,7 @@ class ArchiveSupervisor:
                 # A bug of ours; the other packages are still to be archived.
                 logger.exception("archive, %s: a step has failed", name)
                 pause_s = AFTER_BUG_S
+                _end_if_cancelled()
             await self._pause(name, pause_s)
 
     async def _mend(self, error: ArchiveFailed) -> None:
@@ -349,6 +350,13 @@ class ArchiveSupervisor:
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,
         )
+
+
+def _end_if_cancelled() -> None:
+    """Let no bug that was met while a task is being ended keep it from ending."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _ignore(progress: Progress) -> None:
