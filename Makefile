@@ -20,6 +20,11 @@ TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 
+# Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
+# kills would be late beside others.
+SIDE_BY_SIDE := tests/unit tests/peers --numprocesses 2 --dist loadfile
+ONE_BY_ONE := tests/system tests/browser tests/hostile
+
 .PHONY: run test lint python-lint web-lint unit bench soak lock clean
 
 run: $(VENV)/.run-installed
@@ -27,7 +32,8 @@ run: $(VENV)/.run-installed
 
 test: $(VENV)/.system-packages $(VENV)/.test-installed lint
 	cd web && node --test $$(find tests -name '*.test.*js')
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ONE_BY_ONE) $(PYTEST_ARGS)
 
 lint: python-lint web-lint
 
@@ -40,7 +46,7 @@ web-lint: web/node_modules/.package-lock.json
 	cd web && npx --no-install tsc --checkJs --noEmit -p .
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.packet_path --json

@@ -1,6 +1,7 @@
 """A real server process on free ports with a state directory of its own."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,18 +24,23 @@ ROOT = Path(__file__).parents[1]
 LINK_LIFETIME_S = 3600
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
+# Below the range of ports that Linux gives to outgoing connections.
+PORTS = (10_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a port number that is free for both TCP and UDP on this machine, just now."""
+    """Return a port number that is free for both TCP and UDP on this machine, just now.
+
+    Of those that no outgoing connection takes, and at random: another test run looks for one as well.
+    """
     while True:
+        port = random.SystemRandom().randrange(*PORTS)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
         ):
-            stream.bind(("127.0.0.1", 0))
-            port: int = stream.getsockname()[1]
             try:
+                stream.bind(("127.0.0.1", port))
                 datagram.bind(("127.0.0.1", port))
             except OSError:
                 continue

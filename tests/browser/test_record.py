@@ -239,6 +239,8 @@ async def test_a_clap_is_seen_and_heard_at_the_same_moment(start_bridge: StartBr
         await chair.until("hoichan.state.cameras.length === 1", "the other camera")
         await say(chair, type="stage", participant=await clapping.evaluate("hoichan.state.self"))
         await asyncio.sleep(CLAPPING_S)
+        for site in (chair, clapping):
+            await say(site, type="leave")
     (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=SEALED_WITHIN_S)
     seen_ms, heard_ms = flashes_ms(package), bursts_ms(package)
     pairs = [(at_ms, min(heard_ms, key=lambda other: abs(other - at_ms))) for at_ms in seen_ms]

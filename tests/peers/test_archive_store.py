@@ -20,7 +20,8 @@ from bridge.store.catalogue import Catalogue
 # Workers take what others leave of the machine, and it may be little.
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(400)]
 
-BUCKET = "hoichan-archive"
+# Not that of other tests: the servers of one test run share what they keep.
+BUCKET = "hoichan-supervised"
 PACKAGE = "HC-BV-20261125-01-S"
 
 

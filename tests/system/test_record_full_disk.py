@@ -110,7 +110,9 @@ async def test_a_full_disk_harms_the_recording_only(
                 await until_problem(chair, None)
                 before = server.metric("hoichan_recording_frames_total")
                 await until_recorded(server, int(before) + 40)
-        (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=60)
+            for person in (chair, expert):
+                await person.say(type="leave")
+        (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=90)
         (session,) = (path for path in disk.glob("HC-*") if path.is_dir())
         kinds = [event.kind.value for event in journal(session)]
         assert "session-closed" in kinds
