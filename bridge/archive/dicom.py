@@ -283,6 +283,8 @@ def _dataset(instance: Instance, institution: str) -> Dataset:
     # A name of one component would be read as one of the retired kind; PN has 64 characters, too.
     dataset.PatientName = f"{_plain(case.code)[: _LONG_STRING_MAX - 1]}^"
     dataset.PatientID = _plain(case.code)
+    # Whose codes these are: one that equals another issuer's number is not that patient.
+    dataset.IssuerOfPatientID = _plain(f"hoichan {case.package.split('-')[1]}")
     dataset.PatientBirthDate = ""
     dataset.PatientSex = ""
     dataset.StudyInstanceUID = case.study_uid

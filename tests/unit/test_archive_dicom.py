@@ -62,6 +62,7 @@ def test_patient_is_the_code_and_nothing_else(package: Path, tmp_path: Path) -> 
         dicom.write(package, instance, tmp_path / "object.dcm")
         read = pydicom.dcmread(tmp_path / "object.dcm")
         assert (read.PatientID, str(read.PatientName).rstrip("^")) == ("BN-0001", "BN-0001")
+        assert read.IssuerOfPatientID == "hoichan BV"
         assert (read.PatientBirthDate, read.PatientSex) == ("", "")
         # Who took part is in the package, not in the PACS.
         assert "Dính" not in str(read)
