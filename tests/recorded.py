@@ -1,5 +1,6 @@
 """What a server has recorded and archived, as a test finds it on the disk."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from av import VideoFrame
 from bridge_process import BridgeServer
 
 from bridge.store.journal import Event, read_journal
+
+RECORDED_WITHIN_S = 20.0
 
 
 def sessions(server: BridgeServer) -> list[Path]:
@@ -41,6 +44,14 @@ def wait_for_packages(server: BridgeServer, count: int, *, within_s: float) -> l
         )
         time.sleep(0.1)
     return found
+
+
+async def until_recorded(server: BridgeServer, frames_min: int) -> None:
+    """Wait until so many frames have been written since the server started."""
+    deadline = time.monotonic() + RECORDED_WITHIN_S
+    while server.metric("hoichan_recording_frames_total") < frames_min:
+        assert time.monotonic() < deadline, server.log[-4000:]
+        await asyncio.sleep(0.05)
 
 
 def parts(package: Path, kind: str = "video") -> list[dict[str, Any]]:

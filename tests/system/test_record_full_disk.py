@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiortc import RTCRtpTransceiver
 from aiortc_peer import BLUE, ORANGE, Member, Picture, Tone, frame_of_colour, member, prefer
-from bridge_process import BridgeServer, StartBridge
-from recorded import frames, journal, parts, wait_for_packages
+from bridge_process import StartBridge
+from recorded import frames, journal, parts, until_recorded, wait_for_packages
 
 from bridge.archive.verify import verify
 
@@ -69,13 +69,6 @@ async def until_problem(person: Member, problem: str | None) -> dict[str, Any]:
             return news[-1]
         assert time.monotonic() < deadline, news[-3:]
         await asyncio.sleep(0.1)
-
-
-async def until_recorded(server: BridgeServer, frames_min: int) -> None:
-    deadline = time.monotonic() + 20
-    while server.metric("hoichan_recording_frames_total") < frames_min:
-        assert time.monotonic() < deadline, server.log[-4000:]
-        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("is_freed", [False, True], ids=["stays-full", "freed-again"])

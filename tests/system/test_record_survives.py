@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from aiortc_peer import Member, Tone, member, prefer
 from bridge_process import BridgeServer, StartBridge
-from recorded import frames, journal, packages, parts, sessions, tracks, wait_for_packages
+from recorded import (
+    frames,
+    journal,
+    packages,
+    parts,
+    sessions,
+    tracks,
+    until_recorded,
+    wait_for_packages,
+)
 from timecode import TimecodeCamera, taken_ms
 
 from bridge.archive.verify import verify
@@ -42,14 +51,6 @@ async def publisher(server: BridgeServer, site: str = "Trung tâm Y tế Mườn
             await person.say(type="leave")
 
 
-async def until_recorded(server: BridgeServer, frames_min: int = 5) -> None:
-    """Wait until pictures are on the disk."""
-    deadline = time.monotonic() + 20
-    while server.metric("hoichan_recording_frames_total") < frames_min:
-        assert time.monotonic() < deadline, server.log[-4000:]
-        await asyncio.sleep(0.05)
-
-
 def stamps_ms(session: Path, near_ms: float) -> list[float]:
     """Return when the recorded pictures of a session were taken."""
     return [
@@ -66,7 +67,7 @@ async def test_nothing_older_than_a_second_is_missing_after_ten_kills(start_brid
     missing_ms = []
     for number in range(KILLS):
         async with publisher(server):
-            await until_recorded(server)
+            await until_recorded(server, 5)
             await asyncio.sleep(moments.uniform(0.3, 3.0))
             killed_ms = time.time() * 1000
             await asyncio.to_thread(server.kill)
@@ -89,12 +90,12 @@ async def test_nothing_older_than_a_second_is_missing_after_ten_kills(start_brid
 async def test_a_conference_that_comes_back_after_a_kill_stays_one_session(start_bridge: StartBridge) -> None:
     server = start_bridge(**{**ALWAYS_RECORDED, "HOICHAN_ROOMS_EMPTY_CLOSE_S": "5"})
     async with publisher(server):
-        await until_recorded(server)
+        await until_recorded(server, 5)
         await asyncio.sleep(1.0)
         await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     async with publisher(server):
-        await until_recorded(server)
+        await until_recorded(server, 5)
         await asyncio.sleep(1.0)
     (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=ARCHIVE_WITHIN_S)
     (session,) = sessions(server)
