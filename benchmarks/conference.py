@@ -25,8 +25,8 @@ from urllib.request import urlopen
 
 from benchmarks import floor
 from benchmarks.bots import Plan
+from bridge.base.words import Level, Role
 from bridge.tokens import Tokens, load_secret
-from bridge.words import Level, Role
 
 START_TIMEOUT_S = 20.0
 ROOM = "bench"

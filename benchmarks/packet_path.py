@@ -22,11 +22,11 @@ from benchmarks.link import Link
 from benchmarks.offers import build_offer, client_lines, parse_answer
 from benchmarks.publishing import KEYFRAME_FACTOR, LECTURE_SHAPE, Camera, Uplink
 from benchmarks.receiving import VECTOR_MAX, Arena, open_socket
-from bridge.counters import PortCounters, SfuCounters
+from bridge.base.counters import PortCounters, SfuCounters
+from bridge.base.words import SlotRole, Source
 from bridge.rtp.header import EXTENSION_URIS, ExtensionIds, parse_rtp
 from bridge.sfu import Leg, Router, Sfu
 from bridge.transport import Certificate, MediaPort, mmsg, srtp
-from bridge.words import SlotRole, Source
 
 CAMERA_SSRC = 4_000_000
 CONNECT_TIMEOUT_S = 30.0

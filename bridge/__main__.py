@@ -13,15 +13,16 @@ from pathlib import Path
 
 import uvloop
 
-from bridge import __version__, demo
-from bridge.certificate import server_context
+from bridge import __version__
+from bridge.base.errors import InvalidConfig, InvalidMessage
+from bridge.base.words import ConferenceKind, Level, Role
+from bridge.commands import demo
 from bridge.commands.parser import add_archive
+from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.config import Config, load
-from bridge.errors import InvalidConfig, InvalidMessage
-from bridge.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
-from bridge.roles import ARCHIVE_ROLES
+from bridge.node.certificate import server_context
+from bridge.node.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import ConferenceKind, Level, Role
 
 logger = logging.getLogger("bridge")
 

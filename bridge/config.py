@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
 from urllib.parse import urlsplit
 
-from bridge.errors import InvalidConfig
-from bridge.words import RecordingPolicy, RetentionClass
+from bridge.base.errors import InvalidConfig
+from bridge.base.words import RecordingPolicy, RetentionClass
 
 ENVIRONMENT_PREFIX = "HOICHAN_"
 

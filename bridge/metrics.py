@@ -14,8 +14,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bridge import __version__
+from bridge.api.signalling import Signalling
 from bridge.archive.supervisor import ArchiveStatus
-from bridge.counters import (
+from bridge.base.counters import (
     ArchiveCounters,
     GapReason,
     Histogram,
@@ -24,12 +25,11 @@ from bridge.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.participants import LeaveReason
+from bridge.base.words import PackageState, RecordingState, Role, Source
+from bridge.conference.participants import LeaveReason
+from bridge.messages.texts import ERRORS
 from bridge.rooms import Rooms
 from bridge.sfu import LegStats
-from bridge.signalling import Signalling
-from bridge.texts import ERRORS
-from bridge.words import PackageState, RecordingState, Role, Source
 
 QUANTILES = (0.5, 0.95, 1.0)
 LOW_QUANTILES = (0.0, 0.05, 0.5)

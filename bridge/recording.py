@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import __version__
+from bridge.base.counters import RecordingCounters
+from bridge.base.errors import RecordingFailed
+from bridge.base.words import ConferenceKind, RecordProblem
 from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
 from bridge.capture.files import SessionFile
 from bridge.capture.recorder import SHUTDOWN, Node, Recorder
 from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
+from bridge.conference.record import RecordObserver
 from bridge.config import RecordingConfig
-from bridge.counters import RecordingCounters
-from bridge.errors import RecordingFailed
-from bridge.record import RecordObserver
 from bridge.store.journal import Chain, EventKind
-from bridge.words import ConferenceKind, RecordProblem
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu

@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bridge import messages
-from bridge.counters import SessionCounters
-from bridge.errors import Refused
-from bridge.record import OpenRecord, record_nothing
-from bridge.room import Room
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import Refused
+from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.conference.record import OpenRecord, record_nothing
+from bridge.conference.room import Room
 from bridge.tokens import Tokens
-from bridge.words import ConferenceKind, RecordingPolicy
 
 if TYPE_CHECKING:
     from bridge.sfu import Sfu

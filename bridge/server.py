@@ -17,29 +17,34 @@ from aiohttp import web, web_response
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from bridge import garbage
 from bridge.api.admission import Admission
-from bridge.api.archive import ArchiveApi
-from bridge.api.archive_session import LibrarySessions
+from bridge.api.devices.whep import whep_endpoint
+from bridge.api.devices.whip import whip_endpoint
 from bridge.api.health import HealthApi
 from bridge.api.join import JoinApi
+from bridge.api.library.endpoint import ArchiveApi
+from bridge.api.library.session import LibrarySessions
+from bridge.api.pages import Pages
 from bridge.api.relays import Relays
-from bridge.api.whep import whep_endpoint
-from bridge.api.whip import whip_endpoint
+from bridge.api.signalling import Signalling
 from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.supervisor import ArchiveSupervisor
-from bridge.certificate import load_into, server_context
-from bridge.config import Config
-from bridge.counters import (
+from bridge.base.counters import (
     ArchiveCounters,
     PortCounters,
     RecordingCounters,
     SessionCounters,
     SfuCounters,
 )
-from bridge.errors import InvalidConfig
-from bridge.host import (
+from bridge.base.errors import InvalidConfig
+from bridge.base.words import ConferenceKind, RecordingPolicy, RecordingState
+from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
+from bridge.config import Config
+from bridge.metrics import BridgeCollector, RecordCollector, registry
+from bridge.node import garbage
+from bridge.node.certificate import load_into, server_context
+from bridge.node.host import (
     archive_dir,
     base_url,
     certificate_files,
@@ -48,17 +53,12 @@ from bridge.host import (
     token_secret,
     web_dir,
 )
-from bridge.metrics import BridgeCollector, RecordCollector, registry
-from bridge.pages import Pages
-from bridge.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.recording import Recordings
 from bridge.rooms import Rooms
 from bridge.sfu import Router, Sfu
-from bridge.signalling import Signalling
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
-from bridge.words import ConferenceKind, RecordingPolicy, RecordingState
 
 logger = logging.getLogger(__name__)
 http_logger = logging.getLogger("bridge.http")

@@ -3,7 +3,7 @@
 A packet walks from `Leg.receive_rtp` through `Uplink.receive` and `Encoding.forward` to
 `fanout.send`; feedback comes back by `Leg.receive_rtcp` to the `Downlink`. All of it is synchronous
 and runs on the event loop's thread. Mechanisms live in `bridge.media`, what an offer makes of a
-leg in `bridge.negotiation`, policy (who is on stage) in `bridge.room`.
+leg in `bridge.leg.negotiation`, policy (who is on stage) in `bridge.conference.room`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from bridge.counters import DropReason, SfuCounters
-from bridge.downlink import Downlink
-from bridge.media.encoding import Encoding
+from bridge.base.counters import DropReason, SfuCounters
+from bridge.base.words import SlotRole, Source
+from bridge.leg.downlink import Downlink
+from bridge.leg.encoding import Encoding
+from bridge.leg.negotiation import Negotiation
+from bridge.leg.publication import Publication
+from bridge.leg.slot import Slot
+from bridge.leg.uplink import Uplink
 from bridge.media.packet import MediaPacket
-from bridge.media.publication import Publication
 from bridge.media.rows import Rows
-from bridge.media.slot import Slot
 from bridge.media.speakers import DominantSpeaker, LoudestVoices
 from bridge.media.timeline import ClockOffset, ServerClock
-from bridge.negotiation import Negotiation
 from bridge.rtp import rtcp
 from bridge.transport import MediaPort, Transport, TransportState
-from bridge.uplink import Uplink
-from bridge.words import SlotRole, Source
 
 TICK_S = 0.02
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.

@@ -21,10 +21,10 @@ from typing import Annotated
 
 import jwt
 
-from bridge import schema
-from bridge.errors import InvalidConfig, InvalidMessage, Refused
-from bridge.schema import Between, Characters
-from bridge.words import ArchiveScope, ConferenceKind, Level, Role
+from bridge.base import schema
+from bridge.base.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.base.schema import Between, Characters
+from bridge.base.words import ArchiveScope, ConferenceKind, Level, Role
 
 JOIN_LIFETIME_S = 600
 # The longest that a conference goes on after its links have expired; nobody in it may be cut off.

@@ -16,9 +16,9 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.host import token_secret
+from bridge.base.words import ConferenceKind, Level, Role
+from bridge.node.host import token_secret
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import ConferenceKind, Level, Role
 
 ROOT = Path(__file__).parents[1]
 LINK_LIFETIME_S = 3600

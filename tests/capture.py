@@ -9,13 +9,13 @@ from media import RealEncoding, RealVoice
 from meeting import Client, Meeting
 from network import START_S, Network
 
+from bridge.base.counters import RecordingCounters
+from bridge.base.words import ConferenceKind, RecordProblem, Source
 from bridge.capture.recorder import Recorder
 from bridge.config import RecordingConfig
-from bridge.counters import RecordingCounters
 from bridge.media.timeline import ServerClock
 from bridge.recording import Recordings
 from bridge.store.journal import Event, read_journal
-from bridge.words import ConferenceKind, RecordProblem, Source
 
 # Disks of machines that run tests may be fuller than those of hospitals.
 ROOMY = RecordingConfig(warn_free_mb=3, shed_free_mb=2, stop_free_mb=1)

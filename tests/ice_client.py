@@ -21,7 +21,7 @@ from aiortc.rtcdtlstransport import (
     SRTPProtectionProfile,
 )
 
-from bridge.counters import PortCounters
+from bridge.base.counters import PortCounters
 from bridge.transport import Certificate, MediaPort, Transport, TransportState
 
 CERTIFICATE = RTCCertificate.generateCertificate()

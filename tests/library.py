@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from bridge.archive.calendar import utc_text
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
-from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 RATE = 25
 AUDIO_HZ = 48_000

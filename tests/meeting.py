@@ -24,13 +24,13 @@ from streams import (
     Voice,
 )
 
-from bridge.counters import DropReason, SfuCounters
-from bridge.media.publication import Publication
-from bridge.media.slot import Slot
+from bridge.base.counters import DropReason, SfuCounters
+from bridge.base.words import SlotRole, Source
+from bridge.leg.publication import Publication
+from bridge.leg.slot import Slot
 from bridge.rtp import rtcp
 from bridge.rtp.header import Extension, ExtensionIds, parse_rtp
 from bridge.sfu import TICK_S, Leg, Sfu
-from bridge.words import SlotRole, Source
 
 ALL_SOURCES = (Source.MICROPHONE, Source.CAMERA)
 RECEIVER_TICK_S = 0.01

@@ -16,8 +16,8 @@ from bridge.archive import bag
 from bridge.archive.model import Composition, Gap, PackagePlan, SessionFolder, Span, VideoPart
 from bridge.archive.package import PackageSettings, SealedPackage, build
 from bridge.archive.seal import make_seal
+from bridge.base.words import RetentionClass
 from bridge.store.journal import Chain, Event, EventKind
-from bridge.words import RetentionClass
 
 SESSION = "HC-BV-20261125-01"
 # 2026-11-25 08:00 in Vietnam.

@@ -1,1 +1,4 @@
-"""The HTTP interface: joining from an invitation, and devices that speak WHIP or WHEP."""
+"""The doors of a node: pages, joining, signalling by WebSocket, devices, the library, health.
+
+Leaves every decision to the room or the catalogue behind the door. The server mounts what is here.
+"""

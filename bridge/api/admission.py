@@ -6,9 +6,9 @@ from collections.abc import Callable
 from aiohttp import web
 
 from bridge.api.problems import Handler
-from bridge.counters import SessionCounters
-from bridge.errors import Refused
-from bridge.rate import RateLimits, limited_network
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import Refused
+from bridge.base.rate import RateLimits, limited_network
 
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.

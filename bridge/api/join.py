@@ -6,15 +6,15 @@ from typing import Annotated
 
 from aiohttp import web
 
-from bridge import schema
 from bridge.api.admission import Admission
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
-from bridge.counters import SessionCounters
-from bridge.errors import InvalidMessage, Refused
-from bridge.schema import Characters
+from bridge.base import schema
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import InvalidMessage, Refused
+from bridge.base.schema import Characters
+from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import ConferenceKind, RecordingPolicy
 
 
 @dataclass(frozen=True, slots=True)

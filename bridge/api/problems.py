@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bridge.errors import RequestError
+from bridge.base.errors import RequestError
 from bridge.messages import error_from, to_json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -16,13 +16,13 @@ from bridge.archive.folders import ArchiveFolders
 from bridge.archive.jobs import Job, Result, Task
 from bridge.archive.model import Progress, Stage
 from bridge.archive.retry import pause_s
+from bridge.base.counters import ArchiveCounters
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.counters import ArchiveCounters
-from bridge.errors import ArchiveFailed
 from bridge.store.audit import Action
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import DeliveryEntry, PackageEntry
-from bridge.words import PackageState
 
 # How often progress goes into the catalogue, where pages and commands read it.
 PROGRESS_INTERVAL_S: Final = 1.0

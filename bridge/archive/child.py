@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from bridge.archive.jobs import LINE_MAX_BYTES, Job, Result, parse_line
 from bridge.archive.model import Progress
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 logger = logging.getLogger(__name__)
 

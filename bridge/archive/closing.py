@@ -6,10 +6,10 @@ The server does the same by itself for sessions whose room nobody comes back to 
 from pathlib import Path
 
 from bridge.archive.folders import disk_error
+from bridge.base.errors import ArchiveFailed, InvalidConfig, RecordingFailed
 from bridge.capture.files import JOURNAL
 from bridge.capture.repair import INTERRUPTED, find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock
-from bridge.errors import ArchiveFailed, InvalidConfig, RecordingFailed
 from bridge.store.journal import Chain, EventKind, JournalFile
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from bridge.archive.filming import Film, Studio
 from bridge.archive.model import PackagePlan, SessionFolder
 from bridge.archive.tracks import read_tracks
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 LOWEST_PRIORITY: Final = 19
 READ_BYTES: Final = 4096

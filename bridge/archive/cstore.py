@@ -19,8 +19,8 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet  # type: ignore[attr-defined]
 
 from bridge.archive.dicom import VIDEO_SYNTAX, Instance
+from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
-from bridge.errors import DeliveryFailed
 
 CONNECT_TIMEOUT_S: Final = 30.0
 # An archive works on half a gigabyte for a while before it answers.

@@ -20,8 +20,8 @@ from bridge.archive.folders import disk_error
 from bridge.archive.retention import Retention, longest, may_delete
 from bridge.archive.seal import SEAL_FILE, SEAL_MAX_BYTES, Seal, parse_seal
 from bridge.archive.storage import PackageStore
-from bridge.errors import ArchiveFailed
-from bridge.words import RetentionClass
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
 
 FORMAT: Final = "hoichan-deletion/1"
 

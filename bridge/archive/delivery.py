@@ -19,8 +19,8 @@ from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.stow import StowArchive
 from bridge.archive.verify import sealed_sums
+from bridge.base.errors import ArchiveFailed, DeliveryFailed
 from bridge.config import DicomConfig
-from bridge.errors import ArchiveFailed, DeliveryFailed
 
 RETRY_FIRST_S: Final = 15.0
 _PROVEN_FILE: Final = "delivered.json"

@@ -27,7 +27,7 @@ from pydicom.uid import VideoPhotographicImageStorage as VideoStorage
 
 from bridge.archive.bag import PAYLOAD
 from bridge.archive.calendar import local
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 VIDEO_SYNTAX: Final = MPEG4HP41
 # (Number, folder in the package, description) of the series of videos; the third series holds the minutes.

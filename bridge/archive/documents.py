@@ -14,8 +14,8 @@ from bridge.archive.extract import Presence, clip, floor_turns, recorded_content
 from bridge.archive.model import Gap, PackagePlan, Span, VideoPart
 from bridge.archive.retention import retention_until
 from bridge.archive.uids import uid
+from bridge.base.words import RetentionClass
 from bridge.store.journal import GENESIS, Event, EventKind
-from bridge.words import RetentionClass
 
 FORMAT: Final = "hoichan-package/1"
 

@@ -13,7 +13,7 @@ from bridge.archive import timestamps
 from bridge.archive.model import Report
 from bridge.archive.seal import SEAL_FILE, parse_seal
 from bridge.archive.verify import Problem, verify
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.base.errors import ArchiveFailed
 from bridge.capture.files import JOURNAL
 from bridge.capture.sessions import is_session
-from bridge.errors import ArchiveFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from bridge.archive.extract import presences
 from bridge.archive.folders import disk_error
 from bridge.archive.model import PackagePlan
 from bridge.archive.programme import plan_packages
+from bridge.base.errors import ArchiveFailed, RecordingFailed
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.capture.files import JOURNAL
-from bridge.errors import ArchiveFailed, RecordingFailed
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
 from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal
-from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 JOURNAL_BROKEN: Final = "journal-broken"
 JOURNAL_EMPTY: Final = "journal-empty"

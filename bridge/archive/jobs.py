@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.model import Progress, Stage
+from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.errors import ArchiveFailed
 
 LINE_MAX_BYTES: Final = 64 * 1024
 SENTENCE_MAX: Final = 500

@@ -20,7 +20,7 @@ from bridge.archive.filming import Film
 from bridge.archive.model import VideoPart
 from bridge.archive.reel import AAC_SAMPLES, AUDIO_HZ, FRAME_RATE, SAMPLES_PER_FRAME
 from bridge.archive.slices import SliceData, SliceName, read_slice
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 # The index needs at most this much for each picture and each frame of sound, and for itself.
 INDEX_BYTES_EACH: Final = 24

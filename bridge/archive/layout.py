@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from bridge.archive.programme import Attendee, Scene
-from bridge.words import Role
+from bridge.base.words import Role
 
 # All measures are those of a 720 line picture.
 BASE_HEIGHT_PX: Final = 720

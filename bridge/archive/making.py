@@ -20,13 +20,13 @@ from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, S
 from bridge.archive.package import PackageSettings, build
 from bridge.archive.programme import plan_packages
 from bridge.archive.recover import read_package, register, register_packages
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
 from bridge.capture.files import TRACK_LOG
 from bridge.capture.repair import repair_track
-from bridge.errors import ArchiveFailed
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import SessionState
 from bridge.store.journal import EventKind
-from bridge.words import RetentionClass
 
 SEAL_LOCK: Final = "sealing.lock"
 PROBLEMS_MAX: Final = 20

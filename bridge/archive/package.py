@@ -40,9 +40,9 @@ from bridge.archive.model import (
     VideoPart,
 )
 from bridge.archive.seal import SEAL_FILE, make_seal, parse_seal
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
 from bridge.store.journal import canonical
-from bridge.words import RetentionClass
 
 PARTIAL: Final = ".partial"
 _MINUTES: Final = re.compile(r"v[1-9][0-9]{0,3}\.(json|pdf)")

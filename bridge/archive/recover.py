@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_error
 from bridge.archive.seal import SEAL_FILE, Seal, parse_seal
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry
-from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 DOCUMENT_MAX_BYTES: Final = 16 * 1024 * 1024
 

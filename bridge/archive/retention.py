@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bridge.archive.calendar import local
-from bridge.words import RetentionClass
+from bridge.base.words import RetentionClass
 
 # Years; None is for ever.
 YEARS: Final[Mapping[RetentionClass, int | None]] = MappingProxyType(

@@ -6,7 +6,7 @@ ever; what is tried without end elsewhere would only heat the room, and is left 
 
 from typing import Final
 
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 # Seconds before the second attempt, the third, and so on. The first pause is short: a child process that
 # was killed leaves nothing to wait for.

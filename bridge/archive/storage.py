@@ -20,8 +20,8 @@ from bridge.archive.folders import disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.seal import SEAL_FILE
 from bridge.archive.verify import sealed_sums
+from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
-from bridge.errors import ArchiveFailed
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _PARTIAL: Final = ".partial"

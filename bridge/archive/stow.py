@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 from bridge.archive.dicom import Instance
+from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
-from bridge.errors import DeliveryFailed
 
 # An archive works on half a gigabyte for a while before it answers.
 TIMEOUT_S: Final = 300.0

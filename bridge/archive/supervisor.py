@@ -20,10 +20,10 @@ from bridge.archive.attempts import STATES, Archive, now_ms
 from bridge.archive.care import free_bytes, purge_tracks, purgeable
 from bridge.archive.folders import locked
 from bridge.archive.model import Progress
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
-from bridge.words import PackageState
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import av
 
 from bridge.archive.clocks import Placement, SenderReport, StreamTimes, place_streams
 from bridge.archive.model import Gap, Span
-from bridge.errors import BridgeError
+from bridge.base.errors import BridgeError
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096

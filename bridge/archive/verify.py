@@ -17,8 +17,8 @@ from typing import Any, Final
 from bridge.archive import bag, timestamps
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.seal import SEAL_FILE, SEAL_MAX_BYTES, Seal, parse_seal
+from bridge.messages.texts import Text
 from bridge.store.journal import LINE_MAX_BYTES, Event, parse_event
-from bridge.texts import Text
 
 _JSON_MAX_BYTES: Final = 16 * 1024 * 1024
 _HEX_DIGITS: Final = {"sha256": 64, "sha512": 128}

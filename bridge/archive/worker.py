@@ -28,7 +28,7 @@ from bridge.archive.jobs import (
     result_line,
 )
 from bridge.archive.model import Progress, Report
-from bridge.errors import ArchiveFailed, RecordingFailed
+from bridge.base.errors import ArchiveFailed, RecordingFailed
 
 # Nobody reads faster.
 REPORT_INTERVAL_S: Final = 0.25

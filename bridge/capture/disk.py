@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from bridge.words import RecordProblem
+from bridge.base.words import RecordProblem
 
 MB = 1_000_000
 # Room must come back by this much before what was left out is recorded again.

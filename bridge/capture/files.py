@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bridge.base.errors import RecordingFailed
+from bridge.capture.frames import Frame, frame_data
 from bridge.capture.matroska import SIZE_BYTES, Cluster, Layout, TrackHeader, duration, head, known_size
-from bridge.errors import RecordingFailed
-from bridge.media.encoding import Codec
-from bridge.media.frames import Frame, frame_data
+from bridge.leg.encoding import Codec
 from bridge.store.journal import Event, JournalFile
 
 JOURNAL = "journal.jsonl"

@@ -9,7 +9,7 @@ decides what a crash can take. Times are milliseconds.
 from dataclasses import dataclass
 from struct import Struct
 
-from bridge.media.encoding import Codec
+from bridge.leg.encoding import Codec
 
 _EBML = 0x1A45DFA3
 _SEGMENT = 0x18538067

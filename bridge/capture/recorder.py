@@ -14,6 +14,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from bridge.base.counters import RecordingCounters
+from bridge.base.words import RecordProblem, Source
 from bridge.capture.disk import DiskLevel, Value
 from bridge.capture.files import EVENTS_MAX, FULL, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
@@ -21,13 +23,11 @@ from bridge.capture.sessions import track_name
 from bridge.capture.taps import Surroundings
 from bridge.capture.tracks import TrackCapture
 from bridge.capture.writer import Writer
+from bridge.conference.record import RecordObserver
 from bridge.config import RecordingConfig
-from bridge.counters import RecordingCounters
-from bridge.media.encoding import Encoding
-from bridge.media.publication import Publication
-from bridge.record import RecordObserver
+from bridge.leg.encoding import Encoding
+from bridge.leg.publication import Publication
 from bridge.store.journal import LINE_MAX_BYTES, Chain, Event, EventKind, canonical
-from bridge.words import RecordProblem, Source
 
 if TYPE_CHECKING:
     from bridge.sfu import Leg, Router
@@ -84,7 +84,7 @@ def _contained(
 
 
 class Recorder:
-    """Implements `bridge.record.RoomRecord` for the room, and `MediaRecorder` for its router."""
+    """Implements `bridge.conference.record.RoomRecord` for the room, and `MediaRecorder` for its router."""
 
     def __init__(
         self,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge.base.errors import RecordingFailed
 from bridge.capture.files import JOURNAL, RESERVE, TRACK_LOG, TRACKS, end_ms, finish
 from bridge.capture.matroska import Scan, size_of
 from bridge.capture.sessions import is_session, track_number
-from bridge.errors import RecordingFailed
 from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, read_journal
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-from bridge.errors import InvalidConfig
-from bridge.words import Source
+from bridge.base.errors import InvalidConfig
+from bridge.base.words import Source
 
 # All of Vietnam, all year.
 LOCAL_TIME = timezone(timedelta(hours=7))

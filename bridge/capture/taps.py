@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol
 
+from bridge.base.counters import GapReason, RecordingCounters
+from bridge.capture.frames import Frame, FrameBuffer
 from bridge.capture.writer import Writer
-from bridge.counters import GapReason, RecordingCounters
-from bridge.media.encoding import Encoding
-from bridge.media.frames import Frame, FrameBuffer
+from bridge.leg.encoding import Encoding
 from bridge.media.packet import MediaPacket
 from bridge.media.timeline import unix_ms
 from bridge.rtp.opus import duration_ms

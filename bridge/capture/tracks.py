@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bridge.base.counters import GapReason
 from bridge.capture.files import TrackFile
+from bridge.capture.frames import Frame
 from bridge.capture.matroska import TrackHeader
 from bridge.capture.taps import OPUS_HZ, VIDEO_HZ, StreamTap, Surroundings
-from bridge.counters import GapReason
-from bridge.media.encoding import Encoding
-from bridge.media.frames import Frame
-from bridge.media.publication import Publication
+from bridge.leg.encoding import Encoding
+from bridge.leg.publication import Publication
 
 # A stream is not left for a better one sooner than this after the last change: layers come and go.
 SWITCH_AFTER_S = 3.0

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bridge.base.counters import RecordingCounters
 from bridge.capture.files import FULL, SessionFile, TrackFile
-from bridge.counters import RecordingCounters
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from typing import Final
 
 from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
+from bridge.base.counters import ArchiveCounters
+from bridge.base.errors import ArchiveFailed
 from bridge.commands import keeping, work
 from bridge.commands.proof import verify
 from bridge.commands.shown import Screen
 from bridge.commands.texts import Speech, language
 from bridge.config import Config, load
-from bridge.counters import ArchiveCounters
-from bridge.errors import ArchiveFailed
-from bridge.host import archive_dir, recording_dir
+from bridge.node.host import archive_dir, recording_dir
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import Search
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive.calendar import LOCAL
+from bridge.base.words import PackageState, RetentionClass
 from bridge.store.entries import PAGE_MAX
-from bridge.words import PackageState, RetentionClass
 
 LANGUAGES: Final = ("vi", "en")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from bridge.archive.seal import SEAL_FILE
 from bridge.archive.verify import Problem, verify_chain
 from bridge.archive.verify import verify as problems_of
+from bridge.base.errors import ArchiveFailed
 from bridge.commands.shown import Screen
-from bridge.errors import ArchiveFailed
 
 
 def verify(paths: Sequence[Path], screen: Screen) -> int:

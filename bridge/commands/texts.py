@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from bridge.texts import Text
+from bridge.messages.texts import Text
 
 TEXTS: Final[Mapping[str, Text]] = {
     "column.package": Text(vi="Gói", en="Package"),

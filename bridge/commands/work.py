@@ -8,11 +8,11 @@ from pathlib import Path
 from bridge.archive import attempts
 from bridge.archive.attempts import Archive, now_ms
 from bridge.archive.closing import end_interrupted
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
 from bridge.commands.shown import Screen
-from bridge.errors import ArchiveFailed
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
-from bridge.words import PackageState
 
 EXIT_PROBLEMS = 1
 ALL = 1_000_000

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from bridge import schema
-from bridge.errors import InvalidMessage, RequestError
+from bridge.base import schema
+from bridge.base.errors import InvalidMessage, RequestError
 from bridge.messages.from_bridge import (
     Answer,
     Cases,
@@ -81,7 +81,7 @@ from bridge.messages.objects import (
     ThumbnailWindow,
     WaitingGuest,
 )
-from bridge.texts import Text, error_text
+from bridge.messages.texts import Text, error_text
 
 __all__ = [
     "BRIDGE_MESSAGES",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from bridge.base.schema import AtMost, Between, Characters
+from bridge.base.words import RecordingState, RecordProblem, Role, Source, WaitingReason
 from bridge.messages.objects import (
     CASES_MAX,
     CHAT_KEPT,
@@ -33,9 +35,7 @@ from bridge.messages.objects import (
     Token,
     WaitingGuest,
 )
-from bridge.schema import AtMost, Between, Characters
-from bridge.texts import Text
-from bridge.words import RecordingState, RecordProblem, Role, Source, WaitingReason
+from bridge.messages.texts import Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from bridge.base.schema import AtMost, Between
+from bridge.base.words import ConsentState, RecordAction, SlotRole, Source
 from bridge.messages.objects import (
     MIDS_MAX,
     CaseCode,
@@ -20,8 +22,6 @@ from bridge.messages.objects import (
     ThumbnailWindow,
     Token,
 )
-from bridge.schema import AtMost, Between
-from bridge.words import ConsentState, RecordAction, SlotRole, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from bridge.schema import Between, Characters
-from bridge.words import (
+from bridge.base.schema import Between, Characters
+from bridge.base.words import (
     CaseState,
     ConsentState,
     Level,

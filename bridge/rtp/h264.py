@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 
 IDR_SLICE = 5
 SPS = 7

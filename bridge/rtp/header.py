@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 
 HEADER_BYTES = 12
 _ONE_BYTE_FORM = 0xBEDE

@@ -10,7 +10,7 @@ from struct import Struct, unpack_from
 from struct import error as StructError
 from typing import Protocol
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 
 _SENDER_REPORT = 200
 _RECEIVER_REPORT = 201

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from struct import Struct
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 
 START_CODE = b"\x9d\x01\x2a"
 _SIZE = Struct("<HH")

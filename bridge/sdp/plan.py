@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bridge.base.words import SlotRole, Source
 from bridge.sdp.offer import (
     ABS_SEND_TIME_URI,
     AUDIO_LEVEL_URI,
@@ -18,7 +19,6 @@ from bridge.sdp.offer import (
     Offer,
     Section,
 )
-from bridge.words import SlotRole, Source
 
 RIDS_MAX = 3
 

@@ -19,7 +19,8 @@ from sqlalchemy import (
     update,
 )
 
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState, RetentionClass
 from bridge.store import decisions, rows
 from bridge.store.audit import AuditLog
 from bridge.store.decisions import Decisions
@@ -34,7 +35,6 @@ from bridge.store.entries import (
     Waiting,
 )
 from bridge.store.tables import Database, deliveries, packages, sessions
-from bridge.words import PackageState, RetentionClass
 
 FILE_NAME: Final = "catalogue.sqlite3"
 # A PACS that is down for a month is asked hourly; the newest attempts tell why.

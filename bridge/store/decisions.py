@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 from bridge.store.journal import canonical
 
 FILE_NAME: Final = "decisions.jsonl"

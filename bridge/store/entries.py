@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from bridge.words import ConferenceKind, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 
 PAGE_MAX: Final = 200
 

@@ -21,7 +21,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.errors import RecordingFailed
+from bridge.base.errors import RecordingFailed
 
 GENESIS: Final = "0" * 64
 # The longest legitimate line is a chat line of 2,000 characters.

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row
 
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
 from bridge.store.folding import fold
 from bridge.store.tables import packages
-from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 WORDS_MAX: Final = 10
 TEXT_MAX: Final = 200

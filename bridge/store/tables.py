@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 # How long a writer waits for another one; all transactions here are short.
 BUSY_TIMEOUT_MS: Final = 10_000

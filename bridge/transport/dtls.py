@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from pylibsrtp import Session
 
-from bridge.errors import InvalidConfig
+from bridge.base.errors import InvalidConfig
 
 DtlsRole: TypeAlias = Literal["server", "client"]
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.counters import DropReason, PortCounters
+from bridge.base.counters import DropReason, PortCounters
 from bridge.media.packet import OutgoingPacket
 from bridge.media.rows import Rows
 from bridge.transport import srtp

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
-from bridge.counters import DropReason, PortCounters
-from bridge.errors import InvalidConfig, MalformedPacket
+from bridge.base.counters import DropReason, PortCounters
+from bridge.base.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
 from bridge.transport.binding import bind, local_addresses
 from bridge.transport.dtls import Certificate, Turns

@@ -10,8 +10,8 @@ from collections import Counter
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
-from bridge.counters import DropReason, PortCounters
-from bridge.rate import network_of
+from bridge.base.counters import DropReason, PortCounters
+from bridge.base.rate import network_of
 
 if TYPE_CHECKING:
     from bridge.transport.transport import Transport

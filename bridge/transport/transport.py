@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 from pylibsrtp import Session
 
-from bridge.counters import PortCounters
-from bridge.errors import NegotiationFailed, TransportFailed
+from bridge.base.counters import PortCounters
+from bridge.base.errors import NegotiationFailed, TransportFailed
 from bridge.transport import srtp
 from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole, Turns
 from bridge.transport.ice import Credentials, generate_credentials

@@ -20,16 +20,16 @@ from playwright.async_api import Browser, Page, Route, async_playwright
 from watching import until, until_colour
 
 from bridge.api.admission import Admission
-from bridge.api.archive import ArchiveApi
-from bridge.api.archive_session import LibrarySessions
-from bridge.counters import SessionCounters
-from bridge.errors import ArchiveFailed
-from bridge.pages import Pages
+from bridge.api.library.endpoint import ArchiveApi
+from bridge.api.library.session import LibrarySessions
+from bridge.api.pages import Pages
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import Level, PackageState, Role
 from bridge.server import SECURITY_HEADERS
 from bridge.store.audit import Action
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
-from bridge.words import Level, PackageState, Role
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

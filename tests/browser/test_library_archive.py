@@ -15,9 +15,9 @@ from playwright.async_api import Page, async_playwright
 from recordings import MUONG_NHE, VIET_DUC
 from watching import until, until_colour
 
-from bridge.host import token_secret
+from bridge.base.words import Level, Role
+from bridge.node.host import token_secret
 from bridge.tokens import Tokens
-from bridge.words import Level, Role
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 

@@ -13,8 +13,8 @@ from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.storage import S3Store
 from bridge.archive.supervisor import ArchiveSupervisor
+from bridge.base.counters import ArchiveCounters
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.counters import ArchiveCounters
 from bridge.store.catalogue import Catalogue
 
 # Workers take what others leave of the machine, and it may be little.

@@ -35,11 +35,11 @@ from bridge.archive.package import build
 from bridge.archive.programme import plan_packages
 from bridge.archive.supervisor import ArchiveSupervisor
 from bridge.archive.verify import verify, verify_chain
+from bridge.base.counters import ArchiveCounters
+from bridge.base.errors import DeliveryFailed
+from bridge.base.words import PackageState
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.counters import ArchiveCounters
-from bridge.errors import DeliveryFailed
 from bridge.store.catalogue import Catalogue
-from bridge.words import PackageState
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 

@@ -15,9 +15,9 @@ from bridge.archive.model import Progress
 from bridge.archive.retention import Retention
 from bridge.archive.storage import LocalStore, S3Store, stores
 from bridge.archive.verify import verify
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
 from bridge.config import ArchiveConfig
-from bridge.errors import ArchiveFailed
-from bridge.words import RetentionClass
 
 pytestmark = [pytest.mark.peer]
 

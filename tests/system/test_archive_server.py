@@ -10,8 +10,8 @@ from bridge_process import BridgeServer
 from recordings import CO_TO, VIET_DUC, Recording
 
 from bridge.archive.verify import verify
+from bridge.base.words import PackageState
 from bridge.store.catalogue import Catalogue
-from bridge.words import PackageState
 
 # Workers take what others leave of the machine, and it may be little.
 pytestmark = pytest.mark.timeout(400)

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from bridge_process import BridgeServer, StartBridge
 
+from bridge.base.words import ConferenceKind, Role
 from bridge.store.journal import EventKind, read_journal
-from bridge.words import ConferenceKind, Role
 
 
 class Page:

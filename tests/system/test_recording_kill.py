@@ -12,8 +12,8 @@ import pytest
 from capture import Recorded
 from media import decoded_frames, packet_times_ms
 
+from bridge.base.words import Source
 from bridge.recording import recover
-from bridge.words import Source
 
 TESTS = Path(__file__).parents[1]
 KILLS = 10

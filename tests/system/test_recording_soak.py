@@ -10,8 +10,8 @@ from capture import RecordedMeeting
 from media import RealEncoding
 from network import Network
 
+from bridge.base.words import Source
 from bridge.store.journal import EventKind
-from bridge.words import Source
 
 MINUTES = 120
 WARM_MINUTES = 20

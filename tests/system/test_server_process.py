@@ -17,9 +17,9 @@ import psutil
 import pytest
 from bridge_process import ROOT, BridgeServer, StartBridge, free_port
 
-from bridge.host import token_secret
+from bridge.base.words import ConferenceKind
+from bridge.node.host import token_secret
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import ConferenceKind
 
 
 def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

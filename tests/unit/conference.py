@@ -3,13 +3,13 @@
 from typing import Any
 
 from bridge import messages
-from bridge.counters import SessionCounters
+from bridge.base.counters import SessionCounters
+from bridge.base.words import ConferenceKind, Level, Role, Source
+from bridge.conference.participants import Participant
+from bridge.conference.room import Room
 from bridge.messages import BridgeMessage, ClientMessage, parse_bridge_message
-from bridge.participants import Participant
-from bridge.room import Room
 from bridge.rooms import Rooms
 from bridge.tokens import Claims, TokenKind, Tokens
-from bridge.words import ConferenceKind, Level, Role, Source
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, FakeLeg, FakeSfu, page_slots
 
 SECRET = b"s" * 32

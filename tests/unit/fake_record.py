@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.record import RecordObserver
+from bridge.base.words import ConferenceKind
+from bridge.conference.record import RecordObserver
 from bridge.store.journal import Chain, Event, EventKind
-from bridge.words import ConferenceKind
 
 # What the room orders, beside the kinds of events that it notes.
 CAPTURE_ON, CAPTURE_OFF, CUT = "capture on", "capture off", "cut"

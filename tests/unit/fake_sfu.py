@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import NegotiationFailed
-from bridge.words import SlotRole, Source
+from bridge.base.errors import NegotiationFailed
+from bridge.base.words import SlotRole, Source
 
 PAGE_PUBLICATIONS = {
     "0": Source.MICROPHONE,

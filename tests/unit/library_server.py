@@ -13,13 +13,13 @@ from aiohttp.test_utils import TestClient
 from yarl import URL
 
 from bridge.api.admission import Admission
-from bridge.api.archive import ArchiveApi
-from bridge.api.archive_session import COOKIE, LibrarySessions
-from bridge.counters import SessionCounters
+from bridge.api.library.endpoint import ArchiveApi
+from bridge.api.library.session import COOKIE, LibrarySessions
+from bridge.base.counters import SessionCounters
+from bridge.base.words import Level, Role
 from bridge.store.audit import Action
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
-from bridge.words import Level, Role
 
 Client = TestClient[web.Request, web.Application]
 

@@ -6,8 +6,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from bridge.api.admission import FAILURE_COST, Admission
 from bridge.api.problems import answering_problems
-from bridge.counters import SessionCounters
-from bridge.errors import Refused
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import Refused
 
 
 class Door:

@@ -24,10 +24,10 @@ from library_server import (
 )
 from yarl import URL
 
-from bridge.api.visits import VISIT_S, Visits
-from bridge.errors import ArchiveFailed
+from bridge.api.library.visits import VISIT_S, Visits
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
 from bridge.store.entries import DeliveryEntry
-from bridge.words import PackageState
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +334,7 @@ async def test_a_downloaded_package_holds_every_file(client: Client, archive: Ar
 
 
 def test_visits_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.api.visits.VISITS_MAX", 3)
+    monkeypatch.setattr("bridge.api.library.visits.VISITS_MAX", 3)
     clock = Clock()
     visits = Visits(clock)
     for deed in range(4):

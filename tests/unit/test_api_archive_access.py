@@ -21,12 +21,12 @@ from library_server import (
     refused,
 )
 
-from bridge.api.archive_session import COOKIE
-from bridge.errors import ArchiveFailed
+from bridge.api.library.session import COOKIE
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState, Role
 from bridge.store.audit import Action
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import LIBRARY_LIFETIME_S, LIBRARY_TOTAL_S, TokenKind
-from bridge.words import PackageState, Role
 
 
 @pytest.fixture(scope="module")

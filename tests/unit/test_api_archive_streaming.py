@@ -16,10 +16,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.api.library.ranges import ByteRange, Unsatisfiable, byte_range, may_continue
+from bridge.api.library.streaming import CHUNK_BYTES, Body, FileSegment, Pace, Transfers, file_body
+from bridge.api.library.tar import tar_body
 from bridge.api.problems import answering_problems
-from bridge.api.ranges import ByteRange, Unsatisfiable, byte_range, may_continue
-from bridge.api.streaming import CHUNK_BYTES, Body, FileSegment, Pace, Transfers, file_body
-from bridge.api.tar import tar_body
 
 Client = TestClient[web.Request, web.Application]
 

@@ -8,14 +8,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.api.admission import Admission
+from bridge.api.devices.trickle import Fragment, ice_ufrag_of, parse_fragment
+from bridge.api.devices.whep import whep_endpoint
+from bridge.api.devices.whip import whip_endpoint
 from bridge.api.relays import Relays
-from bridge.api.trickle import Fragment, ice_ufrag_of, parse_fragment
-from bridge.api.whep import whep_endpoint
-from bridge.api.whip import whip_endpoint
-from bridge.counters import SessionCounters
-from bridge.errors import NegotiationFailed, Refused
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import NegotiationFailed, Refused
+from bridge.base.words import ConferenceKind, Level, Role
 from bridge.tokens import Claims, TokenKind, Tokens
-from bridge.words import ConferenceKind, Level, Role
 
 Client = TestClient[web.Request, web.Application]
 

@@ -15,10 +15,10 @@ from bridge.api.admission import Admission
 from bridge.api.join import JoinApi
 from bridge.api.problems import problem_response
 from bridge.api.relays import Relays
-from bridge.counters import SessionCounters
-from bridge.errors import Refused, RequestError
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import Refused, RequestError
+from bridge.base.words import ConferenceKind, Level, RecordingPolicy, Role
 from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens
-from bridge.words import ConferenceKind, Level, RecordingPolicy, Role
 
 Client = TestClient[web.Request, web.Application]
 

@@ -1,11 +1,11 @@
-"""bridge/api/trickle.py: SDP fragments of PATCH requests."""
+"""bridge/api/devices/trickle.py: SDP fragments of PATCH requests."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.api.trickle import Fragment, fragment_of, ice_ufrag_of, parse_fragment, with_credentials
-from bridge.errors import InvalidMessage
+from bridge.api.devices.trickle import Fragment, fragment_of, ice_ufrag_of, parse_fragment, with_credentials
+from bridge.base.errors import InvalidMessage
 
 PASSWORD = "p" * 24
 # RFC 9725, figure 4, shortened.

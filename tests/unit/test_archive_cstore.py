@@ -17,8 +17,8 @@ from bridge.archive import dicom
 from bridge.archive.cstore import StoreArchive
 from bridge.archive.delivery import deliver
 from bridge.archive.dicom import VIDEO_SYNTAX, Instance
+from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
-from bridge.errors import DeliveryFailed
 
 Stored = dict[str, Any]
 

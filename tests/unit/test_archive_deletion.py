@@ -14,8 +14,8 @@ from bridge.archive.model import Progress
 from bridge.archive.retention import Retention
 from bridge.archive.storage import LocalStore
 from bridge.archive.verify import verify, verify_chain
-from bridge.errors import ArchiveFailed
-from bridge.words import RetentionClass
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
 
 ORDINARY = Retention(RetentionClass.ORDINARY, "2036-12-31")
 APPROVAL = Approval(("Trưởng phòng KHTH", "Giám đốc"), "Hết thời hạn lưu trữ")

@@ -14,7 +14,7 @@ from pydicom.encaps import generate_frames
 
 from bridge.archive import dicom
 from bridge.archive.documents import pretty
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 
 @pytest.fixture(scope="module")

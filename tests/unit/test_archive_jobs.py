@@ -19,8 +19,8 @@ from bridge.archive.jobs import (
 )
 from bridge.archive.model import Progress, Stage
 from bridge.archive.retry import PATIENT_CODES, PATIENT_PAUSE_MAX_S, PAUSES_S, pause_s
+from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.errors import ArchiveFailed
 
 
 def test_a_job_arrives_as_it_was_sent() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bridge.__main__ import main
-from bridge.host import token_secret
+from bridge.base.words import Role
+from bridge.node.host import token_secret
 from bridge.tokens import TokenKind, Tokens
-from bridge.words import Role
 
 
 def run(state_dir: Path, *arguments: str) -> int:

@@ -18,7 +18,7 @@ from sealed import MINUTE, SECOND_CODE, SESSION, T0
 from bridge.archive.model import Composition, PackagePlan
 from bridge.archive.package import build
 from bridge.archive.verify import verify
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 from bridge.store.journal import EventKind, parse_event
 
 CASE_1_WORDS = ("C01", "BN-0001", "trong ca một")

@@ -12,9 +12,9 @@ from bridge.archive.package import SealedPackage
 from bridge.archive.recover import read_package, register_packages
 from bridge.archive.retention import Retention
 from bridge.archive.storage import LocalStore
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue
-from bridge.words import PackageState, RetentionClass
 
 FIFTY_YEARS_MS = 50 * 366 * 86_400_000
 

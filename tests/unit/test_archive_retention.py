@@ -12,7 +12,7 @@ from bridge.archive.retention import (
     raised,
     retention_until,
 )
-from bridge.words import RetentionClass
+from bridge.base.words import RetentionClass
 
 DAY_MS = 86_400_000
 # 2026-12-31 23:30 and 2027-01-01 00:30, both in Vietnam; in Greenwich it is the same day.

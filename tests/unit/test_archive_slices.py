@@ -18,7 +18,7 @@ from bridge.archive import joining
 from bridge.archive.compose import ComposeSettings, compose
 from bridge.archive.model import Composition, Progress, SessionFolder
 from bridge.archive.programme import plan_packages
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
 
 
 @pytest.fixture(scope="module")

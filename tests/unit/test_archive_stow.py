@@ -19,8 +19,8 @@ from bridge.archive import dicom
 from bridge.archive.delivery import backoff_s, deliver
 from bridge.archive.dicom import Instance
 from bridge.archive.stow import StowArchive
+from bridge.base.errors import ArchiveFailed, DeliveryFailed
 from bridge.config import DicomConfig
-from bridge.errors import ArchiveFailed, DeliveryFailed
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

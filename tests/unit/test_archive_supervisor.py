@@ -22,13 +22,13 @@ from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.jobs import Task
 from bridge.archive.supervisor import ArchiveSupervisor
 from bridge.archive.verify import verify, verify_chain
+from bridge.base.counters import ArchiveCounters
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.counters import ArchiveCounters
-from bridge.errors import ArchiveFailed
 from bridge.store.audit import Action
 from bridge.store.catalogue import FILE_NAME, Catalogue
 from bridge.store.entries import PackageEntry, SessionState
-from bridge.words import PackageState
 
 # Workers take what others leave of the machine, and it may be little.
 pytestmark = pytest.mark.timeout(400)
@@ -180,7 +180,7 @@ from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.supervisor import ArchiveSupervisor
 from bridge.config import ArchiveConfig, DicomConfig
-from bridge.counters import ArchiveCounters
+from bridge.base.counters import ArchiveCounters
 from bridge.store.catalogue import Catalogue
 
 async def main(root):

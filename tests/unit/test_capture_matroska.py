@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from media import decoded_frames, packet_times_ms, pictures, sounds
 
 from bridge.capture.files import SegmentFile
+from bridge.capture.frames import FrameBuffer, frame_data
 from bridge.capture.matroska import BLOCK_MS_MAX, Cluster, Scan, TrackHeader
 from bridge.capture.repair import repair_segment
-from bridge.media.encoding import Codec
-from bridge.media.frames import FrameBuffer, frame_data
+from bridge.leg.encoding import Codec
 from tests.unit.test_media_frames import h264, hopeful
 
 CLUSTER_FRAMES = 8

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bridge.cases import NUMBER_MAX, Case, CaseBook, Hold, Verdict, decide, hold_after
-from bridge.errors import InvalidMessage, Refused, RequestError
+from bridge.base.errors import InvalidMessage, Refused, RequestError
+from bridge.base.words import CaseState, ConsentState, RecordingPolicy, RecordingState, WaitingReason
+from bridge.conference.cases import NUMBER_MAX, Case, CaseBook, Hold, Verdict, decide, hold_after
 from bridge.messages import CASES_MAX
 from bridge.store.journal import Chain, Event, EventKind
-from bridge.words import CaseState, ConsentState, RecordingPolicy, RecordingState, WaitingReason
 
 OFF, ON_CONSENT, AUTO = RecordingPolicy
 UNKNOWN, GRANTED, REFUSED, WITHDRAWN = ConsentState

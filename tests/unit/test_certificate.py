@@ -1,4 +1,4 @@
-"""bridge/certificate.py: the generated certificate and when it is made anew."""
+"""bridge/node/certificate.py: the generated certificate and when it is made anew."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from bridge.certificate import CertificateFiles, ensure_certificate, server_context
-from bridge.errors import InvalidConfig
+from bridge.base.errors import InvalidConfig
+from bridge.node.certificate import CertificateFiles, ensure_certificate, server_context
 
 HOSTS = ("localhost", "127.0.0.1", "::1", "192.0.2.7")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

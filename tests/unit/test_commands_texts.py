@@ -5,8 +5,8 @@ from string import Formatter
 import pytest
 
 from bridge.archive.model import Stage
+from bridge.base.words import PackageState
 from bridge.commands.texts import FAILURES, TEXTS, Speech, language
-from bridge.words import PackageState
 
 
 def fields(text: str) -> set[str]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.base.errors import InvalidConfig
 from bridge.config import Config, from_tables, load
-from bridge.errors import InvalidConfig
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "bridge.toml"
 

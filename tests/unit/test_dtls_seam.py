@@ -13,7 +13,7 @@ from ice_client import IceClient, RecordingObserver, eventually, open_port
 from OpenSSL import SSL
 from pylibsrtp._binding import ffi, lib
 
-from bridge.errors import InvalidConfig
+from bridge.base.errors import InvalidConfig
 from bridge.transport import Certificate, CloseReason, TransportState
 from bridge.transport import dtls as bridge_dtls
 from bridge.transport.dtls import DATAGRAM_BYTES_MAX, PROFILES, split_records

@@ -1,6 +1,6 @@
 """Full passes of the garbage collector come when they hold nobody up."""
 
-from bridge.garbage import CLOSED_MAX, INTERVAL_MAX_S, GarbageSchedule
+from bridge.node.garbage import CLOSED_MAX, INTERVAL_MAX_S, GarbageSchedule
 
 
 def test_nothing_is_collected_while_a_conference_runs_and_few_have_left() -> None:

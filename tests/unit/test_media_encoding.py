@@ -2,12 +2,12 @@
 
 from itertools import pairwise
 
-from bridge.counters import SfuCounters
-from bridge.media.encoding import Codec, Encoding
-from bridge.media.publication import Publication
+from bridge.base.counters import SfuCounters
+from bridge.base.words import Source
+from bridge.leg.encoding import Codec, Encoding
+from bridge.leg.publication import Publication
 from bridge.media.timeline import ClockOffset, ServerClock
 from bridge.rtp.header import ExtensionIds, RtpPacket, build_rtp, parse_rtp
-from bridge.words import Source
 
 NO_EXTENSIONS = ExtensionIds({})
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.media.fan import ALL_TEMPORAL_LAYERS, Fan
-from bridge.media.forwarder import Forwarder
+from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan
+from bridge.leg.forwarder import Forwarder
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
 

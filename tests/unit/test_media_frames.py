@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media import h264_payloads, pictures, vp8_payloads
 
-from bridge.media.encoding import Codec
-from bridge.media.frames import (
+from bridge.capture.frames import (
     HELD_MAX,
     PICTURE_WAIT_S,
     SOUND_WAIT_S,
@@ -15,6 +14,7 @@ from bridge.media.frames import (
     FrameBuffer,
     frame_data,
 )
+from bridge.leg.encoding import Codec
 from bridge.media.packet import MediaPacket
 from bridge.rtp.h264 import inspect
 from bridge.rtp.vp8 import parse_descriptor

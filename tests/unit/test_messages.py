@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import schema
-from bridge.errors import InvalidMessage, Refused
+from bridge.base import schema
+from bridge.base.errors import InvalidMessage, Refused
+from bridge.base.words import SlotRole, Source
 from bridge.messages import (
     BRIDGE_MESSAGES,
     CLIENT_MESSAGES,
@@ -30,8 +31,7 @@ from bridge.messages import (
     serialise,
     type_of,
 )
-from bridge.texts import ERRORS
-from bridge.words import SlotRole, Source
+from bridge.messages.texts import ERRORS
 
 
 @dataclass(frozen=True, slots=True)

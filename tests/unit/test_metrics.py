@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.archive.supervisor import ArchiveStatus
-from bridge.counters import (
+from bridge.base.counters import (
     ArchiveCounters,
     DropReason,
     GapReason,
@@ -18,8 +18,8 @@ from bridge.counters import (
     SessionCounters,
     SfuCounters,
 )
+from bridge.base.words import PackageState, RecordingState, Role, Source
 from bridge.metrics import BridgeCollector, RecordCollector, registry
-from bridge.words import PackageState, RecordingState, Role, Source
 
 
 def leg(**statistics: Any) -> Any:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge import messages, schema, words
-from bridge.participants import CloseCode
-from bridge.texts import ERRORS
+from bridge import messages
+from bridge.base import schema, words
+from bridge.conference.participants import CloseCode
+from bridge.messages.texts import ERRORS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 OBJECTS = {cls.__name__: cls for cls in messages.OBJECTS}

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.rate import RateLimits, limited_network
+from bridge.base.rate import RateLimits, limited_network
 
 
 def test_a_network_may_ask_a_burst_at_once_and_then_as_often_as_the_rate_says() -> None:

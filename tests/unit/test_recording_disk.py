@@ -15,12 +15,12 @@ from media import decoded_frames, packet_times_ms
 from meeting import Client
 from network import Network
 
+from bridge.base.counters import RecordingCounters
+from bridge.base.words import RecordProblem, Source
 from bridge.capture.disk import MB, DiskGuard, DiskLevel, Thresholds, Value
 from bridge.capture.files import SessionFile
 from bridge.capture.writer import QUEUE_BYTES_MAX, QUEUE_SOUND_BYTES_MAX, Writer
-from bridge.counters import RecordingCounters
 from bridge.store.journal import EventKind, read_journal
-from bridge.words import RecordProblem, Source
 
 Open = Callable[..., RecordedMeeting]
 # The disk itself says that it is full, not the guard.

@@ -11,13 +11,13 @@ from capture import Recorded, RecordedMeeting, read_track
 from media import decoded_frames, packet_times_ms
 from network import Network
 
+from bridge.base.errors import InvalidConfig
+from bridge.base.words import Source
 from bridge.capture.files import EVENTS_MAX
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames, track_name, track_number
-from bridge.errors import InvalidConfig
 from bridge.recording import recover
 from bridge.store.journal import EventKind
-from bridge.words import Source
 
 Open = Callable[..., RecordedMeeting]
 WALL_MS = 1_800_000_000_000

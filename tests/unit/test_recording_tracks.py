@@ -15,9 +15,9 @@ from meeting import Client
 from network import Network
 from streams import VideoEncoding
 
-from bridge.counters import DropReason
+from bridge.base.counters import DropReason
+from bridge.base.words import Source
 from bridge.store.journal import EventKind
-from bridge.words import Source
 
 WALL_MS = 1_800_000_000_000
 START_S = 1000.0

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from bridge import messages
-from bridge.errors import Refused
+from bridge.base.errors import Refused
+from bridge.base.words import Role, Source
 from bridge.messages import (
     CameraState,
     Chat,
@@ -26,7 +27,6 @@ from bridge.messages import (
     ShowContent,
     Welcome,
 )
-from bridge.words import Role, Source
 from tests.unit.conference import Conference, channel, leg
 
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from bridge import rooms
+from bridge.base.words import Role, SlotRole
 from bridge.messages import ChooseStage
-from bridge.words import Role, SlotRole
 from tests.unit.conference import Conference, leg
 
 

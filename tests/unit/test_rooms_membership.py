@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from bridge import messages
-from bridge.errors import NegotiationFailed, Refused
+from bridge.base.errors import NegotiationFailed, Refused
+from bridge.base.words import Role, SlotRole, Source
+from bridge.conference.participants import CloseCode, LeaveReason
 from bridge.messages import (
     Admit,
     Answer,
@@ -25,9 +27,7 @@ from bridge.messages import (
     Waiting,
     Welcome,
 )
-from bridge.participants import CloseCode, LeaveReason
 from bridge.tokens import JOIN_GRACE_S, TokenKind
-from bridge.words import Role, SlotRole, Source
 from tests.unit.conference import Conference, channel, leg
 
 

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from bridge import messages
-from bridge.errors import InvalidMessage, Refused
+from bridge.base.errors import InvalidMessage, Refused
+from bridge.base.words import (
+    CaseState,
+    ConferenceKind,
+    ConsentState,
+    RecordAction,
+    RecordingPolicy,
+    RecordingState,
+    RecordProblem,
+    Role,
+    Source,
+    WaitingReason,
+)
+from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.messages import (
     AddCase,
     CaseLine,
@@ -23,21 +36,8 @@ from bridge.messages import (
     StateConsent,
     Welcome,
 )
-from bridge.participants import CloseCode, LeaveReason, Participant
 from bridge.store.journal import Chain, EventKind
 from bridge.tokens import TokenKind
-from bridge.words import (
-    CaseState,
-    ConferenceKind,
-    ConsentState,
-    RecordAction,
-    RecordingPolicy,
-    RecordingState,
-    RecordProblem,
-    Role,
-    Source,
-    WaitingReason,
-)
 from tests.unit.conference import Conference, channel, leg
 from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, FakeRecord
 

@@ -4,8 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bridge.cases import CaseBook
-from bridge.errors import RequestError
+from bridge.base.errors import RequestError
+from bridge.base.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, Role
+from bridge.conference.cases import CaseBook
+from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.messages import (
     AddCase,
     ClientMessage,
@@ -17,9 +19,7 @@ from bridge.messages import (
     StateConsent,
     Welcome,
 )
-from bridge.participants import CloseCode, LeaveReason, Participant
 from bridge.store.journal import EventKind
-from bridge.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, Role
 from tests.unit.conference import Conference, channel
 from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, FakeRecord
 

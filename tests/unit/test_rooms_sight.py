@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import Refused
+from bridge.base.errors import Refused
+from bridge.base.words import Role, SlotRole, Source
+from bridge.conference.participants import Participant
 from bridge.messages import (
     Answer,
     ChooseStage,
@@ -20,8 +22,6 @@ from bridge.messages import (
     ThumbnailWindow,
     View,
 )
-from bridge.participants import Participant
-from bridge.words import Role, SlotRole, Source
 from tests.unit.conference import Conference, channel, leg
 
 

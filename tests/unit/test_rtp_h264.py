@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 from bridge.rtp.h264 import H264Payload, inspect
 
 START_CODE = b"\x00\x00\x00\x01"

@@ -5,7 +5,7 @@ from aiortc.rtp import RtpPacket as AiortcPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 from bridge.rtp.header import EXTENSION_URIS, Extension, ExtensionIds, RtpPacket, build_rtp, parse_rtp
 
 IDS = ExtensionIds(

@@ -6,7 +6,7 @@ from aiortc.codecs.vpx import VpxPayloadDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 from bridge.rtp.vp8 import parse_descriptor
 
 DELTA_FRAME = b"\x01\x00\x00"

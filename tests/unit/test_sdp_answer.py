@@ -5,7 +5,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 from sdp_samples import CANDIDATES, FINGERPRINT, NAMES, answer_to, m_lines, plan_for, sample
 
-from bridge.errors import NegotiationFailed
+from bridge.base.errors import NegotiationFailed
 from bridge.sdp import build_answer, parse_offer
 
 

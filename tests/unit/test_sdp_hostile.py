@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sdp_samples import NAMES, answer_to, m_lines, sample
 
-from bridge.errors import NegotiationFailed
+from bridge.base.errors import NegotiationFailed
 from bridge.sdp import default_publications, default_slots, parse_offer
 
 SMALL = [name for name in NAMES if len(sample(name)) < 8_000]

@@ -5,7 +5,7 @@ import re
 import pytest
 from sdp_samples import NAMES, sample
 
-from bridge.errors import NegotiationFailed
+from bridge.base.errors import NegotiationFailed
 from bridge.sdp import (
     AUDIO_LEVEL_URI,
     MID_URI,

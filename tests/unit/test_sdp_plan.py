@@ -3,6 +3,7 @@
 import pytest
 from sdp_samples import sample
 
+from bridge.base.words import SlotRole, Source
 from bridge.sdp import (
     ABS_SEND_TIME_URI,
     AUDIO_LEVEL_URI,
@@ -18,7 +19,6 @@ from bridge.sdp import (
     plan_publishing,
     plan_slot,
 )
-from bridge.words import SlotRole, Source
 
 
 def publishing(text: str, mid: str) -> PublishingPlan:

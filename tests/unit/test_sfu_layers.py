@@ -6,8 +6,8 @@ import pytest
 from meeting import Client, Meeting
 from network import Network
 
-from bridge.media.publication import UNWATCHED_S
-from bridge.words import SlotRole, Source
+from bridge.base.words import SlotRole, Source
+from bridge.leg.publication import UNWATCHED_S
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from meeting import Client, Meeting
 from network import Network
 
+from bridge.base.words import SlotRole, Source
 from bridge.rtp import rtcp
-from bridge.words import SlotRole, Source
 
 
 @pytest.fixture

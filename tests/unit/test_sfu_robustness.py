@@ -12,11 +12,11 @@ from meeting import Meeting
 from network import Network
 from streams import MID_ID, VP8, talking
 
-from bridge.counters import DropReason
-from bridge.errors import NegotiationFailed
+from bridge.base.counters import DropReason
+from bridge.base.errors import NegotiationFailed
+from bridge.base.words import SlotRole, Source
 from bridge.rtp import rtcp
 from bridge.rtp.header import build_rtp
-from bridge.words import SlotRole, Source
 
 
 @pytest.fixture

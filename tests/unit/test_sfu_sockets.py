@@ -7,12 +7,12 @@ from ice_client import IceClient, eventually, open_port
 from meeting import SLOT_IDS, offer
 from streams import Piece, VideoEncoding
 
-from bridge.counters import SfuCounters
+from bridge.base.counters import SfuCounters
+from bridge.base.words import SlotRole, Source
 from bridge.rtp import rtcp
 from bridge.rtp.header import parse_rtp
 from bridge.sfu import Leg, Router, Sfu
 from bridge.transport import MediaPort
-from bridge.words import SlotRole, Source
 
 
 class Quiet:

@@ -7,7 +7,7 @@ import pytest
 from meeting import Meeting
 from network import Network
 
-from bridge.words import SlotRole, Source
+from bridge.base.words import SlotRole, Source
 
 
 @pytest.fixture

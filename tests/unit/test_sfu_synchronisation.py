@@ -9,8 +9,8 @@ from network import Network
 from receivers import SlotReceiver
 from streams import NTP_SECOND, talking
 
+from bridge.base.words import SlotRole
 from bridge.rtp.sequence import difference
-from bridge.words import SlotRole
 
 
 @pytest.fixture

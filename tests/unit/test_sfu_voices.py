@@ -7,7 +7,7 @@ from meeting import Client, Meeting
 from network import Network
 from streams import talking
 
-from bridge.words import SlotRole, Source
+from bridge.base.words import SlotRole, Source
 
 MICROPHONE = (Source.MICROPHONE,)
 

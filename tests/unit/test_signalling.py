@@ -10,7 +10,11 @@ import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge import messages, signalling
+from bridge import messages
+from bridge.api import signalling
+from bridge.api.signalling import RateLimit, Signalling
+from bridge.base.words import Level, Role, Source
+from bridge.conference.participants import CloseCode
 from bridge.messages import (
     Answer,
     BridgeMessage,
@@ -30,11 +34,8 @@ from bridge.messages import (
     parse_bridge_message,
     serialise,
 )
-from bridge.participants import CloseCode
-from bridge.signalling import RateLimit, Signalling
 from bridge.store.journal import EventKind
 from bridge.tokens import TokenKind
-from bridge.words import Level, Role, Source
 from tests.unit.conference import Conference
 from tests.unit.fake_record import FakeRecord
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, page_slots

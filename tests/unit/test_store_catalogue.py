@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import ArchiveFailed
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.store.catalogue import DELIVERIES_KEPT, FILE_NAME, Catalogue
 from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState, Waiting
 from bridge.store.folding import fold
-from bridge.words import ConferenceKind, PackageState, RetentionClass
 
 DAY_MS = 86_400_000
 BEGIN_MS = 1_770_000_000_000

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.base.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.base.words import ArchiveScope, ConferenceKind, Level, Role
 from bridge.tokens import (
     JOIN_GRACE_S,
     JOIN_LIFETIME_S,
@@ -19,7 +20,6 @@ from bridge.tokens import (
     Tokens,
     load_secret,
 )
-from bridge.words import ArchiveScope, ConferenceKind, Level, Role
 
 SECRET = b"k" * 32
 

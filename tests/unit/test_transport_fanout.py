@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ice_client import IceClient, RecordingObserver, eventually, open_port
 
-from bridge.counters import DropReason
+from bridge.base.counters import DropReason
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
 from bridge.rtp.header import Extension, ExtensionIds, parse_rtp

@@ -8,7 +8,7 @@ from aioice.candidate import Candidate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.errors import MalformedPacket
+from bridge.base.errors import MalformedPacket
 from bridge.transport.ice import (
     binding_response,
     generate_credentials,

@@ -18,7 +18,7 @@ from ice_client import (
     rtp_packet,
 )
 
-from bridge.counters import DropReason
+from bridge.base.counters import DropReason
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
 from bridge.transport import CloseReason, MediaPort, Transport, TransportState

@@ -23,8 +23,8 @@ from ice_client import (
     rtp_packet,
 )
 
-from bridge.counters import DropReason
-from bridge.errors import InvalidConfig, NegotiationFailed, TransportFailed
+from bridge.base.counters import DropReason
+from bridge.base.errors import InvalidConfig, NegotiationFailed, TransportFailed
 from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
 from bridge.transport.transport import STREAMS_MAX
 

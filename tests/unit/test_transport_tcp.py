@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.counters import DropReason, PortCounters
+from bridge.base.counters import DropReason, PortCounters
 from bridge.transport.tcp import (
     FRAME_BYTES_MAX,
     UNAUTHENTICATED_PER_NETWORK_MAX,

@@ -119,13 +119,13 @@ def test_every_text_is_used() -> None:
 
 
 def test_every_code_the_bridge_may_send_has_a_text() -> None:
-    texts = pytest.importorskip("bridge.texts")
+    texts = pytest.importorskip("bridge.messages.texts")
     families = {code.partition(":")[0] for code in texts.ERRORS}
     assert [family for family in sorted(families) if f"error.{family}" not in VI] == []
 
 
 def test_every_role_level_and_source_has_a_text() -> None:
-    from bridge.words import Level, Role, Source
+    from bridge.base.words import Level, Role, Source
 
     names = [f"role.{role}" for role in Role] + [f"level.{level}" for level in Level]
     names += [f"source.{source}" for source in Source]

@@ -1,0 +1,172 @@
+"""What WHIP (RFC 9725) and WHEP share: one HTTP resource is one device's session in a room.
+
+A device is an ordinary participant; only its way in differs. Its bearer token says room, site and role.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bridge.api.admission import Admission
+from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
+from bridge.api.problems import answering_problems
+from bridge.api.relays import Relays
+from bridge.base.errors import InvalidMessage, Refused, RequestError
+from bridge.conference.participants import Participant
+from bridge.rooms import Rooms
+from bridge.tokens import TokenKind, Tokens
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+# A restart takes about that long.
+RETRY_AFTER_S = 5
+
+
+@dataclass(slots=True)
+class Session:
+    """One device in a room, from its POST to its DELETE or the end of its media."""
+
+    participant: Participant
+    bearer: str
+    offer: str
+    ice_generation: str
+
+
+class DeviceEndpoint:
+    """The endpoint and the session resources of one of the two protocols."""
+
+    def __init__(
+        self,
+        path: str,
+        kind: TokenKind,
+        *,
+        rooms: Rooms,
+        tokens: Tokens,
+        relays: Relays,
+        admission: Admission,
+    ) -> None:
+        self._path = path
+        self._kind = kind
+        self._rooms = rooms
+        self._tokens = tokens
+        self._relays = relays
+        self._admission = admission
+        # Bounded by the participants that the rooms admit: ended ones go before a new one comes.
+        self._sessions: dict[str, Session] = {}
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        name = self._path.strip("/")
+        session = f"{self._path}/{{session}}"
+        router.add_options(self._path, self._describe)
+        create = self._admission.limiting(self._create)
+        router.add_post(self._path, answering_problems(create, request=name))
+        router.add_options(session, self._describe_session)
+        router.add_patch(session, answering_problems(self._patch, request=name))
+        router.add_delete(session, answering_problems(self._delete, request=name))
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        """OPTIONS: what may be posted, and the relays for a device that shows its token (4.4)."""
+        response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
+        if "Authorization" in request.headers:
+            try:
+                self._tokens.read(_bearer(request), self._kind)
+            except RequestError:
+                return response
+            self._add_links(response)
+        return response
+
+    async def _describe_session(self, request: web.Request) -> web.Response:
+        return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        if self._rooms.is_draining:
+            return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
+        bearer = _bearer(request)
+        claims = self._tokens.read(bearer, self._kind)
+        offer = await _body(request, SDP)
+        self._forget_ended()
+        room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
+        participant, answer = room.join_device(claims, offer, watch=self._kind is TokenKind.WATCH)
+        session_id = secrets.token_urlsafe(16)
+        session = Session(participant, bearer, offer, ice_ufrag_of(answer))
+        self._sessions[session_id] = session
+        response = web.Response(
+            status=201,
+            text=answer,
+            content_type=SDP,
+            headers={"Location": f"{self._path}/{session_id}", "ETag": _etag(session)},
+        )
+        self._add_links(response)
+        return response
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        """Trickle (204, nothing to do) or ICE restart (200 with the bridge's new fragment)."""
+        session = self._session(request)
+        body = await _body(request, FRAGMENT)
+        fragment = parse_fragment(body)
+        if fragment.ice_ufrag == ice_ufrag_of(session.offer):
+            # Encoders in the field trickle without If-Match; the candidates are ignored in any case.
+            _check_if_match(request, session)
+            return web.Response(status=204)
+        offer = with_credentials(session.offer, fragment)
+        answer = session.participant.negotiate(offer)
+        session.offer = offer
+        session.ice_generation = ice_ufrag_of(answer)
+        return web.Response(
+            status=200, text=fragment_of(answer), content_type=FRAGMENT, headers={"ETag": _etag(session)}
+        )
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        session = self._session(request)
+        del self._sessions[request.match_info["session"]]
+        session.participant.leave()
+        return web.Response(status=200)
+
+    def _session(self, request: web.Request) -> Session:
+        """Return the session of the path, for the holder of the token that made it.
+
+        The token itself may have expired since: whoever began a session may always end it.
+        """
+        session = self._sessions.get(request.match_info["session"])
+        if session is None or session.participant.is_gone:
+            raise Refused("unknown-participant", "there is no such session, or it has ended")
+        if not hmac.compare_digest(session.bearer.encode(), _bearer(request).encode()):
+            raise Refused("invalid-token", "this is not the token that created the session")
+        return session
+
+    def _forget_ended(self) -> None:
+        for session_id in [key for key, session in self._sessions.items() if session.participant.is_gone]:
+            del self._sessions[session_id]
+
+    def _add_links(self, response: web.Response) -> None:
+        for credential in self._relays.credentials():
+            for link in credential.as_links():
+                response.headers.add("Link", link)
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Refused("invalid-token", "an Authorization header with a Bearer token is needed")
+    return token.strip()
+
+
+async def _body(request: web.Request, media_type: str) -> str:
+    if request.content_type != media_type:
+        raise InvalidMessage("unsupported-media-type", f"the body must be {media_type}")
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidMessage("invalid-message", "the body is not UTF-8 text") from error
+
+
+def _etag(session: Session) -> str:
+    return f'"{session.ice_generation}"'
+
+
+def _check_if_match(request: web.Request, session: Session) -> None:
+    expected = request.headers.get("If-Match", "*")
+    if expected not in ("*", _etag(session)):
+        raise Refused("precondition-failed", "the ICE generation has changed since")

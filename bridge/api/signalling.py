@@ -1,0 +1,280 @@
+"""Signalling: one WebSocket is one participant's control channel.
+
+Reads, limits and answers; what a message means is the room's business. Sending never waits: each
+socket has a bounded queue, and a reader that lets it fill is cut off. It may resume, and is then
+told everything anew.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from aiohttp import WSMsgType, web
+
+from bridge import messages
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import InvalidMessage, Refused, RequestError
+from bridge.base.rate import limited_network
+from bridge.conference.participants import CloseCode, Participant
+from bridge.conference.room import Room
+from bridge.messages import ClientMessage, Join, Offer, RaiseHand, SendChat
+from bridge.rooms import Rooms
+from bridge.tokens import TokenKind, Tokens
+
+JOIN_WITHIN_S = 10.0
+HEARTBEAT_S = 15.0
+SOCKETS_MAX = 10_000
+# Sockets of one network that have not joined yet. Those of a hospital behind one NAT all come back at once
+# after a restart, and take a round trip or two each.
+NEWCOMERS_MAX = 256
+# A whole room's worth of news fits many times; what does not is a reader that has stopped.
+QUEUE_MAX_FRAMES = 512
+QUEUE_MAX_CHARACTERS = 2_000_000
+# Tokens of the bucket: people click a few times a second, a page that joins sends a handful.
+RATE_PER_S = 20.0
+BURST = 60.0
+# What costs the bridge, or everybody in the room, more than a click; hands are written into the journal.
+EXTRA_COSTS: Mapping[type[ClientMessage], float] = {Offer: 4.0, SendChat: 3.0, RaiseHand: 4.0}
+# So many refused messages in a row are no accident.
+REFUSALS_MAX = 200
+GOODBYE_S = 2.0
+
+_RATE_LIMITED = Refused("rate-limited", f"more than {RATE_PER_S:.0f} messages per second")
+
+
+class RateLimit:
+    """A token bucket for one socket's messages."""
+
+    def __init__(self, now: float) -> None:
+        self._tokens = BURST
+        self._at = now
+
+    def allow(self, cost: float, now: float) -> bool:
+        """Whether a message of this cost may be handled now."""
+        self._tokens = min(BURST, self._tokens + (now - self._at) * RATE_PER_S)
+        self._at = now
+        if self._tokens < cost:
+            return False
+        self._tokens -= cost
+        return True
+
+
+class Socket:
+    """A participant's channel over one WebSocket: a bounded queue and the task that empties it."""
+
+    def __init__(self, websocket: web.WebSocketResponse, request: web.Request) -> None:
+        # Passed by argument.
+        self._websocket = websocket
+        self._request = request
+        # Allocated by this.
+        self._queue: deque[str] = deque()
+        self._queued_characters = 0
+        self._wake = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+        self._is_cut = False
+
+    def send(self, text: str) -> None:
+        """Queue one text frame; a full queue cuts the socket off."""
+        if self._closing is not None or self._is_cut:
+            return
+        if len(self._queue) >= QUEUE_MAX_FRAMES or self._queued_characters + len(text) > QUEUE_MAX_CHARACTERS:
+            self.cut()
+            return
+        self._queue.append(text)
+        self._queued_characters += len(text)
+        self._wake.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what is queued; harmless twice."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._wake.set()
+
+    def cut(self) -> None:
+        """End the connection now: the other side does not read, so that a goodbye would not arrive."""
+        self._is_cut = True
+        self._queue.clear()
+        self._wake.set()
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def write(self) -> None:
+        """Send what is queued until the socket is closed or lost."""
+        try:
+            while not self._is_cut:
+                while self._queue:
+                    text = self._queue.popleft()
+                    self._queued_characters -= len(text)
+                    await self._websocket.send_str(text)
+                if self._closing is not None:
+                    code, reason = self._closing
+                    await self._websocket.close(code=code, message=reason.encode())
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        except ConnectionError:
+            # Lost while sending; the reader sees the end as well and reports it to the room.
+            return
+
+
+class Signalling:
+    """Serves the sockets of all rooms."""
+
+    def __init__(self, rooms: Rooms, tokens: Tokens, *, counters: SessionCounters) -> None:
+        self._rooms = rooms
+        self._tokens = tokens
+        self._counters = counters
+        self._open: set[Socket] = set()
+        self._newcomers: Counter[bytes] = Counter()
+
+    @property
+    def sockets(self) -> int:
+        """How many sockets are open now."""
+        return len(self._open)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one WebSocket from its handshake to its end."""
+        if self._rooms.is_draining or len(self._open) >= SOCKETS_MAX:
+            return web.Response(status=503, headers={"Retry-After": "5"})
+        network = limited_network(request.remote)
+        if network is not None and self._newcomers[network] >= NEWCOMERS_MAX:
+            return web.Response(status=429, headers={"Retry-After": "5"})
+        websocket = web.WebSocketResponse(
+            protocols=(messages.SUBPROTOCOL,),
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=messages.MESSAGE_MAX_BYTES,
+            # A deflate context per socket is memory and time that small messages do not repay.
+            compress=False,
+        )
+        await websocket.prepare(request)
+        socket = Socket(websocket, request)
+        self._open.add(socket)
+        writer = asyncio.get_running_loop().create_task(socket.write(), name="socket writer")
+        try:
+            await self._serve(websocket, socket, network)
+        finally:
+            self._open.discard(socket)
+            # Whatever is queued, such as the reason of a refusal, still goes out.
+            socket.close(CloseCode.LEFT, "left")
+            await _finish(writer)
+        return websocket
+
+    async def close(self) -> None:
+        """Close all sockets: the server restarts, and the pages will come back."""
+        for socket in self._open:
+            socket.close(CloseCode.RESTART, "service restart")
+        for _ in range(50):
+            if not self._open:
+                return
+            await asyncio.sleep(0.02)
+        for socket in list(self._open):
+            socket.cut()
+
+    async def _serve(self, websocket: web.WebSocketResponse, socket: Socket, network: bytes | None) -> None:
+        with self._counted(network):
+            joined = await self._joined(websocket, socket)
+        if joined is None:
+            return
+        room, participant = joined
+        try:
+            await self._read(websocket, socket, room, participant)
+        finally:
+            room.channel_closed(participant, socket)
+
+    @contextmanager
+    def _counted(self, network: bytes | None) -> Iterator[None]:
+        """Count one newcomer of a network while the body runs."""
+        if network is None:
+            yield
+            return
+        self._newcomers[network] += 1
+        try:
+            yield
+        finally:
+            self._newcomers[network] -= 1
+            if not self._newcomers[network]:
+                del self._newcomers[network]
+
+    async def _joined(
+        self, websocket: web.WebSocketResponse, socket: Socket
+    ) -> tuple[Room, Participant] | None:
+        try:
+            frame = await websocket.receive(timeout=JOIN_WITHIN_S)
+        except TimeoutError:
+            socket.close(CloseCode.NO_JOIN, "no join in time")
+            return None
+        if frame.type is not WSMsgType.TEXT:
+            return None
+        try:
+            return self._join(frame.data, socket)
+        except RequestError as error:
+            refused = self._counters.joins_refused
+            refused[error.code] = refused.get(error.code, 0) + 1
+            socket.send(messages.serialise(messages.error_from(error, request="join")))
+            socket.close(CloseCode.REFUSED, error.code)
+            return None
+
+    def _join(self, text: str, socket: Socket) -> tuple[Room, Participant]:
+        message = self._parse(text)
+        if not isinstance(message, Join):
+            raise Refused("not-joined", "the first message has to be join")
+        if message.version != messages.PROTOCOL_VERSION:
+            raise Refused("unsupported-version", f"this server speaks version {messages.PROTOCOL_VERSION}")
+        claims = self._tokens.read(message.token, TokenKind.JOIN)
+        room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
+        return room, room.join(claims, message.name, socket, message.resume)
+
+    async def _read(
+        self, websocket: web.WebSocketResponse, socket: Socket, room: Room, participant: Participant
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        limit = RateLimit(clock())
+        refusals_in_row = 0
+        async for frame in websocket:
+            text = frame.data if frame.type is WSMsgType.TEXT else ""
+            error = self._receive(text, room, participant, limit, clock())
+            if error is None:
+                refusals_in_row = 0
+                continue
+            socket.send(messages.serialise(error))
+            refusals_in_row += 1
+            if refusals_in_row > REFUSALS_MAX:
+                socket.close(CloseCode.TOO_MANY_MESSAGES, "too many refused messages")
+                return
+
+    def _receive(
+        self, text: str, room: Room, participant: Participant, limit: RateLimit, now: float
+    ) -> messages.Error | None:
+        """Handle one text frame; return what its sender is told if that was not possible."""
+        self._counters.messages_received += 1
+        # Before parsing, so that a flood costs next to nothing.
+        if not limit.allow(1.0, now):
+            return messages.error_from(_RATE_LIMITED, request="")
+        try:
+            message = self._parse(text)
+        except InvalidMessage as error:
+            return messages.error_from(error, request=messages.type_of(text))
+        offer_id = message.id if isinstance(message, Offer) else None
+        try:
+            if not limit.allow(EXTRA_COSTS.get(type(message), 0.0), now):
+                raise _RATE_LIMITED
+            room.handle(participant, message)
+        except RequestError as error:
+            return messages.error_from(error, request=message.type, offer_id=offer_id)
+        return None
+
+    def _parse(self, text: str) -> ClientMessage:
+        try:
+            return messages.parse_client_message(text)
+        except InvalidMessage:
+            self._counters.messages_invalid += 1
+            raise
+
+
+async def _finish(writer: asyncio.Task[None]) -> None:
+    """Give the writer a moment to say goodbye, then end it."""
+    _, pending = await asyncio.wait({writer}, timeout=GOODBYE_S)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(writer, return_exceptions=True)

@@ -1,0 +1,416 @@
+"""A participant: one joined client or device, what it may send, what it is shown, how to reach it.
+
+A participant outlives its control channel by the resume window, and may outlive its leg: a page
+whose media failed comes with a new peer connection. It owns its leg, and reports to its room.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.base.errors import NegotiationFailed
+from bridge.base.words import Role, SlotRole, Source
+from bridge.conference import roles
+from bridge.conference.roles import Permission
+from bridge.messages import (
+    BridgeMessage,
+    CameraState,
+    Layers,
+    MediaProtocol,
+    Member,
+    MicrophoneState,
+    Picture,
+    Quality,
+    Slots,
+    ThumbnailWindow,
+    serialise,
+)
+from bridge.tokens import Claims, TokenKind
+
+if TYPE_CHECKING:
+    from bridge.leg.publication import Publication
+    from bridge.leg.slot import Slot
+    from bridge.sfu import Leg, Router
+
+logger = logging.getLogger(__name__)
+
+# As many m-lines as one offer may have; heights of mids that never existed are not kept beyond it.
+HEIGHTS_MAX = 128
+
+
+class LeaveReason(StrEnum):
+    """Why a participant is no longer in the room."""
+
+    LEFT = "left"
+    REMOVED = "removed"
+    NOT_ADMITTED = "not-admitted"
+    DISCONNECTED = "disconnected"
+    MEDIA_LOST = "media-lost"
+    NEVER_CONNECTED = "never-connected"
+    CLOSED = "closed"
+
+
+class CloseCode:
+    """WebSocket close codes (RFC 6455, 7.4); those from 4000 on are the protocol's own."""
+
+    ROOM_CLOSED = 1001
+    RESTART = 1012
+    LEFT = 4000
+    RESUMED_ELSEWHERE = 4001
+    REMOVED = 4002
+    NO_JOIN = 4003
+    REFUSED = 4005
+    TOO_MANY_MESSAGES = 4006
+
+
+class Channel(Protocol):
+    """The way to a client: never blocks, bounded, closes itself when its reader is too slow."""
+
+    def send(self, text: str) -> None:
+        """Queue one text frame."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye after what is queued; harmless twice."""
+
+
+class Home(Protocol):
+    """What a participant tells its room."""
+
+    @property
+    def router(self) -> "Router":
+        """The media side of the room."""
+
+    def leave(self, participant: "Participant", reason: LeaveReason, close_code: int) -> None:
+        """The participant goes."""
+
+    def media_connected(self, participant: "Participant") -> None:
+        """The first packets can flow."""
+
+    def media_lost(self, participant: "Participant", reason: str) -> None:
+        """The leg has ended by itself."""
+
+    def sending_changed(self, participant: "Participant") -> None:
+        """What others can see or hear of the participant is no longer the same."""
+
+    def voices_shown_changed(self, participant: "Participant") -> None:
+        """Other voices are in the participant's voice slots."""
+
+
+class _LegWatch:
+    """Hears one leg for its participant, until that leg is replaced."""
+
+    def __init__(self, participant: "Participant") -> None:
+        self._participant = participant
+
+    def leg_connected(self) -> None:
+        if self._participant.watch is self:
+            self._participant.leg_connected()
+
+    def leg_closed(self, reason: str) -> None:
+        if self._participant.watch is self:
+            self._participant.leg_closed(reason)
+
+    def publication_live(self, source: Source, is_live: bool) -> None:
+        if self._participant.watch is self:
+            self._participant.publication_live(source, is_live)
+
+    def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
+        if self._participant.watch is self:
+            self._participant.layers_wanted(layers)
+
+    def slots_changed(self) -> None:
+        if self._participant.watch is self:
+            self._participant.slots_changed()
+
+
+class Participant:
+    """One joined client; its room decides, it keeps the state and speaks to leg and channel."""
+
+    def __init__(
+        self,
+        *,
+        participant_id: str,
+        claims: Claims,
+        name: str,
+        order: int,
+        joined_at: float,
+        room: Home,
+        channel: Channel | None,
+        may_publish: bool | None = None,
+    ) -> None:
+        # Passed by argument.
+        self.id = participant_id
+        self.claims = claims
+        self.name = name
+        self.order = order
+        self.joined_at = joined_at
+        self.channel = channel
+        self._room = room
+        # Allocated by this.
+        self.is_device = channel is None
+        self.secret = secrets.token_urlsafe(16)
+        self.leg: Leg | None = None
+        self.watch: _LegWatch | None = None
+        self.absent_since: float | None = None
+        self.hand: int | None = None
+        self.window: ThumbnailWindow | None = None
+        self.is_gone = False
+        self.has_connected = False
+        self.next_token_at = joined_at
+        self.next_quality_at = joined_at
+        self._has_lost_media = False
+        self._live: set[Source] = set()
+        self._muted: set[Source] = set()
+        self._heights_px: dict[str, int] = {}
+        self._slots: dict[SlotRole, list[Slot]] = {}
+        self._pictures: list[Slot] = []
+        # What the client was told last: a publication, or for a voice slot the id of its leg.
+        self._slots_told: dict[str, Publication | str | None] = {}
+        self._layers: dict[str, tuple[str, ...]] = {}
+        self.may_publish = roles.has(claims.role, Permission.PUBLISH) if may_publish is None else may_publish
+        if not self.may_publish:
+            self._muted.update(Source)
+
+    @property
+    def role(self) -> Role:
+        return self.claims.role
+
+    @property
+    def site(self) -> str:
+        return self.claims.site
+
+    @property
+    def may_moderate(self) -> bool:
+        return roles.has(self.role, Permission.MODERATE)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the client can be reached now; a device is as long as its leg lives."""
+        return self.is_device or self.channel is not None
+
+    # What others see and hear of it.
+
+    def is_sending(self, source: Source) -> bool:
+        """Whether packets of this source arrive and may be passed on."""
+        return self.may_publish and source in self._live and source not in self._muted
+
+    def picture(self, source: Source) -> "Publication | None":
+        """Return the publication to show for this source, if there is something to see."""
+        if self.leg is None or not self.is_sending(source):
+            return None
+        return self.leg.publication(source)
+
+    def member(self) -> Member:
+        """Return the participant's line in the roster."""
+        return Member(
+            participant=self.id,
+            site=self.site,
+            name=self.name,
+            role=self.role,
+            level=self.claims.level,
+            microphone=self._microphone(),
+            camera=CameraState.ON if self.is_sending(Source.CAMERA) else CameraState.OFF,
+            content=self.is_sending(Source.CONTENT),
+            auxiliary=self.is_sending(Source.AUXILIARY),
+            hand=self.hand,
+            connected=self.is_connected,
+        )
+
+    def _microphone(self) -> MicrophoneState:
+        if not self.may_publish:
+            return MicrophoneState.OFF
+        if Source.MICROPHONE in self._muted:
+            return MicrophoneState.MUTED
+        return MicrophoneState.ON if Source.MICROPHONE in self._live else MicrophoneState.OFF
+
+    def set_muted(self, source: Source, muted: bool) -> bool:
+        """Mute or unmute one source at the bridge; return whether that changed anything."""
+        if (source in self._muted) == muted:
+            return False
+        if muted:
+            self._muted.add(source)
+        else:
+            self._muted.discard(source)
+        self._apply_mutes()
+        return True
+
+    def set_may_publish(self, may_publish: bool) -> None:
+        """Give or take the floor; whoever loses it, or has just got it, starts muted."""
+        if self.may_publish == may_publish:
+            return
+        self.may_publish = may_publish
+        self._muted.update(Source)
+        self._apply_mutes()
+
+    def _apply_mutes(self) -> None:
+        if self.leg is None:
+            return
+        for source in Source:
+            publication = self.leg.publication(source)
+            muted = source in self._muted or not self.may_publish
+            if publication is not None and publication.is_muted != muted:
+                self.leg.set_muted(source, muted)
+
+    # Media.
+
+    def leave(self, reason: LeaveReason = LeaveReason.LEFT) -> None:
+        """Go, for good; harmless twice."""
+        self._room.leave(self, reason, CloseCode.LEFT)
+
+    def negotiate(
+        self,
+        sdp: str,
+        publications: Mapping[str, Source] | None = None,
+        slots: Mapping[str, SlotRole] | None = None,
+        *,
+        replace: bool = False,
+    ) -> str:
+        """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
+        if self.is_device:
+            # Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
+            publications, slots = ({}, None) if self.claims.kind is TokenKind.WATCH else (None, {})
+        if self.leg is not None and not replace:
+            answer = self.leg.negotiate(sdp, publications, slots)
+        elif self._has_lost_media and not replace:
+            # The client's peer connection still lives, but its DTLS association is gone here.
+            raise NegotiationFailed(
+                "negotiation-failed:media-lost", "the leg has ended: offer a new peer connection with replace"
+            )
+        else:
+            answer = self._negotiate_new_leg(sdp, publications, slots)
+        self._after_answer()
+        return answer
+
+    def _negotiate_new_leg(
+        self,
+        sdp: str,
+        publications: Mapping[str, Source] | None,
+        slots: Mapping[str, SlotRole] | None,
+    ) -> str:
+        self.close_leg("replaced")
+        watch = _LegWatch(self)
+        leg = self._room.router.create_leg(self.id, watch)
+        # Set before the negotiation: the leg may report from inside it.
+        self.leg, self.watch = leg, watch
+        try:
+            answer = leg.negotiate(sdp, publications, slots)
+        except NegotiationFailed:
+            self.close_leg("negotiation-failed")
+            raise
+        self._has_lost_media = False
+        return answer
+
+    def _after_answer(self) -> None:
+        assert self.leg is not None
+        self._slots = {role: list(self.leg.slots(role)) for role in SlotRole}
+        self._pictures = [
+            slot for role, slots in self._slots.items() if role is not SlotRole.VOICE for slot in slots
+        ]
+        self._slots_told.clear()
+        self._apply_mutes()
+        for mid in self._known_mids() & self._heights_px.keys():
+            self.leg.want(mid, self._heights_px[mid])
+
+    def close_leg(self, reason: str) -> None:
+        """End the media half, if there is one; whatever was shown of it must be shown anew."""
+        leg, self.leg, self.watch = self.leg, None, None
+        self._slots = {}
+        self._pictures = []
+        self._slots_told.clear()
+        self._layers.clear()
+        if leg is None:
+            return
+        leg.close(reason)
+        if self._live:
+            self._live.clear()
+            self._room.sending_changed(self)
+
+    def slots(self, role: SlotRole) -> "list[Slot]":
+        """Return the slots that the last offer named for this role."""
+        return self._slots.get(role, [])
+
+    def want(self, heights_px: Mapping[str, int]) -> None:
+        """Note how large the page shows its slots; mids that are not named keep their height."""
+        known = self._known_mids()
+        for mid, height_px in heights_px.items():
+            if mid in self._heights_px or len(self._heights_px) < HEIGHTS_MAX:
+                self._heights_px[mid] = height_px
+            if self.leg is not None and mid in known:
+                self.leg.want(mid, height_px)
+
+    def _known_mids(self) -> set[str]:
+        return {slot.mid for slots in self._slots.values() for slot in slots}
+
+    # What the leg reports, by way of its watch.
+
+    def leg_connected(self) -> None:
+        self._room.media_connected(self)
+
+    def leg_closed(self, reason: str) -> None:
+        self._has_lost_media = True
+        self.close_leg(reason)
+        self._room.media_lost(self, reason)
+
+    def publication_live(self, source: Source, is_live: bool) -> None:
+        if (source in self._live) == is_live:
+            return
+        if is_live:
+            self._live.add(source)
+        else:
+            self._live.discard(source)
+        self._room.sending_changed(self)
+
+    def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
+        changed = {mid: tuple(rids) for mid, rids in layers.items()}
+        self._layers.update(changed)
+        self.send(Layers(changed))
+
+    def slots_changed(self) -> None:
+        self._room.voices_shown_changed(self)
+
+    # The control channel.
+
+    def send(self, message: BridgeMessage) -> None:
+        """Tell the client, if it can be reached; what it missed it learns when it resumes."""
+        if self.channel is not None:
+            self.channel.send(serialise(message))
+
+    def tell_slots(self) -> None:
+        """Tell the client which of its slots show something else than it was told last."""
+        if self.channel is None or self.leg is None:
+            return
+        told = self._slots_told
+        news: dict[str, Picture | None] = {}
+        for slot in self._pictures:
+            publication = slot.shown
+            if slot.mid not in told or told[slot.mid] is not publication:
+                told[slot.mid] = publication
+                news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
+        for mid, leg_id in self.leg.voice_assignment().items():
+            if mid not in told or told[mid] != leg_id:
+                told[mid] = leg_id
+                news[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
+        if news:
+            self.send(Slots(news))
+
+    def tell_media_again(self) -> None:
+        """Tell a client that is back all that it may have missed about its media."""
+        self._slots_told.clear()
+        self.tell_slots()
+        if self._layers:
+            self.send(Layers(self._layers))
+
+    def quality(self) -> Quality | None:
+        """Return how the media travels, or None while there is none."""
+        if self.leg is None:
+            return None
+        stats = self.leg.snapshot()
+        return Quality(
+            rtt_ms=None if stats.rtt_ms is None else round(stats.rtt_ms, 1),
+            loss_up=round(stats.loss_up, 4),
+            loss_down=round(stats.loss_down, 4),
+            protocol=None if stats.protocol is None else MediaProtocol(stats.protocol),
+            available_bps=int(stats.available_bps),
+        )

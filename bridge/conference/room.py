@@ -1,0 +1,469 @@
+"""A room: who is in, who waits, who may what, and what everybody is told. Policy; never sees RTP.
+
+`Room` owns its participants, its proceedings and the router of its media; closing runs down that tree.
+What a client asks for is in `requests`, who sees what in `sight`, the listing in `roster`, cases and
+recording in `proceedings`. Nothing here awaits: all of it runs on
+the event loop's thread, and what is due later is done by `poll`.
+"""
+
+import hmac
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from bridge import messages
+from bridge.base.counters import SessionCounters
+from bridge.base.errors import NegotiationFailed, Refused
+from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.conference import requests
+from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
+from bridge.conference.proceedings import Proceedings
+from bridge.conference.record import OpenRecord, record_nothing
+from bridge.conference.roster import Roster
+from bridge.conference.sight import Sight
+from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
+from bridge.store.journal import EventKind
+from bridge.tokens import Claims, Tokens
+
+if TYPE_CHECKING:
+    from bridge.sfu import Router
+
+logger = logging.getLogger(__name__)
+
+# Time-outs, tokens and quality are looked at less often than thumbnails.
+ROUND_EVERY_S = 0.5
+SPEAKERS_EVERY_S = 0.25
+TOKEN_EVERY_S = 240.0
+QUALITY_EVERY_S = 2.0
+# In a large room each participant hears of its quality more rarely, so that a room never asks its
+# legs for more than fifty snapshots per second.
+QUALITY_SNAPSHOTS_PER_S = 50
+# A device that has its answer and does not come: as long as a page may be away.
+NEVER_CONNECTED_S = 30.0
+LOBBY_MAX = 100
+DISTRUSTED_MAX = 1000
+
+
+class Room:
+    """The live side of one conference."""
+
+    def __init__(
+        self,
+        room_id: str,
+        title: str,
+        *,
+        router: "Callable[[Room], Router]",
+        tokens: Tokens,
+        counters: SessionCounters,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        capacity: int,
+        kind: ConferenceKind = ConferenceKind.CONSULTATION,
+        policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
+        open_record: OpenRecord = record_nothing,
+    ) -> None:
+        # Passed by argument.
+        self.id = room_id
+        self.title = title
+        self._tokens = tokens
+        self._counters = counters
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._capacity = capacity
+        # Allocated by this.
+        self.participants: dict[str, Participant] = {}
+        self.lobby: dict[str, Participant] = {}
+        self.is_locked = False
+        self.is_closed = False
+        self.empty_since: float | None = clock()
+        self.router = router(self)
+        self.proceedings = Proceedings(
+            room_id,
+            title,
+            kind=kind,
+            policies=policies,
+            router=self.router,
+            open_record=open_record,
+            audience=self,
+            wall_clock=wall_clock,
+        )
+        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
+        self._roster = Roster()
+        self._chat: deque[ChatLine] = deque(maxlen=messages.CHAT_KEPT)
+        self._order = 0
+        self._hands = 0
+        # Invitations somebody was removed with: they have to knock. Oldest first.
+        self._distrusted: dict[str, None] = {}
+        self._voices: tuple[str, ...] = ()
+        self._are_speakers_news = False
+        self._next_speakers_at = 0.0
+        self._next_round_at = 0.0
+        self._voices_shown_changed: set[Participant] = set()
+
+    @property
+    def kind(self) -> ConferenceKind:
+        """What the conference is for."""
+        return self.proceedings.kind
+
+    # Coming in.
+
+    def join(
+        self,
+        claims: Claims,
+        name: str,
+        channel: Channel,
+        resume: messages.ResumeRequest | None = None,
+    ) -> Participant:
+        """Let somebody in, back in, or wait; the channel is told which. Raises Refused."""
+        returning = self._returning(claims, resume)
+        if returning is not None:
+            self._resume(returning, channel)
+            return returning
+        self._refuse_if_full()
+        participant = self._new_participant(claims, name, channel)
+        if self._must_knock(participant):
+            self._let_wait(participant)
+        else:
+            self._let_in(participant)
+        return participant
+
+    def join_device(self, claims: Claims, sdp: str, watch: bool) -> tuple[Participant, str]:
+        """Let a WHIP (or, with `watch`, WHEP) client in; return it with the answer to its offer.
+
+        Raises Refused or NegotiationFailed. A device has no control channel: it leaves when its
+        leg closes, or when the caller says so.
+        """
+        self._refuse_if_full()
+        name = claims.name or claims.site[:80]
+        participant = self._new_participant(claims, name, None, may_publish=not watch)
+        if self._must_knock(participant):
+            raise Refused("room-locked", "the room is locked, and a device cannot wait in the lobby")
+        try:
+            answer = participant.negotiate(sdp)
+        except NegotiationFailed:
+            participant.is_gone = True
+            raise
+        self._let_in(participant)
+        self.sight.sending_changed(participant)
+        self.sight.show_all(participant)
+        return participant, answer
+
+    def _refuse_if_full(self) -> None:
+        if self.is_closed:
+            raise Refused("refused", "the room has closed")
+        if len(self.participants) >= self._capacity:
+            raise Refused("room-full", f"the room has its {self._capacity} participants")
+
+    def _new_participant(
+        self, claims: Claims, name: str, channel: Channel | None, may_publish: bool | None = None
+    ) -> Participant:
+        self._order += 1
+        return Participant(
+            participant_id=f"p-{secrets.token_hex(4)}",
+            claims=claims,
+            name=name,
+            order=self._order,
+            joined_at=self._clock(),
+            room=self,
+            channel=channel,
+            may_publish=may_publish,
+        )
+
+    def _must_knock(self, participant: Participant) -> bool:
+        if participant.claims.id in self._distrusted:
+            return True
+        passes_the_lock = participant.may_moderate and participant.channel is not None
+        return self.is_locked and not passes_the_lock
+
+    def _let_in(self, participant: Participant) -> None:
+        now = self._clock()
+        # Before the newcomer hears of the room, so that its welcome says whether it is recorded.
+        self.proceedings.participant_joined(participant)
+        self.participants[participant.id] = participant
+        self.empty_since = None
+        self._counters.joins += 1
+        self._roster.update(participant)
+        participant.next_quality_at = now + self._quality_every_s()
+        self._welcome(participant, is_resumed=False)
+        logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
+
+    def _welcome(self, participant: Participant, *, is_resumed: bool) -> None:
+        if participant.channel is None:
+            return
+        welcome = messages.Welcome(
+            version=messages.PROTOCOL_VERSION,
+            participant=participant.id,
+            resume=messages.ResumeTicket(participant.secret, messages.RESUME_WINDOW_S),
+            role=participant.role,
+            room=messages.RoomState(
+                self.id,
+                self.title,
+                self.is_locked,
+                self.sight.stage,
+                self.sight.content,
+                self.proceedings.status,
+            ),
+            roster=(),
+            count=len(self.participants),
+            chat=tuple(self._chat),
+            thumbnails_max=messages.THUMBNAILS_MAX,
+            resumed=is_resumed,
+            may_publish=participant.may_publish,
+            waiting=self._waiting() if participant.may_moderate else None,
+            cases=self.proceedings.cases if participant.may_moderate else None,
+        )
+        participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
+        self._renew_token(participant, self._clock())
+
+    def _returning(self, claims: Claims, resume: messages.ResumeRequest | None) -> Participant | None:
+        if resume is None:
+            return None
+        participant = self.participants.get(resume.participant)
+        if participant is None or participant.is_device or participant.claims.id != claims.id:
+            return None
+        is_same = hmac.compare_digest(participant.secret.encode(), resume.secret.encode())
+        return participant if is_same else None
+
+    def _resume(self, participant: Participant, channel: Channel) -> None:
+        earlier, participant.channel = participant.channel, channel
+        if earlier is not None:
+            earlier.close(CloseCode.RESUMED_ELSEWHERE, "resumed on another socket")
+        participant.absent_since = None
+        self._counters.resumes += 1
+        self._roster.update(participant)
+        self._welcome(participant, is_resumed=True)
+        participant.tell_media_again()
+        self._are_speakers_news = True
+
+    # The lobby.
+
+    def _let_wait(self, participant: Participant) -> None:
+        if len(self.lobby) >= LOBBY_MAX:
+            raise Refused("room-locked", "the room is locked and its lobby is full")
+        self.lobby[participant.id] = participant
+        participant.send(messages.Waiting())
+        self._knock()
+
+    def _waiting(self) -> tuple[WaitingGuest, ...]:
+        return tuple(WaitingGuest(guest.id, guest.site, guest.name) for guest in self.lobby.values())
+
+    def _knock(self) -> None:
+        self.tell_moderators(messages.Knock(self._waiting()))
+
+    def admit(self, guest: Participant) -> None:
+        """Let somebody in from the lobby; raises Refused when the room is full."""
+        self._refuse_if_full()
+        del self.lobby[guest.id]
+        self._distrusted.pop(guest.claims.id, None)
+        self._let_in(guest)
+        self._knock()
+
+    def turn_away(self, guest: Participant) -> None:
+        """Send somebody in the lobby away."""
+        guest.send(messages.error_from(Refused("refused", "a moderator did not admit you"), request="join"))
+        self.leave(guest, LeaveReason.NOT_ADMITTED, CloseCode.REFUSED)
+
+    def set_locked(self, locked: bool) -> None:
+        """Lock or unlock; unlocking lets in everybody who waited only for that."""
+        if self.is_locked == locked:
+            return
+        self.is_locked = locked
+        self.broadcast(messages.Locked(locked))
+        if locked:
+            return
+        for guest in list(self.lobby.values()):
+            if not self._must_knock(guest) and len(self.participants) < self._capacity:
+                self.admit(guest)
+
+    # Going.
+
+    def leave(self, participant: Participant, reason: LeaveReason, close_code: int) -> None:
+        """Take somebody out of the room or of the lobby, leg and channel with it; harmless twice."""
+        if participant.is_gone:
+            return
+        participant.is_gone = True
+        was_in = self.participants.pop(participant.id, None) is not None
+        was_waiting = self.lobby.pop(participant.id, None) is not None
+        self._voices_shown_changed.discard(participant)
+        if was_in:
+            self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
+            self._roster.remove(participant)
+            self.proceedings.participant_left(participant, reason)
+            self.sight.participant_left(participant)
+            logger.info("room %s: %s left: %s", self.id, participant.id, reason)
+        participant.close_leg(reason)
+        if participant.channel is not None:
+            participant.channel.close(close_code, reason)
+            participant.channel = None
+        if was_waiting:
+            self._knock()
+        if not self.participants:
+            self.empty_since = self._clock()
+
+    def remove(self, participant: Participant, *, by: Participant) -> None:
+        """Send somebody out; whoever comes with the same invitation has to knock from now on."""
+        while len(self._distrusted) >= DISTRUSTED_MAX:
+            del self._distrusted[next(iter(self._distrusted))]
+        self._distrusted[participant.claims.id] = None
+        participant.send(messages.Removed(by.id))
+        self.leave(participant, LeaveReason.REMOVED, CloseCode.REMOVED)
+
+    def channel_closed(self, participant: Participant, channel: Channel) -> None:
+        """The participant's socket is gone; its place and its media are kept for the resume window."""
+        if participant.channel is not channel:
+            return
+        participant.channel = None
+        if participant.id in self.lobby:
+            self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+        elif not participant.is_gone:
+            participant.absent_since = self._clock()
+            self._roster.update(participant)
+
+    def close(self, reason: str = "room-closed") -> None:
+        """End the room: everybody leaves, then record and router close; harmless twice.
+
+        With the reason "shutdown" the record is left to be gone on with after a restart of the server.
+        """
+        if self.is_closed:
+            return
+        self.is_closed = True
+        for participant in [*self.lobby.values(), *self.participants.values()]:
+            self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
+        self.proceedings.close(reason)
+        self.router.close()
+
+    # What participants ask for and report.
+
+    def handle(self, participant: Participant, message: messages.ClientMessage) -> None:
+        """Carry out a client message; raises Refused or NegotiationFailed."""
+        requests.handle(self, participant, message)
+
+    def participant(self, participant_id: str) -> Participant:
+        """Return who has this id; raises Refused."""
+        participant = self.participants.get(participant_id)
+        if participant is None:
+            raise Refused("unknown-participant", "nobody of this id is in the room")
+        return participant
+
+    def set_hand(self, participant: Participant, raised: bool) -> None:
+        """Raise or lower a hand; hands keep the order in which they were raised."""
+        if raised == (participant.hand is not None):
+            return
+        if raised:
+            self._hands += 1
+        participant.hand = self._hands if raised else None
+        self.proceedings.note(EventKind.HAND, {"participant": participant.id, "raised": raised})
+        self._roster.update(participant)
+
+    def say(self, participant: Participant, text: str) -> None:
+        """Add a line to the chat."""
+        at_ms = int(self._wall_clock() * 1000)
+        line = ChatLine(participant.id, participant.name, participant.site, text, at_ms)
+        self._chat.append(line)
+        self.proceedings.chat(line)
+        self.broadcast(messages.Chat(line.participant, line.name, line.site, line.text, line.at_ms))
+
+    def sending_changed(self, participant: Participant) -> None:
+        """What others can see or hear of the participant is no longer the same."""
+        if participant.id not in self.participants:
+            return
+        self._roster.update(participant)
+        self.sight.sending_changed(participant)
+
+    def media_connected(self, participant: Participant) -> None:
+        """Media can flow; the first time, this ends the join."""
+        if not participant.has_connected:
+            participant.has_connected = True
+            self._counters.join_latency_s.observe(self._clock() - participant.joined_at)
+
+    def media_lost(self, participant: Participant, reason: str) -> None:
+        """The leg has ended: a page may bring a new one, a device leaves."""
+        logger.info("room %s: media of %s ended: %s", self.id, participant.id, reason)
+        if participant.is_device:
+            self.leave(participant, LeaveReason.MEDIA_LOST, CloseCode.LEFT)
+
+    def voices_shown_changed(self, participant: Participant) -> None:
+        """Other voices are in the participant's slots; told with the next tick."""
+        if participant.channel is not None:
+            self._voices_shown_changed.add(participant)
+
+    # What the router reports.
+
+    def dominant_speaker_changed(self, leg_id: str | None) -> None:
+        self._are_speakers_news = True
+        self.sight.dominant_changed(self.participants.get(leg_id) if leg_id else None)
+
+    def voices_changed(self, leg_ids: tuple[str, ...]) -> None:
+        self._are_speakers_news = True
+        self._voices = leg_ids
+
+    # What is told, and when.
+
+    def broadcast(self, message: BridgeMessage) -> None:
+        """Tell everybody in the room, serialised once."""
+        text = messages.serialise(message)
+        # A copy, as a reader found too slow may leave meanwhile.
+        for participant in list(self.participants.values()):
+            if participant.channel is not None:
+                participant.channel.send(text)
+
+    def tell_moderators(self, message: BridgeMessage) -> None:
+        """Tell those who may moderate."""
+        for participant in list(self.participants.values()):
+            if participant.may_moderate:
+                participant.send(message)
+
+    def poll(self, now: float) -> None:
+        """Do what is due by `now`."""
+        self.sight.show_more()
+        self.sight.refresh_thumbnails()
+        for participant in self._voices_shown_changed:
+            participant.tell_slots()
+        self._voices_shown_changed.clear()
+        if self._are_speakers_news and now >= self._next_speakers_at:
+            self._tell_speakers(now)
+        change = self._roster.flush(len(self.participants), now)
+        if change is not None:
+            self.broadcast(change)
+        if now >= self._next_round_at:
+            self._next_round_at = now + ROUND_EVERY_S
+            for participant in list(self.participants.values()):
+                self._look_after(participant, now)
+
+    def _tell_speakers(self, now: float) -> None:
+        self._are_speakers_news = False
+        self._next_speakers_at = now + SPEAKERS_EVERY_S
+        voices = tuple(voice for voice in self._voices if voice in self.participants)
+        dominant = self.sight.dominant
+        dominant_id = dominant.id if dominant else None
+        self.broadcast(messages.Speakers(voices, dominant_id))
+        self.proceedings.note(EventKind.SPEAKERS, {"voices": list(voices), "dominant": dominant_id})
+
+    def _look_after(self, participant: Participant, now: float) -> None:
+        if participant.absent_since is not None:
+            if now - participant.absent_since > messages.RESUME_WINDOW_S:
+                self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+            return
+        if participant.is_device:
+            if not participant.has_connected and now - participant.joined_at > NEVER_CONNECTED_S:
+                self.leave(participant, LeaveReason.NEVER_CONNECTED, CloseCode.LEFT)
+            return
+        if now >= participant.next_token_at:
+            self._renew_token(participant, now)
+        if now >= participant.next_quality_at:
+            participant.next_quality_at = now + self._quality_every_s()
+            quality = participant.quality()
+            if quality is not None:
+                participant.send(quality)
+
+    def _quality_every_s(self) -> float:
+        return max(QUALITY_EVERY_S, len(self.participants) / QUALITY_SNAPSHOTS_PER_S)
+
+    def _renew_token(self, participant: Participant, now: float) -> None:
+        participant.next_token_at = now + TOKEN_EVERY_S
+        lifetime_s = self._tokens.join_lifetime_s(participant.claims)
+        if lifetime_s > 0:
+            participant.send(messages.FreshToken(self._tokens.join(participant.claims), lifetime_s))

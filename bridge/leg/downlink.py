@@ -1,0 +1,306 @@
+"""What one leg is sent: what each of its slots shows, in which encoding, and what its receiver answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bridge.base.counters import SfuCounters
+from bridge.base.words import SlotRole, Source
+from bridge.leg.encoding import Encoding
+from bridge.leg.fan import ALL_TEMPORAL_LAYERS
+from bridge.leg.negotiation import Negotiation
+from bridge.leg.publication import Publication
+from bridge.leg.slot import Slot
+from bridge.media.allocation import Choice, Demand, LayerOption, choose
+from bridge.media.bandwidth import DownlinkEstimate
+from bridge.media.packet import retransmission
+from bridge.media.throttle import RetransmissionBudget
+from bridge.media.timeline import ServerClock, round_trip_s
+from bridge.rtp import rtcp
+from bridge.transport import Fanout
+
+VOICE_BPS = 48_000
+# What a VP8 encoding of three temporal layers spends on the lower two.
+BASE_LAYERS_SHARE = 0.65
+# Before a receiver report has measured it; longer than a LAN, shorter than a satellite hop.
+ROUND_TRIP_S = 0.1
+# A round trip that much above the shortest one means a queue on the path, and one that matters.
+QUEUE_S = 0.1
+# Twenty reports of 28 bytes stay below any path's packet size.
+SENDER_REPORTS_MAX = 20
+# One datagram can name some 6,000 packets; who misses that many needs a key frame.
+NACKED_AT_ONCE = 256
+PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
+
+
+class Downlink:
+    """The slots of one leg, and what its receiver says of them."""
+
+    __slots__ = (
+        "_budget",
+        "_counters",
+        "_fanout",
+        "_negotiation",
+        "_octets_counted",
+        "_rated_at",
+        "_rated_octets",
+        "_request_keyframe",
+        "_round_trip_s",
+        "_send_rtcp",
+        "_server_clock",
+        "_shortest_s",
+        "estimate",
+        "loss",
+        "sent_bps",
+    )
+
+    def __init__(
+        self,
+        *,
+        negotiation: Negotiation,
+        counters: SfuCounters,
+        fanout: Fanout,
+        server_clock: ServerClock,
+        request_keyframe: Callable[[Encoding, float], None],
+        send_rtcp: Callable[[bytes], None],
+    ) -> None:
+        self._negotiation = negotiation
+        self._counters = counters
+        self._fanout = fanout
+        self._server_clock = server_clock
+        self._request_keyframe = request_keyframe
+        self._send_rtcp = send_rtcp
+        self.estimate = DownlinkEstimate()
+        # The share of packets lost in the last report interval, of the worst slot.
+        self.loss = 0.0
+        self._budget = RetransmissionBudget()
+        self._octets_counted = 0
+        # What is sent now, first transmissions only: measured over each report interval.
+        self.sent_bps = 0.0
+        self._rated_at: float | None = None
+        self._rated_octets = 0
+        self._round_trip_s: float | None = None
+        self._shortest_s: float | None = None
+
+    @property
+    def round_trip_s(self) -> float:
+        """The smoothed round trip, or a guess before the first report."""
+        return ROUND_TRIP_S if self._round_trip_s is None else self._round_trip_s
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """The smoothed round trip in milliseconds; None before the first report."""
+        return None if self._round_trip_s is None else self._round_trip_s * 1000
+
+    def slots(self, role: SlotRole) -> list[Slot]:
+        """Return the slots of one role, in the order of their m-lines."""
+        return [slot for slot in self._negotiation.slots.values() if slot.role is role]
+
+    # What each slot shows.
+
+    def show(self, slot: Slot, publication: Publication | None) -> None:
+        """Give a slot to a publication, or to nobody; `allocate` does the rest."""
+        if slot.shown is not None:
+            slot.shown.watchers.discard(slot)
+        slot.shown = publication
+        slot.desired = None
+        if publication is None or slot.role is SlotRole.CONTENT:
+            # A face may stay until the next one is here; one patient's image never under another's name.
+            slot.aim(None, ALL_TEMPORAL_LAYERS)
+        if publication is not None:
+            publication.watchers.add(slot)
+
+    def hear(self, voices: list[Publication]) -> bool:
+        """Put the voices, first ranks first, into the voice slots; tell whether that changed anything."""
+        slots = self.slots(SlotRole.VOICE)
+        if not slots:
+            return False
+        wanted = voices[: len(slots)]
+        seats = {slot: slot.shown if slot.shown in wanted else None for slot in slots}
+        missing = [publication for publication in wanted if publication not in seats.values()]
+        for slot in slots:
+            if seats[slot] is None and missing:
+                seats[slot] = missing.pop(0)
+        self._seat_stage_first(slots, seats)
+        changed = {slot: seat for slot, seat in seats.items() if slot.shown is not seat}
+        for slot, seat in changed.items():
+            self.show(slot, seat)
+        return bool(changed)
+
+    def _seat_stage_first(self, slots: list[Slot], seats: dict[Slot, Publication | None]) -> None:
+        """Move the voice of the stage to the first slot, which is the one synchronised with its picture."""
+        stage = next(iter(self.slots(SlotRole.STAGE)), None)
+        if stage is None or stage.shown is None:
+            return
+        for slot in slots[1:]:
+            seat = seats[slot]
+            if seat is not None and seat.leg_id == stage.shown.leg_id:
+                seats[slot], seats[slots[0]] = seats[slots[0]], seat
+                return
+
+    def allocate(self, now: float) -> None:
+        """Choose for every slot the encoding that its page shows best within what the link bears."""
+        slots = []
+        demands = []
+        budget_bps = self.estimate.available_bps(now)
+        for slot in self._negotiation.slots.values():
+            publication = slot.shown
+            if publication is None:
+                continue
+            if publication.is_muted or (slot.is_video and slot.wanted_height_px == 0):
+                slot.desired = None
+                slot.aim(None, ALL_TEMPORAL_LAYERS)
+            elif slot.is_video:
+                slots.append(slot)
+                demands.append(_demand(slot, publication, now))
+            else:
+                budget_bps -= VOICE_BPS
+                slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+        for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
+            self._follow(slot, choice, now)
+
+    def _follow(self, slot: Slot, choice: Choice, now: float) -> None:
+        publication = slot.shown
+        if publication is None or choice.encoding_key is None:
+            slot.desired = None
+            slot.aim(None, ALL_TEMPORAL_LAYERS)
+            return
+        rid = str(choice.encoding_key)
+        slot.desired = rid, choice.temporal_limit
+        encoding = publication.nearest_alive(rid)
+        # While nothing of the new picture arrives, the old one is held.
+        if encoding is not None and slot.aim(encoding, choice.temporal_limit):
+            self._request_keyframe(encoding, now)
+
+    # What the receiver says.
+
+    def remb(self, bitrate_bps: int, now: float) -> None:
+        """Take in what the receiver thinks its path bears."""
+        self.estimate.remb(bitrate_bps, now, sent_bps=self.sent_bps, is_queueing=self._is_queueing)
+
+    @property
+    def _is_queueing(self) -> bool:
+        """Whether the path's queues are long, as far as is known."""
+        if self._round_trip_s is None or self._shortest_s is None:
+            return True
+        return self._round_trip_s > self._shortest_s + QUEUE_S
+
+    def _measure_round_trip(self, rtt_s: float) -> None:
+        before = self._round_trip_s
+        self._round_trip_s = rtt_s if before is None else before + (rtt_s - before) / 8
+        # Forgotten slowly, as the path may have become a longer one.
+        shortest_s = rtt_s if self._shortest_s is None else self._shortest_s
+        self._shortest_s = min(rtt_s, shortest_s + (rtt_s - shortest_s) / 256)
+
+    def reports(self, reports: Iterable[rtcp.ReportBlock], now: float) -> None:
+        """Take in how the receiver fared."""
+        # Weighted by how many packets each stream had: one packet lost of a thumbnail is not congestion.
+        lost = expected = 0.0
+        for report in reports:
+            slot = self._negotiation.slot_by_ssrc.get(report.ssrc)
+            if slot is None:
+                continue
+            rtt_s = round_trip_s(report.last_sr, report.delay_since_last_sr, self._server_clock.ntp(now))
+            if rtt_s is not None:
+                self._measure_round_trip(rtt_s)
+            lost_packets, sent_packets = slot.losses_since_report(report.fraction_lost / 256)
+            lost += lost_packets
+            expected += sent_packets
+        if expected:
+            self.loss = min(lost / expected, 1.0)
+            self.estimate.report(self.loss, now, sent_bps=self.sent_bps)
+
+    def picture_lost(self, ssrc: int, now: float) -> None:
+        """Somebody cannot decode a slot any more (PLI, FIR)."""
+        self._counters.plis_received += 1
+        slot = self._negotiation.slot_by_ssrc.get(ssrc)
+        if slot is not None and slot.is_video and slot.aimed is not None:
+            self._request_keyframe(slot.aimed, now)
+
+    def nack(self, nack: rtcp.Nack, now: float) -> None:
+        """Send again what was lost on the way, within the budget (RFC 4585, RFC 4588)."""
+        slot = self._negotiation.slot_by_ssrc.get(nack.media_ssrc)
+        if slot is None:
+            return
+        counters = self._counters
+        self._earn_retransmissions()
+        counters.nacks_received += len(nack.sequence_numbers)
+        for number in nack.sequence_numbers[:NACKED_AT_ONCE]:
+            found = slot.forwarder.original(number)
+            if found is None:
+                continue
+            span, extended = found
+            packet = span.fan.source.cache.get(extended)
+            if packet is None or packet.temporal_id > span.temporal_limit:
+                continue
+            if slot.sent_recently.is_recent(number, now, self.round_trip_s):
+                counters.retransmissions_suppressed += 1
+                continue
+            if not self._budget.allow(len(packet.payload), now):
+                counters.retransmissions_suppressed += 1
+                break
+            slot.sent_recently.note(number, now)
+            rows = slot.retransmission_rows(span, self._fanout.route)
+            if rows is not None:
+                original = slot.forwarder.repeat(span, packet, rows)
+                counters.retransmissions_sent += self._fanout.send(
+                    retransmission(packet, original), rows, 1, now
+                )
+
+    def _earn_retransmissions(self) -> None:
+        octets = self._octets()
+        self._budget.sent(octets - self._octets_counted)
+        self._octets_counted = octets
+
+    def _rate(self, now: float) -> None:
+        octets = self._octets()
+        if self._rated_at is not None and now > self._rated_at:
+            self.sent_bps = 8 * (octets - self._rated_octets) / (now - self._rated_at)
+        self._rated_at, self._rated_octets = now, octets
+
+    def _octets(self) -> int:
+        return sum(slot.forwarder.octets for slot in self._negotiation.slots.values())
+
+    def send_sender_reports(self, now: float) -> None:
+        """Tell the receiver where each slot stands on the server's clock."""
+        self._rate(now)
+        ntp = self._server_clock.ntp(now)
+        reports: list[rtcp.SenderReport] = []
+        for slot in self._negotiation.slots.values():
+            span = slot.forwarder.span
+            if span is None:
+                continue
+            ticks = span.fan.source.clock.rtp_at(ntp)
+            if ticks is None:
+                continue
+            reports.append(
+                rtcp.SenderReport(
+                    slot.ssrc,
+                    ntp,
+                    (ticks + span.timestamp_offset) & 0xFFFFFFFF,
+                    slot.forwarder.packets & 0xFFFFFFFF,
+                    slot.forwarder.octets & 0xFFFFFFFF,
+                )
+            )
+        for start in range(0, len(reports), SENDER_REPORTS_MAX):
+            part = reports[start : start + SENDER_REPORTS_MAX]
+            packed = [report.pack() for report in part]
+            self._send_rtcp(b"".join((*packed, self._negotiation.description)))
+
+
+def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
+    options = []
+    for rid in publication.rids:
+        bitrate_bps = publication.bitrate_bps(rid, now)
+        height_px = publication.picture_height_px(rid)
+        if rid == publication.rids[0] and publication.source is Source.CAMERA:
+            # Half the pictures of the smallest encoding are the last step before none at all.
+            options.append(LayerOption(rid, 1, bitrate_bps * BASE_LAYERS_SHARE, height_px))
+        options.append(LayerOption(rid, ALL_TEMPORAL_LAYERS, bitrate_bps, height_px))
+    return Demand(
+        slot_key=slot.mid,
+        priority=PRIORITIES[slot.role],
+        wanted_height_px=slot.wanted_height_px,
+        options=tuple(options),
+        current=slot.desired,
+    )

@@ -1,0 +1,323 @@
+"""One incoming RTP stream of a publication: numbered, accounted, remembered, and fanned out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, Protocol
+
+from bridge.base.counters import DropReason, SfuCounters
+from bridge.base.errors import MalformedPacket
+from bridge.leg.fan import Fan, MakeRoute
+from bridge.leg.forwarder import Forwarder, Span
+from bridge.media.cache import PacketCache
+from bridge.media.loss import NackGenerator
+from bridge.media.packet import MediaPacket
+from bridge.media.reception import ReceptionStatistics
+from bridge.media.rows import Rows
+from bridge.media.throttle import KeyframeRequests
+from bridge.media.timeline import ClockOffset, SenderClock
+from bridge.rtp.h264 import inspect
+from bridge.rtp.header import RtpPacket
+from bridge.rtp.sequence import SequenceUnwrapper
+from bridge.rtp.vp8 import parse_descriptor
+
+# Two to three seconds of the largest camera layer: longer than any receiver goes on asking. Sound
+# is never sent again; there the cache only tells duplicates.
+CACHED_PACKETS = 512
+CACHED_AUDIO_PACKETS = 64
+SEVEN_BITS = 7
+# RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
+UNTOLD_LEVEL = 30
+SILENCE = 127
+DTX_BYTES_MAX = 10
+# The first packet of a key frame is the one that is missed most: who waits for it may still begin with
+# it when it comes late, and be sent what came since, up to this many packets.
+CAUGHT_UP_MAX = 128
+
+
+class Codec(Enum):
+    """The payload formats the bridge can look into far enough to switch between streams."""
+
+    OPUS = "opus"
+    VP8 = "vp8"
+    H264 = "h264"
+
+
+class Tap(Protocol):
+    """Takes everything that arrives of one encoding, in the order of arrival."""
+
+    def receive(self, packet: MediaPacket) -> None:
+        """A packet, for the first time or as its retransmission."""
+
+    def skip(self, extended_sequence_number: int) -> None:
+        """A number under which nothing worth keeping was sent."""
+
+    def reported(self) -> None:
+        """The publisher's clocks have said something new: `Encoding.report`."""
+
+    def ended(self) -> None:
+        """The encoding is no more; said once, and never after the tap was taken off."""
+
+
+class Encoding:
+    """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
+
+    __slots__ = (
+        "_counters",
+        "_latecomers",
+        "_picture_ids",
+        "_unwrapper",
+        "cache",
+        "clock",
+        "codec",
+        "fan",
+        "height_px",
+        "is_new",
+        "is_stalled",
+        "keyframes",
+        "last_arrival",
+        "losses",
+        "payload_type",
+        "publication",
+        "reception",
+        "report",
+        "rid",
+        "ssrc",
+        "tap",
+        "waiting",
+        "width_px",
+    )
+
+    def __init__(
+        self,
+        *,
+        publication: Any,
+        rid: str,
+        ssrc: int,
+        payload_type: int,
+        codec: Codec,
+        clock_rate_hz: int,
+        clock_offset: ClockOffset,
+        make_route: MakeRoute,
+        counters: SfuCounters,
+    ) -> None:
+        self.publication = publication
+        self.rid = rid
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.codec = codec
+        self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
+        self.cache: PacketCache[MediaPacket] = PacketCache(
+            CACHED_AUDIO_PACKETS if codec is Codec.OPUS else CACHED_PACKETS
+        )
+        self.losses = NackGenerator()
+        self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
+        self.clock = SenderClock(clock_rate_hz, clock_offset)
+        self.keyframes = KeyframeRequests()
+        # Slots that will show this encoding from its next key frame on, with their temporal limits.
+        self.waiting: dict[Forwarder, int] = {}
+        # Whoever records this encoding.
+        self.tap: Tap | None = None
+        # The newest sender report: NTP time, RTP time, and when it arrived.
+        self.report: tuple[int, int, float] | None = None
+        self.width_px = 0
+        self.height_px = 0
+        self.last_arrival: float | None = None
+        # Until its owner has told those who watch the publication.
+        self.is_new = True
+        self.is_stalled = False
+        self._latecomers: tuple[int, list[Span]] | None = None
+        self._unwrapper = SequenceUnwrapper()
+        # Of a sender that writes seven bits of them: they go round every four seconds.
+        self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
+        self._counters = counters
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether a switch to this stream may happen at any packet."""
+        return self.codec is Codec.OPUS
+
+    @property
+    def has_latecomers(self) -> bool:
+        """Whether `catch_up` has something to yield."""
+        return self._latecomers is not None
+
+    def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
+        """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
+        if packet.payload_type != self.payload_type:
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
+        extended = self._unwrapper.unwrap(packet.sequence_number)
+        self.last_arrival = arrival
+        self.reception.received(extended, packet.timestamp, arrival, len(packet.data))
+        if extended <= self.fan.highest and self.cache.get(extended) is not None:
+            self._drop(DropReason.DUPLICATE)
+            return None
+        self.losses.received(extended, arrival)
+        if packet.payload_offset >= packet.payload_end:
+            self._skip(extended)
+            self._drop(DropReason.PADDING)
+            return None
+        return self._read(extended, packet, packet.payload, arrival)
+
+    def receive_retransmission(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
+        """Take in a packet of the RTX stream (RFC 4588).
+
+        Only awaited ones count: browsers repeat old packets there to probe for bandwidth.
+        """
+        payload = packet.payload
+        if len(payload) <= 2:
+            self._drop(DropReason.PADDING)
+            return None
+        extended = self._unwrapper.unwrap(int.from_bytes(payload[:2], "big"))
+        if not self.losses.is_missing(extended):
+            self._drop(DropReason.DUPLICATE)
+            return None
+        self._counters.retransmissions_received += 1
+        self.losses.received(extended, arrival)
+        return self._read(extended, packet, payload[2:], arrival)
+
+    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+        """Return who gets `packet`; at a key frame those who waited for it come in.
+
+        Where the key frame came late, `catch_up` must follow.
+        """
+        if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
+            self.fan.leap(packet.extended_sequence_number)
+            late = self.fan.highest - packet.extended_sequence_number
+            if late < 0:
+                self._let_in(packet)
+            elif late <= CAUGHT_UP_MAX and not self.is_audio:
+                self._latecomers = packet.extended_sequence_number, self._let_in(packet)
+        return self.fan.forward(packet)
+
+    def catch_up(self) -> Iterator[tuple[MediaPacket, Rows, int]]:
+        """Yield what those who came in at a late key frame have missed since, and their rows."""
+        latecomers, self._latecomers = self._latecomers, None
+        if latecomers is None:
+            return
+        keyframe, spans = latecomers
+        for number in range(keyframe + 1, self.fan.highest + 1):
+            packet = self.cache.get(number)
+            watched = None if packet is None else self.fan.forward_again(packet, spans)
+            if packet is not None and watched is not None:
+                yield packet, *watched
+
+    def _let_in(self, packet: MediaPacket) -> list[Span]:
+        """Let those who wait begin with `packet`."""
+        spans = []
+        for forwarder, temporal_limit in self.waiting.items():
+            spans.append(
+                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
+            )
+            self._counters.switches += 1
+        self.waiting.clear()
+        return spans
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a slot shows or awaits this encoding, or it is recorded."""
+        return bool(self.waiting) or len(self.fan) > 0 or self.tap is not None
+
+    def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
+        """Take in what the publisher's clocks say of this stream."""
+        self.clock.sender_report(ntp, rtp_timestamp, now)
+        self.reception.sender_report_received(ntp, now)
+        self.report = ntp, rtp_timestamp, now
+        if self.tap is not None:
+            self.tap.reported()
+
+    def close(self) -> None:
+        """Let go of every slot that shows or awaits this encoding."""
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            tap.ended()
+        self.waiting.clear()
+        for span in list(self.fan.spans):
+            span.forwarder.stop()
+        # Slots remember their last sources; the packets are not to live as long.
+        self.cache.clear()
+
+    def _read(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket | None:
+        try:
+            media = _READERS[self.codec](self, extended, packet, payload, arrival)
+        except MalformedPacket:
+            self._drop(DropReason.MALFORMED_PAYLOAD)
+            self._skip(extended)
+            return None
+        if media.is_keyframe and media.starts_frame and not self.is_audio:
+            self._counters.keyframes_received += 1
+            # One that came too late lets nobody in: who waits needs another.
+            if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
+                self.keyframes.keyframe_received()
+        self.cache.put(extended, media)
+        return media
+
+    def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        level = packet.audio_level
+        if level is None:
+            # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
+            level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE
+        return MediaPacket(extended, packet.timestamp, packet.marker, payload, arrival, level)
+
+    def _read_vp8(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        descriptor = parse_descriptor(payload, 0, len(payload))
+        if descriptor.is_keyframe and descriptor.height_px:
+            self.width_px, self.height_px = descriptor.width_px, descriptor.height_px
+        picture_id = -1 if descriptor.picture_id is None else descriptor.picture_id
+        tl0_offset = descriptor.tl0_offset
+        if descriptor.picture_id_bits == SEVEN_BITS:
+            # One width for all sources, so that a slot's picture ids can go on from one to the next.
+            where = descriptor.picture_id_offset
+            picture_id = self._picture_ids.unwrap(picture_id) & 0x7FFF
+            wide = (0x8000 | picture_id).to_bytes(2, "big")
+            payload = b"".join((payload[:where], wide, payload[where + 1 :]))
+            tl0_offset += tl0_offset >= 0
+        return MediaPacket(
+            extended,
+            packet.timestamp,
+            packet.marker,
+            payload,
+            arrival,
+            None,
+            descriptor.is_keyframe,
+            descriptor.starts_frame,
+            min(descriptor.temporal_id, 3),
+            descriptor.layer_sync,
+            picture_id,
+            descriptor.picture_id_offset,
+            -1 if descriptor.tl0_picture_index is None else descriptor.tl0_picture_index,
+            tl0_offset,
+            descriptor.length + (descriptor.picture_id_bits == SEVEN_BITS),
+        )
+
+    def _read_h264(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
+        seen = inspect(payload)
+        if seen.height_px:
+            self.width_px, self.height_px = seen.width_px, seen.height_px
+        return MediaPacket(
+            extended,
+            packet.timestamp,
+            packet.marker,
+            payload,
+            arrival,
+            None,
+            seen.is_keyframe,
+            seen.starts_frame,
+        )
+
+    def _skip(self, extended: int) -> None:
+        self.fan.skip(extended)
+        if self.tap is not None:
+            self.tap.skip(extended)
+
+    def _drop(self, reason: DropReason) -> None:
+        self._counters.dropped[reason] += 1
+
+
+_READERS = {
+    Codec.OPUS: Encoding._read_opus,
+    Codec.VP8: Encoding._read_vp8,
+    Codec.H264: Encoding._read_h264,
+}

@@ -1,0 +1,145 @@
+"""One track going up: its encodings, which of them somebody wants, and which of them are alive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.base.words import Source
+from bridge.leg.encoding import Codec, Encoding
+
+if TYPE_CHECKING:
+    from bridge.leg.slot import Slot
+
+# An encoder under CPU or bandwidth pressure stops its upper layers without a word. Camera
+# pictures come every 33 to 67 ms; a shared screen that does not change may rest for a second.
+STALL_S = {Source.CAMERA: 0.35, Source.MICROPHONE: 2.0, Source.CONTENT: 1.5, Source.AUXILIARY: 1.0}
+# A viewer who pages through the gallery comes back: a layer goes on this long unwatched.
+UNWATCHED_S = 4.0
+# Until a layer was measured, what browsers make of our three layers (bit/s, picture height).
+NOMINAL = {
+    "l": (150_000, 180),
+    "m": (500_000, 360),
+    "h": (1_700_000, 720),
+    "": (1_500_000, 720),
+}
+
+
+class Publication:
+    """A track of a leg, in up to three encodings; told from outside what arrives and who watches."""
+
+    __slots__ = (
+        "_asked_rids",
+        "_unwatched_since",
+        "codec",
+        "encodings",
+        "is_live",
+        "is_muted",
+        "leg_id",
+        "mid",
+        "recorded_rid",
+        "rids",
+        "source",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        *,
+        leg_id: str,
+        mid: str,
+        source: Source,
+        codec: Codec,
+        rids: tuple[str, ...],
+    ) -> None:
+        self.leg_id = leg_id
+        self.mid = mid
+        self.source = source
+        self.codec = codec
+        # In the order of the offer, lowest quality first; one nameless encoding without simulcast.
+        self.rids = rids or ("",)
+        self.encodings: dict[str, Encoding] = {}
+        self.is_live = False
+        self.is_muted = False
+        # The slots whose `shown` is this publication.
+        self.watchers: set[Slot] = set()
+        # The encoding that is recorded, or would be if it arrived.
+        self.recorded_rid: str | None = None
+        self._unwatched_since: dict[str, float] = {}
+        self._asked_rids: tuple[str, ...] = self.rids
+
+    @property
+    def is_video(self) -> bool:
+        """Whether slots must wait for a key frame."""
+        return self.codec is not Codec.OPUS
+
+    def is_alive(self, rid: str) -> bool:
+        """Whether packets of this encoding arrive now."""
+        encoding = self.encodings.get(rid)
+        return encoding is not None and not encoding.is_stalled
+
+    def nearest_alive(self, rid: str) -> Encoding | None:
+        """Return the encoding to show while `rid` is what one would like to show.
+
+        An encoding that was only just asked for, or that the publisher cannot afford, has no
+        packets: then the best one below it serves, and where there is none the first above it.
+        """
+        place = self.rids.index(rid)
+        for candidate in (*reversed(self.rids[: place + 1]), *self.rids[place + 1 :]):
+            if self.is_alive(candidate):
+                return self.encodings[candidate]
+        return None
+
+    def bitrate_bps(self, rid: str, now: float) -> int:
+        """What showing this encoding would cost a link."""
+        encoding = self.encodings.get(rid)
+        nominal = NOMINAL.get(rid, NOMINAL[""])[0]
+        if encoding is None or rid not in self._asked_rids:
+            return nominal
+        return max(int(encoding.reception.bitrate_bps(now)), nominal // 4)
+
+    def picture_height_px(self, rid: str) -> int:
+        """How many lines this encoding has, as far as is known."""
+        encoding = self.encodings.get(rid)
+        if encoding is not None and encoding.height_px:
+            return encoding.height_px
+        return NOMINAL.get(rid, NOMINAL[""])[1]
+
+    def notice_stalls(self, now: float) -> bool:
+        """Find encodings that fell silent or came back; tell whether anything changed."""
+        changed = False
+        for encoding in self.encodings.values():
+            if encoding.last_arrival is None:
+                continue
+            is_stalled = now - encoding.last_arrival > STALL_S[self.source]
+            if is_stalled is not encoding.is_stalled:
+                encoding.is_stalled = is_stalled
+                changed = True
+        return changed
+
+    def wanted_rids(self, now: float) -> list[str] | None:
+        """Return which encodings the publisher should send, if that differs from what it was last told."""
+        if not self.is_live:
+            # What was never seen cannot be wanted yet: its first packet is what shows it to the room.
+            return None
+        watched = self._watched_rids()
+        wanted = []
+        for rid in self.rids:
+            if rid in watched:
+                self._unwatched_since.pop(rid, None)
+                wanted.append(rid)
+            elif now - self._unwatched_since.setdefault(rid, now) < UNWATCHED_S and rid in self._asked_rids:
+                wanted.append(rid)
+        if tuple(wanted) == self._asked_rids:
+            return None
+        self._asked_rids = tuple(wanted)
+        return wanted
+
+    def _watched_rids(self) -> set[str]:
+        """Return the encodings that some slot or the recorder takes, awaits or would like to have."""
+        watched = {slot.desired[0] for slot in self.watchers if slot.desired is not None}
+        if self.recorded_rid is not None:
+            watched.add(self.recorded_rid)
+        for rid, encoding in self.encodings.items():
+            if encoding.is_watched:
+                watched.add(rid)
+        return watched

@@ -1,0 +1,147 @@
+"""One outgoing stream of a leg, negotiated once, showing one publication at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.base.words import SlotRole
+from bridge.leg.encoding import Encoding
+from bridge.leg.forwarder import Forwarder, Span
+from bridge.leg.publication import Publication
+from bridge.media.rows import Rows
+from bridge.media.throttle import SentRecently
+
+# What a page is taken to show until it says so: the height of each kind of picture.
+HEIGHTS_PX = {SlotRole.STAGE: 720, SlotRole.CONTENT: 1080, SlotRole.THUMBNAIL: 180, SlotRole.VOICE: 0}
+
+
+class Slot:
+    """A place on the receiver's page and the stream that fills it."""
+
+    __slots__ = (
+        "_reported",
+        "_rtx_payload_types",
+        "_rtx_rows",
+        "_rtx_sequence_number",
+        "_unsent",
+        "aimed",
+        "desired",
+        "forwarder",
+        "leg_id",
+        "mid",
+        "role",
+        "rtx_ssrc",
+        "sent_recently",
+        "shown",
+        "ssrc",
+        "wanted_height_px",
+    )
+
+    def __init__(
+        self,
+        *,
+        leg_id: str,
+        mid: str,
+        role: SlotRole,
+        forwarder: Forwarder,
+        rtx_ssrc: int | None,
+        rtx_payload_types: Mapping[str, int],
+    ) -> None:
+        self.leg_id = leg_id
+        self.mid = mid
+        self.role = role
+        self.forwarder = forwarder
+        self.ssrc = forwarder.ssrc
+        self.rtx_ssrc = rtx_ssrc
+        self.shown: Publication | None = None
+        # The encoding that is shown, or will be from its next key frame on.
+        self.aimed: Encoding | None = None
+        # The RID and temporal limit that page and link call for, whether or not they arrive now.
+        self.desired: tuple[str, int] | None = None
+        self.wanted_height_px = HEIGHTS_PX[role]
+        self.sent_recently = SentRecently()
+        # The newest number and the packets sent when the receiver last reported, and how many numbers
+        # that were never sent it may still have to report.
+        self._reported = forwarder.newest, 0
+        self._unsent: float = 0
+        self._rtx_payload_types = dict(rtx_payload_types)
+        # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
+        self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
+        self._rtx_rows: dict[str, Rows] = {}
+
+    @property
+    def is_video(self) -> bool:
+        """Whether pictures or voices come through this slot."""
+        return self.role is not SlotRole.VOICE
+
+    @property
+    def current(self) -> Encoding | None:
+        """The encoding whose packets go out now."""
+        span = self.forwarder.span
+        return None if span is None else span.fan.source
+
+    def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
+        """Return how many packets were lost on the way to the receiver, and how many sent, since last time.
+
+        `fraction_lost` is what the receiver reports. It misses, too, what never came from the publisher and
+        left a hole in the numbers: that says nothing about the receiver's path.
+        """
+        forwarder = self.forwarder
+        numbers, packets = forwarder.newest, forwarder.packets
+        numbers_before, packets_before = self._reported
+        self._reported = numbers, packets
+        sent = packets - packets_before
+        lost = fraction_lost * (numbers - numbers_before)
+        unsent = numbers - numbers_before - sent
+        explained = min(lost, max(self._unsent + unsent, 0))
+        # A hole at the end of the interval may be in the receiver's next report only.
+        self._unsent = max(min(unsent, self._unsent + unsent - explained), 0)
+        return lost - explained, sent
+
+    def can_show(self, encoding: Encoding) -> bool:
+        """Whether the receiver negotiated the codec of this encoding."""
+        return encoding.codec.value in self.forwarder.payload_types
+
+    def aim(self, encoding: Encoding | None, temporal_limit: int) -> bool:
+        """Show `encoding` as soon as it can be, or nothing; tell whether a key frame is needed for that.
+
+        Until the key frame is here, what was shown goes on.
+        """
+        if encoding is not None and not self.can_show(encoding):
+            encoding = None
+        if self.aimed is not None and self.aimed is not encoding:
+            self.aimed.waiting.pop(self.forwarder, None)
+        self.aimed = encoding
+        if encoding is None:
+            self.forwarder.stop()
+            return False
+        if encoding is self.current:
+            self.forwarder.limit(temporal_limit)
+            return False
+        is_new = self.forwarder not in encoding.waiting
+        encoding.waiting[self.forwarder] = temporal_limit
+        return is_new and not encoding.is_audio
+
+    def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
+        """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
+
+        Called when the payload type is known to be one that the span was sent with.
+        """
+        codec = span.fan.source.codec.value
+        payload_type = self._rtx_payload_types.get(codec)
+        if payload_type is None or self.rtx_ssrc is None:
+            return None
+        rows = self._rtx_rows.get(codec)
+        if rows is None:
+            rows = Rows(
+                route=make_route([self.forwarder.destination]),
+                ssrc=[self.rtx_ssrc],
+                payload_type=[payload_type],
+                abs_send_time_id=[self.forwarder.abs_send_time_id],
+                audio_level_id=[self.forwarder.audio_level_id],
+            )
+            self._rtx_rows[codec] = rows
+        self._rtx_sequence_number += 1
+        rows.sequence_number[0] = self._rtx_sequence_number
+        return rows

@@ -1,0 +1,89 @@
+"""The machine a node runs on: its directories, addresses and files, as the settings and the kernel tell."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ifaddr
+
+from bridge.base.errors import InvalidConfig
+from bridge.config import Config
+from bridge.node.certificate import CertificateFiles, ensure_certificate
+from bridge.tokens import load_secret
+
+
+def prepare_state_dir(config: Config) -> Path:
+    """Return the state directory, made if absent; raises InvalidConfig."""
+    path = Path(config.node.state_dir).expanduser().resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(f"node.state_dir {path}: {error.strerror}") from error
+    return path
+
+
+def recording_dir(config: Config) -> Path:
+    """Return where conferences are recorded."""
+    return _below_state_dir(config, config.recording.dir, "recordings")
+
+
+def archive_dir(config: Config) -> Path:
+    """Return where packages, the catalogue and work in progress lie."""
+    return _below_state_dir(config, config.archive.dir, "archive")
+
+
+def _below_state_dir(config: Config, configured: str, name: str) -> Path:
+    path = Path(configured) if configured else Path(config.node.state_dir) / name
+    return path.expanduser().resolve()
+
+
+def token_secret(state_dir: Path) -> bytes:
+    """Return the secret that signs the node's links, made on first use; raises InvalidConfig."""
+    return load_secret(state_dir / "token-secret")
+
+
+def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
+    """Return the configured PEM files, or the generated ones; raises InvalidConfig."""
+    http = config.http
+    if http.certificate_file:
+        return CertificateFiles(Path(http.certificate_file), Path(http.private_key_file))
+    # Without the IPv6 addresses of the network: they may change every day, and each change would make a new
+    # certificate that every browser asks about again.
+    lasting = [address for address in host_addresses() if ":" not in address]
+    hosts = ["localhost", "127.0.0.1", "::1", *lasting]
+    try:
+        return ensure_certificate(state_dir, hosts, datetime.now(UTC))
+    except OSError as error:
+        raise InvalidConfig(f"node.state_dir {state_dir}: {error.strerror}") from error
+
+
+def host_addresses() -> list[str]:
+    """Return this machine's addresses that others could reach: IPv4 first, no loopback, no link-local."""
+    found = [
+        address.ip if isinstance(address.ip, str) else address.ip[0]
+        for adapter in ifaddr.get_adapters()
+        for address in adapter.ips
+    ]
+    reachable = [
+        text for text in found if not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
+    ]
+    return sorted(dict.fromkeys(reachable), key=lambda text: ":" in text)
+
+
+def base_url(config: Config) -> str:
+    """Return how people reach this server, without a slash at the end."""
+    http = config.http
+    if http.public_url:
+        return http.public_url.rstrip("/")
+    host = http.host or next(iter(host_addresses()), "localhost")
+    if host in ("127.0.0.1", "::1"):
+        host = "localhost"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{'https' if http.tls else 'http'}://{bracketed}:{http.port}"
+
+
+def web_dir(config: Config) -> Path:
+    """Return the directory with the client's files; raises InvalidConfig when it has no page."""
+    path = Path(config.http.web_dir) if config.http.web_dir else Path(__file__).parents[2] / "web"
+    if not (path / "index.html").is_file():
+        raise InvalidConfig(f"http.web_dir {path}: there is no index.html")
+    return path
