@@ -9,7 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bridge"
 HOUSE = ROOT / "docs" / "house.md"
-BEGIN, END = "```text\n", "```\n"
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:

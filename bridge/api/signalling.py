@@ -16,6 +16,7 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.base.rate import limited_network
+from bridge.conference import requests
 from bridge.conference.participants import CloseCode, Participant
 from bridge.conference.room import Room
 from bridge.messages import ClientMessage, Join, Offer, RaiseHand, SendChat
@@ -259,7 +260,7 @@ class Signalling:
         try:
             if not limit.allow(EXTRA_COSTS.get(type(message), 0.0), now):
                 raise _RATE_LIMITED
-            room.handle(participant, message)
+            requests.handle(room, participant, message)
         except RequestError as error:
             return messages.error_from(error, request=message.type, offer_id=offer_id)
         return None

@@ -18,7 +18,6 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
-from bridge.conference import requests
 from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
@@ -336,10 +335,6 @@ class Room:
         self.router.close()
 
     # What participants ask for and report.
-
-    def handle(self, participant: Participant, message: messages.ClientMessage) -> None:
-        """Carry out a client message; raises Refused or NegotiationFailed."""
-        requests.handle(self, participant, message)
 
     def participant(self, participant_id: str) -> Participant:
         """Return who has this id; raises Refused."""

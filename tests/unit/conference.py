@@ -5,6 +5,7 @@ from typing import Any
 from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.words import ConferenceKind, Level, Role, Source
+from bridge.conference import requests
 from bridge.conference.participants import Participant
 from bridge.conference.room import Room
 from bridge.messages import BridgeMessage, ClientMessage, parse_bridge_message
@@ -92,7 +93,7 @@ class Conference:
         self.ask(participant, messages.Offer(1, "v=0", PAGE_PUBLICATIONS, page_slots(thumbnails), replace))
 
     def ask(self, participant: Participant, message: ClientMessage) -> None:
-        self.room.handle(participant, message)
+        requests.handle(self.room, participant, message)
 
     def speaks(self, participant: Participant | None) -> None:
         self.room.dominant_speaker_changed(participant.id if participant else None)
