@@ -4,8 +4,14 @@ import { openDialog } from "../shared/dialogs.js";
 import { element } from "../shared/dom.js";
 import { listDevices, onDevicesChanged, playTestSound } from "./media.js";
 import { loadSettings } from "../shared/settings.js";
+import { addTexts } from "../shared/text/text.js";
+import { en } from "./texts.en.js";
+import { vi } from "./texts.vi.js";
 
 /** @typedef {import("./media.js").DeviceList} DeviceList */
+
+addTexts({ vi, en });
+
 /** @typedef {"microphone" | "camera" | "auxiliary" | "speaker"} DeviceKind */
 
 /** @type {Record<DeviceKind, keyof DeviceList>} */

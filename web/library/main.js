@@ -7,15 +7,19 @@ import { showNotice, toast } from "../shared/dialogs.js";
 import { byId } from "../shared/dom.js";
 import { invitationIn } from "../shared/invitation.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
-import { isLanguage, language, onLanguage, setLanguage, setText, t } from "../shared/text/text.js";
+import { addTexts, isLanguage, language, onLanguage, setLanguage, setText, t } from "../shared/text/text.js";
 import { endSession, LibraryFailed, openSession, readPackage, retryPackage } from "./api.js";
 import { failureText } from "./failures.js";
 import { Follower } from "./follow.js";
 import { List } from "./list.js";
 import { Recording } from "./recording.js";
+import { en } from "./texts.en.js";
+import { vi } from "./texts.vi.js";
 
 /** @typedef {import("./types.js").Session} Session */
 /** @typedef {import("./types.js").PackageSummary} PackageSummary */
+
+addTexts({ vi, en });
 
 const PAGES = /** @type {const} */ (["notice", "list", "recording"]);
 const RENEW_MS = 5 * 60_000;

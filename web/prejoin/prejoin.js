@@ -8,10 +8,14 @@ import { fillDeviceChoices } from "../devices/devices.js";
 import { byId, element, icon, showTrack } from "../shared/dom.js";
 import { LevelMeter, onDevicesChanged, openCamera, openMicrophone, playTestSound, problemOf } from "../devices/media.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
-import { setText } from "../shared/text/text.js";
+import { addTexts, setText } from "../shared/text/text.js";
+import { en } from "./texts.en.js";
+import { vi } from "./texts.vi.js";
 
 /** @typedef {import("../shared/types.js").Admission} Admission */
 /** @typedef {import("../devices/media.js").DeviceProblem} DeviceProblem */
+
+addTexts({ vi, en });
 
 /**
  * @typedef {object} Start

@@ -12,13 +12,17 @@ import { exchange, InvitationFailed, invitationIn } from "../shared/invitation.j
 import { Prejoin } from "../prejoin/prejoin.js";
 import { Room } from "./room.js";
 import { loadSettings } from "../shared/settings.js";
-import { isLanguage, language, onLanguage, setLanguage, setText } from "../shared/text/text.js";
+import { addTexts, isLanguage, language, onLanguage, setLanguage, setText } from "../shared/text/text.js";
+import { en } from "./texts.en.js";
+import { vi } from "./texts.vi.js";
 
 /** @typedef {import("../shared/types.js").Admission} Admission */
 /** @typedef {import("../prejoin/prejoin.js").Start} Start */
 /** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
 /** @typedef {import("../protocol/connection.js").Ending} Ending */
 /** @typedef {import("../shared/text/text.js").TextKey} TextKey */
+
+addTexts({ vi, en });
 
 const PAGES = /** @type {const} */ (["notice", "prejoin", "room"]);
 

@@ -1,19 +1,22 @@
 /**
  * The page's words in the chosen language. Elements remember which text they
  * carry, so that a change of language rewrites them in place.
+ *
+ * Here is what every page may say. A folder with texts of its own adds them,
+ * and declares their keys in its texts.d.ts.
  */
 
-import { en } from "./en.js";
-import { vi } from "./vi.js";
+import { en } from "./common.en.js";
+import { vi } from "./common.vi.js";
 
-/** @typedef {keyof typeof vi} TextKey */
+/** @typedef {keyof typeof vi | keyof FolderTexts} TextKey */
 /** @typedef {"vi" | "en"} Language */
 /** @typedef {Record<string, string | number>} TextValues */
 /** @typedef {TextKey | [TextKey, TextValues]} Text */
 /** @typedef {"text" | "label" | "title" | "placeholder"} TextPlace */
 
-/** @type {Record<Language, Record<TextKey, string>>} */
-const TEXTS = { vi, en };
+/** @type {Record<Language, Partial<Record<TextKey, string>>>} */
+const TEXTS = { vi: { ...vi }, en: { ...en } };
 
 /** @type {Language} */
 let current = "vi";
@@ -21,6 +24,15 @@ let current = "vi";
 const listeners = new Set();
 /** @type {WeakMap<Element, Partial<Record<TextPlace, TextValues>>>} */
 const values = new WeakMap();
+
+/**
+ * Add the texts of a folder, before any of them is used.
+ * @param {Record<Language, Partial<Record<TextKey, string>>>} texts
+ */
+export function addTexts(texts) {
+  Object.assign(TEXTS.vi, texts.vi);
+  Object.assign(TEXTS.en, texts.en);
+}
 
 /** @returns {Language} */
 export function language() {
@@ -52,6 +64,7 @@ export function onLanguage(listener) {
  */
 export function t(key, parameters) {
   const text = TEXTS[current][key];
+  if (text === undefined) throw new Error(`no text ${key}`);
   if (!parameters) return text;
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(parameters[name] ?? whole));
 }
@@ -63,7 +76,7 @@ export function t(key, parameters) {
  * @returns {TextKey}
  */
 export function knownKey(key, otherwise) {
-  return key in vi ? /** @type {TextKey} */ (key) : otherwise;
+  return key in TEXTS.vi ? /** @type {TextKey} */ (key) : otherwise;
 }
 
 /** @type {Record<TextPlace, (node: HTMLElement | SVGElement, text: string) => void>} */
