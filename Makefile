@@ -1,6 +1,7 @@
 # make run      a running bridge with a demo conference; Ctrl-C ends it
 # make test     everything a change must pass; installs what it needs (system packages only as root)
 # make lint     formatting, lint and types only
+# make web      the list of its modules in each page, after a change of imports
 # make bench    the short benchmarks, one JSON line each
 # make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory
 
@@ -25,7 +26,7 @@ TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute
 SIDE_BY_SIDE := tests/unit tests/peers --numprocesses 2 --dist loadfile
 ONE_BY_ONE := tests/system tests/browser tests/hostile
 
-.PHONY: run test lint python-lint web-lint unit bench soak lock clean
+.PHONY: run test lint python-lint web-lint web unit bench soak lock clean
 
 run: $(VENV)/.run-installed
 	@exec $(BIN)/hoichan serve --demo $(RUN_ARGS)
@@ -44,6 +45,9 @@ python-lint: $(VENV)/.test-installed
 
 web-lint: web/node_modules/.package-lock.json
 	cd web && npx --no-install tsc --checkJs --noEmit -p .
+
+web: | $(BIN)/python
+	$(BIN)/python web/preload.py
 
 unit: $(VENV)/.test-installed
 	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS)

@@ -216,7 +216,7 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
             conference_kind=demo.KIND,
         )
-        lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/#i={invitation}", ""]
+        lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
         lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
     lines.append("Open each link in its own browser window. Ctrl-C ends the bridge.")
@@ -235,7 +235,7 @@ def _invite(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
-    print(invitation if parsed.token_only else f"{base_url(config)}/#i={invitation}")
+    print(invitation if parsed.token_only else f"{base_url(config)}/room/#i={invitation}")
     return 0
 
 
@@ -269,7 +269,7 @@ def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
     )
-    print(f"{base_url(config)}/archive.html#i={key}" if parsed.link else key)
+    print(f"{base_url(config)}/library/#i={key}" if parsed.link else key)
     return 0
 
 

@@ -149,7 +149,7 @@ class BridgeServer:
 
     def link(self, role: str = "presenter", site: str = "Bệnh viện A", **claims: str) -> str:
         """Return a link that a browser can open."""
-        return f"{self.base_url}/#i={self.invite(role, site, **claims)}"
+        return f"{self.base_url}/room/#i={self.invite(role, site, **claims)}"
 
     def bearer(self, kind: str, site: str = "Phòng mổ", *, room: str = "hoi-chan") -> str:
         """Return a WHIP (`publish`) or WHEP (`watch`) bearer token."""

@@ -1,4 +1,7 @@
-"""The client's files over HTTP, looked up in a table made at start: no path of a request reaches the disk."""
+"""The client's files over HTTP, looked up in a table made at start: no path of a request reaches the disk.
+
+A page is a folder with an index.html, and its address ends with the slash that its relative links need.
+"""
 
 from pathlib import Path
 
@@ -22,7 +25,10 @@ _CONTENT_TYPES = {
     ".wav": "audio/wav",
     ".mp3": "audio/mpeg",
 }
-# What lies in the same directory for developers.
+# Where the room and the library were before each page had its folder, as links on paper say. Browsers carry
+# the fragment, in which an invitation travels, over a redirect.
+_MOVED = {"/": "/room/", "/index.html": "/room/", "/archive.html": "/library/"}
+# What lies beside the pages for developers, at any depth.
 _NOT_SERVED = frozenset({"node_modules", "tests", "package.json", "package-lock.json", "tsconfig.json"})
 
 
@@ -31,13 +37,22 @@ class Pages:
 
     def __init__(self, directory: Path) -> None:
         self._files = {f"/{path.relative_to(directory).as_posix()}": path for path in _served(directory)}
-        self._files["/"] = directory / "index.html"
+        pages = {
+            path.removesuffix("index.html"): file
+            for path, file in self._files.items()
+            if path.endswith("/index.html")
+        }
+        self._files |= pages
+        self._redirects = {page.rstrip("/"): page for page in pages if page != "/"} | _MOVED
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/{path:.*}", self._serve)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        path = self._files.get(f"/{request.match_info['path']}")
+        asked = f"/{request.match_info['path']}"
+        if asked in self._redirects:
+            raise web.HTTPPermanentRedirect(self._redirects[asked], headers={"Cache-Control": "no-cache"})
+        path = self._files.get(asked)
         if path is None or not path.is_file():
             raise web.HTTPNotFound(text="not found\n")
         # Asked for again each time, answered by 304 when unchanged: an upgraded server never meets an
@@ -53,5 +68,5 @@ def _served(directory: Path) -> list[Path]:
         if path.suffix in _CONTENT_TYPES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-        and path.relative_to(directory).parts[0] not in _NOT_SERVED
+        and _NOT_SERVED.isdisjoint(path.relative_to(directory).parts)
     ]

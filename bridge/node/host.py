@@ -84,6 +84,6 @@ def base_url(config: Config) -> str:
 def web_dir(config: Config) -> Path:
     """Return the directory with the client's files; raises InvalidConfig when it has no page."""
     path = Path(config.http.web_dir) if config.http.web_dir else Path(__file__).parents[2] / "web"
-    if not (path / "index.html").is_file():
-        raise InvalidConfig(f"http.web_dir {path}: there is no index.html")
+    if not (path / "room" / "index.html").is_file():
+        raise InvalidConfig(f"http.web_dir {path}: there is no room/index.html")
     return path

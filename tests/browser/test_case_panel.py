@@ -216,7 +216,7 @@ async def test_a_removed_case_can_be_had_back_for_a_moment(sites: Sites) -> None
 async def test_the_way_to_the_archive_carries_the_invitation_in_the_fragment(sites: Sites) -> None:
     chair, _, _ = sites
     link = await chair.evaluate("document.querySelector('#panel-cases .case-library').href")
-    assert "/archive.html#i=" in link
+    assert "/library/#i=" in link
     for site in sites:
         assert site.errors == []
 

@@ -129,7 +129,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 async def enter(page: Page, served: Library, token: str, *, package: str = "") -> None:
-    await page.goto(f"{served.url}/archive.html#i={token}{'&p=' if package else ''}{package}")
+    await page.goto(f"{served.url}/library/#i={token}{'&p=' if package else ''}{package}")
 
 
 async def open_sealed(page: Page, served: Library) -> None:
@@ -157,7 +157,7 @@ async def test_the_link_opens_the_library_and_leaves_no_token_in_the_address(
     await enter(page, served, served.key)
     await row(page, SEALED).wait_for()
     assert await titles(page) == [BROKEN, MAKING, SEALED]
-    assert page.url == f"{served.url}/archive.html"
+    assert page.url == f"{served.url}/library/"
     assert await page.evaluate("document.cookie") == ""
     stored = await page.evaluate("JSON.stringify([localStorage, sessionStorage, history.state])")
     assert served.key[:20] not in stored
@@ -442,7 +442,7 @@ async def test_a_chair_sees_its_own_room_and_no_other(page: Page, served: Librar
     await enter(page, served, served.invitation(Role.CHAIR))
     await row(page, SEALED).wait_for()
     assert await titles(page) == [SEALED]
-    await page.goto(f"{served.url}/archive.html#p={MAKING}")
+    await page.goto(f"{served.url}/library/#p={MAKING}")
     await page.locator("#recording-problem").wait_for()
     assert "Không tìm thấy" in await page.locator("#recording-problem-text").inner_text()
 

@@ -67,7 +67,7 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         opened = await browser.new_page(viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
         await asyncio.to_thread(server.start)
-        await opened.goto(f"{server.base_url}/archive.html#i={key}")
+        await opened.goto(f"{server.base_url}/library/#i={key}")
         yield opened
         await browser.close()
         await asyncio.to_thread(server.stop)

@@ -87,9 +87,9 @@ async def conference(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
                 if network.init_script:
                     await clinic.context.add_init_script(network.init_script)
                 await chair.open(server.link("chair", CHAIR))
-                await clinic.open(f"{clinic_url}/#i={server.invite('presenter', CLINIC)}")
+                await clinic.open(f"{clinic_url}/room/#i={server.invite('presenter', CLINIC)}")
                 await province.open(
-                    f"http://{LOOPBACK}:{line.port}/#i={server.invite('presenter', PROVINCE)}"
+                    f"http://{LOOPBACK}:{line.port}/room/#i={server.invite('presenter', PROVINCE)}"
                 )
                 for site in (chair, clinic, province):
                     await site.join()
@@ -118,7 +118,7 @@ async def test_a_page_without_udp_joins_over_tcp_sees_and_is_seen_and_says_so(co
     await clinic.first_seen_ms("stage", conference.province.colour, clicked_ms)
 
     await clinic.until(f"{TRANSPORT_WORDS} === 'UDP bị chặn ở đây: đang dùng TCP'", "words about TCP")
-    await clinic.evaluate("import('/js/text.js').then(({ setLanguage }) => setLanguage('en'))")
+    await clinic.evaluate("import('/shared/text/text.js').then(({ setLanguage }) => setLanguage('en'))")
     assert await clinic.evaluate(TRANSPORT_WORDS) == "UDP blocked here: using TCP"
     assert "TCP" not in await conference.chair.evaluate(TRANSPORT_WORDS)
 

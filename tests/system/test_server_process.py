@@ -130,7 +130,7 @@ def test_a_link_printed_by_the_command_line_is_good(bridge_server: BridgeServer)
         *("invite", "--room", "tim-mach", "--site", "Trạm Y tế xã Sín Thầu", "--level", "commune"),
         *("--http", "--state-dir", str(bridge_server.state_dir)),
     )
-    link, _, invitation = done.stdout.strip().partition("/#i=")
+    link, _, invitation = done.stdout.strip().partition("/room/#i=")
     assert link == "http://localhost:8080"
     assert join_token(bridge_server, invitation)
 
@@ -182,7 +182,7 @@ def test_https_works_on_a_generated_certificate(tmp_path: Path) -> None:
     try:
         links = []
         for line in process.stdout:
-            if "/#i=" in line:
+            if "/room/#i=" in line:
                 links.append(line.strip())
             if "Ctrl-C" in line:
                 break
@@ -196,7 +196,7 @@ def test_https_works_on_a_generated_certificate(tmp_path: Path) -> None:
         status = process.wait(20)
     assert status == 0
     assert len(links) >= 3
-    assert all(link.startswith("https://") and f":{port}/#i=" in link for link in links)
+    assert all(link.startswith("https://") and f":{port}/room/#i=" in link for link in links)
 
 
 def test_a_taken_port_is_told_in_one_line(bridge_server: BridgeServer, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_taken_port_is_told_in_one_line(bridge_server: BridgeServer, tmp_path:
         (
             ("check-config",),
             {"HOICHAN_HTTP_WEB_DIR": "/absent"},
-            "http.web_dir /absent: there is no index.html",
+            "http.web_dir /absent: there is no room/index.html",
         ),
         (
             ("check-config",),

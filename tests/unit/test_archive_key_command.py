@@ -25,7 +25,7 @@ def test_a_key_is_signed_with_the_servers_secret_and_names_its_holder(
 def test_a_link_carries_the_key_in_its_fragment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--type", "archive", "--link", "--http", "--port", "8080") == 0
     address, _, key = capsys.readouterr().out.strip().partition("#i=")
-    assert address == "http://localhost:8080/archive.html"
+    assert address == "http://localhost:8080/library/"
     assert Tokens(token_secret(tmp_path)).read(key, TokenKind.ARCHIVE).role is Role.SECRETARY
 
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { activeRids, cameraPlan, contentPlan } from "../js/layers.js";
+import { activeRids, cameraPlan, contentPlan } from "../protocol/layers.js";
 
 test("a 720p camera sends three encodings, a quarter, a half and the whole", () => {
   const plan = cameraPlan(1280, 720);

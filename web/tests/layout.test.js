@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ASPECT, bestGrid, galleryCapacity, paginate, stripCapacity, twoPictures } from "../js/layout.js";
+import { ASPECT, bestGrid, galleryCapacity, paginate, stripCapacity, twoPictures } from "../room/layout.js";
 
 test("every grid holds all its tiles inside the room there is", () => {
   for (const [width, height] of [[1900, 880], [1340, 560], [374, 420], [900, 300]]) {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { chaptersOf } from "../js/archive/chapters.js";
-import { sheetOf, tileAt, Timeline } from "../js/archive/timeline.js";
-import { bilingual, parseVtt, plainText } from "../js/archive/vtt.js";
+import { chaptersOf } from "../library/chapters.js";
+import { sheetOf, tileAt, Timeline } from "../library/timeline.js";
+import { bilingual, parseVtt, plainText } from "../library/vtt.js";
 
 const PART = { number: 1, start_ms: 0, end_ms: 0, frames: 200, fps: 25, width: 320, height: 180, bytes: 1 };
 const parts = (...frames) => frames.map((count, index) => ({ ...PART, number: index + 1, frames: count, start_ms: index * 1_000_000 }));

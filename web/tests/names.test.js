@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { invitationIn } from "../js/invitation.js";
-import { plainLetters } from "../js/letters.js";
-import { monogram, shortSite } from "../js/sitename.js";
+import { invitationIn } from "../shared/invitation.js";
+import { plainLetters } from "../shared/letters.js";
+import { monogram, shortSite } from "../shared/sitename.js";
 
 test("what tells two hospitals apart survives on a small tile", () => {
   assert.equal(shortSite("Bệnh viện Đa khoa tỉnh Điện Biên"), "BVĐK tỉnh Điện Biên");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Connection, parseMessage, reconnectDelay } from "../js/protocol.js";
+import { Connection, parseMessage, reconnectDelay } from "../protocol/connection.js";
 
 /** Timers that run when the test says so. */
 class Clock {

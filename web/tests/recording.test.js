@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { recordingAdvice, recordingText, shownState } from "../js/recording.js";
-import { en } from "../js/texts/en.js";
-import { vi } from "../js/texts/vi.js";
+import { recordingAdvice, recordingText, shownState } from "../room/recording.js";
+import { en } from "../room/texts.en.js";
+import { vi } from "../room/texts.vi.js";
 
 const STATES = ["off", "waiting", "recording", "paused", "stopped", "failed"];
 const REASONS = ["nobody-here", "no-case", "no-consent", "consent-refused", "consent-withdrawn"];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { grade, reportTransport } from "../js/report.js";
+import { grade, reportTransport } from "../protocol/report.js";
 
 function stats({ at = 1000, protocol = "udp", received = 100, lost = 0, bytes = 0, rtt = 0.02, up } = {}) {
   const entries = [

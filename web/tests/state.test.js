@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { RoomState } from "../js/state.js";
+import { RoomState } from "../protocol/state.js";
 
 function member(participant, changes = {}) {
   return {

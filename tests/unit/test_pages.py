@@ -1,0 +1,85 @@
+"""The client's pages over HTTP: a folder each, old addresses redirected, nothing for developers served."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.api.pages import Pages
+
+Client = TestClient[web.Request, web.Application]
+
+WEB = Path(__file__).parents[2] / "web"
+# Beside a page and below it: what is for developers stays with them at any depth.
+HIDDEN = (
+    "package.json",
+    "tests/layout.js",
+    "room/tests/layout.js",
+    "room/node_modules/typescript/index.js",
+    "library/tsconfig.json",
+    "library/.hidden.js",
+    "room/notes.md",
+)
+
+
+@pytest_asyncio.fixture
+async def real() -> AsyncIterator[Client]:
+    async with _client(WEB) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Client]:
+    for name in ("room/index.html", "room/main.js", *HIDDEN):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    async with _client(tmp_path) as client:
+        yield client
+
+
+def _client(directory: Path) -> Client:
+    application = web.Application()
+    Pages(directory).add_routes(application.router)
+    return TestClient(TestServer(application))
+
+
+@pytest.mark.parametrize("page", ["room", "library"])
+async def test_a_page_is_the_index_of_its_folder(real: Client, page: str) -> None:
+    response = await real.get(f"/{page}/", allow_redirects=False)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert await response.text() == (WEB / page / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        ("/", "/room/"),
+        ("/index.html", "/room/"),
+        ("/room", "/room/"),
+        ("/archive.html", "/library/"),
+        ("/library", "/library/"),
+    ],
+)
+async def test_an_address_without_its_slash_or_of_old_is_redirected(
+    real: Client, asked: str, page: str
+) -> None:
+    response = await real.get(asked, allow_redirects=False)
+    assert (response.status, response.headers["Location"]) == (308, page)
+    # A browser that kept the answer for ever could never be sent elsewhere.
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("asked", ["/shared", "/shared/", "/room/absent.js", "/rooms", "/room/index"])
+async def test_what_is_no_page_is_not_found(real: Client, asked: str) -> None:
+    assert (await real.get(asked, allow_redirects=False)).status == 404
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+async def test_what_lies_there_for_developers_is_not_served(small: Client, name: str) -> None:
+    assert (await small.get("/room/main.js")).status == 200
+    assert (await small.get(f"/{name}")).status == 404

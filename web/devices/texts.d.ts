@@ -1,0 +1,2 @@
+type DevicesTexts = typeof import("./texts.vi.js").vi;
+interface FolderTexts extends DevicesTexts {}

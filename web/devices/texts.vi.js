@@ -1,0 +1,27 @@
+/** Cameras, microphones and loudspeakers, in Vietnamese. The object is plain JSON, so that a test can read it without a browser. */
+export const vi = {
+  "device.microphone": "Micrô",
+  "device.camera": "Camera",
+  "device.auxiliary": "Camera phụ (siêu âm, nội soi, máy soi tài liệu)",
+  "device.speaker": "Loa",
+  "device.test": "Nghe thử",
+  "device.default": "Mặc định của máy",
+  "device.none": "Không tìm thấy thiết bị",
+  "device.numbered": "Thiết bị {number}",
+  "device.settings": "Thiết bị",
+  "device.changed": "Đã đổi thiết bị.",
+  "device.ended.microphone": "Micrô đã bị ngắt. Hãy cắm lại rồi bật micrô.",
+  "device.ended.camera": "Camera đã bị ngắt. Hãy cắm lại rồi bật camera.",
+  "device.ended.content": "Đã dừng chia sẻ màn hình.",
+  "device.ended.auxiliary": "Camera phụ đã bị ngắt.",
+  "device.problem.microphone": "Không dùng được micrô",
+  "device.problem.camera": "Không dùng được camera",
+  "device.problem.content": "Không chia sẻ được màn hình",
+  "device.problem.auxiliary": "Không dùng được camera phụ",
+  "device.problem.denied": "Trình duyệt chưa được phép. Hãy bấm biểu tượng ổ khóa cạnh địa chỉ trang, chọn “Cho phép”, rồi thử lại.",
+  "device.problem.missing": "Không tìm thấy thiết bị. Hãy kiểm tra dây cắm. Bạn vẫn có thể vào phòng để nghe và xem.",
+  "device.problem.busy": "Thiết bị đang được chương trình khác sử dụng. Hãy đóng chương trình đó rồi thử lại.",
+  "device.problem.insecure": "Trang phải được mở bằng địa chỉ https:// thì trình duyệt mới cho dùng thiết bị này.",
+  "device.problem.unsuitable": "Thiết bị không đáp ứng được yêu cầu. Hãy chọn thiết bị khác.",
+  "device.problem.unknown": "Có lỗi khi mở thiết bị. Hãy rút ra, cắm lại rồi thử lại."
+};

@@ -1,0 +1,210 @@
+/**
+ * What is told of a recording beside its video: gaps, attendance, keeping,
+ * downloads, and who has had access.
+ */
+
+import { element, icon } from "../shared/dom.js";
+import { shortSite } from "../shared/sitename.js";
+import { knownKey, t } from "../shared/text/text.js";
+import { downloadAddress, fileAddress, partAddress } from "./api.js";
+import * as format from "./format.js";
+import { lengthOf } from "./timeline.js";
+
+/** @typedef {import("./types.js").PackageDetail} PackageDetail */
+/** @typedef {import("./types.js").Gap} Gap */
+/** @typedef {import("./timeline.js").Timeline} Timeline */
+/** @typedef {import("../shared/text/text.js").TextKey} TextKey */
+/** @typedef {import("../shared/text/text.js").Text} Text */
+
+const GAPS_SHOWN = 200;
+const SEAL_SHOWN = 16;
+
+/**
+ * @param {string} name
+ * @param {TextKey} title
+ * @param {...(Node | null)} children
+ */
+function card(name, title, ...children) {
+  return element(
+    "section",
+    { class: "card info-card", attributes: { "data-card": name, "aria-labelledby": `card-${name}` } },
+    element("h2", { id: `card-${name}`, text: title }),
+    ...children,
+  );
+}
+
+/** @param {Gap} gap @returns {Text} */
+function gapText(gap) {
+  const source = t(knownKey(`library.source.${gap.source}`, "library.source.unknown"));
+  const reason = t(knownKey(`library.gap.${gap.reason}`, "library.gap.unknown"));
+  const length = format.exactLength(gap.end_ms - gap.start_ms);
+  if (!gap.site) return ["library.gap.all", { length, source, reason }];
+  return ["library.gap.of", { length, source, site: shortSite(gap.site), reason }];
+}
+
+/**
+ * @param {PackageDetail} detail
+ * @param {Timeline} timeline
+ * @param {(position: number) => void} seek
+ */
+export function gapsCard(detail, timeline, seek) {
+  if (detail.gaps.length === 0) {
+    return card("gaps", "library.gaps", element("p", { class: "all-good" }, icon("check"), element("span", { text: "library.gaps.none" })));
+  }
+  const items = detail.gaps.slice(0, GAPS_SHOWN).map((gap) => {
+    const position = timeline.positionOf(gap.start_ms);
+    return element(
+      "li",
+      {},
+      element(
+        "button",
+        { class: "gap", click: () => seek(position) },
+        element("span", { class: "chapter-time", value: format.position(position) }),
+        element("span", { text: gapText(gap) }),
+      ),
+    );
+  });
+  const others = detail.gaps.length - items.length;
+  return card(
+    "gaps",
+    "library.gaps",
+    element("ul", { class: "gaps" }, ...items),
+    others > 0 ? element("p", { class: "quiet-text", text: ["library.gaps.more", { count: others }] }) : null,
+  );
+}
+
+/** @param {PackageDetail} detail */
+export function attendanceCard(detail) {
+  const { attendance } = detail;
+  if (!attendance) {
+    const sites = detail.sites.map((site) => element("li", { class: "site-name", value: site }));
+    return card("attendance", "library.attendance", element("ul", { class: "sites-list" }, ...sites));
+  }
+  const items = attendance.sites.map((site) => {
+    const people = attendance.people.filter((person) => person.site === site.site && !person.device);
+    const names = people.map((person) =>
+      element(
+        "li",
+        {},
+        element("span", { value: person.name }),
+        element("span", { class: "quiet-text", text: knownKey(`role.${person.role}`, "role.observer") }),
+      ),
+    );
+    return element(
+      "li",
+      { class: "attending-site" },
+      element(
+        "div",
+        { class: "attending-head" },
+        element("span", { class: "site-name", value: site.site }),
+        element("span", { class: "quiet-text", text: ["library.minutes", { value: format.length(site.minutes * 60_000) }] }),
+      ),
+      element("ul", { class: "people-names" }, ...names),
+    );
+  });
+  return card("attendance", "library.attendance", element("ul", { class: "sites-list" }, ...items));
+}
+
+/**
+ * @param {TextKey} name
+ * @param {Text | null} text
+ * @param {{isBad?: boolean, value?: string}} [options]
+ */
+function fact(name, text, { isBad = false, value } = {}) {
+  const shown = text ? element("span", { text }) : element("span", { class: "seal-text", value: value ?? "" });
+  return element("div", {}, element("dt", { text: name }), element("dd", isBad ? { class: "is-bad" } : {}, shown));
+}
+
+/**
+ * @param {PackageDetail} detail
+ * @param {{mayRelease: boolean, hold: () => void}} deeds
+ */
+export function keepingCard(detail, { mayRelease, hold }) {
+  const facts = [];
+  if (detail.sealed_ms !== null) facts.push(fact("library.sealed", ["library.at", { time: format.dayAndHour(detail.sealed_ms) }]));
+  if (detail.seal) facts.push(fact("library.seal", null, { value: `${detail.seal.slice(0, SEAL_SHOWN)}…` }));
+  facts.push(checkFact(detail), deliveryFact(detail));
+  facts.push(fact("library.retention", retentionText(detail)));
+  facts.push(fact("library.hold", detail.legal_hold ? "library.hold.on" : "library.hold.off"));
+  const mayChange = !detail.legal_hold || mayRelease;
+  const button = element(
+    "button",
+    { class: "button", click: hold, attributes: { "data-action": "hold" } },
+    icon(detail.legal_hold ? "unlock" : "lock"),
+    element("span", { text: detail.legal_hold ? "library.hold.release" : "library.hold.set" }),
+  );
+  return card("keeping", "library.keeping", element("dl", { class: "facts keeping-facts" }, ...facts), mayChange ? button : null);
+}
+
+/** @param {PackageDetail} detail */
+function checkFact(detail) {
+  if (detail.checked_ms === null) return fact("library.check", "library.check.never");
+  const time = format.dayAndHour(detail.checked_ms);
+  if (detail.fixity_ok === false) return fact("library.check", ["library.check.bad", { time }], { isBad: true });
+  return fact("library.check", ["library.check.good", { time }]);
+}
+
+/** @param {PackageDetail} detail */
+function deliveryFact(detail) {
+  if (detail.delivered_ms !== null) {
+    return fact("library.delivery", ["library.delivery.done", { time: format.dayAndHour(detail.delivered_ms) }]);
+  }
+  const last = detail.deliveries[0];
+  if (!last) return fact("library.delivery", "library.delivery.none");
+  return fact("library.delivery", ["library.delivery.failed", { time: format.dayAndHour(last.at_ms) }], { isBad: true });
+}
+
+/** @param {PackageDetail} detail @returns {Text} */
+function retentionText(detail) {
+  const name = t(knownKey(`library.retention.${detail.retention}`, "library.retention.ordinary"));
+  if (!detail.retention_until) return ["library.retention.forever", { name }];
+  return ["library.retention.until", { name, day: format.plainDay(detail.retention_until) }];
+}
+
+/** @param {PackageDetail} detail */
+export function downloadsCard(detail) {
+  const items = [];
+  for (const series of /** @type {const} */ (["video", "content"])) {
+    for (const part of detail[series]) {
+      const words = { number: part.number, length: format.length(lengthOf(part) * 1000), size: format.size(part.bytes) };
+      const text = /** @type {TextKey} */ (series === "video" ? "library.download.video" : "library.download.content");
+      items.push(download(`${partAddress(detail.id, series, part.number)}?save`, [text, words]));
+    }
+  }
+  if (detail.files.includes("attendance")) items.push(download(fileAddress(detail.id, "attendance"), "library.download.attendance"));
+  items.push(download(downloadAddress(detail.id), ["library.download.package", { size: format.size(detail.bytes) }]));
+  return card("downloads", "library.downloads", element("ul", { class: "downloads" }, ...items), element("p", { class: "quiet-text", text: "library.downloads.note" }));
+}
+
+/** @param {string} address @param {Text} text */
+function download(address, text) {
+  const link = element("a", { class: "download", attributes: { href: address, download: "" } }, icon("download"), element("span", { text }));
+  return element("li", {}, link);
+}
+
+/**
+ * The audit begins with a role of ours, or with the machine that did it.
+ * @param {string} who
+ */
+function whoDid(who) {
+  const [first = "", ...rest] = who.split(", ");
+  const key = knownKey(`role.${first}`, knownKey(`library.who.${first.replace(" ", "-")}`, "app.title"));
+  if (key === "app.title") return [element("span", { value: who })];
+  return [element("span", { text: key }), element("span", { value: rest.map((word) => `, ${word}`).join("") })];
+}
+
+/** @param {PackageDetail} detail */
+export function auditCard(detail) {
+  if (!detail.audit) return null;
+  const rows = detail.audit.map((line) =>
+    element(
+      "tr",
+      {},
+      element("td", { value: format.dayAndHour(line.at_ms) }),
+      element("td", { text: knownKey(`library.audit.${line.action}`, "library.audit.other") }),
+      element("td", {}, ...whoDid(line.who)),
+    ),
+  );
+  const table = element("table", { class: "audit" }, element("tbody", {}, ...rows));
+  return card("audit", "library.audit", rows.length > 0 ? table : element("p", { class: "quiet-text", text: "library.audit.none" }));
+}

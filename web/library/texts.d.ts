@@ -1,0 +1,2 @@
+type LibraryTexts = typeof import("./texts.vi.js").vi;
+interface FolderTexts extends LibraryTexts {}

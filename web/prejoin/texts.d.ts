@@ -1,0 +1,2 @@
+type PrejoinTexts = typeof import("./texts.vi.js").vi;
+interface FolderTexts extends PrejoinTexts {}

@@ -1,0 +1,391 @@
+/**
+ * The media channel: one RTCPeerConnection whose m-lines are laid out once
+ * and never change their meaning. Four send lines (filled by replaceTrack),
+ * then the slots the bridge fills: voices, stage, content, thumbnails.
+ * The page always offers; the bridge always answers.
+ */
+
+import { activeRids, cameraPlan, contentPlan } from "./layers.js";
+import { reportTransport } from "./report.js";
+
+/** @typedef {import("../shared/types.js").Source} Source */
+/** @typedef {import("../shared/types.js").SlotRole} SlotRole */
+/** @typedef {import("./layers.js").EncodingPlan} EncodingPlan */
+/** @typedef {import("./report.js").TransportReport} TransportReport */
+/** @typedef {{id: number, sdp: string, publications: Record<string, Source>, slots: Record<string, SlotRole>, replace: boolean}} Offer */
+/** @typedef {{role: SlotRole, mid: string | null, track: MediaStreamTrack, transceiver: RTCRtpTransceiver}} Slot */
+
+/**
+ * @typedef {object} PeerObserver
+ * @property {(offer: Offer) => boolean} offer  hand the offer to the bridge; false when the channel is down
+ * @property {() => void} slotsAdded  new slots exist and have their mids
+ * @property {(isConnected: boolean) => void} connectedChanged
+ * @property {() => void} lost  ICE restarts did not help, or the bridge has forgotten this connection: a new one is needed
+ */
+
+const VOICES = 3;
+const FIRST_THUMBNAILS = 9;
+
+/** An ICE check that has been failing for this long is not a hiccup of the radio. */
+const DISCONNECTED_LIMIT_MS = 2000;
+/** A restarted ICE that is not connected by then is restarted again. */
+const RESTART_LIMIT_MS = 6000;
+const RESTARTS_MAX = 4;
+/** For this long a source that was switched on is sent although nobody asked for it yet. */
+const FRESH_MS = 5000;
+
+/** The bridge's code for a leg whose DTLS association it no longer has. */
+const MEDIA_LOST = "negotiation-failed:media-lost";
+
+/** What is offered on video lines: the bridge forwards nothing else, and 49 slots must stay below its offer limit. */
+const VIDEO_CODECS = new Set(["video/VP8", "video/H264", "video/rtx"]);
+const H264_PROFILES = ["42e01f", "42001f"];
+
+/** @type {Source[]} */
+const SOURCES = ["microphone", "camera", "content", "auxiliary"];
+
+/**
+ * @param {RTCRtpCodec} codec
+ */
+function isForwarded(codec) {
+  if (!VIDEO_CODECS.has(codec.mimeType)) return false;
+  if (codec.mimeType !== "video/H264") return true;
+  const parameters = codec.sdpFmtpLine ?? "";
+  return parameters.includes("packetization-mode=1") && H264_PROFILES.some((profile) => parameters.includes(profile));
+}
+
+/**
+ * @param {RTCRtpTransceiver} transceiver
+ * @param {"audio" | "video"} kind
+ */
+function preferCodecs(transceiver, kind) {
+  const capabilities = RTCRtpReceiver.getCapabilities(kind);
+  if (!capabilities || !transceiver.setCodecPreferences) return;
+  const codecs = capabilities.codecs.filter((codec) =>
+    kind === "audio" ? codec.mimeType === "audio/opus" : isForwarded(codec),
+  );
+  if (codecs.length > 0) transceiver.setCodecPreferences(codecs);
+}
+
+/** @param {EncodingPlan[]} plan @returns {RTCRtpEncodingParameters[]} */
+function sendEncodings(plan) {
+  return plan.map(({ rid, scaleResolutionDownBy, maxBitrate, maxFramerate }) => ({
+    rid,
+    active: true,
+    scaleResolutionDownBy,
+    maxBitrate,
+    ...(maxFramerate ? { maxFramerate } : {}),
+  }));
+}
+
+export class Peer {
+  /** @type {PeerObserver} */ #observer;
+  /** @type {Map<Source, RTCRtpTransceiver>} */ #senders = new Map();
+  /** @type {Map<Source, MediaStreamTrack | null>} what is to be sent */ #tracks = new Map();
+  /** @type {Map<Source, EncodingPlan[]>} */ #plans = new Map();
+  /** @type {Map<Source, string[]>} */ #wanted = new Map();
+  /** @type {Map<Source, ReturnType<typeof setTimeout>>} sources switched on just now */ #fresh = new Map();
+  /** @type {Map<Source, Promise<void>>} */ #tuning = new Map();
+  /** @type {Slot[]} */ slots = [];
+  #offerId = 0;
+  #isNegotiating = false;
+  #isOfferNeeded = false;
+  #isIceRestart = false;
+  #restarts = 0;
+  /** @type {ReturnType<typeof setTimeout> | null} */ #watch = null;
+  #isClosed = false;
+  #isConnected = false;
+  #negotiations = 0;
+  /** @type {TransportReport | null} */ report = null;
+
+  /**
+   * @param {PeerObserver} observer
+   * @param {RTCConfiguration} [configuration]
+   */
+  constructor(observer, configuration = {}) {
+    this.#observer = observer;
+    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require", ...configuration });
+    this.pc.oniceconnectionstatechange = () => this.#iceChanged();
+    this.pc.onconnectionstatechange = () => this.#iceChanged();
+    this.#layLines();
+  }
+
+  get isConnected() {
+    return this.#isConnected;
+  }
+
+  /** How many offers have been answered: stays at 1 while people come and go. */
+  get negotiations() {
+    return this.#negotiations;
+  }
+
+  #layLines() {
+    for (const source of SOURCES) {
+      const plan =
+        source === "camera" || source === "auxiliary"
+          ? cameraPlan(1280, 720)
+          : source === "content"
+            ? contentPlan(1920, 1080)
+            : null;
+      const kind = plan ? "video" : "audio";
+      const transceiver = this.pc.addTransceiver(kind, {
+        direction: "sendonly",
+        ...(plan ? { sendEncodings: sendEncodings(plan) } : {}),
+      });
+      preferCodecs(transceiver, kind);
+      this.#senders.set(source, transceiver);
+      if (plan) this.#plans.set(source, plan);
+    }
+    for (let index = 0; index < VOICES; index++) this.#addSlot("voice");
+    this.#addSlot("stage");
+    this.#addSlot("content");
+    for (let index = 0; index < FIRST_THUMBNAILS; index++) this.#addSlot("thumbnail");
+  }
+
+  /** @param {SlotRole} role */
+  #addSlot(role) {
+    const kind = role === "voice" ? "audio" : "video";
+    const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
+    preferCodecs(transceiver, kind);
+    this.slots.push({ role, mid: null, track: transceiver.receiver.track, transceiver });
+  }
+
+  /**
+   * The slots of one role that have a mid, in m-line order.
+   * @param {SlotRole} role
+   * @returns {(Slot & {mid: string})[]}
+   */
+  slotsOf(role) {
+    return /** @type {(Slot & {mid: string})[]} */ (
+      this.slots.filter((slot) => slot.role === role && slot.mid !== null)
+    );
+  }
+
+  /**
+   * Have at least `count` thumbnail slots; the only reason to offer again.
+   * @param {number} count
+   */
+  ensureThumbnails(count) {
+    const have = this.slots.filter((slot) => slot.role === "thumbnail").length;
+    for (let index = have; index < count; index++) this.#addSlot("thumbnail");
+    if (count > have) void this.negotiate();
+  }
+
+  async negotiate() {
+    this.#isOfferNeeded = true;
+    if (this.#isNegotiating || this.#isClosed) return;
+    this.#isNegotiating = true;
+    this.#isOfferNeeded = false;
+    const offer = await this.pc.createOffer({ iceRestart: this.#isIceRestart });
+    if (this.#isClosed) return;
+    await this.pc.setLocalDescription(offer);
+    if (this.#isClosed) return;
+    let hasNewSlots = false;
+    for (const slot of this.slots) {
+      if (slot.mid === null && slot.transceiver.mid !== null) {
+        slot.mid = slot.transceiver.mid;
+        hasNewSlots = true;
+      }
+    }
+    if (hasNewSlots) this.#observer.slotsAdded();
+    this.#sendOffer();
+  }
+
+  #sendOffer() {
+    const sdp = this.pc.localDescription?.sdp;
+    if (!sdp) return;
+    /** @type {Record<string, Source>} */
+    const publications = {};
+    for (const [source, { mid }] of this.#senders) if (mid !== null) publications[mid] = source;
+    /** @type {Record<string, SlotRole>} */
+    const slots = {};
+    for (const { mid, role } of this.slots) if (mid !== null) slots[mid] = role;
+    this.#offerId += 1;
+    // The first offer says that it is a new peer connection, whatever the bridge still has of an old one.
+    this.#observer.offer({ id: this.#offerId, sdp, publications, slots, replace: this.#negotiations === 0 });
+  }
+
+  /**
+   * @param {number} id
+   * @param {string} sdp
+   */
+  async answered(id, sdp) {
+    if (id !== this.#offerId || this.pc.signalingState !== "have-local-offer") return;
+    await this.pc.setRemoteDescription({ type: "answer", sdp });
+    this.#isNegotiating = false;
+    this.#isIceRestart = false;
+    this.#negotiations += 1;
+    for (const source of SOURCES) this.#tune(source);
+    if (this.#isOfferNeeded) await this.negotiate();
+  }
+
+  /**
+   * The bridge refused an offer.
+   * @param {number | null | undefined} id
+   * @param {string} code
+   */
+  async refused(id, code) {
+    if (id !== this.#offerId || this.pc.signalingState !== "have-local-offer") return;
+    if (code === MEDIA_LOST || this.#negotiations === 0) {
+      this.#observer.lost();
+      return;
+    }
+    await this.pc.setLocalDescription({ type: "rollback" });
+    this.#isNegotiating = false;
+  }
+
+  /** The control channel is back with the same session: finish what it interrupted. */
+  resumed() {
+    if (this.#isNegotiating) this.#sendOffer();
+    else if (!this.#isConnected) this.restartIce();
+  }
+
+  restartIce() {
+    if (this.#isClosed) return;
+    this.#isIceRestart = true;
+    this.pc.restartIce();
+    void this.negotiate();
+  }
+
+  #iceChanged() {
+    if (this.#isClosed) return;
+    const ice = this.pc.iceConnectionState;
+    const isConnected = (ice === "connected" || ice === "completed") && this.pc.connectionState !== "failed";
+    if (isConnected) {
+      this.#restarts = 0;
+      this.#clearWatch();
+    } else if (ice === "failed" || this.pc.connectionState === "failed") {
+      this.#restartSoon(0);
+    } else if (ice === "disconnected" && this.#watch === null) {
+      this.#restartSoon(DISCONNECTED_LIMIT_MS);
+    }
+    if (isConnected !== this.#isConnected) {
+      this.#isConnected = isConnected;
+      this.#observer.connectedChanged(isConnected);
+    }
+  }
+
+  /** @param {number} delayMs */
+  #restartSoon(delayMs) {
+    this.#clearWatch();
+    this.#watch = setTimeout(() => {
+      this.#watch = null;
+      if (this.#isClosed || this.#isConnected) return;
+      if (this.#restarts >= RESTARTS_MAX) {
+        this.#observer.lost();
+        return;
+      }
+      this.#restarts += 1;
+      this.restartIce();
+      this.#restartSoon(RESTART_LIMIT_MS);
+    }, delayMs);
+  }
+
+  #clearWatch() {
+    if (this.#watch !== null) clearTimeout(this.#watch);
+    this.#watch = null;
+  }
+
+  /**
+   * Send this track, or nothing.
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  async setTrack(source, track) {
+    const sender = this.#senders.get(source)?.sender;
+    if (!sender || this.#isClosed) return;
+    this.#tracks.set(source, track);
+    if (track && track.kind === "video") {
+      const { width, height } = track.getSettings();
+      if (width && height) {
+        this.#plans.set(source, source === "content" ? contentPlan(width, height) : cameraPlan(width, height));
+      }
+      this.#refresh(source);
+      // Scale first: otherwise the first second goes out at the sizes of the track before.
+      await this.#tune(source);
+    }
+    // Switched off or changed meanwhile: what was decided last is what is sent.
+    if (this.#tracks.get(source) === track) await sender.replaceTrack(track);
+  }
+
+  /** @param {Source} source */
+  #refresh(source) {
+    clearTimeout(this.#fresh.get(source));
+    const timer = setTimeout(() => {
+      if (this.#isClosed) return;
+      // What is sent into a broken connection shows the bridge nothing.
+      if (!this.#isConnected) this.#refresh(source);
+      else {
+        this.#fresh.delete(source);
+        void this.#tune(source);
+      }
+    }, FRESH_MS);
+    this.#fresh.set(source, timer);
+  }
+
+  /**
+   * The bridge says which encodings somebody watches.
+   * @param {Record<string, string[]>} layers  by mid
+   */
+  applyLayers(layers) {
+    for (const [source, { mid }] of this.#senders) {
+      const wanted = mid === null ? undefined : layers[mid];
+      if (!wanted) continue;
+      this.#wanted.set(source, wanted);
+      void this.#tune(source);
+    }
+  }
+
+  /**
+   * Bring a sender's parameters to the plan and the bridge's wish.
+   * @param {Source} source
+   * @returns {Promise<void>}
+   */
+  #tune(source) {
+    // One setParameters at a time per sender: its transaction id is spent by the next one.
+    const previous = this.#tuning.get(source) ?? Promise.resolve();
+    const next = previous.then(() => this.#setParameters(source));
+    this.#tuning.set(source, next);
+    return next;
+  }
+
+  /** @param {Source} source */
+  async #setParameters(source) {
+    const plan = this.#plans.get(source);
+    const sender = this.#senders.get(source)?.sender;
+    if (!plan || !sender || this.#isClosed) return;
+    const parameters = sender.getParameters();
+    if (!parameters.encodings?.length) return;
+    const active = activeRids(plan, this.#wanted.get(source) ?? null, this.#fresh.has(source));
+    for (const encoding of parameters.encodings) {
+      const planned = plan.find(({ rid }) => rid === encoding.rid);
+      if (!planned) continue;
+      encoding.active = active.has(planned.rid);
+      encoding.scaleResolutionDownBy = planned.scaleResolutionDownBy;
+      encoding.maxBitrate = planned.maxBitrate;
+      if (planned.maxFramerate) encoding.maxFramerate = planned.maxFramerate;
+    }
+    if (source === "content") parameters.degradationPreference = "maintain-resolution";
+    try {
+      await sender.setParameters(parameters);
+    } catch (error) {
+      // The connection was renegotiated or closed in between; the next call brings it right.
+      if (!(error instanceof DOMException)) throw error;
+    }
+  }
+
+  /** Measure the transport; kept in `report`. @returns {Promise<TransportReport | null>} */
+  async measure() {
+    if (this.#isClosed) return null;
+    this.report = reportTransport(await this.pc.getStats(), this.report);
+    return this.report;
+  }
+
+  close() {
+    this.#isClosed = true;
+    this.#clearWatch();
+    for (const timer of this.#fresh.values()) clearTimeout(timer);
+    this.pc.oniceconnectionstatechange = this.pc.onconnectionstatechange = null;
+    this.pc.close();
+  }
+}

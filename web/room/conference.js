@@ -1,0 +1,213 @@
+/**
+ * One conference as this page takes part in it: joins the control channel,
+ * the media channel and the own sources into one thing, without drawing
+ * anything. The view listens.
+ */
+
+import { Connection } from "../protocol/connection.js";
+import { Peer } from "../protocol/peer.js";
+import { Sources } from "../devices/sources.js";
+import { RoomState } from "../protocol/state.js";
+
+/** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
+/** @typedef {import("../shared/types.js").Source} Source */
+/** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
+/** @typedef {import("../protocol/connection.js").Ending} Ending */
+/** @typedef {{heights: Record<string, number>, thumbnails: {first: number, count: number}}} View */
+
+/**
+ * @typedef {object} ConferenceObserver
+ * @property {(state: ConnectionState, ending: Ending | null) => void} connectionChanged
+ * @property {(message: BridgeMessage) => void} before  a message is about to change the state
+ * @property {() => void} changed  something to draw has changed
+ * @property {() => void} slotsAdded  the peer connection has new slots (or is a new one)
+ * @property {(source: Source) => void} sourceEnded
+ */
+
+/**
+ * @typedef {object} ConferenceOptions
+ * @property {string} url  of the WebSocket
+ * @property {string} token
+ * @property {string} name
+ * @property {string} language
+ * @property {RTCIceServer[]} iceServers
+ * @property {() => Promise<string | null>} refreshToken
+ */
+
+const MEASURE_INTERVAL_MS = 2000;
+/** Pause before another peer connection is tried, doubled each time up to the limit. */
+const REPLACE_DELAY_MS = 500;
+const REPLACE_DELAY_MAX_MS = 8000;
+
+export class Conference {
+  /** @type {ConferenceObserver} */ #observer;
+  /** @type {View | null} */ #view = null;
+  #sentView = "";
+  #isHandRaised = false;
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #measuring;
+  /** @type {() => void} */ #online;
+  #iceServers;
+  #replacements = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
+
+  /**
+   * @param {ConferenceOptions} options
+   * @param {ConferenceObserver} observer
+   */
+  constructor(options, observer) {
+    this.#observer = observer;
+    this.#iceServers = options.iceServers;
+    this.state = new RoomState();
+    /** @type {Peer | null} */
+    this.peer = null;
+    this.sources = new Sources({
+      changed: () => observer.changed(),
+      muteChanged: (source, muted) => void this.connection.send({ type: "mute", source, muted }),
+      ended: (source) => observer.sourceEnded(source),
+    });
+    this.connection = new Connection(
+      { ...options, agent: navigator.userAgent.slice(0, 200) },
+      {
+        stateChanged: (state, ending) => {
+          if (state === "closed") this.#closeMedia();
+          observer.connectionChanged(state, ending);
+        },
+        received: (message) => this.#received(message),
+      },
+    );
+    this.#online = () => {
+      this.connection.retryNow();
+      if (this.peer && !this.peer.isConnected) this.peer.restartIce();
+    };
+  }
+
+  open() {
+    window.addEventListener("online", this.#online);
+    this.#measuring = setInterval(() => void this.#measure(), MEASURE_INTERVAL_MS);
+    this.connection.open();
+  }
+
+  leave() {
+    this.connection.leave();
+  }
+
+  get isHandRaised() {
+    return this.#isHandRaised;
+  }
+
+  /** @param {boolean} raised */
+  raiseHand(raised) {
+    this.#isHandRaised = raised;
+    this.connection.send({ type: "hand", raised });
+    this.#observer.changed();
+  }
+
+  /**
+   * What the page shows now; sent when it differs from what was sent.
+   * @param {View} view
+   */
+  show(view) {
+    this.#view = view;
+    const text = JSON.stringify(view);
+    if (text === this.#sentView) return;
+    if (this.connection.send({ type: "view", ...view })) this.#sentView = text;
+  }
+
+  /** @param {BridgeMessage} message */
+  #received(message) {
+    this.#observer.before(message);
+    this.state.apply(message);
+    switch (message.type) {
+      case "welcome":
+        this.#welcomed(message.resumed);
+        break;
+      case "answer":
+        void this.peer?.answered(message.id, message.sdp);
+        break;
+      case "layers":
+        this.peer?.applyLayers(message.layers);
+        break;
+      case "muted":
+        this.sources.stop(message.source);
+        break;
+      case "floor":
+        if (!message.granted) this.#stopPublishing();
+        break;
+      case "roster": {
+        const me = this.state.me;
+        if (me) this.#isHandRaised = me.hand !== null;
+        break;
+      }
+      case "error":
+        if (message.for === "offer") void this.peer?.refused(message.id, message.code);
+        break;
+      default:
+        break;
+    }
+    this.#observer.changed();
+  }
+
+  /** @param {boolean} isResumed */
+  #welcomed(isResumed) {
+    this.#sentView = "";
+    if (!this.state.mayPublish) this.#stopPublishing();
+    if (isResumed && this.peer) {
+      this.peer.resumed();
+    } else {
+      this.#replacePeer();
+      if (this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
+    }
+    this.sources.announce();
+    if (this.#view) this.show(this.#view);
+  }
+
+  #replacePeer() {
+    clearTimeout(this.#replacing);
+    this.peer?.close();
+    const peer = new Peer(
+      {
+        offer: (offer) => this.connection.send({ type: "offer", ...offer }),
+        slotsAdded: () => this.#observer.slotsAdded(),
+        connectedChanged: (isConnected) => {
+          if (isConnected) this.#replacements = 0;
+          this.#observer.changed();
+        },
+        lost: () => {
+          if (this.peer === peer) this.#replaceLater();
+        },
+      },
+      { iceServers: this.#iceServers },
+    );
+    this.peer = peer;
+    this.sources.attach(peer);
+    void peer.negotiate();
+  }
+
+  #replaceLater() {
+    const delay = Math.min(REPLACE_DELAY_MS * 2 ** this.#replacements, REPLACE_DELAY_MAX_MS);
+    this.#replacements += 1;
+    clearTimeout(this.#replacing);
+    // While the control channel is down, the next welcome replaces what is lost.
+    this.#replacing = setTimeout(() => {
+      if (this.connection.state === "joined") this.#replacePeer();
+    }, delay);
+  }
+
+  #stopPublishing() {
+    for (const source of /** @type {Source[]} */ (["microphone", "camera", "content", "auxiliary"])) {
+      if (this.sources.isOn(source)) this.sources.stop(source);
+    }
+  }
+
+  async #measure() {
+    if (await this.peer?.measure()) this.#observer.changed();
+  }
+
+  #closeMedia() {
+    clearInterval(this.#measuring);
+    clearTimeout(this.#replacing);
+    window.removeEventListener("online", this.#online);
+    this.peer?.close();
+    this.sources.close();
+  }
+}

@@ -1,0 +1,76 @@
+/** Whether the room is recorded: in the top bar for everybody, and as a banner when something is wrong. */
+
+import { byId, setIcon } from "../shared/dom.js";
+import { clearText, clockTime, setText } from "../shared/text/text.js";
+
+/** @typedef {import("../shared/types.js").RecordingStatus} RecordingStatus */
+/** @typedef {import("../shared/text/text.js").Text} Text */
+/** @typedef {import("../shared/text/text.js").TextKey} TextKey */
+
+const ICONS = /** @type {const} */ ({
+  off: "record-off",
+  full: "warning",
+  waiting: "record-off",
+  recording: "record",
+  paused: "pause",
+  stopped: "stop",
+  failed: "warning",
+});
+
+/**
+ * The state as people have to see it: the bridge still records by right, but a full disk takes nothing.
+ * @param {RecordingStatus} recording
+ * @returns {keyof typeof ICONS}
+ */
+export function shownState({ state, problem }) {
+  return state === "recording" && problem === "disk-full" ? "full" : state;
+}
+
+/**
+ * The state in a few words: for the top bar, and to be read out when it changes.
+ * @param {RecordingStatus} recording
+ * @returns {Text}
+ */
+export function recordingText(recording) {
+  const { reason, case: number } = recording;
+  const state = shownState(recording);
+  if (state === "waiting") return `recording.waiting.${reason ?? "no-case"}`;
+  return state === "recording" && number ? ["recording.recording.case", { case: number }] : `recording.${state}`;
+}
+
+/**
+ * What the state means for chair and secretary, and what they can do.
+ * @param {RecordingStatus} recording
+ * @returns {TextKey}
+ */
+export function recordingAdvice(recording) {
+  const { reason } = recording;
+  const state = shownState(recording);
+  return state === "waiting" ? `recording.advice.${reason ?? "no-case"}` : `recording.advice.${state}`;
+}
+
+/** @param {RecordingStatus} recording */
+export function showRecording(recording) {
+  const { since_ms, code } = recording;
+  const state = shownState(recording);
+  const chip = byId("recording", HTMLElement);
+  chip.dataset.state = state;
+  setIcon(chip, ICONS[state]);
+  setText(byId("recording-text", HTMLElement), "text", recordingText(recording));
+  if (state === "recording" || state === "paused") {
+    const time = clockTime(new Date(since_ms));
+    setText(chip, "title", code ? ["recording.since.code", { time, code }] : ["recording.since", { time }]);
+  } else clearText(chip, "title");
+  showProblem(recording);
+}
+
+/** @param {RecordingStatus} recording */
+function showProblem({ state, problem }) {
+  const banner = byId("recording-banner", HTMLElement);
+  /** @type {TextKey | null} */
+  const text = state === "failed" ? "recording.problem.failed" : problem ? `recording.problem.${problem}` : null;
+  banner.hidden = text === null;
+  if (text === null) return;
+  banner.dataset.tone = state === "failed" || problem === "disk-full" ? "bad" : "warning";
+  setText(byId("recording-problem", HTMLElement), "text", text);
+}

@@ -1,0 +1,2 @@
+type RoomTexts = typeof import("./texts.vi.js").vi;
+interface FolderTexts extends RoomTexts {}

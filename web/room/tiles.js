@@ -1,0 +1,122 @@
+/** One site's small picture in the strip or the gallery. */
+
+import { element, icon, setIcon, showTrack } from "../shared/dom.js";
+import { monogram, shortSite } from "../shared/sitename.js";
+import { clearText, setText } from "../shared/text/text.js";
+
+/** @typedef {import("../shared/types.js").Member} Member */
+
+/**
+ * Follow whether a video element shows a picture, to lift the cover under it.
+ * @param {HTMLVideoElement} video
+ * @param {HTMLElement} holder
+ */
+export function watchPicture(video, holder) {
+  const update = () => holder.classList.toggle("has-picture", video.readyState >= 2 && video.videoWidth > 2);
+  for (const name of ["loadeddata", "resize", "emptied", "playing"]) video.addEventListener(name, update);
+}
+
+/**
+ * @typedef {object} TileState
+ * @property {boolean} isSelf
+ * @property {boolean} isSpeaking
+ * @property {boolean} isDominant
+ * @property {boolean} isOnStage
+ * @property {boolean} mayModerate
+ * @property {number | null} handOrder  place in the queue of raised hands
+ */
+
+export class Tile {
+  /**
+   * @param {(participant: string) => void} putOnStage
+   * @param {MediaStreamTrack | null} track  of the slot it shows; null for a tile without a slot
+   * @param {string | null} mid
+   */
+  constructor(putOnStage, track, mid) {
+    this.mid = mid;
+    /** @type {string | null} */
+    this.participant = null;
+    this.video = element("video", { attributes: { playsinline: "", autoplay: "" } });
+    this.video.muted = true;
+    if (mid !== null) this.video.dataset.mid = mid;
+    this.letters = element("span", { class: "monogram" });
+    this.site = element("span", { class: "tile-site" });
+    this.person = element("span", { class: "tile-person" });
+    this.state = element("span", { class: "tile-mic", attributes: { role: "img" } }, icon("mic-off"));
+    this.hand = element("span", { class: "tile-hand", attributes: { role: "img" } }, icon("hand"), element("span"));
+    this.badge = element("span", { class: "tile-badge" });
+    this.button = element(
+      "button",
+      {
+        class: "tile-stage",
+        click: () => {
+          if (this.participant) putOnStage(this.participant);
+        },
+      },
+      icon("stage"),
+    );
+    this.node = element(
+      "article",
+      { class: "tile", hidden: true },
+      element("div", { class: "tile-cover", attributes: { "aria-hidden": "true" } }, this.letters),
+      this.video,
+      element(
+        "div",
+        { class: "tile-label" },
+        this.state,
+        element("div", { class: "tile-words" }, this.site, this.person),
+      ),
+      this.hand,
+      this.badge,
+      this.button,
+    );
+    watchPicture(this.video, this.node);
+    showTrack(this.video, track);
+  }
+
+  hide() {
+    this.participant = null;
+    this.node.hidden = true;
+    delete this.video.dataset.participant;
+  }
+
+  /**
+   * @param {Member} member
+   * @param {TileState} state
+   */
+  draw(member, state) {
+    this.participant = member.participant;
+    this.node.hidden = false;
+    this.node.dataset.site = member.site;
+    if (!state.isSelf) this.video.dataset.participant = member.participant;
+    const { classList } = this.node;
+    classList.toggle("self", state.isSelf);
+    classList.toggle("speaking", state.isSpeaking);
+    classList.toggle("dominant", state.isDominant);
+    classList.toggle("on-stage", state.isOnStage);
+    classList.toggle("picture", member.camera === "on" && member.connected);
+    classList.toggle("away", !member.connected);
+    const isMuted = member.microphone !== "on";
+    this.state.classList.toggle("muted", isMuted);
+    setIcon(this.state, isMuted ? "mic-off" : "mic");
+    if (isMuted || state.isSpeaking) setText(this.state, "label", isMuted ? "sites.muted" : "sites.speaking");
+    else clearText(this.state, "label");
+    this.letters.textContent = monogram(member.site);
+    if (state.isSelf) setText(this.site, "text", "common.you");
+    else this.site.textContent = shortSite(member.site);
+    this.person.textContent = state.isSelf ? shortSite(member.site) : member.name;
+    this.hand.hidden = state.handOrder === null;
+    const order = this.hand.lastElementChild;
+    if (order && state.handOrder !== null) {
+      order.textContent = String(state.handOrder);
+      setText(this.hand, "label", ["sites.hand", { order: state.handOrder }]);
+    }
+    this.badge.hidden = !(state.isOnStage || member.content || member.auxiliary);
+    setText(this.badge, "text", state.isOnStage ? "sites.onStage" : "sites.sharing");
+    this.node.title = member.site;
+    setText(this.node, "label", ["sites.tile", { site: member.site, name: member.name }]);
+    this.button.hidden = !state.mayModerate || state.isOnStage;
+    setText(this.button, "label", ["room.putOnStage", { site: member.site }]);
+    setText(this.button, "title", ["room.putOnStage", { site: member.site }]);
+  }
+}

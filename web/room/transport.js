@@ -1,0 +1,94 @@
+/** The connection in plain words: the line in the top bar, and the dialog behind it. */
+
+import { openDialog } from "../shared/dialogs.js";
+import { byId, element } from "../shared/dom.js";
+import { grade } from "../protocol/report.js";
+import { language, setText } from "../shared/text/text.js";
+
+/** @typedef {import("./conference.js").Conference} Conference */
+/** @typedef {import("../shared/text/text.js").Text} Text */
+/** @typedef {import("../shared/text/text.js").TextKey} TextKey */
+
+/**
+ * What is known of the line: what the page measured, completed by what the bridge did.
+ * @param {Conference} conference
+ */
+function numbers({ peer, state }) {
+  const { report } = peer ?? { report: null };
+  const { quality } = state;
+  return {
+    isConnected: Boolean(peer?.isConnected),
+    hasStarted: Boolean(peer && peer.negotiations > 0),
+    protocol: report?.protocol ?? quality?.protocol ?? null,
+    rttMs: report?.rttMs ?? quality?.rtt_ms ?? null,
+    lossUp: quality?.loss_up ?? report?.lossUp ?? null,
+    lossDown: report?.lossDown ?? quality?.loss_down ?? null,
+    receivedBps: report?.receivedBps ?? null,
+    sentBps: report?.sentBps ?? null,
+    availableBps: quality?.available_bps ?? null,
+  };
+}
+
+/** @param {ReturnType<typeof numbers>} known @returns {{text: TextKey, tone: string}} */
+function words(known) {
+  if (!known.isConnected) {
+    return { text: known.hasStarted ? "transport.restoring" : "transport.connecting", tone: "busy" };
+  }
+  const word = grade(known);
+  if (known.protocol === "tcp") return { text: "transport.tcp", tone: word === "good" ? "fair" : word };
+  return { text: `transport.${word}`, tone: word };
+}
+
+/** @param {Conference} conference */
+export function showTransport(conference) {
+  const { text, tone } = words(numbers(conference));
+  const button = byId("transport", HTMLElement);
+  button.dataset.tone = tone;
+  setText(byId("transport-text", HTMLElement), "text", text);
+  setText(button, "title", text);
+}
+
+/** @param {number} value @param {number} digits */
+function figure(value, digits) {
+  return value.toLocaleString(language(), { maximumFractionDigits: digits });
+}
+
+/** @param {number | null} value @param {(value: number) => Text} format @returns {Text} */
+function known(value, format) {
+  return value === null ? "transport.unknown" : format(value);
+}
+
+/** @param {Conference} conference */
+export function openTransport(conference) {
+  const list = element("dl", { class: "facts wide" });
+  const advice = element("p", { class: "quiet-text" });
+  const draw = () => {
+    const now = numbers(conference);
+    /** @type {(bps: number) => Text} */
+    const rate = (bps) => ["unit.mbps", { value: figure(bps / 1e6, 2) }];
+    /** @type {(ratio: number) => Text} */
+    const percent = (ratio) => ["unit.percent", { value: figure(ratio * 100, 1) }];
+    /** @type {[TextKey, Text][]} */
+    const rows = [
+      ["transport.state", words(now).text],
+      ["transport.way", `transport.way.${now.protocol ?? "unknown"}`],
+      ["transport.rtt", known(now.rttMs, (ms) => ["unit.ms", { value: figure(ms, 0) }])],
+      ["transport.lossUp", known(now.lossUp, percent)],
+      ["transport.lossDown", known(now.lossDown, percent)],
+      ["transport.sent", known(now.sentBps, rate)],
+      ["transport.received", known(now.receivedBps, rate)],
+      ["transport.available", known(now.availableBps, rate)],
+    ];
+    list.replaceChildren(
+      ...rows.map(([term, value]) =>
+        element("div", {}, element("dt", { text: term }), element("dd", { text: value })),
+      ),
+    );
+    const isPoor = grade(now) === "poor";
+    advice.hidden = !isPoor && now.protocol !== "tcp";
+    setText(advice, "text", isPoor ? "transport.advice.poor" : "transport.advice.tcp");
+  };
+  draw();
+  const timer = setInterval(draw, 1000);
+  openDialog("transport.title", [list, advice], { closed: () => clearInterval(timer) });
+}

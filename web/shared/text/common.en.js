@@ -1,0 +1,55 @@
+/** What every page may say, in English. The same keys as common.vi.js; tsc and a test hold them equal. */
+/** @type {Record<keyof typeof import("./common.vi.js").vi, string>} */
+export const en = {
+  "app.title": "Tele-consultation",
+  "language.switch": "Tiếng Việt",
+  "language.switch.label": "Switch to Vietnamese",
+
+  "common.cancel": "Cancel",
+  "common.close": "Close",
+  "common.undo": "Undo",
+  "common.retry": "Try again",
+  "common.you": "You",
+
+  "role.chair": "Chair",
+  "role.secretary": "Secretary",
+  "role.presenter": "Presenter",
+  "role.expert": "Expert",
+  "role.observer": "Observer",
+  "level.central": "Central level",
+  "level.province": "Province level",
+  "level.district": "District level",
+  "level.commune": "Commune level",
+
+  "invitation.open": "Open",
+  "invitation.failed.title": "The invitation could not be opened",
+  "invitation.unreachable.title": "The server cannot be reached",
+  "invitation.unreachable.text": "Check your site's network and try again. If it still fails, tell your IT operator.",
+
+  "unit.percent": "{value} %",
+
+  "error.invalid-message": "The server did not understand this page. Reload the page.",
+  "error.unsupported-version": "This page is too old for the server. Reload the page.",
+  "error.invalid-token": "The invitation link is not right. Ask the secretary to send it again.",
+  "error.expired-token": "The invitation link has expired. Ask the secretary for a new one.",
+  "error.not-permitted": "You may not do this.",
+  "error.unknown-participant": "That site is no longer in the room.",
+  "error.room-full": "The room is full.",
+  "error.room-locked": "The room is locked.",
+  "error.refused": "The chair did not admit you to the room.",
+  "error.negotiation-failed": "This browser could not set up picture and sound with the server.",
+  "error.unknown-recording": "There is no such recording. It may belong to another conference.",
+  "error.not-ready": "This recording is still being made. Please try again when it is sealed.",
+  "error.archive-unavailable": "The archive cannot be read now. Please try again in a few minutes or tell the IT staff.",
+  "error.busy": "The server is busy sending other recordings. Please try again in a few minutes.",
+  "error.rate-limited": "Too fast. Please wait a moment.",
+  "error.not-joined": "Not in the room yet.",
+  "error.unknown-case": "This case is no longer on the list.",
+  "error.invalid-case-code": "A case code has only letters A to Z, digits and - . _",
+  "error.case-code-taken": "There is a case with this code already. Please use another one.",
+  "error.too-many-cases": "This conference has its number of cases.",
+  "error.wrong-case-state": "This cannot be done with the case now.",
+  "error.no-consent": "There is no consent to withdraw.",
+  "error.not-recording": "This cannot be done with the recording now.",
+  "error.unknown": "Something went wrong. Please try again."
+};
