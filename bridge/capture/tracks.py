@@ -234,6 +234,7 @@ class TrackCapture:
         self._around.writer.put(file.begin, name, self._header, line)
 
     def _end_stream(self, tap: StreamTap, now: float) -> None:
+        tap.write_arrival()
         gap = tap.unfinished_gap(now)
         if gap is not None:
             self.write_gap(tap.stream, *gap, tap.gap_reason)
