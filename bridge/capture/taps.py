@@ -115,6 +115,7 @@ class StreamTap:
         "around",
         "encoding",
         "stream",
+        "unseen_since",
     )
 
     def __init__(self, track: Track, encoding: Encoding, around: Surroundings, *, not_before: float) -> None:
@@ -122,6 +123,8 @@ class StreamTap:
         self.encoding = encoding
         # Its number in the track, from 1; 0 before its first frame.
         self.stream = 0
+        # When pictures began to come of which none can be the first; None for sound, and from that one on.
+        self.unseen_since: float | None = None
         self._track = track
         self.around = around
         self._frames = FrameBuffer(encoding.codec, is_hoped=encoding.losses.is_missing)
@@ -246,6 +249,8 @@ class StreamTap:
         if number <= self._seen:
             return False
         self._is_beginning = False
+        if not self._is_sound and not self._is_started:
+            self.unseen_since = packet.arrival
         was_overtaken = self._seen >= 0 and number - self._seen <= OVERTAKEN_MAX
         self._frames.start(self._seen + 1 if was_overtaken else number)
         return True
@@ -309,6 +314,7 @@ class StreamTap:
         self._arrival_due = frame.arrival + ARRIVAL_S
         self._refused_packets = frame.lost_packets = 0
         self.stream = self._track.begin_stream(self, frame)
+        self.unseen_since = None
         # The newest report may be seconds old, and is as good as the next one.
         if self.encoding.report is not None and self.encoding.report[2] >= self._resumed_at:
             self._write_clock()
