@@ -1,4 +1,4 @@
-"""Voices with silences between (DTX), in packets of every usual length: what is heard stays where it was said."""
+"""Voices with silences between (DTX), in packets of every length: what is heard stays where it was said."""
 
 import itertools
 from collections.abc import Iterator
