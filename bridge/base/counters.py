@@ -11,6 +11,8 @@ class GapReason(StrEnum):
     LOSS = "loss"
     DISK = "disk"
     OVERLOAD = "overload"
+    # Pictures came, and none that a recording could begin with.
+    KEYFRAME = "keyframe"
 
 
 class DropReason(StrEnum):

@@ -309,6 +309,8 @@ class TrackFile:
     def flush(self) -> None:
         """Write everything that waits."""
         try:
+            # The session makes its folder itself, and takes one that is there for somebody else's.
+            self.session.open()
             self._log.flush()
         except OSError as error:
             self.session.refused(error)

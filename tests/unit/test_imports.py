@@ -65,6 +65,7 @@ PURE = (
     "bridge.conference.roles",
     "bridge.conference.cases",
     "bridge.archive.programme",
+    "bridge.archive.stretches",
     "bridge.archive.clocks",
     "bridge.capture.disk",
     "bridge.capture.matroska",
