@@ -31,6 +31,7 @@ class DropReason(StrEnum):
     SEND_FAILED = "send-failed"
     TCP_BUFFER_FULL = "tcp-buffer-full"
     TCP_REFUSED = "tcp-refused"
+    RATE_LIMITED = "rate-limited"
     # The forwarding unit.
     MALFORMED_RTP = "malformed-rtp"
     MALFORMED_RTCP = "malformed-rtcp"
