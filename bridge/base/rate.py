@@ -9,7 +9,7 @@ KEYS_MAX: Final = 10_000
 IPV6_NETWORK_BYTES: Final = 8
 # A site is given a /56 or a /48, and all the /64s within: these have limits of their own, wider ones because
 # several subscribers may share them.
-WIDER: Final = ((7, 2.0), (6, 4.0))
+WIDER: Final = ((7, 2), (6, 4))
 
 
 class Budget:
@@ -93,41 +93,45 @@ class NetworkLimits:
     """
 
     def __init__(self, *, per_s: float, burst: float, keys_max: int = KEYS_MAX) -> None:
-        self._narrow = RateLimits(per_s=per_s, burst=burst, keys_max=keys_max)
-        self._wider = [
-            (count, RateLimits(per_s=per_s * times, burst=burst * times, keys_max=keys_max))
-            for count, times in WIDER
-        ]
+        self._limits = {
+            length: RateLimits(per_s=per_s * times, burst=burst * times, keys_max=keys_max)
+            for length, times in ((4, 1), (IPV6_NETWORK_BYTES, 1), *WIDER)
+        }
 
     def allow(self, network: bytes, now: float) -> bool:
         """Take a token of `network` (see `network_of`) and of those around it; False when one has none.
 
         What is refused takes nothing: one busy /64 is not to use up what its /48 has for the others.
         """
-        asked = [(self._narrow, network), *self._around(network)]
+        asked = self._asked(network)
         if not all(limits.has(key, now) for limits, key in asked):
             return False
         for limits, key in asked:
             limits.allow(key, now)
         return True
 
-    def _around(self, network: bytes) -> list[tuple[RateLimits, bytes]]:
-        if len(network) != IPV6_NETWORK_BYTES:
-            return []
-        return [(limits, network[:count]) for count, limits in self._wider]
-
     def charge(self, network: bytes, count: float, now: float) -> None:
         """Take so many tokens, or all that are there."""
-        for limits, key in [(self._narrow, network), *self._around(network)]:
+        for limits, key in self._asked(network):
             limits.charge(key, count, now)
 
     def __len__(self) -> int:
-        return len(self._narrow) + sum(len(limits) for _, limits in self._wider)
+        return sum(len(limits) for limits in self._limits.values())
+
+    def _asked(self, network: bytes) -> list[tuple[RateLimits, bytes]]:
+        return [(self._limits[len(key)], key) for key, _ in networks_around(network)]
 
 
 def network_of(packed: bytes) -> bytes:
     """Return the network that a packed address counts for: an IPv4 address itself, the /64 of an IPv6 one."""
     return packed if len(packed) == 4 else packed[:IPV6_NETWORK_BYTES]
+
+
+def networks_around(network: bytes) -> list[tuple[bytes, int]]:
+    """Return what a network counts for, itself first: each key with how many times as much it may have."""
+    if len(network) != IPV6_NETWORK_BYTES:
+        return [(network, 1)]
+    return [(network, 1), *((network[:length], times) for length, times in WIDER)]
 
 
 def limited_network(host: str | None) -> bytes | None:

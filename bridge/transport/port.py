@@ -22,6 +22,7 @@ from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
 from bridge.transport.ice import Credentials, binding_response, host_candidates, parse_binding_request
 from bridge.transport.mmsg import (
+    MAPPED_PREFIX,
     MTU_BYTES_MAX,
     NAME_BYTES,
     Receiver,
@@ -35,6 +36,8 @@ from bridge.transport.mmsg import (
 )
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
+    DTLS_COST_S,
+    MEDIA_COST_S,
     PATH_SILENCE_S,
     CloseReason,
     Transport,
@@ -53,6 +56,10 @@ WAKE_UP_S: Final = 0.004
 RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
+# Datagrams per second from addresses that have passed no check, by IPv4 address or IPv6 /48. A hundred
+# clients behind one NAT send a tenth of it while they all look for a path at once.
+STRANGERS_PER_S: Final = 2000
+STRANGERS_MAX: Final = 10_000
 FAILURE: Final = "a packet could not be handled; its participant is disconnected"
 
 
@@ -86,6 +93,8 @@ class MediaPort:
         self._listener = TcpListener(self, counters) if tcp else None
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
+        # What came from strangers since the last sweep.
+        self._strangers: dict[bytes, int] = {}
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
         self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
         self._scratch_view = scratch_matrix.reshape(-1).data
@@ -134,7 +143,7 @@ class MediaPort:
         loop = asyncio.get_running_loop()
         loop.add_reader(udp, self._readable)
         if self._listener is not None and listening is not None:
-            await self._listener.listen(listening)
+            self._listener.listen(listening)
         self._sweep()
         return self
 
@@ -272,9 +281,15 @@ class MediaPort:
             name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
             transport = by_name.get(name)
             try:
+                if transport is None and self._is_flooding(name):
+                    dropped[DropReason.RATE_LIMITED] += 1
+                    continue
                 first = view[start]
                 if transport is None or not 128 <= first < 192:
                     self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
+                    continue
+                if not transport.budget.spend(MEDIA_COST_S, now):
+                    dropped[DropReason.RATE_LIMITED] += 1
                     continue
                 rx = transport.rx
                 if rx is None:
@@ -321,8 +336,28 @@ class MediaPort:
             self._receive_check(data, now, name=name, control=self._receiver.control(slot))
         elif transport is None:
             dropped[DropReason.UNKNOWN_SOURCE] += 1
+        elif not transport.budget.spend(DTLS_COST_S, now):
+            dropped[DropReason.RATE_LIMITED] += 1
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             dropped[DropReason.UNEXPECTED_DTLS] += 1
+
+    def _is_flooding(self, name: bytes) -> bool:
+        """Count a datagram of a stranger; True when its network has sent too many this second.
+
+        What is beyond costs no more than taking it out of the socket. One count holds for a /48: whoever
+        has one has a thousand addresses as easily as one.
+        """
+        if self.family == socket.AF_INET6 and name[8:20] != MAPPED_PREFIX:
+            network = name[8:14]
+        else:
+            network = name[20:24] if self.family == socket.AF_INET6 else name[4:8]
+        strangers = self._strangers
+        count = strangers.get(network, 0) + 1
+        if count > STRANGERS_PER_S:
+            return True
+        if len(strangers) < STRANGERS_MAX or network in strangers:
+            strangers[network] = count
+        return False
 
     def _receive_check(
         self,
@@ -332,75 +367,102 @@ class MediaPort:
         name: bytes = b"",
         control: bytes = b"",
         connection: TcpConnection | None = None,
-    ) -> None:
-        """Verify a connectivity check, answer it, and let it move its transport's path."""
+    ) -> bool:
+        """Verify a connectivity check, answer it, and let it move its transport's path.
+
+        Returns False when it was none with keys that we gave out, or one too many.
+        """
         counters = self.counters
+        source = self._by_name.get(name) if connection is None else self._owner(connection)
+        if source is not None and not source.checks.spend(1.0, now):
+            # Before reading it: what it is cannot be known for less than it costs.
+            counters.dropped[DropReason.RATE_LIMITED] += 1
+            return False
         try:
             request = parse_binding_request(data)
         except MalformedPacket:
             counters.dropped[DropReason.MALFORMED_STUN] += 1
-            return
+            return False
         found = self._by_ufrag.get(request.local_ufrag)
         if found is None:
             counters.dropped[DropReason.UNKNOWN_UFRAG] += 1
-            return
+            return False
         transport, pwd = found
         if not request.is_authentic(pwd):
             counters.dropped[DropReason.BAD_INTEGRITY] += 1
-            return
+            return False
+        if transport is not source and not transport.checks.spend(1.0, now):
+            counters.dropped[DropReason.RATE_LIMITED] += 1
+            return False
         counters.stun_requests += 1
         path: UdpPath | TcpConnection
         if connection is not None:
             if connection.owner is not transport and not self._adopt(connection, transport):
                 counters.dropped[DropReason.TCP_REFUSED] += 1
                 connection.abort()
-                return
+                return False
             path, host, port = connection, connection.host, connection.port
         else:
-            owner = self._by_name.get(name)
-            if owner is not None and owner is not transport:
+            if source is not None and source is not transport:
                 # A participant may send checks with the address of another; it must not get it.
-                if now - owner.paths[name].heard_at < PATH_SILENCE_S:
+                if now - source.paths[name].heard_at < PATH_SILENCE_S:
                     counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-                    return
-                owner.drop_path(owner.paths[name])
+                    return False
+                source.drop_path(source.paths[name])
             path = transport.udp_path(name, reply_control(control), now)
             host, port = host_and_port(name)
         self.send(binding_response(request.transaction_id, host, port, pwd=pwd), path)
         counters.stun_responses += 1
         transport.check_passed(path, nominates=request.nominates, now=now)
+        return True
 
     # TCP in.
 
-    def receive_frame(self, connection: TcpConnection, data: bytes) -> None:
-        """Take one packet that came over a TCP connection."""
+    def receive_frame(self, connection: TcpConnection, data: bytes) -> bool:
+        """Take one packet that came over a TCP connection; False when it was of no use."""
         counters = self.counters
         counters.datagrams_received += 1
         counters.bytes_received += len(data)
         now = self._clock()
-        transport = connection.owner
+        is_of_use = False
         try:
-            if data and data[0] < 4:
-                self._receive_check(data, now, connection=connection)
-            elif transport is None:
-                counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-            elif len(data) >= 2 and 128 <= data[0] < 192:
-                self._receive_media_frame(transport, data, now)
-            elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
-                counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+            is_of_use = self._handle_frame(connection, data, now)
         except Exception:
             logger.exception(FAILURE)
-            self._fail(connection.owner)
+            self._fail(self._owner(connection))
         if connection.owner is None:
-            # ICE begins with a check that passes. A stranger's empty frames are two bytes each: at more than
-            # a microsecond apiece, a few megabits of them would fill a core.
+            # ICE begins with a check that passes.
             connection.abort()
+        return is_of_use
 
-    def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> None:
+    def _handle_frame(self, connection: TcpConnection, data: bytes, now: float) -> bool:
+        transport = self._owner(connection)
+        if data[0] < 4:
+            return self._receive_check(data, now, connection=connection)
+        if transport is None:
+            self.counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+            return False
+        # Nothing is dropped for want of a budget: the connection waits until there is one.
+        if len(data) >= 2 and 128 <= data[0] < 192:
+            transport.budget.charge(MEDIA_COST_S, now)
+            return self._receive_media_frame(transport, data, now)
+        transport.budget.charge(DTLS_COST_S, now)
+        if len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
+            self.counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+            return False
+        return True
+
+    @staticmethod
+    def _owner(connection: TcpConnection) -> Transport | None:
+        owner = connection.owner
+        assert owner is None or isinstance(owner, Transport)
+        return owner
+
+    def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> bool:
         rx = transport.rx
         if rx is None:
             self.counters.dropped[DropReason.NOT_CONNECTED] += 1
-            return
+            return False
         self._scratch_view[: len(data)] = data
         length = self._scratch_length_pointer
         length[0] = len(data)
@@ -409,7 +471,7 @@ class MediaPort:
         status = unprotect(rx, self._scratch_row, length)
         if status:
             self._count_unprotect_error(status)
-            return
+            return False
         transport.last_received = now
         packet = bytes_at(self._scratch_row, length[0])
         ssrc = packet[8:12] if is_rtp else packet[4:8]
@@ -419,6 +481,7 @@ class MediaPort:
             transport.receive_rtp(packet, now)
         else:
             transport.receive_rtcp(packet, now)
+        return True
 
     def _adopt(self, connection: TcpConnection, transport: Transport) -> bool:
         is_taken = connection.owner is not None
@@ -444,6 +507,7 @@ class MediaPort:
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
         now = self._clock()
+        self._strangers.clear()
         interval_s = min(1.0, self._consent_timeout_s / 4)
         self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
         for transport in list(self.transports):

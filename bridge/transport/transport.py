@@ -19,6 +19,7 @@ from pylibsrtp import Session
 
 from bridge.base.counters import PortCounters
 from bridge.base.errors import NegotiationFailed, TransportFailed
+from bridge.base.rate import Budget
 from bridge.transport import srtp
 from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole, Turns
 from bridge.transport.ice import Credentials, generate_credentials
@@ -38,6 +39,16 @@ STREAMS_MAX: Final = 64
 # Browsers check a pair every 2.5 s (Chromium) to 5 s (Firefox). An address not heard from for longer may
 # go to another client, and a selected path that is silent gives way to one that is not.
 PATH_SILENCE_S: Final = 6.0
+# What one client may have of the core: of each second so much, in seconds. Three transports, which is what
+# one link may open, stay below half of it. What is handled of a packet here and in the leg is charged as a
+# round number; what its copies to others cost is not its sender's doing.
+CORE_SHARE: Final = 0.15
+CORE_BURST_S: Final = 0.3
+MEDIA_COST_S: Final = 50e-6
+DTLS_COST_S: Final = 200e-6
+# Browsers pace their checks at 20 per second, and only while they look for a path.
+CHECKS_PER_S: Final = 50.0
+CHECKS_BURST: Final = 100.0
 
 
 class TransportState(StrEnum):
@@ -138,6 +149,8 @@ class Transport:
         "_role",
         "_rx_session",
         "_tx_session",
+        "budget",
+        "checks",
         "close_reason",
         "connections",
         "endpoint",
@@ -168,6 +181,8 @@ class Transport:
         self.state = TransportState.NEW
         self.close_reason: CloseReason | None = None
         self.last_received = now
+        self.budget = Budget(per_s=CORE_SHARE, burst=CORE_BURST_S, now=now)
+        self.checks = Budget(per_s=CHECKS_PER_S, burst=CHECKS_BURST, now=now)
         self.first_checked: float | None = None
         self._credentials = [generate_credentials()]
         self._dtls: Dtls | None = None

@@ -291,7 +291,7 @@ async def test_stream_that_is_no_framing_is_cut_off(port: MediaPort) -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"", DropReason.UNKNOWN_SOURCE),
+        (b"", DropReason.TCP_REFUSED),
         (b"\x16\xfe\xff" + bytes(60), DropReason.UNKNOWN_SOURCE),
         (bytes(20), DropReason.MALFORMED_STUN),
     ],
