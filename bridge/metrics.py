@@ -47,6 +47,11 @@ _PORT_COUNTERS = (
     ("dtls_handshakes", "hoichan_dtls_handshakes", "DTLS handshakes completed."),
     ("dtls_failures", "hoichan_dtls_failures", "DTLS handshakes that failed."),
     ("path_changes", "hoichan_path_changes", "Legs that went on from another address or protocol."),
+    (
+        "paths_unproven",
+        "hoichan_paths_unproven",
+        "Addresses media was to move to that did not answer for it.",
+    ),
     ("consent_expired", "hoichan_consent_expired", "Legs that ended because nothing arrived any more."),
 )
 _SFU_COUNTERS = (

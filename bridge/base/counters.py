@@ -76,6 +76,7 @@ class PortCounters:
         self.dtls_handshakes = 0
         self.dtls_failures = 0
         self.path_changes = 0
+        self.paths_unproven = 0
         self.consent_expired = 0
         self.dropped = _no_drops()
 

@@ -20,7 +20,16 @@ from bridge.transport import srtp
 from bridge.transport.binding import bind, local_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
-from bridge.transport.ice import Credentials, binding_response, host_candidates, parse_binding_request
+from bridge.transport.ice import (
+    ROLE_CONFLICT,
+    UNKNOWN_ATTRIBUTE,
+    BindingRequest,
+    Credentials,
+    binding_error,
+    binding_response,
+    host_candidates,
+    parse_binding_request,
+)
 from bridge.transport.mmsg import (
     MAPPED_PREFIX,
     MTU_BYTES_MAX,
@@ -34,6 +43,7 @@ from bridge.transport.mmsg import (
     reply_control,
     tune,
 )
+from bridge.transport.paths import PathProofs, UdpPath
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
     DTLS_COST_S,
@@ -43,7 +53,6 @@ from bridge.transport.transport import (
     Transport,
     TransportObserver,
     TransportState,
-    UdpPath,
 )
 
 logger = logging.getLogger(__name__)
@@ -91,6 +100,9 @@ class MediaPort:
         self._sender = Sender(udp)
         self.fanout = Fanout(self._sender, counters)
         self._listener = TcpListener(self, counters) if tcp else None
+        self.proofs = PathProofs(
+            send=self.send, later=asyncio.get_running_loop().call_later, given_up=self._proof_given_up
+        )
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
         # What came from strangers since the last sweep.
@@ -231,13 +243,22 @@ class MediaPort:
         """Forget credentials."""
         self._by_ufrag.pop(credentials.ufrag.encode(), None)
 
-    def add_path(self, path: UdpPath, transport: Transport) -> None:
-        """Let datagrams of this address reach the transport."""
-        self._by_name[path.name] = transport
+    def claim(self, name: bytes, transport: Transport) -> None:
+        """Let datagrams of this address reach the transport, and no other one."""
+        previous = self._by_name.get(name)
+        if previous is not transport:
+            if previous is not None:
+                previous.drop_name(name)
+            self._by_name[name] = transport
 
-    def remove_path(self, path: UdpPath) -> None:
-        """Forget an address."""
-        self._by_name.pop(path.name, None)
+    def release(self, name: bytes, transport: Transport) -> None:
+        """Forget an address, if it is the transport's."""
+        if self._by_name.get(name) is transport:
+            del self._by_name[name]
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return self._clock()
 
     def forget(self, transport: Transport) -> None:
         """Forget a transport that closed."""
@@ -305,6 +326,7 @@ class MediaPort:
                     self._count_unprotect_error(status)
                     continue
                 transport.last_received = now
+                transport.heard_at[name] = now
                 arrival = receiver.stamp(slot) - offset
                 if not now - 1.0 < arrival <= now:
                     # The system clock was set between the stamp and now, or there is no stamp.
@@ -374,6 +396,11 @@ class MediaPort:
         """
         counters = self.counters
         source = self._by_name.get(name) if connection is None else self._owner(connection)
+        if connection is None:
+            is_proof = self.proofs.receive(data, name)
+            if is_proof is not None:
+                counters.dropped[DropReason.UNKNOWN_SOURCE] += not is_proof
+                return is_proof
         if source is not None and not source.checks.spend(1.0, now):
             # Before reading it: what it is cannot be known for less than it costs.
             counters.dropped[DropReason.RATE_LIMITED] += 1
@@ -395,26 +422,57 @@ class MediaPort:
             counters.dropped[DropReason.RATE_LIMITED] += 1
             return False
         counters.stun_requests += 1
-        path: UdpPath | TcpConnection
         if connection is not None:
-            if connection.owner is not transport and not self._adopt(connection, transport):
-                counters.dropped[DropReason.TCP_REFUSED] += 1
-                connection.abort()
+            return self._pass_frame_check(request, connection, transport, pwd, now)
+        local = reply_control(control)
+        if source is not None and source is not transport and source.holds(name, now):
+            # A participant may send checks with the address of another; it must not get it.
+            if now - source.heard_at.get(name, now) < PATH_SILENCE_S:
+                counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
                 return False
-            path, host, port = connection, connection.host, connection.port
+            source.drop_name(name)
+            source = None
+        path = transport.udp_path(name, local, request.username)
+        answer, counts = self._answer(request, *host_and_port(name), pwd)
+        self.send(answer, path)
+        if not counts:
+            return False
+        if source is None or source is transport:
+            self.claim(name, transport)
+            transport.check_passed(path, nominates=request.nominates, now=now)
         else:
-            if source is not None and source is not transport:
-                # A participant may send checks with the address of another; it must not get it.
-                if now - source.paths[name].heard_at < PATH_SILENCE_S:
-                    counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-                    return False
-                source.drop_path(source.paths[name])
-            path = transport.udp_path(name, reply_control(control), now)
-            host, port = host_and_port(name)
-        self.send(binding_response(request.transaction_id, host, port, pwd=pwd), path)
-        counters.stun_responses += 1
-        transport.check_passed(path, nominates=request.nominates, now=now)
+            # Neither has shown that it can be reached there. Who answers has it.
+            transport.ask(path, is_wanted=request.nominates or transport.path is None)
         return True
+
+    def _pass_frame_check(
+        self,
+        request: BindingRequest,
+        connection: TcpConnection,
+        transport: Transport,
+        pwd: bytes,
+        now: float,
+    ) -> bool:
+        if connection.owner is not transport and not self._adopt(connection, transport):
+            self.counters.dropped[DropReason.TCP_REFUSED] += 1
+            connection.abort()
+            return False
+        answer, counts = self._answer(request, connection.host, connection.port, pwd)
+        self.send(answer, connection)
+        if counts:
+            transport.check_passed(connection, nominates=request.nominates, now=now)
+        return counts
+
+    def _answer(self, request: BindingRequest, host: bytes, port: int, pwd: bytes) -> tuple[bytes, bool]:
+        """Return the answer to an authentic check, and whether the check counts."""
+        self.counters.stun_responses += 1
+        transaction_id, unknown = request.transaction_id, request.unknown_attributes
+        if unknown:
+            return binding_error(transaction_id, UNKNOWN_ATTRIBUTE, pwd=pwd, unknown=unknown), False
+        if request.is_controlled and not request.nominates:
+            # An ICE-lite agent is the controlled one (RFC 8445, 6.1.1). Who nominates all the same controls.
+            return binding_error(transaction_id, ROLE_CONFLICT, pwd=pwd), False
+        return binding_response(transaction_id, host, port, pwd=pwd), True
 
     # TCP in.
 
@@ -445,7 +503,7 @@ class MediaPort:
         # Nothing is dropped for want of a budget: the connection waits until there is one.
         if len(data) >= 2 and 128 <= data[0] < 192:
             transport.budget.charge(MEDIA_COST_S, now)
-            return self._receive_media_frame(transport, data, now)
+            return self._receive_media_frame(connection, transport, data, now)
         transport.budget.charge(DTLS_COST_S, now)
         if len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             self.counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
@@ -458,7 +516,9 @@ class MediaPort:
         assert owner is None or isinstance(owner, Transport)
         return owner
 
-    def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> bool:
+    def _receive_media_frame(
+        self, connection: TcpConnection, transport: Transport, data: bytes, now: float
+    ) -> bool:
         rx = transport.rx
         if rx is None:
             self.counters.dropped[DropReason.NOT_CONNECTED] += 1
@@ -473,6 +533,7 @@ class MediaPort:
             self._count_unprotect_error(status)
             return False
         transport.last_received = now
+        connection.heard_at = now
         packet = bytes_at(self._scratch_row, length[0])
         ssrc = packet[8:12] if is_rtp else packet[4:8]
         if ssrc not in transport.streams:
@@ -491,6 +552,9 @@ class MediaPort:
         return True
 
     # Housekeeping.
+
+    def _proof_given_up(self) -> None:
+        self.counters.paths_unproven += 1
 
     def _fail(self, transport: Transport | None) -> None:
         """Let a bug of ours end the transport that met it, and nobody else's."""
