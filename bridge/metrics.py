@@ -52,6 +52,12 @@ _PORT_COUNTERS = (
         "hoichan_paths_unproven",
         "Addresses media was to move to that did not answer for it.",
     ),
+    ("rollovers_found", "hoichan_srtp_rollovers_found", "Streams that had wrapped before they came in."),
+    (
+        "streams_unauthentic",
+        "hoichan_srtp_streams_unauthentic",
+        "Streams given up: SRTP authentication fails.",
+    ),
     ("consent_expired", "hoichan_consent_expired", "Legs that ended because nothing arrived any more."),
 )
 _SFU_COUNTERS = (

@@ -36,6 +36,11 @@ class RecordingObserver:
         self.rtcp: list[bytes] = []
         self.arrivals: list[float] = []
         self.states: list[TransportState] = []
+        # SSRCs that are in use.
+        self.in_use: set[int] = set()
+
+    def receives(self, ssrc: int) -> bool:
+        return ssrc in self.in_use
 
     def receive_rtp(self, data: bytes, arrival: float) -> None:
         self.rtp.append(data)

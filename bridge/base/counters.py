@@ -77,6 +77,8 @@ class PortCounters:
         self.dtls_failures = 0
         self.path_changes = 0
         self.paths_unproven = 0
+        self.rollovers_found = 0
+        self.streams_unauthentic = 0
         self.consent_expired = 0
         self.dropped = _no_drops()
 

@@ -324,6 +324,8 @@ class MediaPort:
                     status = srtp.unprotect_rtcp(rx, packets[slot], lengths[slot])
                 if status:
                     self._count_unprotect_error(status)
+                    if is_rtp:
+                        transport.unprotect_failed(data[start : start + 12], status)
                     continue
                 transport.last_received = now
                 transport.heard_at[name] = now
@@ -333,12 +335,16 @@ class MediaPort:
                     arrival = now
                 packet = data[start : start + words[16 * slot + 14]]
                 if is_rtp:
-                    if packet[8:12] not in transport.streams:
-                        transport.admit_stream(packet[8:12])
+                    ssrc = packet[8:12]
+                    if ssrc not in transport.streams:
+                        transport.admit_stream(ssrc, now)
+                    transport.streams[ssrc] = now
                     transport.receive_rtp(packet, arrival)
                 else:
-                    if packet[4:8] not in transport.streams:
-                        transport.admit_stream(packet[4:8])
+                    ssrc = packet[4:8]
+                    if ssrc not in transport.reporters:
+                        transport.admit_reporter(ssrc, now)
+                    transport.reporters[ssrc] = now
                     transport.receive_rtcp(packet, arrival)
             except Exception:
                 logger.exception(FAILURE)
@@ -531,16 +537,23 @@ class MediaPort:
         status = unprotect(rx, self._scratch_row, length)
         if status:
             self._count_unprotect_error(status)
+            if is_rtp:
+                transport.unprotect_failed(data[:12], status)
             return False
         transport.last_received = now
         connection.heard_at = now
         packet = bytes_at(self._scratch_row, length[0])
-        ssrc = packet[8:12] if is_rtp else packet[4:8]
-        if ssrc not in transport.streams:
-            transport.admit_stream(ssrc)
         if is_rtp:
+            ssrc = packet[8:12]
+            if ssrc not in transport.streams:
+                transport.admit_stream(ssrc, now)
+            transport.streams[ssrc] = now
             transport.receive_rtp(packet, now)
         else:
+            ssrc = packet[4:8]
+            if ssrc not in transport.reporters:
+                transport.admit_reporter(ssrc, now)
+            transport.reporters[ssrc] = now
             transport.receive_rtcp(packet, now)
         return True
 

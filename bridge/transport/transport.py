@@ -9,6 +9,7 @@ address only once that has proved to be the client's (see `paths`). A client pro
 media by anything it sends that is authenticated; after `consent_timeout_s` of silence the transport closes.
 """
 
+import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from ipaddress import ip_address
@@ -25,15 +26,20 @@ from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole,
 from bridge.transport.ice import Credentials, generate_credentials
 from bridge.transport.mmsg import Endpoint, host_and_port
 from bridge.transport.paths import PROOF_S, PathProofs, SelectedPath, UdpPath
+from bridge.transport.rollover import UNAUTHENTIC, Rollovers
 from bridge.transport.tcp import TcpConnection
+
+logger = logging.getLogger(__name__)
 
 # A client has one candidate per interface and address family, and a NAT may renumber them.
 PATHS_MAX: Final = 16
 # Restarting ICE again and again must not pile up passwords.
 CREDENTIALS_MAX: Final = 4
 # SSRCs a client may send from, each costing kilobytes in libsrtp: 17 for all its encodings and their
-# retransmissions, and room for those of earlier negotiations.
-STREAMS_MAX: Final = 64
+# retransmissions, and room for those of earlier negotiations. Reports may come from other SSRCs, one for
+# each section that receives.
+STREAMS_MAX: Final = 256
+REPORTERS_MAX: Final = 128
 # Browsers check a pair every 2.5 s (Chromium) to 5 s (Firefox), and send media and reports in between. An
 # address not heard from for longer may go to another client, and a selected path that is silent gives way
 # to one that is not.
@@ -79,6 +85,9 @@ class TransportObserver(Protocol):
 
     def receive_rtcp(self, data: bytes, arrival: float) -> None:
         """Take a decrypted compound RTCP packet."""
+
+    def receives(self, ssrc: int) -> bool:
+        """Tell whether a stream is in use: what SRTP knows about it must not be forgotten."""
 
     def transport_state(self, state: TransportState) -> None:
         """CONNECTED when media can flow, then CLOSED exactly once, also after one's own `close`."""
@@ -132,6 +141,7 @@ class Transport:
         "_credentials",
         "_dtls",
         "_fingerprints",
+        "_has_warned",
         "_observer",
         "_port",
         "_remote",
@@ -152,6 +162,8 @@ class Transport:
         "paths",
         "receive_rtcp",
         "receive_rtp",
+        "reporters",
+        "rollovers",
         "routes",
         "rx",
         "state",
@@ -184,7 +196,12 @@ class Transport:
         # libsrtp's handles of the two sessions; None until DTLS is done and after closing.
         self.rx: srtp.CData = None
         self.tx: srtp.CData = None
-        self.streams: dict[bytes, None] = {}
+        self.rollovers: Rollovers | None = None
+        # Of media that cannot be decrypted; once is enough for the log.
+        self._has_warned = False
+        # When something last came in from each SSRC, by its four bytes: media, and reports.
+        self.streams: dict[bytes, float] = {}
+        self.reporters: dict[bytes, float] = {}
         self.path: UdpPath | TcpConnection | None = None
         # By remote address and the control message that tells the local one.
         self.paths: dict[tuple[bytes, bytes], UdpPath] = {}
@@ -287,7 +304,9 @@ class Transport:
         self._mark_routes_stale()
         # The routes refer to the handles until they notice that they are stale, but never use them.
         self._rx_session = self._tx_session = None
+        self.rollovers = None
         self.streams.clear()
+        self.reporters.clear()
         self.own_route = None
         self._port.forget(self)
         self._observer.transport_state(TransportState.CLOSED)
@@ -372,13 +391,57 @@ class Transport:
         """Take a DTLS datagram of a known path; False when it had to be dropped."""
         return self._dtls is not None and self._dtls.receive(data)
 
-    def admit_stream(self, ssrc: bytes) -> None:
-        """Note a new SSRC of the client; the oldest is forgotten when there are too many."""
-        if len(self.streams) >= STREAMS_MAX:
-            oldest = next(iter(self.streams))
-            del self.streams[oldest]
-            srtp.remove_stream(self.rx, int.from_bytes(oldest, "big"))
-        self.streams[ssrc] = None
+    def admit_stream(self, ssrc: bytes, now: float) -> None:
+        """Note a new SSRC that media comes from; of too many, those silent for longest are forgotten.
+
+        A stream that comes again after that fails authentication for ever if it has wrapped meanwhile, so
+        never one that is in use.
+        """
+        streams = self.streams
+        if len(streams) >= STREAMS_MAX:
+            receives = self._observer.receives
+            unused = [one for one in streams if not receives(int.from_bytes(one, "big"))]
+            for one in sorted(unused or streams, key=streams.__getitem__)[: STREAMS_MAX // 4]:
+                del streams[one]
+                srtp.remove_stream(self.rx, int.from_bytes(one, "big"))
+        streams[ssrc] = now
+        count = 0 if self.rollovers is None else self.rollovers.succeeded(ssrc)
+        if count:
+            self._port.counters.rollovers_found += 1
+            logger.warning(
+                "the sequence numbers of SSRC %s had wrapped before its first packet came in: "
+                "taken up at rollover %d",
+                ssrc.hex(),
+                count,
+            )
+
+    def admit_reporter(self, ssrc: bytes, now: float) -> None:
+        """Note a new SSRC that reports come from; those silent for longest are forgotten."""
+        reporters = self.reporters
+        if len(reporters) >= REPORTERS_MAX:
+            for one in sorted(reporters, key=reporters.__getitem__)[: REPORTERS_MAX // 4]:
+                del reporters[one]
+                if one not in self.streams:
+                    srtp.remove_stream(self.rx, int.from_bytes(one, "big"))
+        reporters[ssrc] = now
+
+    def unprotect_failed(self, header: bytes, status: int) -> None:
+        """Note that a media packet with this header could not be decrypted."""
+        rollovers = self.rollovers
+        if (
+            rollovers is not None
+            and status in UNAUTHENTIC
+            and len(header) == 12
+            and header[8:12] not in self.streams
+            and header[8:12] not in self.reporters
+            and rollovers.failed(self.rx, header)
+        ):
+            self._port.counters.streams_unauthentic += 1
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "SRTP authentication fails for SSRC %s, and no rollover fits", header[8:12].hex()
+                )
 
     def _require_open(self) -> None:
         if self.state is TransportState.CLOSED:
@@ -452,10 +515,11 @@ class Transport:
         if self.path is not None:
             self._port.send(data, self.path)
 
-    def _dtls_connected(self, rx: Session, tx: Session) -> None:
+    def _dtls_connected(self, keys: srtp.Keys) -> None:
         self._port.counters.dtls_handshakes += 1
-        self._rx_session, self._tx_session = rx, tx
-        self.rx, self.tx = srtp.pointer(rx), srtp.pointer(tx)
+        self._rx_session, self._tx_session = keys.receiving(), keys.sending()
+        self.rx, self.tx = srtp.pointer(self._rx_session), srtp.pointer(self._tx_session)
+        self.rollovers = Rollovers(keys)
         if isinstance(self.path, UdpPath):
             # Only who reads there what we send can have come to the end of the handshake.
             self.path.proven_until = self._port.now() + PROOF_S
