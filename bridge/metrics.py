@@ -47,6 +47,17 @@ _PORT_COUNTERS = (
     ("dtls_handshakes", "hoichan_dtls_handshakes", "DTLS handshakes completed."),
     ("dtls_failures", "hoichan_dtls_failures", "DTLS handshakes that failed."),
     ("path_changes", "hoichan_path_changes", "Legs that went on from another address or protocol."),
+    (
+        "paths_unproven",
+        "hoichan_paths_unproven",
+        "Addresses media was to move to that did not answer for it.",
+    ),
+    ("rollovers_found", "hoichan_srtp_rollovers_found", "Streams that had wrapped before they came in."),
+    (
+        "streams_unauthentic",
+        "hoichan_srtp_streams_unauthentic",
+        "Streams given up: SRTP authentication fails.",
+    ),
     ("consent_expired", "hoichan_consent_expired", "Legs that ended because nothing arrived any more."),
 )
 _SFU_COUNTERS = (

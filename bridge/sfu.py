@@ -442,6 +442,10 @@ class Leg:
             self.close(reason)
             self._observer.leg_closed(reason)
 
+    def receives(self, ssrc: int) -> bool:
+        """Tell whether a stream is one of this leg's publications."""
+        return self._uplink.receives(ssrc)
+
     def receive_rtp(self, data: bytes, arrival: float) -> None:
         """Take in one decrypted packet and send it to everybody who watches. `arrival`: kernel stamp."""
         received = self._uplink.receive(data, arrival)

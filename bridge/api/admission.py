@@ -8,7 +8,7 @@ from aiohttp import web
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
-from bridge.base.rate import RateLimits, limited_network
+from bridge.base.rate import NetworkLimits, limited_network
 
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
@@ -29,7 +29,7 @@ class Admission:
         self._per_minute = per_minute
         self._counters = counters
         self._clock = clock
-        self._limits = RateLimits(per_s=per_minute / 60, burst=per_minute)
+        self._limits = NetworkLimits(per_s=per_minute / 60, burst=per_minute)
 
     def limiting(self, handler: Handler) -> Handler:
         """Wrap a handler so that it is only called within the limit; raises Refused beyond."""

@@ -33,6 +33,7 @@ class DropReason(StrEnum):
     SEND_FAILED = "send-failed"
     TCP_BUFFER_FULL = "tcp-buffer-full"
     TCP_REFUSED = "tcp-refused"
+    RATE_LIMITED = "rate-limited"
     # The forwarding unit.
     MALFORMED_RTP = "malformed-rtp"
     MALFORMED_RTCP = "malformed-rtcp"
@@ -77,6 +78,9 @@ class PortCounters:
         self.dtls_handshakes = 0
         self.dtls_failures = 0
         self.path_changes = 0
+        self.paths_unproven = 0
+        self.rollovers_found = 0
+        self.streams_unauthentic = 0
         self.consent_expired = 0
         self.dropped = _no_drops()
 

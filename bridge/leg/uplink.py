@@ -58,6 +58,10 @@ class Uplink:
         """The streams that have arrived, without their retransmissions."""
         return [encoding for encoding, is_retransmission in self._streams.values() if not is_retransmission]
 
+    def receives(self, ssrc: int) -> bool:
+        """Tell whether an SSRC is one of the streams."""
+        return ssrc in self._streams
+
     def clear(self) -> None:
         """Forget all streams."""
         self._streams.clear()

@@ -1,9 +1,10 @@
 """DTLS-SRTP (RFC 5764): aiortc's RTCDtlsTransport without its ICE, its RTP and its one-packet writes.
 
-aiortc does the handshake, checks the fingerprint and derives the SRTP keys. We give it a wire instead of
-an ICE transport, feed it nothing but DTLS records, and take its two SRTP sessions when it is connected.
-This touches private names of aiortc (`_set_role`, `_srtp_profiles`, `_ssl`, `_write_ssl`, `_rx_srtp`,
-`_tx_srtp`, `_task`, `_create_ssl_context`): here and nowhere else, guarded by tests/unit/test_dtls_seam.py.
+aiortc does the handshake and checks the fingerprint. We give it a wire instead of an ICE transport, feed
+it nothing but DTLS records, and take the SRTP keys when it is connected: its own sessions would protect two
+packets under one number. This touches private names of aiortc (`_set_role`, `_set_state`, `_srtp_profiles`,
+`_ssl`, `_role`, `_write_ssl`, `_setup_srtp`, `_task`, `_create_ssl_context`): here and nowhere else, guarded
+by tests/unit/test_dtls_seam.py.
 """
 
 import asyncio
@@ -23,15 +24,16 @@ from aiortc.rtcdtlstransport import (
     RTCDtlsParameters,
     RTCDtlsTransport,
     SRTPProtectionProfile,
+    State,
 )
 from aiortc.rtcicetransport import RTCIceTransport
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from pylibsrtp import Session
 
 from bridge.base.errors import InvalidConfig
+from bridge.transport.srtp import Keys
 
 DtlsRole: TypeAlias = Literal["server", "client"]
 
@@ -178,6 +180,22 @@ class _Transport(RTCDtlsTransport):
     def __init__(self, wire: _Wire, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, wire), [certificate])
         self._srtp_profiles = PROFILES
+        self.keys: Keys | None = None
+
+    def _setup_srtp(self) -> None:
+        assert self._ssl is not None
+        selected = self._ssl.get_selected_srtp_profile()
+        profile = next((one for one in self._srtp_profiles if one.openssl_profile == selected), None)
+        if profile is None:
+            self._set_state(State.FAILED)
+            return
+        # RFC 5764, 4.2: client's key, server's key, client's salt, server's salt.
+        view = self._ssl.export_keying_material(
+            b"EXTRACTOR-dtls_srtp", 2 * (profile.key_length + profile.salt_length)
+        )
+        client, server = profile.get_key_and_salt(view, 0), profile.get_key_and_salt(view, 1)
+        rx, tx = (client, server) if self._role == "server" else (server, client)
+        self.keys = Keys(profile.libsrtp_profile, rx, tx)
 
     async def _write_ssl(self) -> None:
         for datagram in split_records(self.take_output()):
@@ -226,7 +244,7 @@ def split_records(data: bytes) -> Iterator[bytes]:
 class Dtls:
     """One DTLS association with a peer, from its first record to close_notify.
 
-    `connected` is called with the receiving and the sending SRTP session, `ended` with True when the
+    `connected` is called with the keys for SRTP, `ended` with True when the
     handshake failed and False when the peer closed; neither after `close`.
     """
 
@@ -238,7 +256,7 @@ class Dtls:
         fingerprints: Sequence[tuple[str, str]],
         turns: Turns,
         send: Callable[[bytes], None],
-        connected: Callable[[Session, Session], None],
+        connected: Callable[[Keys], None],
         ended: Callable[[bool], None],
     ) -> None:
         self._send = send
@@ -278,7 +296,8 @@ class Dtls:
             return
         state = self._transport.state
         if state == "connected":
-            self._connected(self._transport._rx_srtp, self._transport._tx_srtp)
+            assert self._transport.keys is not None
+            self._connected(self._transport.keys)
         elif state in ("failed", "closed"):
             self._wire.close()
             self._transport.remove_all_listeners()

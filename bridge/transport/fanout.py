@@ -25,8 +25,9 @@ from bridge.media.packet import OutgoingPacket
 from bridge.media.rows import Rows
 from bridge.transport import srtp
 from bridge.transport.mmsg import Messages, Sender, address_of, bytes_at, new_arena
+from bridge.transport.paths import UdpPath
 from bridge.transport.tcp import TcpConnection
-from bridge.transport.transport import Transport, UdpPath
+from bridge.transport.transport import Transport
 
 STRIDE_BYTES: Final = 1536
 # Rows per system call; the kernel takes no more than 1024 (UIO_MAXIOV).
@@ -172,7 +173,7 @@ class Fanout:
             # Retransmissions ask for the same one again and again.
             (transport,) = transports
             route = transport.own_route
-            if route is None:
+            if not isinstance(route, Route):
                 route = transport.own_route = Route([transport], self._arena_rows)
                 transport.routes.add(route)
             return route

@@ -25,10 +25,9 @@ class SilentWire:
 
 def test_rtc_dtls_transport_has_the_attributes_that_we_set_and_read() -> None:
     transport = RTCDtlsTransport(SilentWire(), [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]
-    for name in ("_srtp_profiles", "_ssl", "_rx_srtp", "_tx_srtp", "_task", "_role"):
+    for name in ("_srtp_profiles", "_ssl", "_task", "_role"):
         assert name in vars(transport), name
     assert transport._ssl is None
-    assert transport._rx_srtp is None
     transport._set_role("server")
     assert transport._role == "server"
     assert transport.state == "new"
@@ -38,6 +37,9 @@ def test_rtc_dtls_transport_calls_the_methods_that_we_override() -> None:
     assert inspect.iscoroutinefunction(RTCDtlsTransport._write_ssl)
     assert list(inspect.signature(RTCDtlsTransport._write_ssl).parameters) == ["self"]
     assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._do_handshake)
+    assert "self._setup_srtp()" in inspect.getsource(RTCDtlsTransport.start)
+    assert list(inspect.signature(RTCDtlsTransport._setup_srtp).parameters) == ["self"]
+    assert list(inspect.signature(RTCDtlsTransport._set_state).parameters) == ["self", "state"]
     assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._recv_next)
     assert list(inspect.signature(RTCCertificate._create_ssl_context).parameters) == ["self", "srtp_profiles"]
 
@@ -76,6 +78,25 @@ async def test_both_sides_derive_keys_with_the_cheapest_profile_first() -> None:
     await client.connect(port, transport)
     assert client.dtls._ssl is not None
     assert client.dtls._ssl.get_selected_srtp_profile() == b"SRTP_AEAD_AES_128_GCM"
+    await client.close()
+    await port.close()
+
+
+async def test_the_sessions_are_ours_and_refuse_to_protect_two_packets_under_one_number() -> None:
+    """Those that aiortc makes allow it."""
+    source = inspect.getsource(RTCDtlsTransport._setup_srtp)
+    assert "tx_policy.allow_repeat_tx = True" in source, "aiortc has changed: its own sessions may do now"
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    await client.connect(port, transport)
+    assert transport._dtls is not None
+    assert transport._dtls._transport._tx_srtp is None
+    session = transport._tx_session
+    assert session is not None
+    session.protect(b"\x80\x60\x00\x01" + bytes(8) + b"one")
+    with pytest.raises(pylibsrtp.Error, match="replay"):
+        session.protect(b"\x80\x60\x00\x01" + bytes(8) + b"two")
     await client.close()
     await port.close()
 

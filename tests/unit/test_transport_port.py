@@ -26,7 +26,8 @@ from ice_client import (
 from bridge.base.counters import DropReason
 from bridge.base.errors import InvalidConfig, NegotiationFailed, TransportFailed
 from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
-from bridge.transport.transport import STREAMS_MAX
+from bridge.transport.port import STRANGERS_PER_S
+from bridge.transport.transport import CHECKS_BURST, CORE_BURST_S, MEDIA_COST_S, STREAMS_MAX
 
 PROBE = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "nobody:knows"})
 PROBE.add_message_integrity(b"password")
@@ -372,3 +373,88 @@ async def test_port_in_use_is_named() -> None:
 
 async def test_receive_overflows_are_read_from_the_kernel(port: MediaPort) -> None:
     assert port.receive_overflows == 0
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_one_client_has_its_share_of_the_core_and_no_more() -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock)
+    _, busy_observer, busy = await connected(port)
+    _, observer, other = await connected(port)
+    count = round(CORE_BURST_S / MEDIA_COST_S)
+    with drops_counted(port.counters) as drops:
+        for number in range(count + 1000):
+            busy.send_rtp(rtp_packet(number))
+            if number % 100 == 99:
+                await eventually(
+                    lambda sent=number: (  # type: ignore[misc]
+                        len(busy_observer.rtp) + port.counters.dropped[DropReason.RATE_LIMITED] > sent
+                    )
+                )
+        other.send_rtp(rtp_packet(1))
+        await eventually(lambda: len(observer.rtp) == 1)
+    # A little of it went into the handshake.
+    assert count - 50 <= len(busy_observer.rtp) <= count
+    assert drops == {"rate-limited": count + 1000 - len(busy_observer.rtp)}
+    clock.now += 1.0
+    taken = len(busy_observer.rtp)
+    busy.send_rtp(rtp_packet(count + 1000))
+    await eventually(lambda: len(busy_observer.rtp) == taken + 1)
+    await busy.close()
+    await other.close()
+    await port.close()
+
+
+@pytest.mark.parametrize("pwd", [None, "a wrong password of 24 ch"])
+async def test_checks_of_one_client_are_bounded(pwd: str | None) -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock)
+    _, _, client = await connected(port)
+    handled = (port.counters.stun_requests, port.counters.dropped[DropReason.BAD_INTEGRITY])
+    for _ in range(300):
+        client.check(pwd=pwd)
+    await eventually(lambda: port.counters.dropped[DropReason.RATE_LIMITED] >= 300 - CHECKS_BURST)
+    after = (port.counters.stun_requests, port.counters.dropped[DropReason.BAD_INTEGRITY])
+    assert sum(after) - sum(handled) <= CHECKS_BURST
+    clock.now += 1.0
+    await client.check_until_answered()
+    await client.close()
+    await port.close()
+
+
+async def test_a_connection_that_floods_with_checks_is_ended(port: MediaPort) -> None:
+    transport, _, client = await connected(port, protocol="tcp")
+    for _ in range(1000):
+        client.check()
+    await eventually(lambda: transport.selected_path is None)
+    assert port.counters.stun_requests < 400
+    await client.vanish()
+
+
+async def test_strangers_of_one_network_are_bounded_and_others_come_in_meanwhile() -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock, consent_timeout_s=60.0)
+    # The second does not end before we say so.
+    assert port._sweep_timer is not None
+    port._sweep_timer.cancel()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect(("127.0.0.1", port.port))
+        for number in range(STRANGERS_PER_S + 1000):
+            stranger.send(bytes(PROBE) if number % 2 else b"\x16 nonsense")
+            if number % 100 == 99:
+                await eventually(lambda sent=number: port.counters.datagrams_received > sent)  # type: ignore[misc]
+    assert port.counters.dropped[DropReason.RATE_LIMITED] == 1000
+    # Other networks are not touched by it, and this one is forgiven with the next second.
+    _, _, client = await connected(port, host="::1")
+    await client.close()
+    port._sweep()
+    _, _, client = await connected(port)
+    await client.close()
+    await port.close()
