@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
@@ -49,6 +49,7 @@ class HttpConfig:
     public_url: str = ""
     web_dir: str = ""
     joins_per_minute: int = _between(600, 0, 1_000_000)
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,8 @@ def _check_whole(config: Config) -> None:
             _check_address(key, host)
     for address in config.media.announced_addresses:
         _check_address("media.announced_addresses", address)
+    for proxy in http.trusted_proxies:
+        _check_network("http.trusted_proxies", proxy)
     if not config.admin.host:
         raise InvalidConfig("admin.host must name one address: metrics are not for everybody")
     if http.public_url:
@@ -324,6 +327,15 @@ def _check_address(key: str, text: str) -> None:
         ip_address(text)
     except ValueError as error:
         raise InvalidConfig(f"{key} must be an IP address, not {text!r}") from error
+
+
+def _check_network(key: str, text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise InvalidConfig(
+            f"{key} must be addresses or networks such as 10.1.2.0/24, not {text!r}"
+        ) from error
 
 
 def _check_origin(text: str) -> None:

@@ -61,8 +61,11 @@ class Recordings:
         counters: RecordingCounters,
         empty_close_s: float,
         on_archivable: Callable[[Path], None],
+        on_starved: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_archivable` hears of each session of which something new can be archived."""
+        """`on_archivable` hears of each session of which something new can be archived, and `on_starved` when
+        there was no file descriptor for a file.
+        """
         # Passed by argument.
         self._folder = folder
         self._site_code = site_code
@@ -83,6 +86,7 @@ class Recordings:
             archivable=self._archivable,
             ended=self._ended,
             disk_refused=self._disk_refused,
+            starved=on_starved,
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
         self._full_until = float("-inf")

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from bridge.api.clients import client_of
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
-from bridge.base.rate import RateLimits, limited_network
+from bridge.base.rate import NETWORK_SHARES, RateLimits, limited_networks
 
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
@@ -29,7 +30,10 @@ class Admission:
         self._per_minute = per_minute
         self._counters = counters
         self._clock = clock
-        self._limits = RateLimits(per_s=per_minute / 60, burst=per_minute)
+        # Those of the smallest networks first.
+        self._limits = [
+            RateLimits(per_s=share * per_minute / 60, burst=share * per_minute) for share in NETWORK_SHARES
+        ]
 
     def limiting(self, handler: Handler) -> Handler:
         """Wrap a handler so that it is only called within the limit; raises Refused beyond."""
@@ -37,10 +41,10 @@ class Admission:
             return handler
 
         async def limited(request: web.Request) -> web.StreamResponse:
-            network = limited_network(request.remote)
-            if network is None:
-                return await handler(request)
-            if not self._limits.allow(network, self._clock()):
+            networks = limited_networks(client_of(request))
+            now = self._clock()
+            asked = list(zip(self._limits, networks, strict=False))
+            if not all(limits.allow(network, now) for limits, network in asked):
                 refused = self._counters.joins_refused
                 refused["rate-limited"] = refused.get("rate-limited", 0) + 1
                 raise Refused("rate-limited", f"more than {self._per_minute} requests to join per minute")
@@ -48,7 +52,8 @@ class Admission:
                 return await handler(request)
             except Refused as error:
                 if error.code in _FAILURES:
-                    self._limits.charge(network, FAILURE_COST, self._clock())
+                    for limits, network in asked:
+                        limits.charge(network, FAILURE_COST, self._clock())
                 raise
 
         return limited

@@ -7,6 +7,8 @@ from typing import Final
 KEYS_MAX: Final = 10_000
 # A subscriber has a whole /64 (RFC 6177), and may take another address of it for every request.
 IPV6_NETWORK_BYTES: Final = 8
+# How many times as much a /64, the /56 around it and the /48 around that may have, in this order.
+NETWORK_SHARES: Final = (1, 2, 4)
 
 
 class RateLimits:
@@ -52,16 +54,26 @@ def network_of(packed: bytes) -> bytes:
     return packed if len(packed) == 4 else packed[:IPV6_NETWORK_BYTES]
 
 
-def limited_network(host: str | None) -> bytes | None:
-    """Return the network of a peer's address as text, or None for what is never limited.
+def networks_of(packed: bytes) -> tuple[bytes, ...]:
+    """Return all networks that a packed address counts for, the smallest first.
 
-    That is this machine: a proxy on it speaks for everybody, and has limits of its own.
+    Homes have a /56 and companies a /48 (RFC 6177): they may ask from many /64s, but not from each anew.
+    """
+    if len(packed) == 4:
+        return (packed,)
+    return tuple(packed[: IPV6_NETWORK_BYTES - wider] for wider in range(len(NETWORK_SHARES)))
+
+
+def limited_networks(host: str | None) -> tuple[bytes, ...]:
+    """Return the networks of a peer's address as text, or none for what is never limited.
+
+    That is this machine: who asks from it without saying for whom needs no network to do harm.
     """
     try:
         address = ip_address((host or "").partition("%")[0])
     except ValueError:
         # A Unix socket has no address.
-        return None
+        return ()
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return None if address.is_loopback else network_of(address.packed)
+    return () if address.is_loopback else networks_of(address.packed)

@@ -1,5 +1,7 @@
 """The machine a node runs on: its directories, addresses and files, as the settings and the kernel tell."""
 
+import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +69,12 @@ def host_addresses() -> list[str]:
         text for text in found if not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
     ]
     return sorted(dict.fromkeys(reachable), key=lambda text: ":" in text)
+
+
+def free_descriptors() -> int:
+    """Return how many more files and sockets this process may open."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most - len(os.listdir("/proc/self/fd"))
 
 
 def base_url(config: Config) -> str:

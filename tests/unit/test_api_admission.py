@@ -55,6 +55,13 @@ async def test_bad_tokens_count_several_times(code: str) -> None:
     assert await door.statuses("2001:db8::2", 1) == [429]
 
 
+async def test_a_company_may_ask_from_many_networks_but_not_from_each_anew() -> None:
+    door = Door()
+    asked = [(await door.ask(f"2001:db8:0:{subnet:x}00::1")).status for subnet in range(50)]
+    assert asked == [200] * 40 + [429] * 10
+    assert (await door.ask("2001:db8:1::1")).status == 200
+
+
 async def test_other_refusals_count_once() -> None:
     door = Door()
     door.refusal = Refused("room-full", "no")

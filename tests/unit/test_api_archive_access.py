@@ -203,7 +203,7 @@ async def test_another_sites_page_can_change_nothing(
 
 async def test_asking_to_come_in_is_limited(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     # The client of this test is the machine itself, which is never limited.
-    monkeypatch.setattr("bridge.api.admission.limited_network", lambda host: b"\xc0\x00\x02\x01")
+    monkeypatch.setattr("bridge.api.admission.limited_networks", lambda host: (b"\xc0\x00\x02\x01",))
     async with TestClient(TestServer(archive.application(per_minute=3))) as client:
         answers = [
             (

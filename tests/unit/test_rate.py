@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.base.rate import RateLimits, limited_network
+from bridge.base.rate import RateLimits, limited_networks
 
 
 def test_a_network_may_ask_a_burst_at_once_and_then_as_often_as_the_rate_says() -> None:
@@ -47,9 +47,20 @@ def test_the_longest_unused_is_forgotten_first() -> None:
 
 
 def test_an_ipv6_subscriber_counts_once_and_this_machine_never() -> None:
-    assert limited_network("2001:db8::1") == limited_network("2001:db8::ffff:2%eth0")
-    assert limited_network("2001:db8::1") != limited_network("2001:db8:0:1::1")
-    assert limited_network("::ffff:192.0.2.7") == limited_network("192.0.2.7")
-    assert limited_network("192.0.2.7") != limited_network("192.0.2.8")
+    assert limited_networks("2001:db8::1") == limited_networks("2001:db8::ffff:2%eth0")
+    assert limited_networks("::ffff:192.0.2.7") == limited_networks("192.0.2.7")
+    assert limited_networks("192.0.2.7") != limited_networks("192.0.2.8")
     for own in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "", None, "a socket"):
-        assert limited_network(own) is None
+        assert limited_networks(own) == ()
+
+
+def test_who_has_many_networks_shares_the_wider_ones_with_itself() -> None:
+    here = limited_networks("2001:db8:1:203::1")
+    assert [len(network) for network in here] == [8, 7, 6]
+    for other, shared in (
+        ("2001:db8:1:203:ffff::1", 3),
+        ("2001:db8:1:2ff::1", 2),
+        ("2001:db8:1:ff03::1", 1),
+        ("2001:db8:2:203::1", 0),
+    ):
+        assert len(set(here) & set(limited_networks(other))) == shared

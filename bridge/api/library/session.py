@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from bridge.api.clients import is_own_origin
 from bridge.base.errors import Refused
 from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.tokens import Claims, TokenKind, Tokens
@@ -54,13 +55,9 @@ class LibrarySessions:
         """Refuse what another site's page may have made the browser send."""
         if request.headers.get(REQUEST_HEADER) != REQUEST_VALUE:
             raise Refused("not-permitted", f"the header {REQUEST_HEADER}: {REQUEST_VALUE} is missing")
-        # Told by browsers on https and loopback; the origin is told by all of them, but a proxy may have
-        # written another host into the request.
-        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        if site is not None:
-            is_ours = site == "same-origin"
-        else:
-            is_ours = origin is None or urlsplit(origin).netloc in (request.host, self._host)
+        # Told by browsers on https and loopback; the origin is told by all of them.
+        site = request.headers.get("Sec-Fetch-Site")
+        is_ours = is_own_origin(request, self._host) if site is None else site == "same-origin"
         if not is_ours:
             raise Refused("not-permitted", "the request comes from another site")
 
