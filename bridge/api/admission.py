@@ -1,5 +1,6 @@
 """How often one network may ask to come in. Every such request costs a signature, most of them an answer."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,11 +11,16 @@ from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.rate import NETWORK_SHARES, RateLimits, limited_networks
+from bridge.store.audit import network_of
+
+logger = logging.getLogger(__name__)
 
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
 FAILURE_COST = 4.0
 _FAILURES = frozenset({"invalid-token", "expired-token"})
+# Who guesses is to be seen in the log, and not to fill it.
+TOLD_EVERY_S = 60.0
 
 
 class Admission:
@@ -34,16 +40,15 @@ class Admission:
         self._limits = [
             RateLimits(per_s=share * per_minute / 60, burst=share * per_minute) for share in NETWORK_SHARES
         ]
+        self._told = RateLimits(per_s=1 / TOLD_EVERY_S, burst=1)
 
     def limiting(self, handler: Handler) -> Handler:
         """Wrap a handler so that it is only called within the limit; raises Refused beyond."""
-        if not self._per_minute:
-            return handler
 
         async def limited(request: web.Request) -> web.StreamResponse:
             networks = limited_networks(client_of(request))
             now = self._clock()
-            asked = list(zip(self._limits, networks, strict=False))
+            asked = list(zip(self._limits, networks, strict=False)) if self._per_minute else []
             if not all(limits.allow(network, now) for limits, network in asked):
                 refused = self._counters.joins_refused
                 refused["rate-limited"] = refused.get("rate-limited", 0) + 1
@@ -54,6 +59,13 @@ class Admission:
                 if error.code in _FAILURES:
                     for limits, network in asked:
                         limits.charge(network, FAILURE_COST, self._clock())
+                    self._tell(request, error.code)
                 raise
 
         return limited
+
+    def _tell(self, request: web.Request, code: str) -> None:
+        """Log a link or key that was not right, once per network and minute; the network tells no desk."""
+        network = network_of(client_of(request))
+        if self._told.allow(network, self._clock()):
+            logger.warning("links or keys from %s are refused: %s", network, code)

@@ -15,6 +15,8 @@ from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.tokens import Claims, TokenKind, Tokens
 
 COOKIE = "hoichan-archive"
+# Browsers take it over TLS only (RFC 6265bis, 4.1.3); `__Host-` would have them send it everywhere.
+SECURE_PREFIX = "__Secure-"
 PATH = "/api/archive"
 # The header that only our own page sends.
 REQUEST_HEADER, REQUEST_VALUE = "X-Requested-With", "hoichan"
@@ -27,6 +29,7 @@ class LibrarySessions:
         self._tokens = tokens
         self._host = urlsplit(origin).netloc
         self._is_secure = urlsplit(origin).scheme == "https"
+        self._cookie = f"{SECURE_PREFIX if self._is_secure else ''}{COOKIE}"
 
     def admit(self, invitation: str) -> Claims:
         """Return the claims of a new session; raises Refused for tokens and roles that open no library."""
@@ -46,7 +49,7 @@ class LibrarySessions:
 
     def claims(self, request: web.Request) -> Claims:
         """Return what the request's cookie says; raises Refused when there is no valid one."""
-        token = request.cookies.get(COOKIE)
+        token = request.cookies.get(self._cookie)
         if token is None:
             raise Refused("invalid-token", "there is no session of the library")
         return self._tokens.read(token, TokenKind.LIBRARY)
@@ -64,7 +67,7 @@ class LibrarySessions:
     def remember(self, response: web.Response, claims: Claims) -> None:
         """Give the browser the session."""
         response.set_cookie(
-            COOKIE,
+            self._cookie,
             self._tokens.library(claims),
             max_age=self._tokens.library_lifetime_s(claims),
             path=PATH,
@@ -75,7 +78,7 @@ class LibrarySessions:
 
     def forget(self, response: web.Response) -> None:
         """Take the session from the browser."""
-        response.del_cookie(COOKIE, path=PATH, secure=self._is_secure, httponly=True, samesite="Strict")
+        response.del_cookie(self._cookie, path=PATH, secure=self._is_secure, httponly=True, samesite="Strict")
 
     def lifetime_s(self, claims: Claims) -> int:
         """Return how long the session lives unless it is renewed."""
