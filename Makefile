@@ -30,7 +30,7 @@ ONE_BY_ONE := tests/system tests/browser tests/hostile
 .PHONY: run test lint python-lint web-lint unit bench soak lock sbom clean
 
 run: $(VENV)/.run-installed
-	@exec $(BIN)/hoichan serve --demo $(RUN_ARGS)
+	@exec $(BIN)/hoichan serve --demo --state-dir state $(RUN_ARGS)
 
 test: $(VENV)/.system-packages $(VENV)/.test-installed lint
 	cd web && node --test $$(find tests -name '*.test.*js')

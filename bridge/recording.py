@@ -38,6 +38,8 @@ POLL_S = 0.1
 RESUME_WITHIN_MS = 3_600_000
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
+# Pages come back within some seconds after a restart, at any setting of rooms.empty_close_s.
+HELD_S_MIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Recordings:
             if self._at_ms(now) - session.ended_ms > RESUME_WITHIN_MS:
                 self._end(session)
             else:
-                self._held[session.room] = _Held(session, now + self._empty_close_s)
+                self._held[session.room] = _Held(session, now + max(self._empty_close_s, HELD_S_MIN))
 
     def poll(self, now: float) -> None:
         """Do what is due."""
