@@ -17,11 +17,13 @@ from bridge import __version__
 from bridge.base.errors import InvalidConfig, InvalidMessage
 from bridge.base.words import ConferenceKind, Level, Role
 from bridge.commands import demo
-from bridge.commands.parser import add_archive
+from bridge.commands.check import report
+from bridge.commands.parser import LANGUAGES, add_archive
+from bridge.commands.texts import language
 from bridge.conference.roles import ARCHIVE_ROLES
-from bridge.config import Config, load
-from bridge.node.certificate import server_context
-from bridge.node.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.config import Config, check, load
+from bridge.node.host import base_url, existing_token_secret
+from bridge.node.log import write_log
 from bridge.tokens import TokenKind, Tokens
 
 logger = logging.getLogger("bridge")
@@ -67,13 +69,17 @@ def _parser() -> argparse.ArgumentParser:
 
     holder = argparse.ArgumentParser(add_help=False)
     holder.add_argument("--site", required=True, help="the bridge point's name")
-    holder.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
+    holder.add_argument(
+        "--level", type=Level, choices=list(Level), default=Level.DISTRICT, help="default: %(default)s"
+    )
     holder.add_argument("--name", help="the person's or device's name")
     holder.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
 
     invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
     _add_room(invite, is_required=True)
-    invite.add_argument("--role", type=Role, choices=list(Role), default=Role.PRESENTER)
+    invite.add_argument(
+        "--role", type=Role, choices=list(Role), default=Role.PRESENTER, help="default: %(default)s"
+    )
     invite.add_argument("--token-only", action="store_true", help="print the token in place of the link")
     invite.set_defaults(command=_invite)
 
@@ -89,13 +95,16 @@ def _parser() -> argparse.ArgumentParser:
         type=Role,
         choices=sorted(ARCHIVE_ROLES),
         default=Role.SECRETARY,
-        help="for archive: in which capacity its holder reads recordings",
+        help="for archive: in which capacity its holder reads recordings; default: %(default)s",
     )
     token.add_argument("--link", action="store_true", help="for archive: print a link in place of the token")
     token.set_defaults(command=_token)
 
-    check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
-    check.set_defaults(command=_check_config)
+    tried = commands.add_parser(
+        "check-config", parents=[shared], help="try the settings: files, folders, disks, addresses and ports"
+    )
+    tried.add_argument("--lang", choices=LANGUAGES, help="in place of the terminal's language")
+    tried.set_defaults(command=_check_config)
 
     add_archive(commands)
     return parser
@@ -148,14 +157,14 @@ def _config(parsed: argparse.Namespace) -> Config:
         media = replace(media, port=parsed.media_port)
     if parsed.state_dir is not None:
         node = replace(node, state_dir=parsed.state_dir)
-    return replace(config, http=http, media=media, node=node)
+    config = replace(config, http=http, media=media, node=node)
+    check(config)
+    return config
 
 
 def _serve(parsed: argparse.Namespace) -> int:
     config = _config(parsed)
-    logging.basicConfig(
-        level=config.node.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    write_log(config.node.log_level)
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(config, with_demo=parsed.demo))
@@ -274,16 +283,13 @@ def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
 
 
 def _check_config(parsed: argparse.Namespace) -> int:
-    config = _config(parsed)
-    web_dir(config)
-    if config.http.certificate_file:
-        server_context(certificate_files(config, Path(config.node.state_dir)))
-    print("the settings can be used")
-    return 0
+    return report(_config(parsed), parsed.config, os.environ, language(parsed.lang))
 
 
 def _tokens(config: Config) -> Tokens:
-    return Tokens(token_secret(prepare_state_dir(config)))
+    tokens = Tokens(existing_token_secret(config))
+    print(f"hoichan: signed with the secret in {config.node.state_dir}", file=sys.stderr)
+    return tokens
 
 
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:

@@ -220,6 +220,16 @@ class BridgeCollector(Collector):
             "Signalling messages that did not have the protocol's form.",
             value=session.messages_invalid,
         )
+        for value, name, text in (
+            (session.connections_evicted, "evicted", "Idle HTTP connections closed to make room for others."),
+            (session.connections_refused, "refused", "HTTP connections that found no room."),
+        ):
+            yield CounterMetricFamily(f"hoichan_http_connections_{name}", text, value=value)
+        yield CounterMetricFamily(
+            "hoichan_descriptors_lacking",
+            "Times that no file descriptor was free.",
+            value=session.descriptors_lacking,
+        )
         yield _histogram(
             "hoichan_join_latency_seconds",
             "From the join message to the participant's first connected transport.",

@@ -38,6 +38,8 @@ POLL_S = 0.1
 RESUME_WITHIN_MS = 3_600_000
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
+# Pages come back within some seconds after a restart, at any setting of rooms.empty_close_s.
+HELD_S_MIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Recordings:
         counters: RecordingCounters,
         empty_close_s: float,
         on_archivable: Callable[[Path], None],
+        on_starved: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_archivable` hears of each session of which something new can be archived."""
+        """`on_archivable` hears of each session of which something new can be archived, and `on_starved` when
+        there was no file descriptor for a file.
+        """
         # Passed by argument.
         self._folder = folder
         self._site_code = site_code
@@ -83,6 +88,7 @@ class Recordings:
             archivable=self._archivable,
             ended=self._ended,
             disk_refused=self._disk_refused,
+            starved=on_starved,
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
         self._full_until = float("-inf")
@@ -149,7 +155,7 @@ class Recordings:
             if self._at_ms(now) - session.ended_ms > RESUME_WITHIN_MS:
                 self._end(session)
             else:
-                self._held[session.room] = _Held(session, now + self._empty_close_s)
+                self._held[session.room] = _Held(session, now + max(self._empty_close_s, HELD_S_MIN))
 
     def poll(self, now: float) -> None:
         """Do what is due."""

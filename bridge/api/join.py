@@ -68,6 +68,6 @@ class JoinApi:
             "name": claims.name,
             # People learn before they come in whether they may be recorded.
             "recording": self._policies[claims.conference_kind],
-            "ice_servers": [credential.as_json() for credential in self._relays.credentials()],
+            "ice_servers": [credential.as_json() for credential in self._relays.credentials(claims.id)],
         }
         return web.json_response(answer, headers={"Cache-Control": "no-store"})

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from aiohttp import WSMsgType, web
 
 from bridge import messages
+from bridge.api.clients import client_of, is_own_origin
+from bridge.api.connections import held
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
-from bridge.base.rate import limited_network
+from bridge.base.rate import NETWORK_SHARES, limited_networks
 from bridge.conference import requests
 from bridge.conference.participants import CloseCode, Participant
 from bridge.conference.room import Room
@@ -26,9 +28,10 @@ from bridge.tokens import TokenKind, Tokens
 JOIN_WITHIN_S = 10.0
 HEARTBEAT_S = 15.0
 SOCKETS_MAX = 10_000
-# Sockets of one network that have not joined yet. Those of a hospital behind one NAT all come back at once
-# after a restart, and take a round trip or two each.
-NEWCOMERS_MAX = 256
+# Sockets that have not joined yet, of one network and in all. Those of a hospital behind one NAT all come
+# back at once after a restart, and take a round trip or two each.
+NEWCOMERS_PER_NETWORK = 256
+NEWCOMERS_MAX = 2_000
 # A whole room's worth of news fits many times; what does not is a reader that has stopped.
 QUEUE_MAX_FRAMES = 512
 QUEUE_MAX_CHARACTERS = 2_000_000
@@ -122,12 +125,17 @@ class Socket:
 class Signalling:
     """Serves the sockets of all rooms."""
 
-    def __init__(self, rooms: Rooms, tokens: Tokens, *, counters: SessionCounters) -> None:
+    def __init__(
+        self, rooms: Rooms, tokens: Tokens, *, counters: SessionCounters, public_host: str = ""
+    ) -> None:
+        """`public_host` is that of the pages, with its port, should a proxy write another into requests."""
         self._rooms = rooms
         self._tokens = tokens
         self._counters = counters
+        self._public_host = public_host
         self._open: set[Socket] = set()
-        self._newcomers: Counter[bytes] = Counter()
+        self._newcomers = 0
+        self._newcomers_of: Counter[bytes] = Counter()
 
     @property
     def sockets(self) -> int:
@@ -138,8 +146,16 @@ class Signalling:
         """Serve one WebSocket from its handshake to its end."""
         if self._rooms.is_draining or len(self._open) >= SOCKETS_MAX:
             return web.Response(status=503, headers={"Retry-After": "5"})
-        network = limited_network(request.remote)
-        if network is not None and self._newcomers[network] >= NEWCOMERS_MAX:
+        if not is_own_origin(request, self._public_host):
+            # A page of somebody else, which would spend its visitors' places.
+            return web.Response(status=403)
+        networks = limited_networks(client_of(request))
+        if self._newcomers >= NEWCOMERS_MAX:
+            return web.Response(status=503, headers={"Retry-After": "5"})
+        if any(
+            self._newcomers_of[network] >= NEWCOMERS_PER_NETWORK * share
+            for network, share in zip(networks, NETWORK_SHARES, strict=False)
+        ):
             return web.Response(status=429, headers={"Retry-After": "5"})
         websocket = web.WebSocketResponse(
             protocols=(messages.SUBPROTOCOL,),
@@ -153,7 +169,7 @@ class Signalling:
         self._open.add(socket)
         writer = asyncio.get_running_loop().create_task(socket.write(), name="socket writer")
         try:
-            await self._serve(websocket, socket, network)
+            await self._serve(request, websocket, socket, networks)
         finally:
             self._open.discard(socket)
             # Whatever is queued, such as the reason of a refusal, still goes out.
@@ -172,30 +188,37 @@ class Signalling:
         for socket in list(self._open):
             socket.cut()
 
-    async def _serve(self, websocket: web.WebSocketResponse, socket: Socket, network: bytes | None) -> None:
-        with self._counted(network):
+    async def _serve(
+        self,
+        request: web.Request,
+        websocket: web.WebSocketResponse,
+        socket: Socket,
+        networks: tuple[bytes, ...],
+    ) -> None:
+        with self._counted(networks):
             joined = await self._joined(websocket, socket)
         if joined is None:
             return
         room, participant = joined
         try:
-            await self._read(websocket, socket, room, participant)
+            with held(request):
+                await self._read(websocket, socket, room, participant)
         finally:
             room.channel_closed(participant, socket)
 
     @contextmanager
-    def _counted(self, network: bytes | None) -> Iterator[None]:
-        """Count one newcomer of a network while the body runs."""
-        if network is None:
-            yield
-            return
-        self._newcomers[network] += 1
+    def _counted(self, networks: tuple[bytes, ...]) -> Iterator[None]:
+        """Count one newcomer of these networks while the body runs."""
+        self._newcomers += 1
+        self._newcomers_of.update(networks)
         try:
             yield
         finally:
-            self._newcomers[network] -= 1
-            if not self._newcomers[network]:
-                del self._newcomers[network]
+            self._newcomers -= 1
+            for network in networks:
+                self._newcomers_of[network] -= 1
+                if not self._newcomers_of[network]:
+                    del self._newcomers_of[network]
 
     async def _joined(
         self, websocket: web.WebSocketResponse, socket: Socket

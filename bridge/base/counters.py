@@ -125,6 +125,11 @@ class SessionCounters:
         self.leaves: dict[str, int] = {}
         self.messages_received = 0
         self.messages_invalid = 0
+        # HTTP connections that had to make room for newer ones, or found none.
+        self.connections_evicted = 0
+        self.connections_refused = 0
+        # Times that no file descriptor was free.
+        self.descriptors_lacking = 0
         # From the `join` message to the first connected transport of that participant.
         self.join_latency_s = Histogram((0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0))
         self.event_loop_lag_s = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0))

@@ -7,9 +7,8 @@ from typing import Final
 KEYS_MAX: Final = 10_000
 # A subscriber has a whole /64 (RFC 6177), and may take another address of it for every request.
 IPV6_NETWORK_BYTES: Final = 8
-# A site is given a /56 or a /48, and all the /64s within: these have limits of their own, wider ones because
-# several subscribers may share them.
-WIDER: Final = ((7, 2), (6, 4))
+# How many times as much a /64, the /56 around it and the /48 around that may have, in this order.
+NETWORK_SHARES: Final = (1, 2, 4)
 
 
 class Budget:
@@ -57,16 +56,16 @@ class RateLimits:
         # Tokens, and when they were counted; the longest unused first.
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
-    def allow(self, key: Hashable, now: float) -> bool:
-        """Take a token; False when there is none."""
+    def allow(self, key: Hashable, now: float, count: float = 1.0) -> bool:
+        """Take so many tokens; False, and none is taken, when there are fewer."""
         tokens = self._tokens(key, now)
-        is_allowed = tokens >= 1.0
-        self._set(key, tokens - 1.0 if is_allowed else tokens, now)
+        is_allowed = tokens >= count
+        self._set(key, tokens - count if is_allowed else tokens, now)
         return is_allowed
 
-    def has(self, key: Hashable, now: float) -> bool:
-        """Tell whether there is a token, without taking it."""
-        return self._tokens(key, now) >= 1.0
+    def has(self, key: Hashable, now: float, count: float = 1.0) -> bool:
+        """Tell whether there are so many tokens, without taking them."""
+        return self._tokens(key, now) >= count
 
     def charge(self, key: Hashable, count: float, now: float) -> None:
         """Take so many tokens, or all that are there."""
@@ -87,63 +86,59 @@ class RateLimits:
 
 
 class NetworkLimits:
-    """Token buckets per network, an IPv6 one counting for the wider networks around it as well.
+    """Token buckets for all the networks that an address counts for, the wider ones with larger shares.
 
-    `per_s` and `burst` are those of an IPv4 address or a /64; see `WIDER` for the others.
+    `per_s` and `burst` are those of an IPv4 address or a /64; see `NETWORK_SHARES` for the others.
     """
 
     def __init__(self, *, per_s: float, burst: float, keys_max: int = KEYS_MAX) -> None:
-        self._limits = {
-            length: RateLimits(per_s=per_s * times, burst=burst * times, keys_max=keys_max)
-            for length, times in ((4, 1), (IPV6_NETWORK_BYTES, 1), *WIDER)
-        }
+        self._limits = [
+            RateLimits(per_s=per_s * share, burst=burst * share, keys_max=keys_max)
+            for share in NETWORK_SHARES
+        ]
 
-    def allow(self, network: bytes, now: float) -> bool:
-        """Take a token of `network` (see `network_of`) and of those around it; False when one has none.
+    def allow(self, networks: tuple[bytes, ...], now: float, count: float = 1.0) -> bool:
+        """Take so many tokens of each network (see `networks_of`); False when one has fewer.
 
         What is refused takes nothing: one busy /64 is not to use up what its /48 has for the others.
         """
-        asked = self._asked(network)
-        if not all(limits.has(key, now) for limits, key in asked):
+        asked = list(zip(self._limits, networks, strict=False))
+        if not all(limits.has(network, now, count) for limits, network in asked):
             return False
-        for limits, key in asked:
-            limits.allow(key, now)
+        for limits, network in asked:
+            limits.allow(network, now, count)
         return True
 
-    def charge(self, network: bytes, count: float, now: float) -> None:
-        """Take so many tokens, or all that are there."""
-        for limits, key in self._asked(network):
-            limits.charge(key, count, now)
+    def charge(self, networks: tuple[bytes, ...], count: float, now: float) -> None:
+        """Take so many tokens of each, or all that are there."""
+        for limits, network in zip(self._limits, networks, strict=False):
+            limits.charge(network, count, now)
 
     def __len__(self) -> int:
-        return sum(len(limits) for limits in self._limits.values())
-
-    def _asked(self, network: bytes) -> list[tuple[RateLimits, bytes]]:
-        return [(self._limits[len(key)], key) for key, _ in networks_around(network)]
+        return sum(len(limits) for limits in self._limits)
 
 
-def network_of(packed: bytes) -> bytes:
-    """Return the network that a packed address counts for: an IPv4 address itself, the /64 of an IPv6 one."""
-    return packed if len(packed) == 4 else packed[:IPV6_NETWORK_BYTES]
+def networks_of(packed: bytes) -> tuple[bytes, ...]:
+    """Return all networks that a packed address counts for, the smallest first.
+
+    An IPv4 address stands for itself. Homes have a /56 and companies a /48 of IPv6 (RFC 6177): they may ask
+    from many /64s, but not from each anew.
+    """
+    if len(packed) == 4:
+        return (packed,)
+    return tuple(packed[: IPV6_NETWORK_BYTES - wider] for wider in range(len(NETWORK_SHARES)))
 
 
-def networks_around(network: bytes) -> list[tuple[bytes, int]]:
-    """Return what a network counts for, itself first: each key with how many times as much it may have."""
-    if len(network) != IPV6_NETWORK_BYTES:
-        return [(network, 1)]
-    return [(network, 1), *((network[:length], times) for length, times in WIDER)]
+def limited_networks(host: str | None) -> tuple[bytes, ...]:
+    """Return the networks of a peer's address as text, or none for what is never limited.
 
-
-def limited_network(host: str | None) -> bytes | None:
-    """Return the network of a peer's address as text, or None for what is never limited.
-
-    That is this machine: a proxy on it speaks for everybody, and has limits of its own.
+    That is this machine: who asks from it without saying for whom needs no network to do harm.
     """
     try:
         address = ip_address((host or "").partition("%")[0])
     except ValueError:
         # A Unix socket has no address.
-        return None
+        return ()
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return None if address.is_loopback else network_of(address.packed)
+    return () if address.is_loopback else networks_of(address.packed)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import RecordProblem, Source
 from bridge.capture.disk import DiskLevel, Value
-from bridge.capture.files import EVENTS_MAX, FULL, SessionFile, TrackFile
+from bridge.capture.files import EVENTS_MAX, FULL, PASSING, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
 from bridge.capture.sessions import track_name
 from bridge.capture.taps import Surroundings
@@ -42,6 +42,8 @@ LINGER_S = 10.0
 RTT_MS = 300.0
 # People are not asked to wait longer for their first word.
 RTT_MS_MAX = 1000.0
+# When files could not be opened or written for a reason that passes, it is tried again after this.
+AGAIN_S = 2.0
 # After a case, its last segments are given this long to end at a key frame.
 CUT_S = 2.0
 HEAD_BYTES = 512
@@ -65,6 +67,7 @@ class Node:
     archivable: Callable[[Path], None]
     ended: Callable[[Recorder], None]
     disk_refused: Callable[[float], None]
+    starved: Callable[[], None]
 
 
 def _contained(
@@ -132,6 +135,8 @@ class Recorder:
         self._captures_from = 0.0
         self._level = DiskLevel.ENOUGH
         self._problem: RecordProblem | None = None
+        # Until when nothing is written, because something had passed into the way.
+        self._waits_until = float("-inf")
         self._cut_at: float | None = None
         self._tend_at = 0.0
         self._is_failed = False
@@ -236,6 +241,8 @@ class Recorder:
     @_contained
     def set_disk_level(self, level: DiskLevel, now: float) -> None:
         """The disk has more or less room than before."""
+        if now < self._waits_until:
+            level = DiskLevel.FULL
         if level is not self._level:
             self._level = level
             self._reconsider_all(now)
@@ -243,6 +250,8 @@ class Recorder:
     @_contained
     def set_problem(self, problem: RecordProblem | None) -> None:
         """The recording is threatened or harmed, or no longer is."""
+        if problem is None and self._node.clock() < self._waits_until:
+            problem = RecordProblem.WRITER_BEHIND
         if problem is self._problem or self._is_closed:
             return
         self._problem = problem
@@ -254,10 +263,20 @@ class Recorder:
         """The writer could not write something."""
         if error.errno in FULL:
             self._node.disk_refused(self._node.clock())
+        elif error.errno in PASSING:
+            self._wait()
         elif not self._is_failed:
             logger.error("session %s cannot be recorded any more: %s", self.session, error)
             self._stop_all(self._node.clock())
             self._fail()
+
+    def _wait(self) -> None:
+        """Leave a gap until what stands in the way has passed: it must not end the record of a case."""
+        self._node.starved()
+        now = self._node.clock()
+        self._waits_until = now + AGAIN_S
+        self.set_disk_level(DiskLevel.FULL, now)
+        self.set_problem(RecordProblem.WRITER_BEHIND)
 
     def broke(self) -> None:
         """A bug of ours was met: end the recording, touching as little as possible."""

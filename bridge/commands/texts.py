@@ -7,6 +7,38 @@ from typing import Final
 from bridge.messages.texts import Text
 
 TEXTS: Final[Mapping[str, Text]] = {
+    "check.file": Text(vi="Cài đặt: {path}", en="Settings: {path}"),
+    "check.defaults": Text(vi="mặc định, không có tệp (--config)", en="defaults, without a file (--config)"),
+    "check.environment": Text(vi="Biến môi trường: {names}", en="Environment: {names}"),
+    "check.user": Text(vi="Người dùng hệ thống: {user}", en="Tried as user: {user}"),
+    "check.address": Text(vi="Địa chỉ trong liên kết: {url}", en="Address in links: {url}"),
+    "check.free": Text(
+        vi="{setting} {path}: còn trống {free_mb} MB", en="{setting} {path}: {free_mb} MB free"
+    ),
+    "check.short": Text(
+        vi="CHÚ Ý: {setting} {path}: chỉ còn {free_mb} MB, dưới recording.warn_free_mb",
+        en="NOTE: {setting} {path}: only {free_mb} MB free, below recording.warn_free_mb",
+    ),
+    "check.in-use": Text(
+        vi="CHÚ Ý: {setting}, {host} cổng {port}: đang được dùng, có thể do chính máy chủ đang chạy",
+        en="NOTE: {setting}, {host} port {port}: is in use, maybe by the running bridge",
+    ),
+    "check.self-signed": Text(
+        vi="CHÚ Ý: chưa đặt http.certificate_file: trình duyệt sẽ cảnh báo chứng chỉ tự ký",
+        en="NOTE: http.certificate_file is not set: browsers will warn of a self-signed certificate",
+    ),
+    "check.empty": Text(vi="{setting} {path}: tệp trống", en="{setting} {path}: is empty"),
+    "check.unreadable": Text(
+        vi="{setting} {path}: không đọc được: {reason}", en="{setting} {path}: cannot be read: {reason}"
+    ),
+    "check.unwritable": Text(
+        vi="{setting} {path}: không ghi được vào {there}", en="{setting} {path}: {there} cannot be written to"
+    ),
+    "check.unbound": Text(
+        vi="{setting}.host {host}, {setting}.port {port}: không mở được: {reason}",
+        en="{setting}.host {host}, {setting}.port {port}: cannot be listened on: {reason}",
+    ),
+    "check.good": Text(vi="dùng được các cài đặt này", en="the settings can be used"),
     "column.package": Text(vi="Gói", en="Package"),
     "column.title": Text(vi="Phiên", en="Conference"),
     "column.code": Text(vi="Mã ca", en="Case code"),

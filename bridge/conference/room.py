@@ -293,6 +293,8 @@ class Room:
             self.proceedings.participant_left(participant, reason)
             self.sight.participant_left(participant)
             logger.info("room %s: %s left: %s", self.id, participant.id, reason)
+            # For who looks for a site that drops out again and again; names of sites are not in the log else.
+            logger.debug("room %s: %s was %s", self.id, participant.id, participant.site)
         participant.close_leg(reason)
         if participant.channel is not None:
             participant.channel.close(close_code, reason)

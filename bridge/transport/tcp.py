@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import ClassVar, Final, Protocol, cast
 
 from bridge.base.counters import DropReason, PortCounters
-from bridge.base.rate import Budget, NetworkLimits, network_of, networks_around
+from bridge.base.rate import NETWORK_SHARES, Budget, NetworkLimits, networks_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class TcpConnection(asyncio.Protocol):
         # The association that passed a check over this connection.
         self.owner: PathOwner | None = None
         self.host = b""
-        self.network = b""
+        self.networks: tuple[bytes, ...] = ()
         self.port = 0
         self.opened_at = listener.clock()
         self.heard_at = 0.0
@@ -112,7 +112,7 @@ class TcpConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self.host = packed_host(peer[0])
-        self.network = network_of(self.host)
+        self.networks = networks_of(self.host)
         self.port = peer[1]
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.opened(self)
@@ -270,20 +270,20 @@ class TcpListener:
         if self._is_closed:
             connection.close()
             return
-        for network, times in networks_around(connection.network):
-            if self._by_network[network] >= UNAUTHENTICATED_PER_NETWORK_MAX * times:
-                self._refuse(next(one for one in self._unauthenticated if one.network.startswith(network)))
+        for network, share in zip(connection.networks, NETWORK_SHARES, strict=False):
+            if self._by_network[network] >= UNAUTHENTICATED_PER_NETWORK_MAX * share:
+                self._refuse(next(one for one in self._unauthenticated if network in one.networks))
         if len(self._unauthenticated) >= UNAUTHENTICATED_MAX:
             self._refuse(next(iter(self._unauthenticated)))
         self._unauthenticated[connection] = None
-        for network, _ in networks_around(connection.network):
+        for network in connection.networks:
             self._by_network[network] += 1
 
     def authenticated(self, connection: TcpConnection) -> None:
         """Note that a check passed over the connection."""
         if connection in self._unauthenticated:
             del self._unauthenticated[connection]
-            for network, _ in networks_around(connection.network):
+            for network in connection.networks:
                 self._by_network[network] -= 1
                 if not self._by_network[network]:
                     del self._by_network[network]
@@ -316,7 +316,7 @@ class TcpListener:
                 self._pause_accepting()
                 return
             accepted.setblocking(False)
-            if not self._limits.allow(network_of(packed_host(peer[0])), self._loop.time()):
+            if not self._limits.allow(networks_of(packed_host(peer[0])), self._loop.time()):
                 self.counters.dropped[DropReason.TCP_REFUSED] += 1
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 accepted.close()

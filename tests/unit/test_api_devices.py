@@ -197,9 +197,11 @@ async def test_options_name_the_media_type_and_show_relays_to_token_holders_only
     stranger = await client.options("/whip")
     assert (stranger.status, stranger.headers["Accept-Post"]) == (204, "application/sdp")
     assert "Link" not in stranger.headers
-    device = await client.options("/whip", headers=bearer(tokens))
+    headers = bearer(tokens)
+    device = await client.options("/whip", headers=headers)
+    holder = tokens.read(headers["Authorization"].removeprefix("Bearer "), TokenKind.PUBLISH).id
     assert device.headers["Link"].startswith(
-        '<turn:turn.example.vn:3478>; rel="ice-server"; username="1060";'
+        f'<turn:turn.example.vn:3478>; rel="ice-server"; username="1060:{holder}";'
     )
 
 

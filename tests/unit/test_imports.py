@@ -38,7 +38,7 @@ ONLY_IN = {
     "aiortc": ("bridge.transport",),
     "cffi": ("bridge.transport",),
     "pylibsrtp": ("bridge.transport",),
-    "socket": ("bridge.transport",),
+    "socket": ("bridge.transport", "bridge.api.connections", "bridge.commands.check"),
     "OpenSSL": ("bridge.transport",),
     "aiohttp": ("bridge.api", "bridge.api.pages", "bridge.server", "bridge.api.signalling"),
     "prometheus_client": ("bridge.metrics", "bridge.server"),

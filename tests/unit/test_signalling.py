@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bridge import messages
 from bridge.api import signalling
 from bridge.api.signalling import RateLimit, Signalling
+from bridge.base.rate import limited_networks
 from bridge.base.words import Level, Role, Source
 from bridge.conference.participants import CloseCode
 from bridge.messages import (
@@ -40,6 +41,7 @@ from tests.unit.conference import Conference
 from tests.unit.fake_record import FakeRecord
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, page_slots
 
+PUBLIC_HOST = "hoichan.example.vn"
 Message = TypeVar("Message", bound=BridgeMessage)
 Socket = aiohttp.ClientWebSocketResponse
 
@@ -57,6 +59,12 @@ class Node:
 
     async def connect(self) -> Socket:
         return await self.client.ws_connect("/ws", protocols=(messages.SUBPROTOCOL,))
+
+    async def refused(self, **headers: str) -> int:
+        """Return the status under which a socket is refused."""
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await self.client.ws_connect("/ws", headers=headers)
+        return caught.value.status
 
     async def join(self, role: Role = Role.EXPERT) -> tuple[Socket, Welcome]:
         socket = await self.connect()
@@ -82,7 +90,9 @@ async def hear(socket: Socket, cls: type[Message]) -> Message:
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     conference = Conference()
-    served = Signalling(conference.rooms, conference.tokens, counters=conference.counters)
+    served = Signalling(
+        conference.rooms, conference.tokens, counters=conference.counters, public_host=PUBLIC_HOST
+    )
     app = web.Application()
     app.router.add_get("/ws", served.handle)
     async with TestClient(TestServer(app)) as client:
@@ -110,13 +120,11 @@ async def closed(socket: Socket) -> int | None:
 async def test_a_network_has_a_bounded_number_of_sockets_that_have_not_joined(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signalling, "limited_network", lambda host: b"a network")
-    monkeypatch.setattr(signalling, "NEWCOMERS_MAX", 2)
+    monkeypatch.setattr(signalling, "limited_networks", lambda host: (b"a network",))
+    monkeypatch.setattr(signalling, "NEWCOMERS_PER_NETWORK", 2)
     first, second = await node.connect(), await node.connect()
     await until(lambda: node.signalling.sockets == 2)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        await node.connect()
-    assert caught.value.status == 429
+    assert await node.refused() == 429
     # Who has joined, or has gone, makes room.
     await say(first, Join(1, node.token(), "BS. An"))
     await hear(first, Welcome)
@@ -125,6 +133,47 @@ async def test_a_network_has_a_bounded_number_of_sockets_that_have_not_joined(
     await until(lambda: node.signalling.sockets == 2)
     fourth = await node.connect()
     for socket in (first, third, fourth):
+        await socket.close()
+
+
+async def test_many_networks_of_one_company_have_no_more_places_than_four(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subnets = iter(range(0, 0x10000, 0x100))
+    monkeypatch.setattr(
+        signalling, "limited_networks", lambda host: limited_networks(f"2001:db8:0:{next(subnets):x}::1")
+    )
+    monkeypatch.setattr(signalling, "NEWCOMERS_PER_NETWORK", 1)
+    sockets = [await node.connect() for _ in range(4)]
+    await until(lambda: node.signalling.sockets == 4)
+    assert await node.refused() == 429
+    for socket in sockets:
+        await socket.close()
+
+
+async def test_who_has_not_joined_takes_no_place_of_those_who_have(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "NEWCOMERS_MAX", 2)
+    joined, _ = await node.join()
+    newcomers = [await node.connect() for _ in range(2)]
+    await until(lambda: node.signalling.sockets == 3)
+    assert await node.refused() == 503
+    for socket in (joined, *newcomers):
+        await socket.close()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+async def test_a_page_of_somebody_else_opens_no_socket(node: Node, origin: str) -> None:
+    assert await node.refused(Origin=origin) == 403
+
+
+async def test_our_own_page_opens_a_socket_behind_a_proxy_too(node: Node) -> None:
+    for headers in (
+        {"Origin": f"http://127.0.0.1:{node.client.port}"},
+        {"Origin": "https://hoichan.example.vn"},
+    ):
+        socket = await node.client.ws_connect("/ws", protocols=(messages.SUBPROTOCOL,), headers=headers)
         await socket.close()
 
 

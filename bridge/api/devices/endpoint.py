@@ -16,7 +16,7 @@ from bridge.api.relays import Relays
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.conference.participants import Participant
 from bridge.rooms import Rooms
-from bridge.tokens import TokenKind, Tokens
+from bridge.tokens import Claims, TokenKind, Tokens
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -71,10 +71,10 @@ class DeviceEndpoint:
         response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
         if "Authorization" in request.headers:
             try:
-                self._tokens.read(_bearer(request), self._kind)
+                claims = self._tokens.read(_bearer(request), self._kind)
             except RequestError:
                 return response
-            self._add_links(response)
+            self._add_links(response, claims)
         return response
 
     async def _describe_session(self, request: web.Request) -> web.Response:
@@ -98,7 +98,7 @@ class DeviceEndpoint:
             content_type=SDP,
             headers={"Location": f"{self._path}/{session_id}", "ETag": _etag(session)},
         )
-        self._add_links(response)
+        self._add_links(response, claims)
         return response
 
     async def _patch(self, request: web.Request) -> web.Response:
@@ -140,8 +140,8 @@ class DeviceEndpoint:
         for session_id in [key for key, session in self._sessions.items() if session.participant.is_gone]:
             del self._sessions[session_id]
 
-    def _add_links(self, response: web.Response) -> None:
-        for credential in self._relays.credentials():
+    def _add_links(self, response: web.Response, claims: Claims) -> None:
+        for credential in self._relays.credentials(claims.id):
             for link in credential.as_links():
                 response.headers.add("Link", link)
 
