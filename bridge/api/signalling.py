@@ -39,7 +39,8 @@ BURST = 60.0
 EXTRA_COSTS: Mapping[type[ClientMessage], float] = {Offer: 4.0, SendChat: 3.0, RaiseHand: 4.0}
 # So many refused messages in a row are no accident.
 REFUSALS_MAX = 200
-GOODBYE_S = 2.0
+# Time for a goodbye, and what is queued before it, to reach who reads it over the slowest line.
+GOODBYE_S = 5.0
 
 _RATE_LIMITED = Refused("rate-limited", f"more than {RATE_PER_S:.0f} messages per second")
 
@@ -74,6 +75,7 @@ class Socket:
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self._is_cut = False
+        self._cut_later: asyncio.TimerHandle | None = None
 
     def send(self, text: str) -> None:
         """Queue one text frame; a full queue cuts the socket off."""
@@ -87,18 +89,27 @@ class Socket:
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
-        """Close after what is queued; harmless twice."""
+        """Close after what is queued, and in any case soon; harmless twice."""
         if self._closing is None:
             self._closing = (code, reason)
             self._wake.set()
+            # Who does not read holds up the writer, and would keep its socket, and all it may send, for ever.
+            self._cut_later = asyncio.get_running_loop().call_later(GOODBYE_S, self.cut)
 
     def cut(self) -> None:
         """End the connection now: the other side does not read, so that a goodbye would not arrive."""
+        self.ended()
         self._is_cut = True
         self._queue.clear()
         self._wake.set()
         if self._request.transport is not None:
             self._request.transport.abort()
+
+    def ended(self) -> None:
+        """The connection is gone: nothing is left to be cut."""
+        if self._cut_later is not None:
+            self._cut_later.cancel()
+            self._cut_later = None
 
     async def write(self) -> None:
         """Send what is queued until the socket is closed or lost."""
@@ -159,6 +170,7 @@ class Signalling:
             # Whatever is queued, such as the reason of a refusal, still goes out.
             socket.close(CloseCode.LEFT, "left")
             await _finish(writer)
+            socket.ended()
         return websocket
 
     async def close(self) -> None:
@@ -235,6 +247,9 @@ class Signalling:
         async for frame in websocket:
             text = frame.data if frame.type is WSMsgType.TEXT else ""
             error = self._receive(text, room, participant, limit, clock())
+            if participant.is_gone:
+                # The goodbye is on its way; what else is read meanwhile is nobody's.
+                return
             if error is None:
                 refusals_in_row = 0
                 continue

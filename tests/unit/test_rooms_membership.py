@@ -7,6 +7,7 @@ import pytest
 from bridge import messages
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
+from bridge.conference import requests
 from bridge.conference.participants import CloseCode, LeaveReason
 from bridge.messages import (
     Admit,
@@ -438,3 +439,47 @@ def test_join_latency_is_observed_once_from_join_to_media() -> None:
     leg(page).observer.leg_connected()
     assert sum(conference.counters.join_latency_s.counts) == 1
     assert conference.counters.join_latency_s.sum == pytest.approx(0.4)
+
+
+def test_who_has_gone_acts_no_more() -> None:
+    conference = Conference()
+    chair, secretary, other = (conference.enter(role) for role in (Role.CHAIR, Role.SECRETARY, Role.EXPERT))
+    conference.ask(chair, Remove(secretary.id))
+    conference.ask(other, Leave())
+    conference.pass_time(1)
+    channel(chair).take()
+    for gone in (secretary, other):
+        for message in (
+            messages.RaiseHand(True),
+            messages.SendChat("vẫn ở đây"),
+            messages.Mute(Source.CAMERA, False),
+            messages.Offer(1, "v=0"),
+            messages.View(),
+            Lock(True),
+            Remove(chair.id),
+        ):
+            with pytest.raises(Refused) as caught:
+                conference.ask(gone, message)
+            assert caught.value.code == "not-joined"
+        conference.ask(gone, Leave())
+    conference.pass_time(1)
+    assert channel(chair).of(RosterChange) == []
+    assert channel(chair).of(messages.Chat) == []
+    assert not conference.room.is_locked
+    assert set(conference.room.router.legs) == {chair.id}
+
+
+@pytest.mark.parametrize("message", list(requests.FOR_MODERATORS))
+def test_only_moderators_moderate(message: type[messages.ClientMessage]) -> None:
+    conference = Conference()
+    presenter = conference.enter(Role.PRESENTER)
+    asked = message.__new__(message)
+    with pytest.raises(Refused) as caught:
+        conference.ask(presenter, asked)
+    assert caught.value.code == "not-permitted"
+
+
+def test_every_message_but_the_first_and_the_last_has_a_handler() -> None:
+    handled = {*requests.FOR_ALL, *requests.FOR_MODERATORS}
+    assert handled == set(messages.CLIENT_MESSAGES.values()) - {messages.Join, Leave}
+    assert not set(requests.FOR_ALL) & set(requests.FOR_MODERATORS)

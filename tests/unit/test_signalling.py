@@ -267,6 +267,56 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node)
     assert not participant.is_gone
 
 
+@pytest.mark.parametrize("hand_first", [True, False])
+async def test_who_leaves_with_a_hand_in_the_same_segment_is_not_listed_again(
+    node: Node, hand_first: bool
+) -> None:
+    stayer, _ = await node.join()
+    leaver, welcome = await node.join()
+    frames = [serialise(RaiseHand(True)), serialise(Leave())]
+    connection = leaver._response.connection
+    assert connection is not None
+    # Both frames of the client, masked by zeros, in one write.
+    segment = b"".join(
+        bytes((0x81, 0x80 | len(text))) + b"\0\0\0\0" + text.encode()
+        for text in (frames if hand_first else frames[::-1])
+    )
+    connection.transport.write(segment)  # type: ignore[union-attr]
+    assert await closed(leaver) == CloseCode.LEFT
+    newcomer, seen = await node.join()
+    assert welcome.participant not in {member.participant for member in seen.roster}
+    for socket in (stayer, newcomer):
+        await socket.close()
+
+
+async def test_who_was_removed_and_reads_nothing_is_cut_and_says_nothing_more(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "GOODBYE_S", 0.3)
+    chair, _ = await node.join(Role.CHAIR)
+    secretary, welcome = await node.join(Role.SECRETARY)
+    participant = node.conference.room.participants[welcome.participant]
+    assert secretary._response.connection is not None
+    transport = secretary._response.connection.transport
+    assert transport is not None
+    transport.pause_reading()  # type: ignore[attr-defined]
+    # More than the sockets between the two hold, so that the writer waits for the reader.
+    line = Chat(welcome.participant, "An", "BV", "x" * 2000, 1)
+    for _ in range(20):
+        for _ in range(400):
+            participant.send(line)
+        await asyncio.sleep(0.01)
+        if participant.channel is None or len(participant.channel._queue) > 300:  # type: ignore[attr-defined]
+            break
+    await say(chair, messages.Remove(welcome.participant))
+    await until(lambda: participant.is_gone)
+    await say(secretary, messages.Lock(True))
+    await until(lambda: node.signalling.sockets == 1)
+    assert not node.conference.room.is_locked
+    transport.close()
+    await chair.close()
+
+
 async def test_a_draining_server_takes_no_more_sockets(node: Node) -> None:
     socket, _ = await node.join()
     node.conference.rooms.drain(5)
