@@ -78,6 +78,7 @@ class RoomsConfig:
     participants_max: int = _between(500, 2, 5000)
     invitation_lifetime_days: int = _between(30, 1, 366)
     empty_close_s: int = _between(600, 1, 86400)
+    wait_for_chair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

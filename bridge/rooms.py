@@ -41,6 +41,7 @@ class Rooms:
         rooms_max: int = 1000,
         capacity: int = 1500,
         empty_close_s: float = 600.0,
+        wait_for_chair: bool = False,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
@@ -53,6 +54,7 @@ class Rooms:
         self._rooms_max = rooms_max
         self._capacity = capacity
         self._empty_close_s = empty_close_s
+        self._wait_for_chair = wait_for_chair
         self._policies = policies
         self._open_record = open_record
         # Allocated by this.
@@ -81,6 +83,7 @@ class Rooms:
             clock=self._clock,
             wall_clock=self._wall_clock,
             capacity=self._capacity,
+            wait_for_chair=self._wait_for_chair,
             kind=kind,
             policies=self._policies,
             open_record=self._open_record,
@@ -147,7 +150,11 @@ class Rooms:
 
     def _poll(self, room: Room, now: float) -> None:
         room.poll(now)
-        if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_close_s:
+        if (
+            room.empty_since is not None
+            and not room.lobby.guests
+            and now - room.empty_since > self._empty_close_s
+        ):
             self.close(room.id)
 
     async def _keep_house(self) -> None:

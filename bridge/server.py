@@ -151,6 +151,7 @@ class Server:
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
             empty_close_s=config.rooms.empty_close_s,
+            wait_for_chair=config.rooms.wait_for_chair,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),
         )

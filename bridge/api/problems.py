@@ -15,7 +15,7 @@ _STATUS = {
     "expired-token": 401,
     "not-permitted": 403,
     "refused": 403,
-    "room-locked": 403,
+    "room-locked": 503,
     "unknown-participant": 404,
     "unknown-recording": 404,
     "not-ready": 409,

@@ -241,7 +241,11 @@ class Participant:
         if self.may_publish == may_publish:
             return
         self.may_publish = may_publish
-        self._muted.update(Source)
+        if may_publish and self.is_device:
+            # It has no switch of its own.
+            self._muted.clear()
+        else:
+            self._muted.update(Source)
         self._apply_mutes()
 
     def _apply_mutes(self) -> None:

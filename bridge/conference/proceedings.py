@@ -74,6 +74,11 @@ class Proceedings:
             self._hold = hold_after(self.record.restored)
             self._verdict, self._case_id = self._decide(), self._active_id
 
+    @property
+    def restored(self) -> Sequence[Event]:
+        """The events so far of an interrupted session that goes on."""
+        return () if self.record is None else self.record.restored
+
     # What everybody may know.
 
     @property
@@ -164,6 +169,8 @@ class Proceedings:
             "role": participant.role.value,
             "name": participant.name,
             "device": participant.is_device,
+            # By it the same site is known again after a restart; nobody can come in with it.
+            "link": participant.claims.id,
         }
         # A screen that only watches (WHEP) does not make a conference.
         if not participant.is_device or participant.may_publish:

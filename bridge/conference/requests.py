@@ -12,7 +12,6 @@ from bridge.base.words import Role, Source
 from bridge.conference import roles
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.conference.room import Room
-from bridge.store.journal import EventKind
 
 
 def handle(room: Room, participant: Participant, message: messages.ClientMessage) -> None:
@@ -65,46 +64,33 @@ def _chat(room: Room, participant: Participant, message: messages.SendChat) -> N
 
 def _stage(room: Room, participant: Participant, message: messages.ChooseStage) -> None:
     target = None if message.participant is None else room.participant(message.participant)
-    room.sight.choose_stage(target)
+    room.choose_stage(target, by=participant)
 
 
 def _show_content(room: Room, participant: Participant, message: messages.ShowContent) -> None:
     target = None if message.participant is None else room.participant(message.participant)
-    room.sight.choose_content(target, message.source)
+    room.sight.choose_content(target, message.source, participant.id)
 
 
 def _mute_participant(room: Room, participant: Participant, message: messages.MuteParticipant) -> None:
-    _mute_other(room, room.participant(message.participant), message.source, participant)
+    room.mute(room.participant(message.participant), message.source, by=participant)
 
 
 def _mute_all(room: Room, participant: Participant, _: messages.MuteAll) -> None:
     for other in list(room.participants.values()):
         if other is not participant and not other.may_moderate:
-            _mute_other(room, other, Source.MICROPHONE, participant)
-
-
-def _mute_other(room: Room, target: Participant, source: Source, by: Participant) -> None:
-    if target.set_muted(source, True):
-        target.send(messages.Muted(source, by.id))
-        room.sending_changed(target)
+            room.mute(other, Source.MICROPHONE, by=participant)
 
 
 def _lower_hand(room: Room, participant: Participant, message: messages.LowerHand) -> None:
-    room.set_hand(room.participant(message.participant), False)
+    room.set_hand(room.participant(message.participant), False, by=participant)
 
 
 def _floor(room: Room, participant: Participant, message: messages.GiveFloor) -> None:
     target = room.participant(message.participant)
     if target.role in (Role.CHAIR, Role.SECRETARY):
         raise Refused("not-permitted", "moderators always have the floor")
-    if target.may_publish != message.granted:
-        target.set_may_publish(message.granted)
-        target.send(messages.Floor(message.granted))
-        data = {"participant": target.id, "granted": message.granted, "by": participant.id}
-        room.proceedings.note(EventKind.FLOOR, data)
-        room.sending_changed(target)
-    if message.granted:
-        room.set_hand(target, False)
+    room.set_floor(target, message.granted, by=participant)
 
 
 def _remove(room: Room, participant: Participant, message: messages.Remove) -> None:
@@ -115,17 +101,17 @@ def _remove(room: Room, participant: Participant, message: messages.Remove) -> N
 
 
 def _lock(room: Room, participant: Participant, message: messages.Lock) -> None:
-    room.set_locked(message.locked)
+    room.set_locked(message.locked, by=participant)
 
 
 def _admit(room: Room, participant: Participant, message: messages.Admit) -> None:
-    guest = room.lobby.get(message.participant)
+    guest = room.lobby.guests.get(message.participant)
     if guest is None:
         raise Refused("unknown-participant", "nobody of this id is waiting")
     if message.admitted:
-        room.admit(guest)
+        room.admit(guest, by=participant)
     else:
-        room.turn_away(guest)
+        room.turn_away(guest, by=participant)
 
 
 def _add_case(room: Room, participant: Participant, message: messages.AddCase) -> None:

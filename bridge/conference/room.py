@@ -9,23 +9,24 @@ the event loop's thread, and what is due later is done by `poll`.
 import hmac
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
-from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.base.words import ConferenceKind, RecordingPolicy, Source
+from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.roster import Roster
 from bridge.conference.sight import Sight
-from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
+from bridge.conference.standing import Standing, remember
+from bridge.messages import BridgeMessage, ChatLine
 from bridge.store.journal import EventKind
-from bridge.tokens import Claims, Tokens
+from bridge.tokens import Claims, TokenKind, Tokens
 
 if TYPE_CHECKING:
     from bridge.sfu import Router
@@ -42,8 +43,6 @@ QUALITY_EVERY_S = 2.0
 QUALITY_SNAPSHOTS_PER_S = 50
 # A device that has its answer and does not come: as long as a page may be away.
 NEVER_CONNECTED_S = 30.0
-LOBBY_MAX = 100
-DISTRUSTED_MAX = 1000
 
 
 class Room:
@@ -60,6 +59,7 @@ class Room:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         capacity: int,
+        wait_for_chair: bool = False,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
@@ -74,8 +74,6 @@ class Room:
         self._capacity = capacity
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
-        self.lobby: dict[str, Participant] = {}
-        self.is_locked = False
         self.is_closed = False
         self.empty_since: float | None = clock()
         self.router = router(self)
@@ -89,13 +87,20 @@ class Room:
             audience=self,
             wall_clock=wall_clock,
         )
+        # What an interrupted session left behind.
+        standing = Standing(self.proceedings.restored)
+        self.lobby = Lobby(
+            standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
+        )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
-        self._chat: deque[ChatLine] = deque(maxlen=messages.CHAT_KEPT)
+        self._chat = standing.chat
+        # By link: to whom a moderator gave the floor, and from whom it was taken.
+        self._floors = standing.floors
+        # The link that was on stage before a restart, until it is back or somebody else is chosen.
+        self._awaited_on_stage = standing.on_stage
         self._order = 0
         self._hands = 0
-        # Invitations somebody was removed with: they have to knock. Oldest first.
-        self._distrusted: dict[str, None] = {}
         self._voices: tuple[str, ...] = ()
         self._are_speakers_news = False
         self._next_speakers_at = 0.0
@@ -123,7 +128,7 @@ class Room:
             return returning
         self._refuse_if_full()
         participant = self._new_participant(claims, name, channel)
-        if self._must_knock(participant):
+        if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
         else:
             self._let_in(participant)
@@ -133,13 +138,15 @@ class Room:
         """Let a WHIP (or, with `watch`, WHEP) client in; return it with the answer to its offer.
 
         Raises Refused or NegotiationFailed. A device has no control channel: it leaves when its
-        leg closes, or when the caller says so.
+        leg closes, or when the caller says so, and where others wait in the lobby it is to ask again.
         """
         self._refuse_if_full()
         name = claims.name or claims.site[:80]
         participant = self._new_participant(claims, name, None, may_publish=not watch)
-        if self._must_knock(participant):
-            raise Refused("room-locked", "the room is locked, and a device cannot wait in the lobby")
+        if self.lobby.reason_to_wait(participant) is not None:
+            self.lobby.put(participant, self._clock())
+            self._knock()
+            raise Refused("room-locked", "a moderator has to let this device in: ask again in a moment")
         try:
             answer = participant.negotiate(sdp)
         except NegotiationFailed:
@@ -160,7 +167,7 @@ class Room:
         self, claims: Claims, name: str, channel: Channel | None, may_publish: bool | None = None
     ) -> Participant:
         self._order += 1
-        return Participant(
+        participant = Participant(
             participant_id=f"p-{secrets.token_hex(4)}",
             claims=claims,
             name=name,
@@ -170,12 +177,10 @@ class Room:
             channel=channel,
             may_publish=may_publish,
         )
-
-    def _must_knock(self, participant: Participant) -> bool:
-        if participant.claims.id in self._distrusted:
-            return True
-        passes_the_lock = participant.may_moderate and participant.channel is not None
-        return self.is_locked and not passes_the_lock
+        granted = self._floors.get(claims.id)
+        if granted is not None and not participant.may_moderate and claims.kind is not TokenKind.WATCH:
+            participant.set_may_publish(granted)
+        return participant
 
     def _let_in(self, participant: Participant) -> None:
         now = self._clock()
@@ -188,6 +193,11 @@ class Room:
         participant.next_quality_at = now + self._quality_every_s()
         self._welcome(participant, is_resumed=False)
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
+        if participant.claims.id == self._awaited_on_stage:
+            self.choose_stage(participant, by=None)
+        if participant.may_moderate and not participant.is_device:
+            self.lobby.chair_has_come()
+            self._let_in_who_may_pass()
 
     def _welcome(self, participant: Participant, *, is_resumed: bool) -> None:
         if participant.channel is None:
@@ -200,7 +210,7 @@ class Room:
             room=messages.RoomState(
                 self.id,
                 self.title,
-                self.is_locked,
+                self.lobby.is_locked,
                 self.sight.stage,
                 self.sight.content,
                 self.proceedings.status,
@@ -211,7 +221,7 @@ class Room:
             thumbnails_max=messages.THUMBNAILS_MAX,
             resumed=is_resumed,
             may_publish=participant.may_publish,
-            waiting=self._waiting() if participant.may_moderate else None,
+            waiting=self.lobby.listed() if participant.may_moderate else None,
             cases=self.proceedings.cases if participant.may_moderate else None,
         )
         participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
@@ -240,42 +250,55 @@ class Room:
     # The lobby.
 
     def _let_wait(self, participant: Participant) -> None:
-        if len(self.lobby) >= LOBBY_MAX:
-            raise Refused("room-locked", "the room is locked and its lobby is full")
-        self.lobby[participant.id] = participant
-        participant.send(messages.Waiting())
+        reason = self.lobby.reason_to_wait(participant)
+        assert reason is not None
+        self.lobby.put(participant, self._clock())
+        participant.send(messages.Waiting(reason))
         self._knock()
-
-    def _waiting(self) -> tuple[WaitingGuest, ...]:
-        return tuple(WaitingGuest(guest.id, guest.site, guest.name) for guest in self.lobby.values())
 
     def _knock(self) -> None:
-        self.tell_moderators(messages.Knock(self._waiting()))
+        self.tell_moderators(messages.Knock(self.lobby.listed()))
 
-    def admit(self, guest: Participant) -> None:
-        """Let somebody in from the lobby; raises Refused when the room is full."""
+    def admit(self, guest: Participant, *, by: Participant) -> None:
+        """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
         self._refuse_if_full()
-        del self.lobby[guest.id]
-        self._distrusted.pop(guest.claims.id, None)
-        self._let_in(guest)
+        self._note_admission(guest, True, by)
+        self.lobby.admit(guest)
+        if not guest.is_device:
+            self._let_in(guest)
         self._knock()
 
-    def turn_away(self, guest: Participant) -> None:
+    def turn_away(self, guest: Participant, *, by: Participant) -> None:
         """Send somebody in the lobby away."""
+        self._note_admission(guest, False, by)
+        self.lobby.turn_away(guest, self._clock())
         guest.send(messages.error_from(Refused("refused", "a moderator did not admit you"), request="join"))
         self.leave(guest, LeaveReason.NOT_ADMITTED, CloseCode.REFUSED)
+        self._knock()
 
-    def set_locked(self, locked: bool) -> None:
+    def _note_admission(self, guest: Participant, admitted: bool, by: Participant) -> None:
+        data = {"participant": guest.id, "link": guest.claims.id, "admitted": admitted, "by": by.id}
+        self.proceedings.note(EventKind.ADMITTED, data)
+
+    def set_locked(self, locked: bool, *, by: Participant) -> None:
         """Lock or unlock; unlocking lets in everybody who waited only for that."""
-        if self.is_locked == locked:
+        if self.lobby.is_locked == locked:
             return
-        self.is_locked = locked
+        self.lobby.set_locked(locked)
+        self.proceedings.note(EventKind.LOCK, {"locked": locked, "by": by.id})
         self.broadcast(messages.Locked(locked))
-        if locked:
-            return
-        for guest in list(self.lobby.values()):
-            if not self._must_knock(guest) and len(self.participants) < self._capacity:
-                self.admit(guest)
+        self._let_in_who_may_pass()
+
+    def _let_in_who_may_pass(self) -> None:
+        passing = self.lobby.passing()
+        for guest in passing:
+            has_place = len(self.participants) < self._capacity or guest.is_device
+            if has_place and guest.id in self.lobby.guests:
+                del self.lobby.guests[guest.id]
+                if not guest.is_device:
+                    self._let_in(guest)
+        if passing:
+            self._knock()
 
     # Going.
 
@@ -285,7 +308,7 @@ class Room:
             return
         participant.is_gone = True
         was_in = self.participants.pop(participant.id, None) is not None
-        was_waiting = self.lobby.pop(participant.id, None) is not None
+        was_waiting = self.lobby.guests.pop(participant.id, None) is not None
         self._voices_shown_changed.discard(participant)
         if was_in:
             self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
@@ -304,9 +327,10 @@ class Room:
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
         """Send somebody out; whoever comes with the same invitation has to knock from now on."""
-        while len(self._distrusted) >= DISTRUSTED_MAX:
-            del self._distrusted[next(iter(self._distrusted))]
-        self._distrusted[participant.claims.id] = None
+        link = participant.claims.id
+        self.lobby.distrust(link)
+        data = {"participant": participant.id, "link": link, "by": by.id}
+        self.proceedings.note(EventKind.REMOVED, data)
         participant.send(messages.Removed(by.id))
         self.leave(participant, LeaveReason.REMOVED, CloseCode.REMOVED)
 
@@ -315,7 +339,7 @@ class Room:
         if participant.channel is not channel:
             return
         participant.channel = None
-        if participant.id in self.lobby:
+        if participant.id in self.lobby.guests:
             self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         elif not participant.is_gone:
             participant.absent_since = self._clock()
@@ -329,7 +353,7 @@ class Room:
         if self.is_closed:
             return
         self.is_closed = True
-        for participant in [*self.lobby.values(), *self.participants.values()]:
+        for participant in [*self.lobby.guests.values(), *self.participants.values()]:
             self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
         self.proceedings.close(reason)
         self.router.close()
@@ -343,14 +367,43 @@ class Room:
             raise Refused("unknown-participant", "nobody of this id is in the room")
         return participant
 
-    def set_hand(self, participant: Participant, raised: bool) -> None:
+    def choose_stage(self, participant: Participant | None, *, by: Participant | None) -> None:
+        """Put somebody on stage, or let the stage follow the speaker again."""
+        self._awaited_on_stage = None
+        self.sight.choose_stage(participant, by.id if by else None)
+
+    def set_floor(self, target: Participant, granted: bool, *, by: Participant) -> None:
+        """Let somebody publish, or no longer, and whoever comes with the same link."""
+        link = target.claims.id
+        remember(self._floors, link, granted)
+        if target.may_publish != granted:
+            target.set_may_publish(granted)
+            target.send(messages.Floor(granted))
+            data = {"participant": target.id, "link": link, "granted": granted, "by": by.id}
+            self.proceedings.note(EventKind.FLOOR, data)
+            self.sending_changed(target)
+        if granted:
+            self.set_hand(target, False, by=by)
+
+    def mute(self, target: Participant, source: Source, *, by: Participant) -> None:
+        """Mute a publication of somebody else, who may unmute it again."""
+        if target.set_muted(source, True):
+            data = {"participant": target.id, "source": source.value, "by": by.id}
+            self.proceedings.note(EventKind.MUTED, data)
+            target.send(messages.Muted(source, by.id))
+            self.sending_changed(target)
+
+    def set_hand(self, participant: Participant, raised: bool, *, by: Participant | None = None) -> None:
         """Raise or lower a hand; hands keep the order in which they were raised."""
         if raised == (participant.hand is not None):
             return
         if raised:
             self._hands += 1
         participant.hand = self._hands if raised else None
-        self.proceedings.note(EventKind.HAND, {"participant": participant.id, "raised": raised})
+        data: dict[str, Any] = {"participant": participant.id, "raised": raised}
+        if by is not None:
+            data["by"] = by.id
+        self.proceedings.note(EventKind.HAND, data)
         self._roster.update(participant)
 
     def say(self, participant: Participant, text: str) -> None:
@@ -427,6 +480,8 @@ class Room:
             self._next_round_at = now + ROUND_EVERY_S
             for participant in list(self.participants.values()):
                 self._look_after(participant, now)
+            if self.lobby.forget_silent_devices(now):
+                self._knock()
 
     def _tell_speakers(self, now: float) -> None:
         self._are_speakers_news = False

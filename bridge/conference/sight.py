@@ -118,13 +118,13 @@ class Sight:
 
     # What moderators ask for.
 
-    def choose_stage(self, participant: Participant | None) -> None:
+    def choose_stage(self, participant: Participant | None, by: str | None) -> None:
         """Put somebody on stage, or let the stage follow the speaker again."""
         before = self.stage
         self._pinned = participant
-        self._evaluate_stage(before)
+        self._evaluate_stage(before, by)
 
-    def choose_content(self, participant: Participant | None, source: Source | None) -> None:
+    def choose_content(self, participant: Participant | None, source: Source | None, by: str) -> None:
         """Choose among what is shared now, or follow the newest share again; raises Refused."""
         if participant is None:
             self._chosen_share = None
@@ -134,7 +134,7 @@ class Sight:
             if not shared:
                 raise Refused("refused", "this participant does not share that")
             self._chosen_share = shared[0]
-        self._evaluate_content()
+        self._evaluate_content(by)
 
     # What happens in the room.
 
@@ -218,7 +218,7 @@ class Sight:
 
     # Stage.
 
-    def _evaluate_stage(self, before: StageState) -> None:
+    def _evaluate_stage(self, before: StageState, by: str | None = None) -> None:
         on_stage = self._next_on_stage()
         if on_stage is not self._on_stage:
             if self._on_stage is not None:
@@ -226,7 +226,7 @@ class Sight:
                 self._earlier.appendleft(self._on_stage)
             self._on_stage = on_stage
         if self.stage != before:
-            self._tell_stage()
+            self._tell_stage(by)
         shown = on_stage.picture(Source.CAMERA) if on_stage else None
         if self.stage.participant != before.participant or shown is not self._stage_shown:
             self._stage_shown = shown
@@ -236,10 +236,15 @@ class Sight:
             self._show_stage_and_content(on_stage)
             on_stage.tell_slots()
 
-    def _tell_stage(self) -> None:
+    def _tell_stage(self, by: str | None) -> None:
         participant, mode = self.stage.participant, self.stage.mode
         self._broadcast(StageChange(participant, mode))
-        self._note(EventKind.STAGE, {"participant": participant, "mode": mode.value})
+        data: dict[str, Any] = {"participant": participant, "mode": mode.value}
+        if by is not None:
+            data["by"] = by
+        if mode is StageMode.CHAIR and self._on_stage is not None:
+            data["link"] = self._on_stage.claims.id
+        self._note(EventKind.STAGE, data)
 
     def _forget_earlier(self, participant: Participant) -> None:
         if participant in self._earlier:
@@ -272,25 +277,26 @@ class Sight:
             elif not is_shared and share in self._shares:
                 self._shares.remove(share)
 
-    def _evaluate_content(self) -> None:
+    def _evaluate_content(self, by: str | None = None) -> None:
         before = self.content
         if self._chosen_share not in self._shares:
             self._chosen_share = None
         self._content = self._chosen_share or (self._shares[-1] if self._shares else None)
         if self.content != before:
-            self._tell_content()
+            self._tell_content(by)
         shown = self._content[0].picture(self._content[1]) if self._content else None
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
             self._show_everybody()
 
-    def _tell_content(self) -> None:
+    def _tell_content(self, by: str | None) -> None:
         picture = self.content
         participant, source = (picture.participant, picture.source) if picture else (None, None)
         self._broadcast(ContentChange(participant, source))
-        self._note(
-            EventKind.CONTENT, {"participant": participant, "source": source.value if source else None}
-        )
+        data: dict[str, Any] = {"participant": participant, "source": source.value if source else None}
+        if by is not None:
+            data["by"] = by
+        self._note(EventKind.CONTENT, data)
 
     def _content_for(self, viewer: Participant) -> "Publication | None":
         if self._content is None or self._content[0] is viewer:

@@ -17,6 +17,7 @@ from bridge.messages.objects import (
     ChatLine,
     ChatText,
     Count,
+    KnockReason,
     MediaProtocol,
     Member,
     Mid,
@@ -60,9 +61,10 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The answer to `join` in a locked room: a moderator has to admit."""
+    """The answer to `join` of somebody who has to wait in the lobby."""
 
     type: ClassVar[str] = "waiting"
+    reason: KnockReason
 
 
 @dataclass(frozen=True, slots=True)

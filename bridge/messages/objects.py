@@ -56,6 +56,14 @@ class MicrophoneState(StrEnum):
     OFF = "off"
 
 
+class KnockReason(StrEnum):
+    """Why somebody has to wait in the lobby."""
+
+    LOCKED = "locked"
+    REMOVED = "removed"
+    NO_CHAIR = "no-chair"
+
+
 class CameraState(StrEnum):
     """Whether others can see a participant."""
 
@@ -180,6 +188,8 @@ class WaitingGuest:
     participant: ParticipantId
     site: SiteName
     name: Name
+    reason: KnockReason
+    device: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from bridge.messages import (
     Closing,
     FreshToken,
     Knock,
+    KnockReason,
     Layers,
     Leave,
     Lock,
@@ -212,7 +213,7 @@ def test_a_locked_room_lets_newcomers_wait_until_a_moderator_admits_them() -> No
     conference.ask(chair, Lock(True))
     assert channel(expert).of(Locked) == [Locked(True)]
     guest = conference.knock(name="BS. Bình")
-    assert channel(guest).take() == [Waiting()]
+    assert channel(guest).take() == [Waiting(KnockReason.LOCKED)]
     assert guest.id not in conference.room.participants
     assert [(w.participant, w.name) for w in channel(chair).of(Knock)[-1].waiting] == [(guest.id, "BS. Bình")]
     assert channel(expert).of(Knock) == []
@@ -233,7 +234,7 @@ def test_a_guest_who_is_not_admitted_is_told_and_goes() -> None:
     conference.ask(chair, Admit(guest.id, False))
     assert [error.code for error in socket.of(messages.Error)] == ["refused"]
     assert socket.closed is not None
-    assert conference.room.lobby == {}
+    assert conference.room.lobby.guests == {}
     with pytest.raises(Refused, match="unknown-participant"):
         conference.ask(chair, Admit(guest.id, True))
 
@@ -288,11 +289,11 @@ def test_somebody_removed_is_told_and_must_knock_to_come_back() -> None:
     assert socket.closed is not None
     assert socket.closed[0] == CloseCode.REMOVED
     again = conference.knock(claims=noisy.claims, resume=ResumeRequest(noisy.id, noisy.secret))
-    assert again.id in conference.room.lobby
+    assert again.id in conference.room.lobby.guests
     # Unlocking does not let in who was sent out; admitting does, and forgets it.
     conference.ask(chair, Lock(True))
     conference.ask(chair, Lock(False))
-    assert again.id in conference.room.lobby
+    assert again.id in conference.room.lobby.guests
     conference.ask(chair, Admit(again.id, True))
     assert conference.knock(claims=noisy.claims).id in conference.room.participants
 
@@ -302,7 +303,7 @@ def test_a_removed_secretary_has_to_knock_like_anybody_else() -> None:
     chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
     conference.ask(chair, Remove(secretary.id))
     again = conference.knock(claims=secretary.claims)
-    assert channel(again).take() == [Waiting()]
+    assert channel(again).take() == [Waiting(KnockReason.REMOVED)]
     with pytest.raises(Refused, match="not-joined"):
         conference.ask(again, Admit(again.id, True))
     conference.ask(chair, Admit(again.id, True))
@@ -465,7 +466,7 @@ def test_who_has_gone_acts_no_more() -> None:
     conference.pass_time(1)
     assert channel(chair).of(RosterChange) == []
     assert channel(chair).of(messages.Chat) == []
-    assert not conference.room.is_locked
+    assert not conference.room.lobby.is_locked
     assert set(conference.room.router.legs) == {chair.id}
 
 

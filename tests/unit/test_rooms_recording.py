@@ -418,6 +418,7 @@ def test_the_journal_says_who_came_and_went() -> None:
         "role": "presenter",
         "name": "BS. An",
         "device": False,
+        "link": guest.claims.id,
     }
     conference.room.leave(guest, LeaveReason.REMOVED, CloseCode.REMOVED)
     assert conference.record.of(EventKind.PARTICIPANT_LEFT) == [
@@ -430,8 +431,14 @@ def test_the_journal_says_who_was_on_stage_and_what_was_shown() -> None:
     presenter = conference.enter(Role.PRESENTER)
     conference.ask(conference.chair, ChooseStage(presenter.id))
     leg(presenter).send(Source.CONTENT)
-    assert conference.record.of(EventKind.STAGE)[-1] == {"participant": presenter.id, "mode": "chair"}
+    assert conference.record.of(EventKind.STAGE)[-1] == {
+        "participant": presenter.id,
+        "mode": "chair",
+        "by": conference.chair.id,
+        "link": presenter.claims.id,
+    }
     assert conference.record.of(EventKind.CONTENT)[-1] == {"participant": presenter.id, "source": "content"}
+    conference.ask(conference.chair, ShowContent(presenter.id))
     conference.ask(conference.chair, ShowContent(None))
     conference.room.leave(presenter, LeaveReason.LEFT, CloseCode.LEFT)
     assert conference.record.of(EventKind.STAGE)[-1] == {
@@ -452,10 +459,15 @@ def test_the_journal_says_who_asked_for_the_floor_got_it_and_spoke() -> None:
     record = conference.record
     assert record.of(EventKind.HAND) == [
         {"participant": observer.id, "raised": True},
-        {"participant": observer.id, "raised": False},
+        {"participant": observer.id, "raised": False, "by": conference.chair.id},
     ]
     assert record.of(EventKind.FLOOR) == [
-        {"participant": observer.id, "granted": True, "by": conference.chair.id}
+        {
+            "participant": observer.id,
+            "link": observer.claims.id,
+            "granted": True,
+            "by": conference.chair.id,
+        }
     ]
     assert record.of(EventKind.SPEAKERS) == [{"voices": [observer.id], "dominant": observer.id}]
 

@@ -312,7 +312,7 @@ async def test_who_was_removed_and_reads_nothing_is_cut_and_says_nothing_more(
     await until(lambda: participant.is_gone)
     await say(secretary, messages.Lock(True))
     await until(lambda: node.signalling.sockets == 1)
-    assert not node.conference.room.is_locked
+    assert not node.conference.room.lobby.is_locked
     transport.close()
     await chair.close()
 
