@@ -1,4 +1,4 @@
-"""The command line: `hoichan serve`, `invite`, `token`, `check-config`, `archive`."""
+"""The command line: `hoichan serve`, `invite`, `token`, `links`, `check-config`, `archive`."""
 
 import argparse
 import asyncio
@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -17,17 +19,20 @@ from bridge import __version__
 from bridge.base.errors import InvalidConfig, InvalidMessage
 from bridge.base.words import ConferenceKind, Level, Role
 from bridge.commands import demo
+from bridge.commands.links import add_links
 from bridge.commands.parser import add_archive
 from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.config import Config, load
 from bridge.node.certificate import server_context
 from bridge.node.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.node.links import LinkFiles
 from bridge.tokens import TokenKind, Tokens
 
 logger = logging.getLogger("bridge")
 
 # Browsers take plain http for a secure context on loopback only, where 8080 is the custom.
 PLAIN_HTTP_PORT = 8080
+HOUR_S = 3600
 DAY_S = 86400
 EXIT_INVALID = 2
 
@@ -69,7 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     holder.add_argument("--site", required=True, help="the bridge point's name")
     holder.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
     holder.add_argument("--name", help="the person's or device's name")
-    holder.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life = holder.add_mutually_exclusive_group()
+    life.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life.add_argument("--hours", type=_hours, metavar="N", help="for how many hours it is good")
+    life.add_argument(
+        "--until",
+        type=_moment,
+        metavar="TIME",
+        help="until when, local time: 2026-12-01T17:30, or a whole day",
+    )
 
     invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
     _add_room(invite, is_required=True)
@@ -97,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
     check.set_defaults(command=_check_config)
 
+    add_links(commands)
     add_archive(commands)
     return parser
 
@@ -122,6 +136,24 @@ def _port(text: str) -> int:
 
 def _days(text: str) -> int:
     return _whole_number(text, 1, 366)
+
+
+def _hours(text: str) -> int:
+    return _whole_number(text, 1, 366 * 24)
+
+
+def _moment(text: str) -> datetime:
+    """Read a local time; a day alone is good to its end."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time, written 2026-12-01T17:30") from None
+    if len(text) == len("2026-12-01"):
+        moment += timedelta(days=1)
+    moment = moment.astimezone()
+    if not datetime.now(UTC) < moment <= datetime.now(UTC) + timedelta(days=366):
+        raise argparse.ArgumentTypeError("must lie in the next 366 days")
+    return moment
 
 
 def _whole_number(text: str, least: int, most: int) -> int:
@@ -216,6 +248,7 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
             conference_kind=demo.KIND,
         )
+        _note(config, invitation, TokenKind.INVITATION)
         lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
         lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
@@ -235,6 +268,7 @@ def _invite(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, invitation, TokenKind.INVITATION)
     print(invitation if parsed.token_only else f"{base_url(config)}/room/#i={invitation}")
     return 0
 
@@ -257,6 +291,7 @@ def _token(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, bearer, kind)
     print(bearer)
     return 0
 
@@ -269,6 +304,7 @@ def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
     )
+    _note(config, key, TokenKind.ARCHIVE)
     print(f"{base_url(config)}/library/#i={key}" if parsed.link else key)
     return 0
 
@@ -286,7 +322,16 @@ def _tokens(config: Config) -> Tokens:
     return Tokens(token_secret(prepare_state_dir(config)))
 
 
+def _note(config: Config, token: str, kind: TokenKind) -> None:
+    """Write down that a link is out, before anybody has it: only so can it be found and revoked."""
+    LinkFiles(prepare_state_dir(config)).issued(_tokens(config).read(token, kind), time.time())
+
+
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:
+    if parsed.until is not None:
+        return round(parsed.until.timestamp() - time.time())
+    if parsed.hours is not None:
+        return int(parsed.hours) * HOUR_S
     days: int = parsed.days or config.rooms.invitation_lifetime_days
     return days * DAY_S
 

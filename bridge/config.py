@@ -76,6 +76,7 @@ class RoomsConfig:
 
     rooms_max: int = _between(100, 1, 10000)
     participants_max: int = _between(500, 2, 5000)
+    participants_per_link: int = _between(4, 1, 5000)
     invitation_lifetime_days: int = _between(30, 1, 366)
     empty_close_s: int = _between(600, 1, 86400)
     wait_for_chair: bool = False

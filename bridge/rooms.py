@@ -14,6 +14,7 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.conference.participants import device_lines
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.room import Room
 from bridge.tokens import Tokens
@@ -40,6 +41,7 @@ class Rooms:
         wall_clock: Callable[[], float] = time.time,
         rooms_max: int = 1000,
         capacity: int = 1500,
+        per_link: int = 4,
         empty_close_s: float = 600.0,
         wait_for_chair: bool = False,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
@@ -55,12 +57,17 @@ class Rooms:
         self._capacity = capacity
         self._empty_close_s = empty_close_s
         self._wait_for_chair = wait_for_chair
+        self._per_link = per_link
         self._policies = policies
         self._open_record = open_record
         # Allocated by this.
         self.rooms: dict[str, Room] = {}
         self.is_draining = False
         self._housekeeping: asyncio.Task[None] | None = None
+
+    def check_device_offer(self, sdp: str, *, watch: bool) -> None:
+        """Raise NegotiationFailed for an offer that no room could answer, so that none is opened for it."""
+        self._sfu.check_offer(sdp, *device_lines(watch=watch))
 
     def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
         """Return the room of this id, made if it is not there; raises Refused.
@@ -73,7 +80,7 @@ class Rooms:
                 logger.warning("room %s is a %s, but a link calls it a %s", room_id, room.kind, kind)
             return room
         if self.is_draining or len(self.rooms) >= self._rooms_max:
-            raise Refused("refused", "this server opens no more rooms now")
+            raise Refused("no-more-rooms", "this server opens no more rooms now")
         room = Room(
             room_id,
             title,
@@ -83,6 +90,7 @@ class Rooms:
             clock=self._clock,
             wall_clock=self._wall_clock,
             capacity=self._capacity,
+            per_link=self._per_link,
             wait_for_chair=self._wait_for_chair,
             kind=kind,
             policies=self._policies,
@@ -102,6 +110,11 @@ class Rooms:
         if room is not None:
             room.close(reason)
             logger.info("room %s closed", room_id)
+
+    def expel_revoked(self) -> None:
+        """Send out everybody whose link was revoked."""
+        for room in list(self.rooms.values()):
+            room.expel_revoked()
 
     def start(self) -> None:
         """Begin the housekeeping; needs a running event loop."""

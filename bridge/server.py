@@ -53,6 +53,7 @@ from bridge.node.host import (
     token_secret,
     web_dir,
 )
+from bridge.node.links import Revocations
 from bridge.recording import Recordings
 from bridge.rooms import Rooms
 from bridge.sfu import Router, Sfu
@@ -70,6 +71,7 @@ IDLE_CONNECTION_S = 75.0
 LAG_INTERVAL_S = 0.25
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
+REVOCATIONS_INTERVAL_S = 1.0
 SHOWN_AFTER_S = 5.0
 
 SECURITY_HEADERS = {
@@ -103,7 +105,8 @@ class Server:
         self.sfu_counters = SfuCounters()
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
-        self.tokens = Tokens(token_secret(self.state_dir))
+        self._revocations = Revocations(self.state_dir, clock=time.time)
+        self.tokens = Tokens(token_secret(self.state_dir), revoked=self._revocations)
         self.recording_counters = RecordingCounters()
         self.archive_counters = ArchiveCounters()
         self.catalogue = Catalogue(archive_dir(config))
@@ -150,6 +153,7 @@ class Server:
             counters=self.session_counters,
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
+            per_link=config.rooms.participants_per_link,
             empty_close_s=config.rooms.empty_close_s,
             wait_for_chair=config.rooms.wait_for_chair,
             policies=_recording_policies(config),
@@ -178,6 +182,7 @@ class Server:
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
         self._begin(self._measure_lag(), "event-loop-lag")
+        self._begin(self._watch_revocations(), "revocations")
         garbage.take_over()
         self._begin(self._collect_garbage(), "garbage")
         self.supervisor.start()
@@ -315,6 +320,13 @@ class Server:
                 load_into(context, certificate_files(self.config, self.state_dir))
             except InvalidConfig as error:
                 logger.error("the old certificate stays in use: %s", error)
+
+    async def _watch_revocations(self) -> None:
+        """A revoked link is of no use within seconds, to those either who are in the room by it."""
+        while True:
+            await asyncio.sleep(REVOCATIONS_INTERVAL_S)
+            if await asyncio.to_thread(self._revocations.poll):
+                self.rooms.expel_revoked()
 
     async def _collect_garbage(self) -> None:
         schedule = garbage.GarbageSchedule(time.monotonic())

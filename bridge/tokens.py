@@ -13,7 +13,7 @@ for a quarter of an hour, is renewed while the page is open, and for half a day 
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,11 +118,18 @@ def _create_secret(path: Path) -> None:
 
 
 class Tokens:
-    """Makes and checks tokens with one secret; `clock` gives Unix seconds."""
+    """Makes and checks tokens with one secret; `clock` gives Unix seconds, `revoked` the dead links."""
 
-    def __init__(self, secret: bytes, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, secret: bytes, *, clock: Callable[[], float] = time.time, revoked: Container[str] = ()
+    ) -> None:
         self._secret = secret
         self._clock = clock
+        self._revoked = revoked
+
+    def is_revoked(self, claims: Claims) -> bool:
+        """Whether the link behind these claims was made worthless."""
+        return claims.id in self._revoked
 
     def invitation(
         self,
@@ -206,10 +213,12 @@ class Tokens:
         return min(claims.exp, int(self._clock()) + LIBRARY_TOTAL_S)
 
     def read(self, token: str, kind: TokenKind) -> Claims:
-        """Return what the token says; raises Refused with `invalid-token` or `expired-token`."""
+        """Return what the token says; raises Refused: `invalid-token`, `revoked-link` or `expired-token`."""
         claims = self._verify(token)
         if claims.kind is not kind:
             raise Refused("invalid-token", f"a token of kind {claims.kind.value}, not {kind.value}")
+        if self.is_revoked(claims):
+            raise Refused("revoked-link", "the link behind this token was revoked")
         if claims.expires_at <= self._clock():
             raise Refused("expired-token", "the token has expired")
         return claims

@@ -13,7 +13,7 @@ from bridge.base.rate import NetworkLimits, limited_network
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
 FAILURE_COST = 4.0
-_FAILURES = frozenset({"invalid-token", "expired-token"})
+_FAILURES = frozenset({"invalid-token", "expired-token", "revoked-link"})
 
 
 class Admission:

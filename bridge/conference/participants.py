@@ -49,6 +49,7 @@ class LeaveReason(StrEnum):
     DISCONNECTED = "disconnected"
     MEDIA_LOST = "media-lost"
     NEVER_CONNECTED = "never-connected"
+    REVOKED = "revoked"
     CLOSED = "closed"
 
 
@@ -63,6 +64,7 @@ class CloseCode:
     NO_JOIN = 4003
     REFUSED = 4005
     TOO_MANY_MESSAGES = 4006
+    REVOKED = 4007
 
 
 class Channel(Protocol):
@@ -96,6 +98,14 @@ class Home(Protocol):
 
     def voices_shown_changed(self, participant: "Participant") -> None:
         """Other voices are in the participant's voice slots."""
+
+
+def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[str, SlotRole] | None]:
+    """Return what the m-lines of a device may be: publications, slots.
+
+    Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
+    """
+    return ({}, None) if watch else (None, {})
 
 
 class _LegWatch:
@@ -157,6 +167,8 @@ class Participant:
         self.hand: int | None = None
         self.window: ThumbnailWindow | None = None
         self.is_gone = False
+        # Whether somebody else in the room came with the same link.
+        self.shares_link = False
         self.has_connected = False
         self.next_token_at = joined_at
         self.next_quality_at = joined_at
@@ -216,6 +228,7 @@ class Participant:
             auxiliary=self.is_sending(Source.AUXILIARY),
             hand=self.hand,
             connected=self.is_connected,
+            shares_link=self.shares_link,
         )
 
     def _microphone(self) -> MicrophoneState:
@@ -273,8 +286,7 @@ class Participant:
     ) -> str:
         """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
         if self.is_device:
-            # Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
-            publications, slots = ({}, None) if self.claims.kind is TokenKind.WATCH else (None, {})
+            publications, slots = device_lines(watch=self.claims.kind is TokenKind.WATCH)
         if self.leg is not None and not replace:
             answer = self.leg.negotiate(sdp, publications, slots)
         elif self._has_lost_media and not replace:
@@ -293,6 +305,9 @@ class Participant:
         publications: Mapping[str, Source] | None,
         slots: Mapping[str, SlotRole] | None,
     ) -> str:
+        if self.leg is not None:
+            # The one that works is given up only for one that can be had.
+            self._room.router.check_offer(sdp, publications, slots)
         self.close_leg("replaced")
         watch = _LegWatch(self)
         leg = self._room.router.create_leg(self.id, watch)

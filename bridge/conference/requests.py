@@ -96,7 +96,7 @@ def _floor(room: Room, participant: Participant, message: messages.GiveFloor) ->
 def _remove(room: Room, participant: Participant, message: messages.Remove) -> None:
     target = room.participant(message.participant)
     if not roles.may_act_on(participant.role, target.role):
-        raise Refused("not-permitted", "nobody may remove a chair")
+        raise Refused("not-permitted", "only a chair may remove a chair")
     room.remove(target, by=participant)
 
 

@@ -17,10 +17,13 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
+from bridge.conference import roles
+from bridge.conference.holders import Holders
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
+from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
@@ -41,6 +44,8 @@ QUALITY_EVERY_S = 2.0
 # In a large room each participant hears of its quality more rarely, so that a room never asks its
 # legs for more than fifty snapshots per second.
 QUALITY_SNAPSHOTS_PER_S = 50
+# Chairs and secretaries that fit into a full room.
+MODERATOR_PLACES = 8
 # A device that has its answer and does not come: as long as a page may be away.
 NEVER_CONNECTED_S = 30.0
 
@@ -59,6 +64,7 @@ class Room:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         capacity: int,
+        per_link: int,
         wait_for_chair: bool = False,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
@@ -72,6 +78,7 @@ class Room:
         self._clock = clock
         self._wall_clock = wall_clock
         self._capacity = capacity
+        self._per_link = per_link
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
@@ -94,6 +101,7 @@ class Room:
         )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
+        self._holders = Holders()
         self._chat = standing.chat
         # By link: to whom a moderator gave the floor, and from whom it was taken.
         self._floors = standing.floors
@@ -126,7 +134,7 @@ class Room:
         if returning is not None:
             self._resume(returning, channel)
             return returning
-        self._refuse_if_full()
+        self._refuse_if_full(claims)
         participant = self._new_participant(claims, name, channel)
         if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
@@ -140,7 +148,13 @@ class Room:
         Raises Refused or NegotiationFailed. A device has no control channel: it leaves when its
         leg closes, or when the caller says so, and where others wait in the lobby it is to ask again.
         """
-        self._refuse_if_full()
+        ghost = None if watch else next((one for one in self._holders.of(claims.id) if one.is_device), None)
+        if ghost is not None:
+            # The encoder died without a word, or was started anew: it is the same participant as before.
+            answer = ghost.negotiate(sdp, replace=True)
+            self.sight.sending_changed(ghost)
+            return ghost, answer
+        self._refuse_if_full(claims)
         name = claims.name or claims.site[:80]
         participant = self._new_participant(claims, name, None, may_publish=not watch)
         if self.lobby.reason_to_wait(participant) is not None:
@@ -157,11 +171,29 @@ class Room:
         self.sight.show_all(participant)
         return participant, answer
 
-    def _refuse_if_full(self) -> None:
+    def _refuse_if_full(self, claims: Claims) -> None:
         if self.is_closed:
             raise Refused("refused", "the room has closed")
-        if len(self.participants) >= self._capacity:
+        if len(self.participants) >= self._places(claims):
             raise Refused("room-full", f"the room has its {self._capacity} participants")
+        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
+        holders = self._holders.of(claims.id)
+        if len(holders) + waiting < self._per_link or claims.kind is TokenKind.PUBLISH:
+            return
+        lost = next((holder for holder in holders if holder.absent_since is not None), None)
+        if lost is None:
+            raise Refused("link-full", f"{len(holders) + waiting} participants came with this link")
+        # A page that was closed without a word is not to keep out the one opened in its place.
+        self.leave(lost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+
+    def _places(self, claims: Claims) -> int:
+        """Return how many participants keep whoever has these claims out; moderators always fit."""
+        moderates = roles.has(claims.role, Permission.MODERATE) and claims.kind is TokenKind.JOIN
+        return self._capacity + (MODERATOR_PLACES if moderates else 0)
+
+    def holders(self, link: str) -> tuple[Participant, ...]:
+        """Return who is in the room with this link."""
+        return self._holders.of(link)
 
     def _new_participant(
         self, claims: Claims, name: str, channel: Channel | None, may_publish: bool | None = None
@@ -189,6 +221,8 @@ class Room:
         self.participants[participant.id] = participant
         self.empty_since = None
         self._counters.joins += 1
+        for other in self._holders.add(participant):
+            self._roster.update(other)
         self._roster.update(participant)
         participant.next_quality_at = now + self._quality_every_s()
         self._welcome(participant, is_resumed=False)
@@ -221,6 +255,7 @@ class Room:
             thumbnails_max=messages.THUMBNAILS_MAX,
             resumed=is_resumed,
             may_publish=participant.may_publish,
+            link_in_use=len(self._holders.of(participant.claims.id)) - 1,
             waiting=self.lobby.listed() if participant.may_moderate else None,
             cases=self.proceedings.cases if participant.may_moderate else None,
         )
@@ -261,7 +296,8 @@ class Room:
 
     def admit(self, guest: Participant, *, by: Participant) -> None:
         """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
-        self._refuse_if_full()
+        if len(self.participants) >= self._places(guest.claims):
+            raise Refused("room-full", f"the room has its {self._capacity} participants")
         self._note_admission(guest, True, by)
         self.lobby.admit(guest)
         if not guest.is_device:
@@ -313,6 +349,8 @@ class Room:
         if was_in:
             self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
             self._roster.remove(participant)
+            for other in self._holders.remove(participant):
+                self._roster.update(other)
             self.proceedings.participant_left(participant, reason)
             self.sight.participant_left(participant)
             logger.info("room %s: %s left: %s", self.id, participant.id, reason)
@@ -326,13 +364,25 @@ class Room:
             self.empty_since = self._clock()
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
-        """Send somebody out; whoever comes with the same invitation has to knock from now on."""
+        """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""
         link = participant.claims.id
-        self.lobby.distrust(link)
-        data = {"participant": participant.id, "link": link, "by": by.id}
-        self.proceedings.note(EventKind.REMOVED, data)
-        participant.send(messages.Removed(by.id))
-        self.leave(participant, LeaveReason.REMOVED, CloseCode.REMOVED)
+        # Nobody locks themselves out: of one's own link only the one that was named goes.
+        going = (participant,) if link == by.claims.id else self._holders.of(link)
+        if link != by.claims.id:
+            self.lobby.distrust(link)
+        for one in going:
+            data = {"participant": one.id, "link": link if link != by.claims.id else None, "by": by.id}
+            self.proceedings.note(EventKind.REMOVED, data)
+            one.send(messages.Removed(by.id))
+            self.leave(one, LeaveReason.REMOVED, CloseCode.REMOVED)
+
+    def expel_revoked(self) -> None:
+        """Send out everybody whose link was revoked, from the lobby, too."""
+        for participant in [*self.lobby.guests.values(), *self.participants.values()]:
+            if self._tokens.is_revoked(participant.claims):
+                refusal = Refused("revoked-link", "the link behind your token was revoked")
+                participant.send(messages.error_from(refusal, request=""))
+                self.leave(participant, LeaveReason.REVOKED, CloseCode.REVOKED)
 
     def channel_closed(self, participant: Participant, channel: Channel) -> None:
         """The participant's socket is gone; its place and its media are kept for the resume window."""

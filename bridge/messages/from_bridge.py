@@ -55,6 +55,7 @@ class Welcome:
     thumbnails_max: Annotated[int, Between(0, THUMBNAILS_MAX)]
     resumed: bool
     may_publish: bool
+    link_in_use: Count
     waiting: Annotated[tuple[WaitingGuest, ...], AtMost(1000)] | None = None
     cases: Annotated[tuple[CaseLine, ...], AtMost(CASES_MAX)] | None = None
 

@@ -179,6 +179,7 @@ class Member:
     auxiliary: bool
     hand: Count | None
     connected: bool
+    shares_link: bool
 
 
 @dataclass(frozen=True, slots=True)

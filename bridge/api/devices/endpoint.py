@@ -32,6 +32,8 @@ class Session:
     bearer: str
     offer: str
     ice_generation: str
+    # The fragment of the newest ICE restart and its answer, which may have been lost on its way.
+    restart: tuple[str, str] | None = None
 
 
 class DeviceEndpoint:
@@ -86,18 +88,20 @@ class DeviceEndpoint:
         bearer = _bearer(request)
         claims = self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)
-        self._forget_ended()
+        is_watching = self._kind is TokenKind.WATCH
+        # A bad offer opens no room, and begins no session of its recordings.
+        self._rooms.check_device_offer(offer, watch=is_watching)
         room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
-        participant, answer = room.join_device(claims, offer, watch=self._kind is TokenKind.WATCH)
+        participant, answer = room.join_device(claims, offer, watch=is_watching)
+        # An encoder that has come back has a new session, and its earlier one is not to end it.
+        self._forget_ended(participant)
         session_id = secrets.token_urlsafe(16)
         session = Session(participant, bearer, offer, ice_ufrag_of(answer))
         self._sessions[session_id] = session
-        response = web.Response(
-            status=201,
-            text=answer,
-            content_type=SDP,
-            headers={"Location": f"{self._path}/{session_id}", "ETag": _etag(session)},
-        )
+        # Relative to what was asked for, so that it holds below whatever prefix a proxy has put before it.
+        location = f"{self._path.strip('/')}/{session_id}"
+        response = _described(answer, SDP, session, status=201)
+        response.headers["Location"] = location
         self._add_links(response)
         return response
 
@@ -105,6 +109,8 @@ class DeviceEndpoint:
         """Trickle (204, nothing to do) or ICE restart (200 with the bridge's new fragment)."""
         session = self._session(request)
         body = await _body(request, FRAGMENT)
+        if session.restart is not None and session.restart[0] == body:
+            return _described(session.restart[1], FRAGMENT, session)
         fragment = parse_fragment(body)
         if fragment.ice_ufrag == ice_ufrag_of(session.offer):
             # Encoders in the field trickle without If-Match; the candidates are ignored in any case.
@@ -114,9 +120,8 @@ class DeviceEndpoint:
         answer = session.participant.negotiate(offer)
         session.offer = offer
         session.ice_generation = ice_ufrag_of(answer)
-        return web.Response(
-            status=200, text=fragment_of(answer), content_type=FRAGMENT, headers={"ETag": _etag(session)}
-        )
+        session.restart = (body, fragment_of(answer))
+        return _described(session.restart[1], FRAGMENT, session)
 
     async def _delete(self, request: web.Request) -> web.Response:
         session = self._session(request)
@@ -136,14 +141,21 @@ class DeviceEndpoint:
             raise Refused("invalid-token", "this is not the token that created the session")
         return session
 
-    def _forget_ended(self) -> None:
-        for session_id in [key for key, session in self._sessions.items() if session.participant.is_gone]:
-            del self._sessions[session_id]
+    def _forget_ended(self, returned: Participant) -> None:
+        for session_id, session in list(self._sessions.items()):
+            if session.participant.is_gone or session.participant is returned:
+                del self._sessions[session_id]
 
     def _add_links(self, response: web.Response) -> None:
         for credential in self._relays.credentials():
             for link in credential.as_links():
                 response.headers.add("Link", link)
+
+
+def _described(text: str, media_type: str, session: Session, *, status: int = 200) -> web.Response:
+    # Encoders in the field compare the media type as a whole: no charset behind it.
+    headers = {"Content-Type": media_type, "ETag": _etag(session)}
+    return web.Response(status=status, body=text.encode(), headers=headers)
 
 
 def _bearer(request: web.Request) -> str:
