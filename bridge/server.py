@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bridge.api.admission import Admission
+from bridge.api.budget import Budget
 from bridge.api.devices.whep import whep_endpoint
 from bridge.api.devices.whip import whip_endpoint
 from bridge.api.health import HealthApi
@@ -161,7 +162,11 @@ class Server:
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
-        self.signalling = Signalling(self.rooms, self.tokens, counters=self.session_counters)
+        # One for all doors: a link costs what its pages and devices cost together.
+        self._budget = Budget()
+        self.signalling = Signalling(
+            self.rooms, self.tokens, counters=self.session_counters, budget=self._budget
+        )
         collector = BridgeCollector(
             port_counters=self.port_counters,
             sfu_counters=self.sfu_counters,
@@ -252,8 +257,12 @@ class Server:
             policies=_recording_policies(self.config),
         )
         join.add_routes(application.router)
-        whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
-        whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
+        whip_endpoint(self.rooms, self.tokens, self._relays, admission, self._budget).add_routes(
+            application.router
+        )
+        whep_endpoint(self.rooms, self.tokens, self._relays, admission, self._budget).add_routes(
+            application.router
+        )
         self._library(admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application

@@ -6,13 +6,16 @@ told everything anew.
 """
 
 import asyncio
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
 from bridge import messages
+from bridge.api.budget import Budget, cost_of
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.base.rate import limited_network
@@ -35,14 +38,24 @@ QUEUE_MAX_CHARACTERS = 2_000_000
 # Tokens of the bucket: people click a few times a second, a page that joins sends a handful.
 RATE_PER_S = 20.0
 BURST = 60.0
-# What costs the bridge, or everybody in the room, more than a click; hands are written into the journal.
+# What costs the bridge, or everybody in the room, more than a click.
 EXTRA_COSTS: Mapping[type[ClientMessage], float] = {Offer: 4.0, SendChat: 3.0, RaiseHand: 4.0}
-# So many refused messages in a row are no accident.
+# Only an offer may be longer.
+MESSAGE_MAX_CHARACTERS = 16 * 1024
+OFFER_MAX_CHARACTERS = 64 * 1024
+# An offer of so many slots may have as much as a frame holds.
+MANY_SLOTS = 20
+# So many refused messages are no accident; one that is carried out makes up for ten.
 REFUSALS_MAX = 200
+REFUSALS_FORGIVEN = 10
+# Answering a flood is a flood of its own.
+RATE_LIMITED_EVERY_S = 1.0
 # Time for a goodbye, and what is queued before it, to reach who reads it over the slowest line.
 GOODBYE_S = 5.0
 
-_RATE_LIMITED = Refused("rate-limited", f"more than {RATE_PER_S:.0f} messages per second")
+_RATE_LIMITED = Refused("rate-limited", f"more than {RATE_PER_S:.0f} messages per second, or too large ones")
+# As pages write it; others learn of a dropped offer by their own patience.
+_OFFER_HEAD = re.compile(r'\{"type":"offer","id":(\d{1,9})[,}]')
 
 
 class RateLimit:
@@ -60,6 +73,18 @@ class RateLimit:
             return False
         self._tokens -= cost
         return True
+
+
+@dataclass(slots=True)
+class Sender:
+    """Whose frames are read from a socket, and how it has behaved."""
+
+    room: Room
+    participant: Participant
+    network: bytes | None
+    limit: RateLimit
+    refusals: int = 0
+    rate_limited_told_at: float = float("-inf")
 
 
 class Socket:
@@ -133,7 +158,10 @@ class Socket:
 class Signalling:
     """Serves the sockets of all rooms."""
 
-    def __init__(self, rooms: Rooms, tokens: Tokens, *, counters: SessionCounters) -> None:
+    def __init__(
+        self, rooms: Rooms, tokens: Tokens, *, counters: SessionCounters, budget: Budget | None = None
+    ) -> None:
+        self._budget = budget or Budget()
         self._rooms = rooms
         self._tokens = tokens
         self._counters = counters
@@ -191,7 +219,8 @@ class Signalling:
             return
         room, participant = joined
         try:
-            await self._read(websocket, socket, room, participant)
+            limit = RateLimit(asyncio.get_running_loop().time())
+            await self._read(websocket, socket, Sender(room, participant, network, limit))
         finally:
             room.channel_closed(participant, socket)
 
@@ -238,54 +267,88 @@ class Signalling:
         room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
         return room, room.join(claims, message.name, socket, message.resume)
 
-    async def _read(
-        self, websocket: web.WebSocketResponse, socket: Socket, room: Room, participant: Participant
-    ) -> None:
+    async def _read(self, websocket: web.WebSocketResponse, socket: Socket, sender: Sender) -> None:
         clock = asyncio.get_running_loop().time
-        limit = RateLimit(clock())
-        refusals_in_row = 0
         async for frame in websocket:
             text = frame.data if frame.type is WSMsgType.TEXT else ""
-            error = self._receive(text, room, participant, limit, clock())
-            if participant.is_gone:
+            error = self._receive(text, sender, clock())
+            if sender.participant.is_gone:
                 # The goodbye is on its way; what else is read meanwhile is nobody's.
                 return
             if error is None:
-                refusals_in_row = 0
+                sender.refusals = max(0, sender.refusals - REFUSALS_FORGIVEN)
                 continue
-            socket.send(messages.serialise(error))
-            refusals_in_row += 1
-            if refusals_in_row > REFUSALS_MAX:
+            if _is_told(error, sender, clock()):
+                socket.send(messages.serialise(error))
+            sender.refusals += 1
+            if sender.refusals > REFUSALS_MAX:
                 socket.close(CloseCode.TOO_MANY_MESSAGES, "too many refused messages")
                 return
 
-    def _receive(
-        self, text: str, room: Room, participant: Participant, limit: RateLimit, now: float
-    ) -> messages.Error | None:
+    def _receive(self, text: str, sender: Sender, now: float) -> messages.Error | None:
         """Handle one text frame; return what its sender is told if that was not possible."""
         self._counters.messages_received += 1
+        link = sender.participant.claims.id
         # Before parsing, so that a flood costs next to nothing.
-        if not limit.allow(1.0, now):
-            return messages.error_from(_RATE_LIMITED, request="")
+        cost = cost_of(text)
+        if not (sender.limit.allow(cost, now) and self._budget.allow(link, sender.network, cost)):
+            return _dropped(text)
         try:
             message = self._parse(text)
         except InvalidMessage as error:
             return messages.error_from(error, request=messages.type_of(text))
         offer_id = message.id if isinstance(message, Offer) else None
         try:
-            if not limit.allow(EXTRA_COSTS.get(type(message), 0.0), now):
+            if not self._may_ask(message, sender, now):
                 raise _RATE_LIMITED
-            requests.handle(room, participant, message)
+            requests.handle(sender.room, sender.participant, message)
         except RequestError as error:
             return messages.error_from(error, request=message.type, offer_id=offer_id)
         return None
 
+    def _may_ask(self, message: ClientMessage, sender: Sender, now: float) -> bool:
+        link = sender.participant.claims.id
+        if isinstance(message, Offer) and not self._budget.allow_offer(link):
+            return False
+        if isinstance(message, SendChat | RaiseHand) and not self._budget.allow_words(link):
+            return False
+        return sender.limit.allow(EXTRA_COSTS.get(type(message), 0.0), now)
+
     def _parse(self, text: str) -> ClientMessage:
         try:
+            if len(text) > MESSAGE_MAX_CHARACTERS:
+                _check_length(text)
             return messages.parse_client_message(text)
         except InvalidMessage:
             self._counters.messages_invalid += 1
             raise
+
+
+def _check_length(text: str) -> None:
+    """Refuse what is longer than any message of its type has to be, before or after its JSON is read."""
+    # Looked for rather than parsed: what does not have the word is no offer.
+    offer = messages.parse_client_message(text) if '"offer"' in text else None
+    if not isinstance(offer, Offer):
+        raise InvalidMessage("invalid-message", f"more than {MESSAGE_MAX_CHARACTERS} characters")
+    if len(offer.sdp) > OFFER_MAX_CHARACTERS and len(offer.slots or ()) <= MANY_SLOTS:
+        raise InvalidMessage("invalid-message", f"an offer of more than {OFFER_MAX_CHARACTERS} characters")
+
+
+def _dropped(text: str) -> messages.Error:
+    """Return the answer to a frame that was not read; the page waits for that to an offer."""
+    found = _OFFER_HEAD.match(text)
+    offer_id = int(found[1]) if found else None
+    return messages.error_from(_RATE_LIMITED, request="offer" if found else "", offer_id=offer_id)
+
+
+def _is_told(error: messages.Error, sender: Sender, now: float) -> bool:
+    """Whether an error is answered: of `rate-limited` one a second is enough."""
+    if error.code != _RATE_LIMITED.code or error.id is not None:
+        return True
+    if now - sender.rate_limited_told_at < RATE_LIMITED_EVERY_S:
+        return False
+    sender.rate_limited_told_at = now
+    return True
 
 
 async def _finish(writer: asyncio.Task[None]) -> None:

@@ -57,11 +57,11 @@ class RateLimits:
         # Tokens, and when they were counted; the longest unused first.
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
-    def allow(self, key: Hashable, now: float) -> bool:
-        """Take a token; False when there is none."""
+    def allow(self, key: Hashable, now: float, count: float = 1.0) -> bool:
+        """Take so many tokens; False, and none is taken, when there are fewer."""
         tokens = self._tokens(key, now)
-        is_allowed = tokens >= 1.0
-        self._set(key, tokens - 1.0 if is_allowed else tokens, now)
+        is_allowed = tokens >= count
+        self._set(key, tokens - count if is_allowed else tokens, now)
         return is_allowed
 
     def has(self, key: Hashable, now: float) -> bool:

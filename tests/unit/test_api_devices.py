@@ -325,3 +325,16 @@ async def test_a_patch_of_another_kind_is_refused(client: Client, tokens: Tokens
     response = await patch(client, location, {**headers, "Content-Type": "application/sdp"}, "v=0\r\n")
     assert response.status == 415
     assert (await patch(client, location, headers, "nonsense")).status == 400
+
+
+async def test_offers_of_one_token_are_bounded_whatever_becomes_of_them(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    rooms.refusal = Refused("room-full", "full")
+    statuses = [(await post(client, headers)).status for _ in range(10)]
+    assert statuses == [503] * 8 + [429] * 2
+    rooms.refusal = None
+    assert (await post(client, bearer(tokens))).status == 201
+    response = await post(client, bearer(tokens), body=description("d") + "a=x\r\n" * 20_000)
+    assert response.status == 400

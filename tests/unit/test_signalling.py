@@ -256,6 +256,75 @@ async def test_a_hand_that_never_rests_does_not_fill_the_journal(node: Node) -> 
     assert 1 <= len(record.of(EventKind.HAND)) <= 15
 
 
+async def test_a_flood_is_not_answered_by_a_flood(node: Node) -> None:
+    socket, welcome = await node.join()
+    before = node.conference.counters.messages_received
+    for _ in range(150):
+        await socket.send_str('{"type":"view"}')
+    await until(lambda: node.conference.counters.messages_received == before + 150)
+    node.conference.room.participants[welcome.participant].leave()
+    answers = 0
+    async with asyncio.timeout(5):
+        while (frame := await socket.receive()).type is WSMsgType.TEXT:
+            answers += isinstance(parse_bridge_message(frame.data), Error)
+    assert 1 <= answers <= 3
+
+
+async def test_the_page_learns_that_its_offer_was_dropped(node: Node) -> None:
+    socket, _ = await node.join()
+    for _ in range(80):
+        await say(socket, messages.View())
+    await say(socket, Offer(41, "v=0", PAGE_PUBLICATIONS, page_slots()))
+    async with asyncio.timeout(5):
+        while (error := await hear(socket, Error)).id is None:
+            pass
+    assert (error.code, error.for_, error.id) == ("rate-limited", "offer", 41)
+
+
+async def test_many_sockets_of_one_link_have_one_budget(node: Node) -> None:
+    claims = node.conference.claims(Role.OBSERVER)
+    sockets = []
+    for _ in range(4):
+        socket = await node.connect()
+        await say(socket, Join(1, node.conference.tokens.join(claims), "An"))
+        await hear(socket, Welcome)
+        sockets.append(socket)
+    for number in range(5):
+        for socket in sockets:
+            await say(socket, Offer(number, "bad"))
+    refused = 0
+    for socket in sockets:
+        await say(socket, Leave())
+        async with asyncio.timeout(5):
+            while (frame := await socket.receive()).type is WSMsgType.TEXT:
+                message = parse_bridge_message(frame.data)
+                refused += isinstance(message, Error) and message.code == "rate-limited"
+    assert 10 <= refused <= 12
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"chat","text":"' + "x" * 1000 + '","more":"' + "x" * 20_000 + '"}',
+        '{"type":"chat","text":"offer","more":"' + r"\"offer\"" * 3_000 + '"}',
+        serialise(Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots())),
+    ],
+)
+async def test_only_an_offer_of_many_slots_may_be_long(node: Node, frame: str) -> None:
+    socket, _ = await node.join()
+    await socket.send_str(frame)
+    assert (await hear(socket, Error)).code == "invalid-message"
+    await say(socket, Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots(30)))
+    await hear(socket, Answer)
+
+
+async def test_a_first_frame_is_short(node: Node) -> None:
+    socket = await node.connect()
+    await socket.send_str('{"type":"join","more":[' + "0," * 50_000 + "0]}")
+    assert (await hear(socket, Error)).code == "invalid-message"
+    assert await closed(socket) == CloseCode.REFUSED
+
+
 async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node) -> None:
     _, welcome = await node.join()
     participant = node.conference.room.participants[welcome.participant]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bridge.api.admission import Admission
+from bridge.api.budget import Budget
 from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
@@ -22,6 +23,8 @@ SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 # A restart takes about that long.
 RETRY_AFTER_S = 5
+# A device has a few m-lines.
+OFFER_MAX_CHARACTERS = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Session:
     """One device in a room, from its POST to its DELETE or the end of its media."""
 
     participant: Participant
+    link: str
     bearer: str
     offer: str
     ice_generation: str
@@ -48,7 +52,9 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget or Budget()
         self._path = path
         self._kind = kind
         self._rooms = rooms
@@ -88,6 +94,11 @@ class DeviceEndpoint:
         bearer = _bearer(request)
         claims = self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)
+        if len(offer) > OFFER_MAX_CHARACTERS:
+            raise InvalidMessage(
+                "invalid-message", f"an offer of more than {OFFER_MAX_CHARACTERS} characters"
+            )
+        self._charge_offer(claims.id)
         is_watching = self._kind is TokenKind.WATCH
         # A bad offer opens no room, and begins no session of its recordings.
         self._rooms.check_device_offer(offer, watch=is_watching)
@@ -96,7 +107,7 @@ class DeviceEndpoint:
         # An encoder that has come back has a new session, and its earlier one is not to end it.
         self._forget_ended(participant)
         session_id = secrets.token_urlsafe(16)
-        session = Session(participant, bearer, offer, ice_ufrag_of(answer))
+        session = Session(participant, claims.id, bearer, offer, ice_ufrag_of(answer))
         self._sessions[session_id] = session
         # Relative to what was asked for, so that it holds below whatever prefix a proxy has put before it.
         location = f"{self._path.strip('/')}/{session_id}"
@@ -116,6 +127,7 @@ class DeviceEndpoint:
             # Encoders in the field trickle without If-Match; the candidates are ignored in any case.
             _check_if_match(request, session)
             return web.Response(status=204)
+        self._charge_offer(session.link)
         offer = with_credentials(session.offer, fragment)
         answer = session.participant.negotiate(offer)
         session.offer = offer
@@ -128,6 +140,10 @@ class DeviceEndpoint:
         del self._sessions[request.match_info["session"]]
         session.participant.leave()
         return web.Response(status=200)
+
+    def _charge_offer(self, link: str) -> None:
+        if not self._budget.allow_offer(link):
+            raise Refused("rate-limited", "more offers than one a second with this token")
 
     def _session(self, request: web.Request) -> Session:
         """Return the session of the path, for the holder of the token that made it.
