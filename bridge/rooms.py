@@ -14,10 +14,11 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.conference.cases import strictest
 from bridge.conference.participants import device_lines
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.room import Room
-from bridge.tokens import Tokens
+from bridge.tokens import Claims, Tokens
 
 if TYPE_CHECKING:
     from bridge.sfu import Sfu
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 RESTART_AFTER_S = 1.0
+# A list of cases that was made in the morning, or on the evening before, is there when people come.
+PREPARED_KEEP_S = 12 * 3600.0
 
 
 class Rooms:
@@ -72,7 +75,8 @@ class Rooms:
     def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
         """Return the room of this id, made if it is not there; raises Refused.
 
-        Whoever opens a room decides what kind it is, unless its session goes on after a crash.
+        Whoever opens a room decides what kind it is, unless its session goes on after a crash. Links of
+        another kind may come in, and then as little is recorded as the strictest of them says.
         """
         room = self.rooms.get(room_id)
         if room is not None:
@@ -99,6 +103,17 @@ class Rooms:
         self.rooms[room_id] = room
         logger.info("room %s opened", room_id)
         return room
+
+    def recording_policy(self, room_id: str, kind: ConferenceKind) -> RecordingPolicy:
+        """Return when a room will be recorded once somebody with a link of this kind is in it."""
+        own = self._policies.get(kind, RecordingPolicy.OFF)
+        room = self.rooms.get(room_id)
+        return own if room is None else strictest(own, room.proceedings.policy)
+
+    def link_in_use(self, claims: Claims) -> int:
+        """Return how many participants are in the room with this link."""
+        room = self.rooms.get(claims.room)
+        return 0 if room is None else len(room.holders(claims.id))
 
     def get(self, room_id: str) -> Room | None:
         """Return the room of this id, if it is open."""
@@ -163,11 +178,8 @@ class Rooms:
 
     def _poll(self, room: Room, now: float) -> None:
         room.poll(now)
-        if (
-            room.empty_since is not None
-            and not room.lobby.guests
-            and now - room.empty_since > self._empty_close_s
-        ):
+        keep_s = max(self._empty_close_s, PREPARED_KEEP_S * room.proceedings.is_prepared)
+        if room.empty_since is not None and not room.lobby.guests and now - room.empty_since > keep_s:
             self.close(room.id)
 
     async def _keep_house(self) -> None:

@@ -254,7 +254,7 @@ class Server:
             self._relays,
             admission=admission,
             counters=self.session_counters,
-            policies=_recording_policies(self.config),
+            rooms=self.rooms,
         )
         join.add_routes(application.router)
         whip_endpoint(self.rooms, self.tokens, self._relays, admission, self._budget).add_routes(

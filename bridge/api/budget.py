@@ -1,7 +1,7 @@
 """What one link and one network may cost the node, however many sockets and devices they share it among.
 
-Sizes count as well as numbers: reading a frame takes time by its length. Rights are `bridge.conference`'s, and
-how often a network may ask to come in is `admission`'s.
+Sizes count as well as numbers: reading a frame takes time by its length. Rights are left to `conference`, and
+how often a network may ask to come in to `admission`.
 """
 
 import time

@@ -44,6 +44,8 @@ QUALITY_EVERY_S = 2.0
 # In a large room each participant hears of its quality more rarely, so that a room never asks its
 # legs for more than fifty snapshots per second.
 QUALITY_SNAPSHOTS_PER_S = 50
+# For so long a case goes on with nobody but devices in the room: a whole site may have lost its line.
+UNATTENDED_S = 300.0
 # Chairs and secretaries that fit into a full room.
 MODERATOR_PLACES = 8
 # A device that has its answer and does not come: as long as a page may be away.
@@ -82,7 +84,10 @@ class Room:
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
-        self.empty_since: float | None = clock()
+        # When the last person went, or nobody has come yet; devices alone do not make a conference.
+        self._unattended_since: float | None = clock()
+        self._was_attended = False
+        self._is_held = False
         self.router = router(self)
         self.proceedings = Proceedings(
             room_id,
@@ -119,6 +124,13 @@ class Room:
     def kind(self) -> ConferenceKind:
         """What the conference is for."""
         return self.proceedings.kind
+
+    @property
+    def empty_since(self) -> float | None:
+        """Since when all people have gone; None while there are some, or devices wait for the first."""
+        if self.participants and not self._was_attended:
+            return None
+        return self._unattended_since
 
     # Coming in.
 
@@ -219,7 +231,8 @@ class Room:
         # Before the newcomer hears of the room, so that its welcome says whether it is recorded.
         self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
-        self.empty_since = None
+        if not participant.is_device:
+            self._unattended_since, self._was_attended, self._is_held = None, True, False
         self._counters.joins += 1
         for other in self._holders.add(participant):
             self._roster.update(other)
@@ -360,8 +373,11 @@ class Room:
             participant.channel = None
         if was_waiting:
             self._knock()
-        if not self.participants:
-            self.empty_since = self._clock()
+        had_nobody = not self._was_attended and not self.participants
+        if had_nobody or (
+            self._unattended_since is None and all(one.is_device for one in self.participants.values())
+        ):
+            self._unattended_since = self._clock()
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
         """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""
@@ -530,6 +546,10 @@ class Room:
             self._next_round_at = now + ROUND_EVERY_S
             for participant in list(self.participants.values()):
                 self._look_after(participant, now)
+            since = self._unattended_since
+            if since is not None and not self._is_held and now - since > UNATTENDED_S:
+                self._is_held = True
+                self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):
                 self._knock()
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TypeVar
 
-from bridge.base.words import RecordingPolicy, Role
+from bridge.base.words import Role
 from bridge.conference import roles
 from bridge.conference.roles import Permission
 from bridge.messages import CHAT_KEPT, ChatLine, StageMode
@@ -31,7 +31,6 @@ class Standing:
         self.distrusted: dict[str, None] = {}
         self.floors: dict[str, bool] = {}
         self.on_stage: str | None = None
-        self.policy: RecordingPolicy | None = None
         self.chat: deque[ChatLine] = deque(maxlen=CHAT_KEPT)
         for event in events:
             self._replay(event)
@@ -53,8 +52,6 @@ class Standing:
                 remember(self.floors, link, data["granted"])
             case EventKind.STAGE:
                 self.on_stage = link if data["mode"] == StageMode.CHAIR else None
-            case EventKind.POLICY:
-                self.policy = RecordingPolicy(data["policy"])
             case EventKind.CHAT:
                 line = ChatLine(data["participant"], data["name"], data["site"], data["text"], event.at_ms)
                 self.chat.append(line)

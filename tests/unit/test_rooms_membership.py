@@ -408,6 +408,45 @@ def test_a_room_empty_for_long_closes_and_can_be_opened_again() -> None:
     assert conference.rooms.open("r-1", "T") is not conference.room
 
 
+def test_a_room_closes_with_its_devices_when_all_people_have_gone() -> None:
+    conference = Conference(empty_close_s=60.0)
+    screen, _ = conference.room.join_device(conference.claims(kind=TokenKind.WATCH), "v=0", True)
+    screen.has_connected = True
+    # Before the first person has come, an encoder may wait for as long as it takes.
+    conference.pass_time(200, step=1)
+    page = conference.enter()
+    page.leave()
+    conference.pass_time(62, step=1)
+    assert screen.is_gone
+    assert conference.rooms.get("r-1") is None
+
+
+def test_a_list_of_cases_waits_for_the_conference_that_it_was_made_for() -> None:
+    conference = Conference(empty_close_s=60.0)
+    secretary = conference.enter(Role.SECRETARY)
+    conference.ask(secretary, messages.AddCase("BN-1"))
+    secretary.leave()
+    conference.pass_time(2 * 3600, step=30)
+    chair = conference.enter(Role.CHAIR)
+    (welcome,) = channel(chair).of(Welcome)
+    assert welcome.cases is not None
+    assert [case.code for case in welcome.cases] == ["BN-1"]
+    # Once it has begun, it ends when all have gone.
+    conference.ask(chair, messages.StartCase("C01"))
+    chair.leave()
+    conference.pass_time(62, step=1)
+    assert conference.rooms.get("r-1") is None
+
+
+def test_a_list_that_nobody_comes_for_is_given_up() -> None:
+    conference = Conference(empty_close_s=60.0)
+    secretary = conference.enter(Role.SECRETARY)
+    conference.ask(secretary, messages.AddCase("BN-1"))
+    secretary.leave()
+    conference.pass_time(12.1 * 3600, step=60)
+    assert conference.rooms.get("r-1") is None
+
+
 def test_closing_a_room_ends_everything_in_it() -> None:
     conference = Conference()
     chair = conference.enter(Role.CHAIR)
