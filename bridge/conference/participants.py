@@ -21,6 +21,7 @@ from bridge.messages import (
     MediaProtocol,
     Member,
     MicrophoneState,
+    MutedSource,
     Picture,
     Quality,
     Slots,
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # As many m-lines as one offer may have; heights of mids that never existed are not kept beyond it.
 HEIGHTS_MAX = 128
+# Whoever hears nothing for three of these takes its line for dead.
+BEAT_S = 4
 
 
 class LeaveReason(StrEnum):
@@ -172,9 +175,12 @@ class Participant:
         self.has_connected = False
         self.next_token_at = joined_at
         self.next_quality_at = joined_at
+        self.next_beat_at = joined_at + BEAT_S
         self._has_lost_media = False
         self._live: set[Source] = set()
         self._muted: set[Source] = set()
+        # Which of them a moderator muted.
+        self._muted_by: dict[Source, str] = {}
         self._heights_px: dict[str, int] = {}
         self._slots: dict[SlotRole, list[Slot]] = {}
         self._pictures: list[Slot] = []
@@ -246,14 +252,28 @@ class Participant:
             self._muted.add(source)
         else:
             self._muted.discard(source)
+            self._muted_by.pop(source, None)
         self._apply_mutes()
         return True
+
+    def mute_by(self, source: Source, moderator_id: str) -> bool:
+        """Mute one source for a moderator; return whether that changed anything."""
+        if not self.set_muted(source, True):
+            return False
+        self._muted_by[source] = moderator_id
+        return True
+
+    @property
+    def muted_by_moderators(self) -> tuple[MutedSource, ...]:
+        """What moderators have muted and the participant has not unmuted since."""
+        return tuple(MutedSource(source, by) for source, by in self._muted_by.items())
 
     def set_may_publish(self, may_publish: bool) -> None:
         """Give or take the floor; whoever loses it, or has just got it, starts muted."""
         if self.may_publish == may_publish:
             return
         self.may_publish = may_publish
+        self._muted_by.clear()
         if may_publish and self.is_device:
             # It has no switch of its own.
             self._muted.clear()

@@ -9,6 +9,7 @@ the event loop's thread, and what is due later is done by `poll`.
 import hmac
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,14 @@ from bridge.base.words import ConferenceKind, RecordingPolicy, Source
 from bridge.conference import roles
 from bridge.conference.holders import Holders
 from bridge.conference.lobby import LOBBY_MAX, Lobby
-from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
+from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
-from bridge.messages import BridgeMessage, ChatLine
+from bridge.messages import BridgeMessage, ChatLine, write_object
 from bridge.store.journal import EventKind
 from bridge.tokens import Claims, TokenKind, Tokens
 
@@ -107,7 +108,7 @@ class Room:
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
         self._holders = Holders()
-        self._chat = standing.chat
+        self._chat = deque(map(write_object, standing.chat), maxlen=messages.CHAT_KEPT)
         # By link: to whom a moderator gave the floor, and from whom it was taken.
         self._floors = standing.floors
         # The link that was on stage before a restart, until it is back or somebody else is chosen.
@@ -237,6 +238,8 @@ class Room:
         for other in self._holders.add(participant):
             self._roster.update(other)
         self._roster.update(participant)
+        # However long it waited in the lobby.
+        participant.joined_at = now
         participant.next_quality_at = now + self._quality_every_s()
         self._welcome(participant, is_resumed=False)
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
@@ -264,15 +267,20 @@ class Room:
             ),
             roster=(),
             count=len(self.participants),
-            chat=tuple(self._chat),
+            chat=(),
             thumbnails_max=messages.THUMBNAILS_MAX,
             resumed=is_resumed,
             may_publish=participant.may_publish,
             link_in_use=len(self._holders.of(participant.claims.id)) - 1,
+            beat_s=BEAT_S,
+            muted=participant.muted_by_moderators,
             waiting=self.lobby.listed() if participant.may_moderate else None,
             cases=self.proceedings.cases if participant.may_moderate else None,
         )
-        participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
+        # What everybody is told is written once, and not for each newcomer.
+        chat = f"[{','.join(self._chat)}]"
+        text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
+        participant.channel.send(text)
         self._renew_token(participant, self._clock())
 
     def _returning(self, claims: Claims, resume: messages.ResumeRequest | None) -> Participant | None:
@@ -301,7 +309,7 @@ class Room:
         reason = self.lobby.reason_to_wait(participant)
         assert reason is not None
         self.lobby.put(participant, self._clock())
-        participant.send(messages.Waiting(reason))
+        participant.send(messages.Waiting(reason, BEAT_S))
         self._knock()
 
     def _knock(self) -> None:
@@ -453,7 +461,7 @@ class Room:
 
     def mute(self, target: Participant, source: Source, *, by: Participant) -> None:
         """Mute a publication of somebody else, who may unmute it again."""
-        if target.set_muted(source, True):
+        if target.mute_by(source, by.id):
             data = {"participant": target.id, "source": source.value, "by": by.id}
             self.proceedings.note(EventKind.MUTED, data)
             target.send(messages.Muted(source, by.id))
@@ -476,7 +484,7 @@ class Room:
         """Add a line to the chat."""
         at_ms = int(self._wall_clock() * 1000)
         line = ChatLine(participant.id, participant.name, participant.site, text, at_ms)
-        self._chat.append(line)
+        self._chat.append(write_object(line))
         self.proceedings.chat(line)
         self.broadcast(messages.Chat(line.participant, line.name, line.site, line.text, line.at_ms))
 
@@ -546,6 +554,8 @@ class Room:
             self._next_round_at = now + ROUND_EVERY_S
             for participant in list(self.participants.values()):
                 self._look_after(participant, now)
+            for guest in self.lobby.guests.values():
+                self._beat(guest, now)
             since = self._unattended_since
             if since is not None and not self._is_held and now - since > UNATTENDED_S:
                 self._is_held = True
@@ -578,6 +588,14 @@ class Room:
             quality = participant.quality()
             if quality is not None:
                 participant.send(quality)
+                participant.next_beat_at = now + BEAT_S
+        self._beat(participant, now)
+
+    @staticmethod
+    def _beat(participant: Participant, now: float) -> None:
+        if now >= participant.next_beat_at:
+            participant.next_beat_at = now + BEAT_S
+            participant.send(messages.Beat())
 
     def _quality_every_s(self) -> float:
         return max(QUALITY_EVERY_S, len(self.participants) / QUALITY_SNAPSHOTS_PER_S)

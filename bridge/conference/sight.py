@@ -201,8 +201,10 @@ class Sight:
         """Show the next slice of viewers what has changed; return whether more are to follow."""
         for _ in range(min(SLICE, len(self._unshown))):
             viewer = next(iter(self._unshown))
+            # Before it is shown: a viewer that cannot be is not to hold up its room for ever.
+            with_thumbnails = self._unshown.pop(viewer)
             self._show_stage_and_content(viewer)
-            if self._unshown.pop(viewer):
+            if with_thumbnails:
                 self.show_thumbnails(viewer)
             viewer.tell_slots()
         return bool(self._unshown)

@@ -15,6 +15,7 @@ from bridge.base import schema
 from bridge.base.errors import InvalidMessage, RequestError
 from bridge.messages.from_bridge import (
     Answer,
+    Beat,
     Cases,
     Chat,
     Closing,
@@ -72,6 +73,7 @@ from bridge.messages.objects import (
     MediaProtocol,
     Member,
     MicrophoneState,
+    MutedSource,
     Picture,
     RecordingStatus,
     ResumeRequest,
@@ -98,6 +100,7 @@ __all__ = [
     "AddCase",
     "Admit",
     "Answer",
+    "Beat",
     "BridgeMessage",
     "CameraState",
     "CaseLine",
@@ -129,6 +132,7 @@ __all__ = [
     "MuteAll",
     "MuteParticipant",
     "Muted",
+    "MutedSource",
     "Offer",
     "Picture",
     "Quality",
@@ -164,6 +168,7 @@ __all__ = [
     "to_json",
     "type_of",
     "write_json",
+    "write_object",
 ]
 
 PROTOCOL_VERSION = 1
@@ -177,7 +182,7 @@ ClientMessage = (
     | StateConsent | Record | Leave
 )  # fmt: skip
 BridgeMessage = (
-    Welcome | Waiting | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers
+    Welcome | Waiting | Beat | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers
     | Chat | Muted | Floor | Locked | Knock | RecordingChange | Cases | FreshToken | Removed | Closing
     | Quality | Error
 )  # fmt: skip
@@ -185,8 +190,8 @@ BridgeMessage = (
 CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {cls.type: cls for cls in ClientMessage.__args__}
 BRIDGE_MESSAGES: Mapping[str, type[BridgeMessage]] = {cls.type: cls for cls in BridgeMessage.__args__}
 OBJECTS = (
-    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, Picture, StageState, RecordingStatus,
-    CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
+    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, Picture, StageState, MutedSource,
+    RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
 )  # fmt: skip
 
 Message = TypeVar("Message", ClientMessage, BridgeMessage)
@@ -239,6 +244,11 @@ def serialise(message: ClientMessage | BridgeMessage, **serialised: str) -> str:
         value.pop(name, None)
     text = write_json(value)
     return text[:-1] + "".join(f',"{name}":{part}' for name, part in serialised.items()) + "}"
+
+
+def write_object(value: object) -> str:
+    """Return an object of a message as it stands in the message's text."""
+    return write_json(schema.to_json(value))
 
 
 def write_json(value: Any) -> str:

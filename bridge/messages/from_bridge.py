@@ -11,6 +11,7 @@ from bridge.messages.objects import (
     CHAT_KEPT,
     MIDS_MAX,
     THUMBNAILS_MAX,
+    BeatS,
     CaseCode,
     CaseId,
     CaseLine,
@@ -21,6 +22,7 @@ from bridge.messages.objects import (
     MediaProtocol,
     Member,
     Mid,
+    MutedSource,
     Name,
     OfferId,
     ParticipantId,
@@ -56,6 +58,8 @@ class Welcome:
     resumed: bool
     may_publish: bool
     link_in_use: Count
+    beat_s: BeatS
+    muted: Annotated[tuple[MutedSource, ...], AtMost(8)]
     waiting: Annotated[tuple[WaitingGuest, ...], AtMost(1000)] | None = None
     cases: Annotated[tuple[CaseLine, ...], AtMost(CASES_MAX)] | None = None
 
@@ -66,6 +70,14 @@ class Waiting:
 
     type: ClassVar[str] = "waiting"
     reason: KnockReason
+    beat_s: BeatS
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The line is alive, and there is nothing to say."""
+
+    type: ClassVar[str] = "beat"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ OfferId = Annotated[int, Between(0, 2**31 - 1)]
 HeightPx = Annotated[int, Between(0, 8640)]
 Count = Annotated[int, Between(0, 1_000_000)]
 Ratio = Annotated[float, Between(0, 1)]
+BeatS = Annotated[int, Between(1, 60)]
 
 
 class StageMode(StrEnum):
@@ -127,6 +128,14 @@ class StageState:
 
     participant: ParticipantId | None
     mode: StageMode
+
+
+@dataclass(frozen=True, slots=True)
+class MutedSource:
+    """One of the receiver's publications that a moderator muted, and who did."""
+
+    source: Source
+    by: ParticipantId
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from bridge import messages
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference import requests
-from bridge.conference.participants import CloseCode, LeaveReason
+from bridge.conference.participants import BEAT_S, CloseCode, LeaveReason
 from bridge.messages import (
     Admit,
     Answer,
@@ -62,13 +62,35 @@ def test_joins_within_a_moment_are_told_together_and_once() -> None:
     assert change.count == 21
 
 
-def test_a_quiet_room_says_nothing() -> None:
+def test_a_quiet_room_says_only_that_the_line_is_alive() -> None:
     conference = Conference()
     alone = conference.knock()
     conference.pass_time(1)
     channel(alone).take()
     conference.pass_time(60)
-    assert channel(alone).take() == []
+    heard = channel(alone).take()
+    assert heard == [messages.Beat()] * len(heard)
+    assert 60 / (BEAT_S + 1) < len(heard) <= 60 / BEAT_S
+
+
+@pytest.mark.parametrize("count", [2, 450, 1000])
+def test_no_page_waits_longer_for_a_word_than_it_was_told_whatever_the_size_of_the_room(count: int) -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    pages = [chair, *(conference.knock(Role.OBSERVER) for _ in range(count - 1))]
+    conference.ask(chair, Lock(True))
+    pages.append(conference.knock())
+    (welcome,) = channel(chair).of(Welcome)
+    (waiting,) = channel(pages[-1]).of(Waiting)
+    assert welcome.beat_s == waiting.beat_s == BEAT_S
+    conference.pass_time(2)
+    for page in pages:
+        channel(page).texts.clear()
+    for _ in range(4):
+        conference.pass_time(BEAT_S + 0.6, step=0.5)
+        assert all(channel(page).texts for page in pages)
+        for page in pages:
+            channel(page).texts.clear()
 
 
 def test_a_lost_socket_keeps_the_participant_and_its_media_for_thirty_seconds() -> None:
@@ -213,7 +235,7 @@ def test_a_locked_room_lets_newcomers_wait_until_a_moderator_admits_them() -> No
     conference.ask(chair, Lock(True))
     assert channel(expert).of(Locked) == [Locked(True)]
     guest = conference.knock(name="BS. Bình")
-    assert channel(guest).take() == [Waiting(KnockReason.LOCKED)]
+    assert channel(guest).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
     assert guest.id not in conference.room.participants
     assert [(w.participant, w.name) for w in channel(chair).of(Knock)[-1].waiting] == [(guest.id, "BS. Bình")]
     assert channel(expert).of(Knock) == []
@@ -303,7 +325,7 @@ def test_a_removed_secretary_has_to_knock_like_anybody_else() -> None:
     chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
     conference.ask(chair, Remove(secretary.id))
     again = conference.knock(claims=secretary.claims)
-    assert channel(again).take() == [Waiting(KnockReason.REMOVED)]
+    assert channel(again).take() == [Waiting(KnockReason.REMOVED, BEAT_S)]
     with pytest.raises(Refused, match="not-joined"):
         conference.ask(again, Admit(again.id, True))
     conference.ask(chair, Admit(again.id, True))
@@ -523,3 +545,33 @@ def test_every_message_but_the_first_and_the_last_has_a_handler() -> None:
     handled = {*requests.FOR_ALL, *requests.FOR_MODERATORS}
     assert handled == set(messages.CLIENT_MESSAGES.values()) - {messages.Join, Leave}
     assert not set(requests.FOR_ALL) & set(requests.FOR_MODERATORS)
+
+
+def test_the_time_in_the_lobby_is_no_latency_of_joining() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    conference.pass_time(1200, step=10)
+    conference.ask(chair, Admit(guest.id, True))
+    conference.offer(guest)
+    conference.now += 0.4
+    leg(guest).observer.leg_connected()
+    assert conference.counters.join_latency_s.sum < 1
+
+
+def test_who_resumes_is_told_what_a_moderator_muted_meanwhile() -> None:
+    conference = Conference()
+    chair, away = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    conference.lose_socket(away)
+    conference.ask(chair, messages.MuteAll())
+    conference.knock(claims=away.claims, resume=ResumeRequest(away.id, away.secret))
+    (welcome,) = channel(away).of(Welcome)
+    assert welcome.muted == (messages.MutedSource(Source.MICROPHONE, chair.id),)
+    # Once it has unmuted itself there is nothing left to tell.
+    conference.ask(away, messages.Mute(Source.MICROPHONE, False))
+    conference.ask(away, messages.Mute(Source.MICROPHONE, True))
+    conference.lose_socket(away)
+    conference.knock(claims=away.claims, resume=ResumeRequest(away.id, away.secret))
+    (welcome,) = channel(away).of(Welcome)
+    assert welcome.muted == ()

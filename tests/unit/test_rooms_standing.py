@@ -6,7 +6,7 @@ import pytest
 
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy, Role, Source
-from bridge.conference.participants import Participant
+from bridge.conference.participants import BEAT_S, Participant
 from bridge.messages import (
     Admit,
     ChooseStage,
@@ -56,7 +56,7 @@ def test_a_locked_room_is_locked_after_a_restart() -> None:
     before.ask(chair, Lock(True))
     after = before.restarted()
     waiting = after.knock(claims=expert.claims)
-    assert channel(waiting).take() == [Waiting(KnockReason.LOCKED)]
+    assert channel(waiting).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
     back = after.enter(claims=chair.claims)
     assert after.welcome(back).room.locked
     after.ask(back, Lock(False))
@@ -82,7 +82,7 @@ def test_who_was_removed_has_to_knock_after_a_restart_too_and_is_told_why() -> N
     back = after.enter(claims=chair.claims)
     assert after.enter(claims=other.claims).id in after.room.participants
     knocking = after.knock(claims=removed.claims)
-    assert channel(knocking).take() == [Waiting(KnockReason.REMOVED)]
+    assert channel(knocking).take() == [Waiting(KnockReason.REMOVED, BEAT_S)]
     (knock,) = channel(back).of(Knock)
     assert knock.waiting == (
         WaitingGuest(knocking.id, knocking.site, knocking.name, KnockReason.REMOVED, False),
@@ -170,7 +170,7 @@ def test_moderation_is_written_down_with_who_did_it() -> None:
 def test_everybody_waits_for_the_chair_and_comes_in_with_it() -> None:
     conference = Lasting(wait_for_chair=True)
     early = conference.knock()
-    assert channel(early).take() == [Waiting(KnockReason.NO_CHAIR)]
+    assert channel(early).take() == [Waiting(KnockReason.NO_CHAIR, BEAT_S)]
     with pytest.raises(Refused, match="room-locked"):
         conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
     assert not conference.record.is_capturing
