@@ -329,7 +329,7 @@ def _note(config: Config, token: str, kind: TokenKind) -> None:
 
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:
     if parsed.until is not None:
-        return round(parsed.until.timestamp() - time.time())
+        return int(parsed.until.timestamp() - time.time())
     if parsed.hours is not None:
         return int(parsed.hours) * HOUR_S
     days: int = parsed.days or config.rooms.invitation_lifetime_days

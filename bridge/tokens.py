@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ import jwt
 
 from bridge.base import schema
 from bridge.base.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.base.names import one_spelling, tidy_name
 from bridge.base.schema import Between, Characters
 from bridge.base.words import ArchiveScope, ConferenceKind, Level, Role
 
@@ -221,7 +222,13 @@ class Tokens:
             raise Refused("revoked-link", "the link behind this token was revoked")
         if claims.expires_at <= self._clock():
             raise Refused("expired-token", "the token has expired")
-        return claims
+        # Links of older versions are as they were typed.
+        return replace(
+            claims,
+            title=one_spelling(claims.title),
+            site=one_spelling(claims.site),
+            name=None if claims.name is None else one_spelling(claims.name),
+        )
 
     def _issue(
         self,
@@ -236,8 +243,8 @@ class Tokens:
         conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
         claims = Claims(
-            kind, room, title, site, level, role, secrets.token_urlsafe(12), 0, name,
-            conference_kind=conference_kind,
+            kind, room, tidy_name(title), tidy_name(site), level, role, secrets.token_urlsafe(12), 0,
+            None if name is None else tidy_name(name), conference_kind=conference_kind,
         )  # fmt: skip
         value = schema.to_json(claims)
         # What could not be read back must not be signed: the fault is the caller's, and shows here.

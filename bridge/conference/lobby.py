@@ -101,6 +101,7 @@ class Lobby:
                 # Somebody may wait for nothing but a place in a full room.
                 self.reason_to_wait(guest) or KnockReason.LOCKED,
                 guest.is_device,
+                guest.is_self_named,
             )
             for guest in self.guests.values()
         )

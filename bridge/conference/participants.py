@@ -179,7 +179,8 @@ class Participant:
         self._has_lost_media = False
         self._live: set[Source] = set()
         self._muted: set[Source] = set()
-        # Which of them a moderator muted.
+        self._interrupted: set[Source] = set()
+        # Which of the muted ones a moderator muted.
         self._muted_by: dict[Source, str] = {}
         self._heights_px: dict[str, int] = {}
         self._slots: dict[SlotRole, list[Slot]] = {}
@@ -202,6 +203,11 @@ class Participant:
     @property
     def may_moderate(self) -> bool:
         return roles.has(self.role, Permission.MODERATE)
+
+    @property
+    def is_self_named(self) -> bool:
+        """Whether its name is its own word, and not that of whoever made the link."""
+        return self.claims.name is None and not self.is_device
 
     @property
     def is_connected(self) -> bool:
@@ -229,12 +235,13 @@ class Participant:
             role=self.role,
             level=self.claims.level,
             microphone=self._microphone(),
-            camera=CameraState.ON if self.is_sending(Source.CAMERA) else CameraState.OFF,
+            camera=self._camera(),
             content=self.is_sending(Source.CONTENT),
             auxiliary=self.is_sending(Source.AUXILIARY),
             hand=self.hand,
             connected=self.is_connected,
             shares_link=self.shares_link,
+            self_named=self.is_self_named,
         )
 
     def _microphone(self) -> MicrophoneState:
@@ -242,7 +249,24 @@ class Participant:
             return MicrophoneState.OFF
         if Source.MICROPHONE in self._muted:
             return MicrophoneState.MUTED
+        if Source.MICROPHONE in self._interrupted:
+            return MicrophoneState.INTERRUPTED
         return MicrophoneState.ON if Source.MICROPHONE in self._live else MicrophoneState.OFF
+
+    def _camera(self) -> CameraState:
+        if not self.is_sending(Source.CAMERA):
+            return CameraState.OFF
+        return CameraState.INTERRUPTED if Source.CAMERA in self._interrupted else CameraState.ON
+
+    def set_interrupted(self, source: Source, interrupted: bool) -> bool:
+        """Note that the system has taken a device away, or given it back; return whether that is news."""
+        if (source in self._interrupted) == interrupted:
+            return False
+        if interrupted:
+            self._interrupted.add(source)
+        else:
+            self._interrupted.discard(source)
+        return True
 
     def set_muted(self, source: Source, muted: bool) -> bool:
         """Mute or unmute one source at the bridge; return whether that changed anything."""
@@ -359,6 +383,7 @@ class Participant:
         self._pictures = []
         self._slots_told.clear()
         self._layers.clear()
+        self._interrupted.clear()
         if leg is None:
             return
         leg.close(reason)

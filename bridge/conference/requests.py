@@ -54,6 +54,10 @@ def _mute(room: Room, participant: Participant, message: messages.Mute) -> None:
         room.sending_changed(participant)
 
 
+def _interrupt(room: Room, participant: Participant, message: messages.Interrupt) -> None:
+    room.set_interrupted(participant, message.source, message.interrupted)
+
+
 def _hand(room: Room, participant: Participant, message: messages.RaiseHand) -> None:
     room.set_hand(participant, message.raised)
 
@@ -145,6 +149,7 @@ FOR_ALL: Mapping[type, Handler] = {
     messages.Offer: _offer,
     messages.View: _view,
     messages.Mute: _mute,
+    messages.Interrupt: _interrupt,
     messages.RaiseHand: _hand,
     messages.SendChat: _chat,
 }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
+from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
 from bridge.conference import roles
 from bridge.conference.holders import Holders
@@ -45,6 +46,8 @@ QUALITY_EVERY_S = 2.0
 # In a large room each participant hears of its quality more rarely, so that a room never asks its
 # legs for more than fifty snapshots per second.
 QUALITY_SNAPSHOTS_PER_S = 50
+# Nobody is to be called on who has been away for longer.
+HAND_KEPT_S = 10.0
 # For so long a case goes on with nobody but devices in the room: a whole site may have lost its line.
 UNATTENDED_S = 300.0
 # Chairs and secretaries that fit into a full room.
@@ -142,11 +145,15 @@ class Room:
         channel: Channel,
         resume: messages.ResumeRequest | None = None,
     ) -> Participant:
-        """Let somebody in, back in, or wait; the channel is told which. Raises Refused."""
+        """Let somebody in, back in, or wait; the channel is told which. Raises Refused or InvalidMessage.
+
+        A name in the link is binding; without one, the person's own word is taken, and shown as such.
+        """
         returning = self._returning(claims, resume)
         if returning is not None:
             self._resume(returning, channel)
             return returning
+        name = claims.name or tidy_name(name)
         self._refuse_if_full(claims)
         participant = self._new_participant(claims, name, channel)
         if self.lobby.reason_to_wait(participant) is not None:
@@ -299,6 +306,7 @@ class Room:
         participant.absent_since = None
         self._counters.resumes += 1
         self._roster.update(participant)
+        self.sight.presence_changed(participant)
         self._welcome(participant, is_resumed=True)
         participant.tell_media_again()
         self._are_speakers_news = True
@@ -418,6 +426,7 @@ class Room:
         elif not participant.is_gone:
             participant.absent_since = self._clock()
             self._roster.update(participant)
+            self.sight.presence_changed(participant)
 
     def close(self, reason: str = "room-closed") -> None:
         """End the room: everybody leaves, then record and router close; harmless twice.
@@ -507,6 +516,11 @@ class Room:
         if participant.is_device:
             self.leave(participant, LeaveReason.MEDIA_LOST, CloseCode.LEFT)
 
+    def set_interrupted(self, participant: Participant, source: Source, interrupted: bool) -> None:
+        """The participant's system has taken the device of a source away, or given it back."""
+        if participant.set_interrupted(source, interrupted):
+            self._roster.update(participant)
+
     def voices_shown_changed(self, participant: Participant) -> None:
         """Other voices are in the participant's slots; told with the next tick."""
         if participant.channel is not None:
@@ -576,6 +590,8 @@ class Room:
         if participant.absent_since is not None:
             if now - participant.absent_since > messages.RESUME_WINDOW_S:
                 self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+            elif now - participant.absent_since > HAND_KEPT_S:
+                self.set_hand(participant, False)
             return
         if participant.is_device:
             if not participant.has_connected and now - participant.joined_at > NEVER_CONNECTED_S:

@@ -114,5 +114,5 @@ class Roster:
 def _is_notable(member: Member) -> bool:
     if roles.has(member.role, Permission.MODERATE):
         return True
-    is_sending = member.microphone != "off" or member.camera == "on" or member.content or member.auxiliary
+    is_sending = member.microphone != "off" or member.camera != "off" or member.content or member.auxiliary
     return is_sending or member.hand is not None

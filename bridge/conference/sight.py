@@ -87,6 +87,7 @@ class Sight:
         self._note = note
         # Allocated by this.
         self._pinned: Participant | None = None
+        self._mode = StageMode.SPEAKER
         self._dominant: Participant | None = None
         self._on_stage: Participant | None = None
         self._stage_shown: Publication | None = None
@@ -104,7 +105,7 @@ class Sight:
     def stage(self) -> StageState:
         """Who is on stage, and who decides it."""
         on_stage = self._on_stage.id if self._on_stage else None
-        return StageState(on_stage, StageMode.CHAIR if self._pinned else StageMode.SPEAKER)
+        return StageState(on_stage, self._mode)
 
     @property
     def content(self) -> Picture | None:
@@ -149,6 +150,11 @@ class Sight:
         self._note_shares(participant)
         self._evaluate_stage(self.stage)
         self._evaluate_content()
+
+    def presence_changed(self, participant: Participant) -> None:
+        """The participant's line is lost, or it is back."""
+        if participant is self._pinned:
+            self._evaluate_stage(self.stage)
 
     def participant_left(self, participant: Participant) -> None:
         """The participant, already out of the room's mapping, is forgotten everywhere."""
@@ -221,7 +227,9 @@ class Sight:
     # Stage.
 
     def _evaluate_stage(self, before: StageState, by: str | None = None) -> None:
-        on_stage = self._next_on_stage()
+        pinned = self._pinned_now()
+        self._mode = StageMode.SPEAKER if pinned is None else StageMode.CHAIR
+        on_stage = self._next_on_stage(pinned)
         if on_stage is not self._on_stage:
             if self._on_stage is not None:
                 self._forget_earlier(self._on_stage)
@@ -252,9 +260,14 @@ class Sight:
         if participant in self._earlier:
             self._earlier.remove(participant)
 
-    def _next_on_stage(self) -> Participant | None:
-        if self._pinned is not None:
-            return self._pinned
+    def _pinned_now(self) -> Participant | None:
+        """Return whom a moderator chose, unless that site has lost its line: meanwhile it is the speaker."""
+        pinned = self._pinned
+        return pinned if pinned is not None and (pinned.is_connected or _is_visible(pinned)) else None
+
+    def _next_on_stage(self, pinned: Participant | None) -> Participant | None:
+        if pinned is not None:
+            return pinned
         for candidate in (self._dominant, self._on_stage, *self._earlier, self._cameras.first()):
             if candidate is not None and _is_visible(candidate):
                 return candidate

@@ -43,6 +43,7 @@ from bridge.messages.from_client import (
     ChooseStage,
     FinishCase,
     GiveFloor,
+    Interrupt,
     Join,
     Leave,
     Lock,
@@ -117,6 +118,7 @@ __all__ = [
     "Floor",
     "FreshToken",
     "GiveFloor",
+    "Interrupt",
     "Join",
     "Knock",
     "KnockReason",
@@ -177,9 +179,9 @@ MESSAGE_MAX_BYTES = 256 * 1024
 RESUME_WINDOW_S = 30
 
 ClientMessage = (
-    Join | Offer | View | Mute | RaiseHand | SendChat | ChooseStage | ShowContent | MuteParticipant
-    | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase | StartCase | FinishCase
-    | StateConsent | Record | Leave
+    Join | Offer | View | Mute | Interrupt | RaiseHand | SendChat | ChooseStage | ShowContent
+    | MuteParticipant | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase
+    | StartCase | FinishCase | StateConsent | Record | Leave
 )  # fmt: skip
 BridgeMessage = (
     Welcome | Waiting | Beat | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers

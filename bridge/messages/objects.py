@@ -50,10 +50,11 @@ class StageMode(StrEnum):
 
 
 class MicrophoneState(StrEnum):
-    """What others can hear of a participant: muted is chosen, off has nothing to send."""
+    """What others can hear of a participant: muted is chosen, interrupted is not, off has nothing to send."""
 
     ON = "on"
     MUTED = "muted"
+    INTERRUPTED = "interrupted"
     OFF = "off"
 
 
@@ -69,6 +70,7 @@ class CameraState(StrEnum):
     """Whether others can see a participant."""
 
     ON = "on"
+    INTERRUPTED = "interrupted"
     OFF = "off"
 
 
@@ -189,6 +191,7 @@ class Member:
     hand: Count | None
     connected: bool
     shares_link: bool
+    self_named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,7 @@ class WaitingGuest:
     name: Name
     reason: KnockReason
     device: bool
+    self_named: bool
 
 
 @dataclass(frozen=True, slots=True)

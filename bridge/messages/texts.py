@@ -22,6 +22,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Yêu cầu không đúng định dạng. Hãy tải lại trang.",
         en="The request does not have the right form. Please reload the page.",
     ),
+    "invalid-name": Text(
+        vi="Tên phải có ít nhất một chữ cái và không có ký tự ẩn. Hãy nhập lại tên.",
+        en="A name has at least one letter and no invisible characters. Please type it again.",
+    ),
     "unsupported-version": Text(
         vi="Trang này đã cũ so với máy chủ. Hãy tải lại trang.",
         en="This page is older or newer than the server. Please reload it.",

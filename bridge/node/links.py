@@ -106,7 +106,7 @@ class Revocations:
         self._seen: tuple[int, int, int] | None = None
         self.poll()
 
-    def __contains__(self, link: str) -> bool:
+    def __contains__(self, link: object) -> bool:
         return link in self._ids
 
     def poll(self) -> bool:

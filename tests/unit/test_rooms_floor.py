@@ -259,3 +259,37 @@ def test_presenters_who_only_watch_are_counted_like_observers() -> None:
     assert welcome.count == 405
     assert len(welcome.roster) == 204
     assert {one.id for one in (*chairs, speaker)} <= {member.participant for member in welcome.roster}
+
+
+def test_a_device_taken_by_a_call_is_interrupted_and_not_muted() -> None:
+    conference = Conference()
+    chair, caller = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    conference.pass_time(1)
+
+    def told() -> tuple[str, str]:
+        conference.pass_time(1)
+        changes = [member for change in channel(chair).of(RosterChange) for member in change.changed]
+        return changes[-1].microphone, changes[-1].camera
+
+    conference.ask(caller, messages.Interrupt(Source.MICROPHONE, True))
+    assert told() == ("interrupted", "on")
+    conference.ask(caller, messages.Interrupt(Source.CAMERA, True))
+    assert told() == ("interrupted", "interrupted")
+    conference.ask(caller, messages.Mute(Source.MICROPHONE, True))
+    assert told() == ("muted", "interrupted")
+    conference.ask(caller, messages.Mute(Source.MICROPHONE, False))
+    conference.ask(caller, messages.Interrupt(Source.MICROPHONE, False))
+    conference.ask(caller, messages.Interrupt(Source.CAMERA, False))
+    assert told() == ("on", "on")
+
+
+def test_the_hand_of_somebody_who_is_away_goes_down_but_not_for_a_moment() -> None:
+    conference = Conference()
+    away = conference.enter()
+    conference.ask(away, RaiseHand(True))
+    conference.lose_socket(away)
+    conference.pass_time(9)
+    assert away.hand is not None
+    conference.pass_time(2)
+    assert away.hand is None
+    assert not away.is_gone

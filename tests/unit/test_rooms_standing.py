@@ -85,7 +85,7 @@ def test_who_was_removed_has_to_knock_after_a_restart_too_and_is_told_why() -> N
     assert channel(knocking).take() == [Waiting(KnockReason.REMOVED, BEAT_S)]
     (knock,) = channel(back).of(Knock)
     assert knock.waiting == (
-        WaitingGuest(knocking.id, knocking.site, knocking.name, KnockReason.REMOVED, False),
+        WaitingGuest(knocking.id, knocking.site, knocking.name, KnockReason.REMOVED, False, True),
     )
     after.ask(back, Admit(knocking.id, True))
     assert after.record.of(EventKind.ADMITTED)[-1]["by"] == back.id
