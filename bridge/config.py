@@ -67,7 +67,7 @@ class TurnConfig:
 
     urls: tuple[str, ...] = ()
     secret_file: str = ""
-    credential_lifetime_s: int = _between(43200, 60, 604800)
+    credential_lifetime_s: int = _between(43200, 600, 604800)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ One housekeeping task does for all of them what is due later.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from bridge.conference.cases import strictest
 from bridge.conference.participants import device_lines
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.room import Room
+from bridge.messages import IceServer
 from bridge.tokens import Claims, Tokens
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Rooms:
         per_link: int = 4,
         empty_close_s: float = 600.0,
         wait_for_chair: bool = False,
+        ice_servers: Callable[[], Iterable[IceServer]] = tuple,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
@@ -61,6 +63,7 @@ class Rooms:
         self._empty_close_s = empty_close_s
         self._wait_for_chair = wait_for_chair
         self._per_link = per_link
+        self._ice_servers = ice_servers
         self._policies = policies
         self._open_record = open_record
         # Allocated by this.
@@ -95,6 +98,7 @@ class Rooms:
             wall_clock=self._wall_clock,
             capacity=self._capacity,
             per_link=self._per_link,
+            ice_servers=self._ice_servers,
             wait_for_chair=self._wait_for_chair,
             kind=kind,
             policies=self._policies,

@@ -42,6 +42,7 @@ from bridge.base.errors import InvalidConfig
 from bridge.base.words import ConferenceKind, RecordingPolicy, RecordingState
 from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.config import Config
+from bridge.messages import IceServer
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.node import garbage
 from bridge.node.certificate import load_into, server_context
@@ -157,6 +158,7 @@ class Server:
             per_link=config.rooms.participants_per_link,
             empty_close_s=config.rooms.empty_close_s,
             wait_for_chair=config.rooms.wait_for_chair,
+            ice_servers=self._ice_servers,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),
         )
@@ -193,6 +195,11 @@ class Server:
         self.supervisor.start()
         self._closers.append(self.supervisor.stop)
         self._is_ready = True
+
+    def _ice_servers(self) -> Iterator[IceServer]:
+        return (
+            IceServer(relay.urls, relay.username, relay.credential) for relay in self._relays.credentials()
+        )
 
     async def _open_recordings(self) -> OpenRecord:
         config = self.config
@@ -257,12 +264,9 @@ class Server:
             rooms=self.rooms,
         )
         join.add_routes(application.router)
-        whip_endpoint(self.rooms, self.tokens, self._relays, admission, self._budget).add_routes(
-            application.router
-        )
-        whep_endpoint(self.rooms, self.tokens, self._relays, admission, self._budget).add_routes(
-            application.router
-        )
+        shared = (self.rooms, self.tokens, self._relays, admission, self.session_counters, self._budget)
+        whip_endpoint(*shared).add_routes(application.router)
+        whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application

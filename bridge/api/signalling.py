@@ -58,6 +58,10 @@ _RATE_LIMITED = Refused("rate-limited", f"more than {RATE_PER_S:.0f} messages pe
 _OFFER_HEAD = re.compile(r'\{"type":"offer","id":(\d{1,9})[,}]')
 
 
+class _Stopping(Exception):
+    """The server is about to stop and lets in only who is back."""
+
+
 class RateLimit:
     """A token bucket for one socket's messages."""
 
@@ -175,7 +179,7 @@ class Signalling:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one WebSocket from its handshake to its end."""
-        if self._rooms.is_draining or len(self._open) >= SOCKETS_MAX:
+        if len(self._open) >= SOCKETS_MAX:
             return web.Response(status=503, headers={"Retry-After": "5"})
         network = limited_network(request.remote)
         if network is not None and self._newcomers[network] >= NEWCOMERS_MAX:
@@ -250,6 +254,9 @@ class Signalling:
             return None
         try:
             return self._join(frame.data, socket)
+        except _Stopping:
+            socket.close(CloseCode.RESTART, "service restart")
+            return None
         except RequestError as error:
             refused = self._counters.joins_refused
             refused[error.code] = refused.get(error.code, 0) + 1
@@ -264,6 +271,11 @@ class Signalling:
         if message.version != messages.PROTOCOL_VERSION:
             raise Refused("unsupported-version", f"this server speaks version {messages.PROTOCOL_VERSION}")
         claims = self._tokens.read(message.token, TokenKind.JOIN)
+        if self._rooms.is_draining:
+            # Who is in has been given time to come to an end, and may have lost its line for a moment.
+            present = self._rooms.get(claims.room)
+            if present is None or not present.can_resume(claims, message.resume):
+                raise _Stopping
         room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
         return room, room.join(claims, message.name, socket, message.resume)
 

@@ -93,7 +93,7 @@ class Home(Protocol):
     def media_connected(self, participant: "Participant") -> None:
         """The first packets can flow."""
 
-    def media_lost(self, participant: "Participant", reason: str) -> None:
+    def media_lost(self, participant: "Participant", cause: str) -> None:
         """The leg has ended by itself."""
 
     def sending_changed(self, participant: "Participant") -> None:

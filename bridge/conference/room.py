@@ -10,7 +10,7 @@ import hmac
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
-from bridge.messages import BridgeMessage, ChatLine, write_object
+from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
 from bridge.store.journal import EventKind
 from bridge.tokens import Claims, TokenKind, Tokens
 
@@ -73,6 +73,7 @@ class Room:
         per_link: int,
         wait_for_chair: bool = False,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
+        ice_servers: Callable[[], Iterable[IceServer]] = tuple,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
@@ -85,6 +86,7 @@ class Room:
         self._wall_clock = wall_clock
         self._capacity = capacity
         self._per_link = per_link
+        self._ice_servers = ice_servers
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
@@ -289,6 +291,10 @@ class Room:
         text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
         participant.channel.send(text)
         self._renew_token(participant, self._clock())
+
+    def can_resume(self, claims: Claims, resume: messages.ResumeRequest | None) -> bool:
+        """Whether this is somebody of the room who is back on a new socket."""
+        return self._returning(claims, resume) is not None
 
     def _returning(self, claims: Claims, resume: messages.ResumeRequest | None) -> Participant | None:
         if resume is None:
@@ -510,11 +516,12 @@ class Room:
             participant.has_connected = True
             self._counters.join_latency_s.observe(self._clock() - participant.joined_at)
 
-    def media_lost(self, participant: Participant, reason: str) -> None:
+    def media_lost(self, participant: Participant, cause: str) -> None:
         """The leg has ended: a page may bring a new one, a device leaves."""
-        logger.info("room %s: media of %s ended: %s", self.id, participant.id, reason)
+        logger.info("room %s: media of %s ended: %s", self.id, participant.id, cause)
         if participant.is_device:
-            self.leave(participant, LeaveReason.MEDIA_LOST, CloseCode.LEFT)
+            reason = LeaveReason.MEDIA_LOST if participant.has_connected else LeaveReason.NEVER_CONNECTED
+            self.leave(participant, reason, CloseCode.LEFT)
 
     def set_interrupted(self, participant: Participant, source: Source, interrupted: bool) -> None:
         """The participant's system has taken the device of a source away, or given it back."""
@@ -620,4 +627,5 @@ class Room:
         participant.next_token_at = now + TOKEN_EVERY_S
         lifetime_s = self._tokens.join_lifetime_s(participant.claims)
         if lifetime_s > 0:
-            participant.send(messages.FreshToken(self._tokens.join(participant.claims), lifetime_s))
+            token = self._tokens.join(participant.claims)
+            participant.send(messages.FreshToken(token, lifetime_s, tuple(self._ice_servers())))

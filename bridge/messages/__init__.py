@@ -70,6 +70,7 @@ from bridge.messages.objects import (
     CaseLine,
     ChatLine,
     ClientDescription,
+    IceServer,
     KnockReason,
     MediaProtocol,
     Member,
@@ -118,6 +119,7 @@ __all__ = [
     "Floor",
     "FreshToken",
     "GiveFloor",
+    "IceServer",
     "Interrupt",
     "Join",
     "Knock",
@@ -192,8 +194,8 @@ BridgeMessage = (
 CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {cls.type: cls for cls in ClientMessage.__args__}
 BRIDGE_MESSAGES: Mapping[str, type[BridgeMessage]] = {cls.type: cls for cls in BridgeMessage.__args__}
 OBJECTS = (
-    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, Picture, StageState, MutedSource,
-    RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
+    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, IceServer, Picture, StageState,
+    MutedSource, RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
 )  # fmt: skip
 
 Message = TypeVar("Message", ClientMessage, BridgeMessage)

@@ -18,6 +18,7 @@ from bridge.messages.objects import (
     ChatLine,
     ChatText,
     Count,
+    IceServer,
     KnockReason,
     MediaProtocol,
     Member,
@@ -211,11 +212,12 @@ class Cases:
 
 @dataclass(frozen=True, slots=True)
 class FreshToken:
-    """A join token to come back with after a restart of the server."""
+    """A join token to come back with after a restart of the server, and fresh credentials of the relays."""
 
     type: ClassVar[str] = "token"
     token: Token
     expires_s: Annotated[int, Between(0, 86_400)]
+    ice_servers: Annotated[tuple[IceServer, ...], AtMost(16)]
 
 
 @dataclass(frozen=True, slots=True)

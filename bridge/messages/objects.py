@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from bridge.base.schema import Between, Characters
+from bridge.base.schema import AtMost, Between, Characters
 from bridge.base.words import (
     CaseState,
     ConsentState,
@@ -114,6 +114,15 @@ class ResumeTicket:
 
     secret: Secret
     seconds: Annotated[int, Between(0, 3600)]
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A TURN relay and what opens it for a while (RTCIceServer)."""
+
+    urls: Annotated[tuple[Annotated[str, Characters(1, 256)], ...], AtMost(16)]
+    username: Annotated[str, Characters(0, 256)]
+    credential: Annotated[str, Characters(0, 256)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,16 +88,19 @@ def rooms() -> NotingRooms:
 
 
 @pytest.fixture
-async def client(tokens: Tokens, rooms: NotingRooms) -> AsyncIterator[Client]:
+def counters() -> SessionCounters:
+    return SessionCounters()
+
+
+@pytest.fixture
+async def client(tokens: Tokens, rooms: NotingRooms, counters: SessionCounters) -> AsyncIterator[Client]:
     relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
     application = web.Application()
     noting: Any = rooms
-    whip_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
-        application.router
-    )
-    whep_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
-        application.router
-    )
+    for endpoint in (whip_endpoint, whep_endpoint):
+        endpoint(noting, tokens, relays, Admission(0, counters=counters), counters).add_routes(
+            application.router
+        )
     async with TestClient(TestServer(application)) as running:
         yield running
 
@@ -338,3 +341,12 @@ async def test_offers_of_one_token_are_bounded_whatever_becomes_of_them(
     assert (await post(client, bearer(tokens))).status == 201
     response = await post(client, bearer(tokens), body=description("d") + "a=x\r\n" * 20_000)
     assert response.status == 400
+
+
+async def test_refusals_of_devices_are_counted(
+    client: Client, tokens: Tokens, rooms: NotingRooms, counters: SessionCounters
+) -> None:
+    await post(client, {})
+    rooms.refusal = Refused("room-full", "full")
+    await post(client, bearer(tokens))
+    assert counters.joins_refused == {"invalid-token": 1, "room-full": 1}

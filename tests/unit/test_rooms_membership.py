@@ -375,6 +375,7 @@ def test_a_device_publishes_like_everybody_else_and_leaves_with_its_leg() -> Non
         conference.claims(Role.OBSERVER, "Phòng mổ 3", TokenKind.PUBLISH), "v=0", False
     )
     assert answer == "answer 1 to v=0"
+    leg(device).observer.leg_connected()
     leg(device).send(Source.CAMERA)
     assert leg(page).shown(SlotRole.STAGE) == [device.id]
     leg(device).fail()
@@ -402,6 +403,28 @@ def test_a_device_with_a_bad_offer_never_was_in_the_room() -> None:
         conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "bad", False)
     assert conference.room.participants == {}
     assert conference.counters.joins == 0
+
+
+def test_a_device_whose_media_never_came_is_not_one_that_lost_it() -> None:
+    conference = Conference()
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    leg(device).fail()
+    assert device.is_gone
+    assert conference.counters.leaves == {LeaveReason.NEVER_CONNECTED: 1}
+
+
+def test_a_page_gets_credentials_of_the_relays_with_each_token() -> None:
+    now_s = 0
+
+    def relays() -> list[messages.IceServer]:
+        return [messages.IceServer(("turns:turn.example.vn:443",), str(now_s), "secret")]
+
+    conference = Conference(ice_servers=relays)
+    page = conference.enter()
+    now_s = 240
+    conference.pass_time(241, step=1)
+    told = [token.ice_servers[0].username for token in channel(page).of(FreshToken)]
+    assert told == ["0", "240"]
 
 
 def test_a_device_that_never_sends_anything_leaves() -> None:

@@ -386,12 +386,21 @@ async def test_who_was_removed_and_reads_nothing_is_cut_and_says_nothing_more(
     await chair.close()
 
 
-async def test_a_draining_server_takes_no_more_sockets(node: Node) -> None:
-    socket, _ = await node.join()
+async def test_a_draining_server_lets_in_only_who_is_back(node: Node) -> None:
+    socket, welcome = await node.join()
+    token = (await hear(socket, FreshToken)).token
+    participant = node.conference.room.participants[welcome.participant]
     node.conference.rooms.drain(5)
-    response = await node.client.get("/ws")
-    assert response.status == 503
-    reading = asyncio.create_task(closed(socket))
+    newcomer = await node.connect()
+    await say(newcomer, Join(1, node.token(), "An"))
+    assert await closed(newcomer) == CloseCode.RESTART
+    assert socket._response.connection is not None
+    socket._response.connection.transport.abort()  # type: ignore[union-attr]
+    await until(lambda: participant.channel is None)
+    back = await node.connect()
+    await say(back, Join(1, token, "BS. An", ResumeRequest(welcome.participant, welcome.resume.secret)))
+    assert (await hear(back, Welcome)).resumed
+    reading = asyncio.create_task(closed(back))
     await node.signalling.close()
     assert await reading == CloseCode.RESTART
     assert node.signalling.sockets == 0

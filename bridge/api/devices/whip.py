@@ -4,12 +4,18 @@ from bridge.api.admission import Admission
 from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
+from bridge.base.counters import SessionCounters
 from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
 
 def whip_endpoint(
-    rooms: Rooms, tokens: Tokens, relays: Relays, admission: Admission, budget: Budget | None = None
+    rooms: Rooms,
+    tokens: Tokens,
+    relays: Relays,
+    admission: Admission,
+    counters: SessionCounters,
+    budget: Budget | None = None,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that publish."""
     return DeviceEndpoint(
@@ -19,5 +25,6 @@ def whip_endpoint(
         tokens=tokens,
         relays=relays,
         admission=admission,
+        counters=counters,
         budget=budget,
     )
