@@ -1,4 +1,4 @@
-"""The command line: `hoichan serve`, `invite`, `token`, `check-config`, `archive`."""
+"""The command line: `hoichan serve`, `invite`, `token`, `links`, `check-config`, `archive`."""
 
 import argparse
 import asyncio
@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -18,11 +20,13 @@ from bridge.base.errors import InvalidConfig, InvalidMessage
 from bridge.base.words import ConferenceKind, Level, Role
 from bridge.commands import demo
 from bridge.commands.check import report
+from bridge.commands.links import add_links
 from bridge.commands.parser import LANGUAGES, add_archive
 from bridge.commands.texts import language
 from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.config import Config, check, load
-from bridge.node.host import base_url, existing_token_secret
+from bridge.node.host import base_url, existing_token_secret, prepare_state_dir
+from bridge.node.links import LinkFiles
 from bridge.node.log import write_log
 from bridge.tokens import TokenKind, Tokens
 
@@ -30,6 +34,7 @@ logger = logging.getLogger("bridge")
 
 # Browsers take plain http for a secure context on loopback only, where 8080 is the custom.
 PLAIN_HTTP_PORT = 8080
+HOUR_S = 3600
 DAY_S = 86400
 EXIT_INVALID = 2
 
@@ -73,7 +78,15 @@ def _parser() -> argparse.ArgumentParser:
         "--level", type=Level, choices=list(Level), default=Level.DISTRICT, help="default: %(default)s"
     )
     holder.add_argument("--name", help="the person's or device's name")
-    holder.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life = holder.add_mutually_exclusive_group()
+    life.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life.add_argument("--hours", type=_hours, metavar="N", help="for how many hours it is good")
+    life.add_argument(
+        "--until",
+        type=_moment,
+        metavar="TIME",
+        help="until when, local time: 2026-12-01T17:30, or a whole day",
+    )
 
     invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
     _add_room(invite, is_required=True)
@@ -106,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     tried.add_argument("--lang", choices=LANGUAGES, help="in place of the terminal's language")
     tried.set_defaults(command=_check_config)
 
+    add_links(commands)
     add_archive(commands)
     return parser
 
@@ -131,6 +145,24 @@ def _port(text: str) -> int:
 
 def _days(text: str) -> int:
     return _whole_number(text, 1, 366)
+
+
+def _hours(text: str) -> int:
+    return _whole_number(text, 1, 366 * 24)
+
+
+def _moment(text: str) -> datetime:
+    """Read a local time; a day alone is good to its end."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time, written 2026-12-01T17:30") from None
+    if len(text) == len("2026-12-01"):
+        moment += timedelta(days=1)
+    moment = moment.astimezone()
+    if not datetime.now(UTC) < moment <= datetime.now(UTC) + timedelta(days=366):
+        raise argparse.ArgumentTypeError("must lie in the next 366 days")
+    return moment
 
 
 def _whole_number(text: str, least: int, most: int) -> int:
@@ -225,6 +257,7 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
             conference_kind=demo.KIND,
         )
+        _note(config, invitation, TokenKind.INVITATION)
         lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
         lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
@@ -244,6 +277,7 @@ def _invite(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, invitation, TokenKind.INVITATION)
     print(invitation if parsed.token_only else f"{base_url(config)}/room/#i={invitation}")
     return 0
 
@@ -266,6 +300,7 @@ def _token(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, bearer, kind)
     print(bearer)
     return 0
 
@@ -278,6 +313,7 @@ def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
     )
+    _note(config, key, TokenKind.ARCHIVE)
     print(f"{base_url(config)}/library/#i={key}" if parsed.link else key)
     return 0
 
@@ -292,7 +328,17 @@ def _tokens(config: Config) -> Tokens:
     return tokens
 
 
+def _note(config: Config, token: str, kind: TokenKind) -> None:
+    """Write down that a link is out, before anybody has it: only so can it be found and revoked."""
+    claims = Tokens(existing_token_secret(config)).read(token, kind)
+    LinkFiles(prepare_state_dir(config)).issued(claims, time.time())
+
+
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:
+    if parsed.until is not None:
+        return int(parsed.until.timestamp() - time.time())
+    if parsed.hours is not None:
+        return int(parsed.hours) * HOUR_S
     days: int = parsed.days or config.rooms.invitation_lifetime_days
     return days * DAY_S
 

@@ -92,7 +92,7 @@ class TurnConfig:
 
     urls: tuple[str, ...] = ()
     secret_file: str = ""
-    credential_lifetime_s: int = _between(43200, 60, 604800)
+    credential_lifetime_s: int = _between(43200, 600, 604800)
 
     def check(self) -> None:
         """Check the keys of this section against each other."""
@@ -111,8 +111,10 @@ class RoomsConfig:
 
     rooms_max: int = _between(100, 1, 10000)
     participants_max: int = _between(500, 2, 5000)
+    participants_per_link: int = _between(4, 1, 5000)
     invitation_lifetime_days: int = _between(30, 1, 366)
     empty_close_s: int = _between(600, 1, 86400)
+    wait_for_chair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bridge.api.admission import Admission
+from bridge.api.budget import Budget
 from bridge.api.clients import TrustedProxies
 from bridge.api.connections import CONNECTIONS, Connections, Places, bodies_in_time
 from bridge.api.devices.whep import whep_endpoint
@@ -47,6 +48,7 @@ from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy, RecordingState
 from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.config import Config
+from bridge.messages import IceServer
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.node import garbage
 from bridge.node.certificate import load_into, server_context
@@ -60,6 +62,7 @@ from bridge.node.host import (
     token_secret,
     web_dir,
 )
+from bridge.node.links import Revocations
 from bridge.recording import Recordings
 from bridge.rooms import Rooms
 from bridge.sfu import Router, Sfu
@@ -78,6 +81,7 @@ LINGERING_S = 2.0
 LAG_INTERVAL_S = 0.25
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
+REVOCATIONS_INTERVAL_S = 1.0
 SHOWN_AFTER_S = 5.0
 
 
@@ -92,7 +96,8 @@ class Server:
         self.sfu_counters = SfuCounters()
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
-        self.tokens = Tokens(token_secret(self.state_dir))
+        self._revocations = Revocations(self.state_dir, clock=time.time)
+        self.tokens = Tokens(token_secret(self.state_dir), revoked=self._revocations)
         self.recording_counters = RecordingCounters()
         self.archive_counters = ArchiveCounters()
         self.catalogue = Catalogue(archive_dir(config))
@@ -141,16 +146,22 @@ class Server:
             counters=self.session_counters,
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
+            per_link=config.rooms.participants_per_link,
             empty_close_s=config.rooms.empty_close_s,
+            wait_for_chair=config.rooms.wait_for_chair,
+            ice_servers=self._ice_servers,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
+        # One for all doors: a link costs what its pages and devices cost together.
+        self._budget = Budget()
         self.signalling = Signalling(
             self.rooms,
             self.tokens,
             counters=self.session_counters,
+            budget=self._budget,
             public_host=urlsplit(base_url(config)).netloc,
         )
         collector = BridgeCollector(
@@ -173,11 +184,16 @@ class Server:
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
         self._begin(self._measure_lag(), "event-loop-lag")
+        self._begin(self._watch_revocations(), "revocations")
         garbage.take_over()
         self._begin(self._collect_garbage(), "garbage")
         self.supervisor.start()
         self._closers.append(self.supervisor.stop)
         self._is_ready = True
+
+    def _ice_servers(self, holder: str) -> Iterator[IceServer]:
+        relays = self._relays.credentials(holder)
+        return (IceServer(relay.urls, relay.username, relay.credential) for relay in relays)
 
     async def _open_recordings(self) -> OpenRecord:
         config = self.config
@@ -242,11 +258,12 @@ class Server:
             self._relays,
             admission=admission,
             counters=self.session_counters,
-            policies=_recording_policies(self.config),
+            rooms=self.rooms,
         )
         join.add_routes(application.router)
-        whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
-        whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
+        shared = (self.rooms, self.tokens, self._relays, admission, self.session_counters, self._budget)
+        whip_endpoint(*shared).add_routes(application.router)
+        whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application
@@ -338,6 +355,13 @@ class Server:
                 load_into(context, certificate_files(self.config, self.state_dir))
             except InvalidConfig as error:
                 logger.error("the old certificate stays in use: %s", error)
+
+    async def _watch_revocations(self) -> None:
+        """A revoked link is of no use within seconds, to those either who are in the room by it."""
+        while True:
+            await asyncio.sleep(REVOCATIONS_INTERVAL_S)
+            if await asyncio.to_thread(self._revocations.poll):
+                self.rooms.expel_revoked()
 
     async def _collect_garbage(self) -> None:
         schedule = garbage.GarbageSchedule(time.monotonic())

@@ -20,7 +20,7 @@ from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.words import SlotRole, Source
 from bridge.leg.downlink import Downlink
 from bridge.leg.encoding import Encoding
-from bridge.leg.negotiation import Negotiation
+from bridge.leg.negotiation import Negotiation, read_offer
 from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
@@ -112,6 +112,13 @@ class Sfu:
         self.routers: set[Router] = set()
         self._task: asyncio.Task[None] | None = None
 
+    @staticmethod
+    def check_offer(
+        sdp: str, publications: Mapping[str, Source] | None, slots: Mapping[str, SlotRole] | None
+    ) -> None:
+        """Raise NegotiationFailed for an offer that no new leg could answer."""
+        read_offer(sdp, publications, slots)
+
     def create_router(self, observer: RouterObserver) -> Router:
         """Open the media side of a room."""
         router = Router(self, observer)
@@ -160,6 +167,12 @@ class Router:
         self._reports_owed = 0.0
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
+
+    def check_offer(
+        self, sdp: str, publications: Mapping[str, Source] | None, slots: Mapping[str, SlotRole] | None
+    ) -> None:
+        """Raise NegotiationFailed for an offer that no new leg could answer."""
+        self.sfu.check_offer(sdp, publications, slots)
 
     def create_leg(self, leg_id: str, observer: LegObserver) -> Leg:
         """Add the media half of a participant."""

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
 FAILURE_COST = 4.0
-_FAILURES = frozenset({"invalid-token", "expired-token"})
+_FAILURES = frozenset({"invalid-token", "expired-token", "revoked-link"})
 # Who guesses is to be seen in the log, and not to fill it.
 TOLD_EVERY_S = 60.0
 

@@ -51,7 +51,7 @@ SHUTDOWN = "shutdown"
 # What a journal can do without when the disk is full for so long that not everything can wait: none of it
 # says what belongs to which patient, or who was there.
 DISPENSABLE = frozenset(
-    {EventKind.SPEAKERS, EventKind.HAND, EventKind.STAGE, EventKind.CONTENT, EventKind.CHAT, EventKind.FLOOR}
+    {EventKind.SPEAKERS, EventKind.HAND, EventKind.STAGE, EventKind.CONTENT, EventKind.CHAT, EventKind.MUTED}
 )
 
 

@@ -89,17 +89,12 @@ class Negotiation:
         slots: Mapping[str, SlotRole] | None,
     ) -> str:
         """Take in an offer and return the answer; raises `NegotiationFailed` and then changes nothing."""
-        offer = parse_offer(sdp)
+        offer, sources, roles = read_offer(sdp, publications, slots)
         former = self._offer
         if former is not None and former.fingerprints != offer.fingerprints:
             raise NegotiationFailed(
                 "negotiation-failed:fingerprint-changed", "another certificate needs another connection"
             )
-        if not any(plan_publishing(section) or plan_slot(section) for section in offer.sections):
-            raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
-        sources = default_publications(offer) if publications is None else publications
-        roles = default_slots(offer) if slots is None else slots
-        _check_mids(offer, (*sources, *roles))
         self._plan_publications(offer, sources)
         self._plan_slots(offer, roles)
         self.extension_ids = ExtensionIds(
@@ -252,6 +247,19 @@ class Negotiation:
             stream_id="stage" if is_stage else f"{slot.role.value}-{slot.mid}",
             track_id=f"slot-{slot.mid}",
         )
+
+
+def read_offer(
+    sdp: str, publications: Mapping[str, Source] | None, slots: Mapping[str, SlotRole] | None
+) -> tuple[Offer, Mapping[str, Source], Mapping[str, SlotRole]]:
+    """Return an offer that a new leg can answer, and what its m-lines are; raises `NegotiationFailed`."""
+    offer = parse_offer(sdp)
+    if not any(plan_publishing(section) or plan_slot(section) for section in offer.sections):
+        raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
+    sources = default_publications(offer) if publications is None else publications
+    roles = default_slots(offer) if slots is None else slots
+    _check_mids(offer, (*sources, *roles))
+    return offer, sources, roles
 
 
 def _check_mids(offer: Offer, mids: tuple[str, ...]) -> None:

@@ -133,6 +133,9 @@ class FakeRouter:
         self.legs[leg_id] = FakeLeg(leg_id, self, observer)
         return self.legs[leg_id]
 
+    def check_offer(self, sdp: str, *_: object) -> None:
+        FakeSfu.check_offer(sdp)
+
     def close(self) -> None:
         assert not self.legs
         self.is_closed = True
@@ -141,6 +144,11 @@ class FakeRouter:
 class FakeSfu:
     def __init__(self) -> None:
         self.routers: set[FakeRouter] = set()
+
+    @staticmethod
+    def check_offer(sdp: str, *_: object) -> None:
+        if "bad" in sdp:
+            raise NegotiationFailed("negotiation-failed:bad-offer", "the offer says that it is bad")
 
     def create_router(self, observer: Any) -> FakeRouter:
         router = FakeRouter(observer)

@@ -20,6 +20,7 @@ WORDS = (
     words.Level,
     messages.StageMode,
     messages.MicrophoneState,
+    messages.KnockReason,
     messages.CameraState,
     messages.MediaProtocol,
     words.CaseState,

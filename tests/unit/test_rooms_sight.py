@@ -370,3 +370,31 @@ def told(viewer: Participant) -> dict[str, Picture | None]:
         elif isinstance(message, Slots):
             known.update(message.slots)
     return known
+
+
+def test_while_the_chosen_site_has_lost_its_line_the_stage_follows_the_speaker() -> None:
+    conference = Conference()
+    chair, chosen, speaker = (conference.enter(role) for role in (Role.CHAIR, Role.PRESENTER, Role.EXPERT))
+    conference.ask(chair, ChooseStage(chosen.id))
+    conference.speaks(speaker)
+    # Without its socket alone it is still seen, and stays.
+    conference.lose_socket(chosen)
+    assert stage_of(chair) == chosen.id
+    channel(chair).texts.clear()
+    leg(chosen).fail()
+    assert stage_of(chair) == speaker.id
+    assert channel(chair).of(StageChange) == [StageChange(speaker.id, StageMode.SPEAKER)]
+    conference.knock(claims=chosen.claims, resume=ResumeRequest(chosen.id, chosen.secret))
+    assert channel(chair).of(StageChange)[-1] == StageChange(chosen.id, StageMode.CHAIR)
+    conference.offer(chosen, replace=True)
+    leg(chosen).send(Source.CAMERA)
+    assert stage_of(chair) == chosen.id
+
+
+def test_a_chosen_site_without_a_camera_stays_on_stage_as_long_as_it_is_there() -> None:
+    conference = Conference()
+    chair, chosen = conference.enter(Role.CHAIR), conference.enter(Role.PRESENTER, camera=False)
+    conference.ask(chair, ChooseStage(chosen.id))
+    assert conference.room.sight.stage.participant == chosen.id
+    conference.lose_socket(chosen)
+    assert conference.room.sight.stage.participant == chair.id

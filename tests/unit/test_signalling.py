@@ -305,6 +305,75 @@ async def test_a_hand_that_never_rests_does_not_fill_the_journal(node: Node) -> 
     assert 1 <= len(record.of(EventKind.HAND)) <= 15
 
 
+async def test_a_flood_is_not_answered_by_a_flood(node: Node) -> None:
+    socket, welcome = await node.join()
+    before = node.conference.counters.messages_received
+    for _ in range(150):
+        await socket.send_str('{"type":"view"}')
+    await until(lambda: node.conference.counters.messages_received == before + 150)
+    node.conference.room.participants[welcome.participant].leave()
+    answers = 0
+    async with asyncio.timeout(5):
+        while (frame := await socket.receive()).type is WSMsgType.TEXT:
+            answers += isinstance(parse_bridge_message(frame.data), Error)
+    assert 1 <= answers <= 3
+
+
+async def test_the_page_learns_that_its_offer_was_dropped(node: Node) -> None:
+    socket, _ = await node.join()
+    for _ in range(80):
+        await say(socket, messages.View())
+    await say(socket, Offer(41, "v=0", PAGE_PUBLICATIONS, page_slots()))
+    async with asyncio.timeout(5):
+        while (error := await hear(socket, Error)).id is None:
+            pass
+    assert (error.code, error.for_, error.id) == ("rate-limited", "offer", 41)
+
+
+async def test_many_sockets_of_one_link_have_one_budget(node: Node) -> None:
+    claims = node.conference.claims(Role.OBSERVER)
+    sockets = []
+    for _ in range(4):
+        socket = await node.connect()
+        await say(socket, Join(1, node.conference.tokens.join(claims), "An"))
+        await hear(socket, Welcome)
+        sockets.append(socket)
+    for number in range(5):
+        for socket in sockets:
+            await say(socket, Offer(number, "bad"))
+    refused = 0
+    for socket in sockets:
+        await say(socket, Leave())
+        async with asyncio.timeout(5):
+            while (frame := await socket.receive()).type is WSMsgType.TEXT:
+                message = parse_bridge_message(frame.data)
+                refused += isinstance(message, Error) and message.code == "rate-limited"
+    assert 10 <= refused <= 12
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"chat","text":"' + "x" * 1000 + '","more":"' + "x" * 20_000 + '"}',
+        '{"type":"chat","text":"offer","more":"' + r"\"offer\"" * 3_000 + '"}',
+        serialise(Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots())),
+    ],
+)
+async def test_only_an_offer_of_many_slots_may_be_long(node: Node, frame: str) -> None:
+    socket, _ = await node.join()
+    await socket.send_str(frame)
+    assert (await hear(socket, Error)).code == "invalid-message"
+    await say(socket, Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots(30)))
+    await hear(socket, Answer)
+
+
+async def test_a_first_frame_is_short(node: Node) -> None:
+    socket = await node.connect()
+    await socket.send_str('{"type":"join","more":[' + "0," * 50_000 + "0]}")
+    assert (await hear(socket, Error)).code == "invalid-message"
+    assert await closed(socket) == CloseCode.REFUSED
+
+
 async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node) -> None:
     _, welcome = await node.join()
     participant = node.conference.room.participants[welcome.participant]
@@ -316,12 +385,71 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node)
     assert not participant.is_gone
 
 
-async def test_a_draining_server_takes_no_more_sockets(node: Node) -> None:
-    socket, _ = await node.join()
+@pytest.mark.parametrize("hand_first", [True, False])
+async def test_who_leaves_with_a_hand_in_the_same_segment_is_not_listed_again(
+    node: Node, hand_first: bool
+) -> None:
+    stayer, _ = await node.join()
+    leaver, welcome = await node.join()
+    frames = [serialise(RaiseHand(True)), serialise(Leave())]
+    connection = leaver._response.connection
+    assert connection is not None
+    # Both frames of the client, masked by zeros, in one write.
+    segment = b"".join(
+        bytes((0x81, 0x80 | len(text))) + b"\0\0\0\0" + text.encode()
+        for text in (frames if hand_first else frames[::-1])
+    )
+    connection.transport.write(segment)  # type: ignore[union-attr]
+    assert await closed(leaver) == CloseCode.LEFT
+    newcomer, seen = await node.join()
+    assert welcome.participant not in {member.participant for member in seen.roster}
+    for socket in (stayer, newcomer):
+        await socket.close()
+
+
+async def test_who_was_removed_and_reads_nothing_is_cut_and_says_nothing_more(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "GOODBYE_S", 0.3)
+    chair, _ = await node.join(Role.CHAIR)
+    secretary, welcome = await node.join(Role.SECRETARY)
+    participant = node.conference.room.participants[welcome.participant]
+    assert secretary._response.connection is not None
+    transport = secretary._response.connection.transport
+    assert transport is not None
+    transport.pause_reading()  # type: ignore[attr-defined]
+    # More than the sockets between the two hold, so that the writer waits for the reader.
+    line = Chat(welcome.participant, "An", "BV", "x" * 2000, 1)
+    for _ in range(20):
+        for _ in range(400):
+            participant.send(line)
+        await asyncio.sleep(0.01)
+        if participant.channel is None or len(participant.channel._queue) > 300:  # type: ignore[attr-defined]
+            break
+    await say(chair, messages.Remove(welcome.participant))
+    await until(lambda: participant.is_gone)
+    await say(secretary, messages.Lock(True))
+    await until(lambda: node.signalling.sockets == 1)
+    assert not node.conference.room.lobby.is_locked
+    transport.close()
+    await chair.close()
+
+
+async def test_a_draining_server_lets_in_only_who_is_back(node: Node) -> None:
+    socket, welcome = await node.join()
+    token = (await hear(socket, FreshToken)).token
+    participant = node.conference.room.participants[welcome.participant]
     node.conference.rooms.drain(5)
-    response = await node.client.get("/ws")
-    assert response.status == 503
-    reading = asyncio.create_task(closed(socket))
+    newcomer = await node.connect()
+    await say(newcomer, Join(1, node.token(), "An"))
+    assert await closed(newcomer) == CloseCode.RESTART
+    assert socket._response.connection is not None
+    socket._response.connection.transport.abort()  # type: ignore[union-attr]
+    await until(lambda: participant.channel is None)
+    back = await node.connect()
+    await say(back, Join(1, token, "BS. An", ResumeRequest(welcome.participant, welcome.resume.secret)))
+    assert (await hear(back, Welcome)).resumed
+    reading = asyncio.create_task(closed(back))
     await node.signalling.close()
     assert await reading == CloseCode.RESTART
     assert node.signalling.sockets == 0

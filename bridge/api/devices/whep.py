@@ -1,14 +1,30 @@
 """POST /whep (draft-ietf-wish-whep): a player, a wall screen or a recorder elsewhere watches a room."""
 
 from bridge.api.admission import Admission
+from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
+from bridge.base.counters import SessionCounters
 from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
 
-def whep_endpoint(rooms: Rooms, tokens: Tokens, relays: Relays, admission: Admission) -> DeviceEndpoint:
+def whep_endpoint(
+    rooms: Rooms,
+    tokens: Tokens,
+    relays: Relays,
+    admission: Admission,
+    counters: SessionCounters,
+    budget: Budget | None = None,
+) -> DeviceEndpoint:
     """Return the endpoint for devices that watch."""
     return DeviceEndpoint(
-        "/whep", TokenKind.WATCH, rooms=rooms, tokens=tokens, relays=relays, admission=admission
+        "/whep",
+        TokenKind.WATCH,
+        rooms=rooms,
+        tokens=tokens,
+        relays=relays,
+        admission=admission,
+        counters=counters,
+        budget=budget,
     )

@@ -1,14 +1,30 @@
 """POST /whip (RFC 9725): an encoder, an endoscope tower or an OBS publishes into a room."""
 
 from bridge.api.admission import Admission
+from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
+from bridge.base.counters import SessionCounters
 from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
 
-def whip_endpoint(rooms: Rooms, tokens: Tokens, relays: Relays, admission: Admission) -> DeviceEndpoint:
+def whip_endpoint(
+    rooms: Rooms,
+    tokens: Tokens,
+    relays: Relays,
+    admission: Admission,
+    counters: SessionCounters,
+    budget: Budget | None = None,
+) -> DeviceEndpoint:
     """Return the endpoint for devices that publish."""
     return DeviceEndpoint(
-        "/whip", TokenKind.PUBLISH, rooms=rooms, tokens=tokens, relays=relays, admission=admission
+        "/whip",
+        TokenKind.PUBLISH,
+        rooms=rooms,
+        tokens=tokens,
+        relays=relays,
+        admission=admission,
+        counters=counters,
+        budget=budget,
     )
