@@ -14,6 +14,7 @@ from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket
 from bridge.media.reception import ReceptionStatistics
+from bridge.media.replay import ReplayWindow
 from bridge.media.rows import Rows
 from bridge.media.throttle import KeyframeRequests
 from bridge.media.timeline import ClockOffset, SenderClock
@@ -22,10 +23,8 @@ from bridge.rtp.header import RtpPacket
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 
-# Two to three seconds of the largest camera layer: longer than any receiver goes on asking. Sound
-# is never sent again; there the cache only tells duplicates.
+# Two to three seconds of the largest camera layer: longer than any receiver goes on asking.
 CACHED_PACKETS = 512
-CACHED_AUDIO_PACKETS = 64
 SEVEN_BITS = 7
 # RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
 UNTOLD_LEVEL = 30
@@ -67,6 +66,8 @@ class Encoding:
         "_counters",
         "_latecomers",
         "_picture_ids",
+        "_replays",
+        "_rtx_payload_type",
         "_unwrapper",
         "cache",
         "clock",
@@ -96,6 +97,7 @@ class Encoding:
         rid: str,
         ssrc: int,
         payload_type: int,
+        rtx_payload_type: int | None,
         codec: Codec,
         clock_rate_hz: int,
         clock_offset: ClockOffset,
@@ -108,9 +110,8 @@ class Encoding:
         self.payload_type = payload_type
         self.codec = codec
         self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
-        self.cache: PacketCache[MediaPacket] = PacketCache(
-            CACHED_AUDIO_PACKETS if codec is Codec.OPUS else CACHED_PACKETS
-        )
+        # Empty where the stream is sound, which is never sent again.
+        self.cache: PacketCache[MediaPacket] = PacketCache(1 if codec is Codec.OPUS else CACHED_PACKETS)
         self.losses = NackGenerator()
         self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
         self.clock = SenderClock(clock_rate_hz, clock_offset)
@@ -128,7 +129,9 @@ class Encoding:
         self.is_new = True
         self.is_stalled = False
         self._latecomers: tuple[int, list[Span]] | None = None
+        self._rtx_payload_type = rtx_payload_type
         self._unwrapper = SequenceUnwrapper()
+        self._replays = ReplayWindow()
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters
@@ -145,18 +148,20 @@ class Encoding:
 
     def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
         """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
-        if packet.payload_type != self.payload_type:
-            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
-            return None
+        # Whatever the packet is, its number is used up: the next one must be judged by it.
         extended = self._unwrapper.unwrap(packet.sequence_number)
-        self.last_arrival = arrival
         self.reception.received(extended, packet.timestamp, arrival, len(packet.data))
-        if extended <= self.fan.highest and self.cache.get(extended) is not None:
+        if not self._replays.take(extended):
             self._drop(DropReason.DUPLICATE)
             return None
         self.losses.received(extended, arrival)
+        if packet.payload_type != self.payload_type:
+            self._skip(extended, packet.timestamp, arrival)
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
+        self.last_arrival = arrival
         if packet.payload_offset >= packet.payload_end:
-            self._skip(extended)
+            self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.PADDING)
             return None
         return self._read(extended, packet, packet.payload, arrival)
@@ -166,12 +171,16 @@ class Encoding:
 
         Only awaited ones count: browsers repeat old packets there to probe for bandwidth.
         """
+        if packet.payload_type != self._rtx_payload_type:
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
         payload = packet.payload
         if len(payload) <= 2:
             self._drop(DropReason.PADDING)
             return None
-        extended = self._unwrapper.unwrap(int.from_bytes(payload[:2], "big"))
-        if not self.losses.is_missing(extended):
+        # Without memory: what is asked for never is the newest, and a stray number must not lead astray.
+        extended = self._unwrapper.near(int.from_bytes(payload[:2], "big"))
+        if extended is None or not self.losses.is_missing(extended) or not self._replays.take(extended):
             self._drop(DropReason.DUPLICATE)
             return None
         self._counters.retransmissions_received += 1
@@ -200,7 +209,7 @@ class Encoding:
         keyframe, spans = latecomers
         for number in range(keyframe + 1, self.fan.highest + 1):
             packet = self.cache.get(number)
-            watched = None if packet is None else self.fan.forward_again(packet, spans)
+            watched = self.fan.forward_again(packet, spans) if packet is not None and packet.payload else None
             if packet is not None and watched is not None:
                 yield packet, *watched
 
@@ -244,14 +253,15 @@ class Encoding:
             media = _READERS[self.codec](self, extended, packet, payload, arrival)
         except MalformedPacket:
             self._drop(DropReason.MALFORMED_PAYLOAD)
-            self._skip(extended)
+            self._skip(extended, packet.timestamp, arrival)
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
             # One that came too late lets nobody in: who waits needs another.
             if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
                 self.keyframes.keyframe_received()
-        self.cache.put(extended, media)
+        if not self.is_audio:
+            self.cache.put(extended, media)
         return media
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
@@ -307,8 +317,14 @@ class Encoding:
             seen.starts_frame,
         )
 
-    def _skip(self, extended: int) -> None:
-        self.fan.skip(extended)
+    def _skip(self, extended: int, timestamp: int, arrival: float) -> None:
+        """Nothing worth forwarding was sent under this number."""
+        if extended > self.fan.highest:
+            self.fan.skip(extended)
+        elif not self.is_audio:
+            # Too late to close the gap: receivers ask for the number, and are told that it was nothing.
+            nothing = MediaPacket(extended, timestamp, False, b"", arrival, starts_frame=False)
+            self.cache.put(extended, nothing)
         if self.tap is not None:
             self.tap.skip(extended)
 

@@ -69,12 +69,14 @@ class Negotiation:
 
     def make_encoding(self, publication: Publication, rid: str, ssrc: int) -> Encoding:
         """Return a fresh encoding as it was agreed for the publication's m-line."""
-        codec = self._plans[publication.mid].codec
+        plan = self._plans[publication.mid]
+        codec = plan.codec
         return Encoding(
             publication=publication,
             rid=rid,
             ssrc=ssrc,
             payload_type=codec.payload_type,
+            rtx_payload_type=plan.rtx_payload_type,
             codec=publication.codec,
             clock_rate_hz=codec.clock_rate_hz,
             clock_offset=self._clock_offset,
@@ -178,7 +180,7 @@ class Negotiation:
 
     def _add_slot(self, mid: str, role: SlotRole, plan: SlotPlan) -> None:
         ssrc = self._new_ssrc()
-        rtx_ssrc = _fresh_ssrc((*self.slot_by_ssrc, self.ssrc, ssrc)) if plan.rtx_payload_types else None
+        rtx_ssrc = self._new_ssrc(ssrc) if plan.rtx_payload_types else None
         forwarder = Forwarder(
             destination=self._transport,
             ssrc=ssrc,
@@ -200,8 +202,8 @@ class Negotiation:
         self.slots[mid] = slot
         self.slot_by_ssrc[ssrc] = slot
 
-    def _new_ssrc(self) -> int:
-        taken = {self.ssrc, *self.slot_by_ssrc}
+    def _new_ssrc(self, *others: int) -> int:
+        taken = {self.ssrc, *others, *self.slot_by_ssrc}
         taken.update(slot.rtx_ssrc for slot in self.slots.values() if slot.rtx_ssrc is not None)
         return _fresh_ssrc(taken)
 

@@ -19,6 +19,7 @@ def encoding() -> Encoding:
         rid="",
         ssrc=1,
         payload_type=96,
+        rtx_payload_type=97,
         codec=Codec.VP8,
         clock_rate_hz=90_000,
         clock_offset=ClockOffset(ServerClock(0.0, 0.0)),
