@@ -490,7 +490,7 @@ class Leg:
     def receive_rtcp(self, data: bytes, arrival: float) -> None:
         """Take in one decrypted compound of feedback and reports."""
         self._counters.rtcp_received += 1
-        packets, is_damaged = rtcp.parse_rtcp(data)
+        packets, is_damaged = rtcp.parse_rtcp(data, reads_transport_feedback=False)
         if is_damaged:
             self._counters.dropped[DropReason.MALFORMED_RTCP] += 1
         downlink = self._downlink
