@@ -471,6 +471,9 @@ class Leg:
         if media.audio_level is not None and not publication.is_muted:
             self.router.heard(self.id, media.audio_level, arrival)
         watched = encoding.forward(media)
+        led_in = encoding.lead_in()
+        if led_in is not None:
+            self._send(*led_in, arrival)
         if watched is not None:
             self._send(media, *watched, arrival)
         if encoding.has_latecomers:

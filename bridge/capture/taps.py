@@ -127,7 +127,11 @@ class StreamTap:
         self.unseen_since: float | None = None
         self._track = track
         self.around = around
-        self._frames = FrameBuffer(encoding.codec, is_hoped=encoding.losses.is_missing)
+        self._frames = FrameBuffer(
+            encoding.codec,
+            is_hoped=encoding.losses.is_missing,
+            known_parameter_set=encoding.parameter_sets.newest,
+        )
         self._is_sound = encoding.is_audio
         self._hz = OPUS_HZ if self._is_sound else VIDEO_HZ
         self._not_before = not_before

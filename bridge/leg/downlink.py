@@ -28,7 +28,8 @@ ROUND_TRIP_S = 0.1
 QUEUE_S = 0.1
 # Twenty reports of 28 bytes stay below any path's packet size.
 SENDER_REPORTS_MAX = 20
-# One datagram can name some 6,000 packets; who misses that many needs a key frame.
+# One datagram, in one request or in many, can name some 8,000 packets; who misses that many needs a
+# key frame.
 NACKED_AT_ONCE = 256
 PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
 
@@ -40,6 +41,8 @@ class Downlink:
         "_budget",
         "_counters",
         "_fanout",
+        "_nacked_at",
+        "_nacked_count",
         "_negotiation",
         "_octets_counted",
         "_rated_at",
@@ -74,6 +77,9 @@ class Downlink:
         # The share of packets lost in the last report interval, of the worst slot.
         self.loss = 0.0
         self._budget = RetransmissionBudget()
+        # How many numbers the datagram that arrived then has named so far.
+        self._nacked_at = 0.0
+        self._nacked_count = 0
         self._octets_counted = 0
         # What is sent now, first transmissions only: measured over each report interval.
         self.sent_bps = 0.0
@@ -214,8 +220,12 @@ class Downlink:
         """Somebody cannot decode a slot any more (PLI, FIR)."""
         self._counters.plis_received += 1
         slot = self._negotiation.slot_by_ssrc.get(ssrc)
-        if slot is not None and slot.is_video and slot.aimed is not None:
-            self._request_keyframe(slot.aimed, now)
+        if slot is None or not slot.is_video or slot.aimed is None:
+            return
+        if slot.aimed.lacks_parameter_sets:
+            # They may be what was lost; a new beginning brings them again.
+            slot.begin_anew()
+        self._request_keyframe(slot.aimed, now)
 
     def nack(self, nack: rtcp.Nack, now: float) -> None:
         """Send again what was lost on the way, within the budget (RFC 4585, RFC 4588)."""
@@ -225,17 +235,17 @@ class Downlink:
         counters = self._counters
         self._earn_retransmissions()
         counters.nacks_received += len(nack.sequence_numbers)
-        for number in nack.sequence_numbers[:NACKED_AT_ONCE]:
-            found = slot.forwarder.original(number)
-            if found is None:
-                continue
-            span, extended = found
-            packet = span.fan.source.cache.get(extended)
-            if packet is None or packet.temporal_id > span.temporal_limit:
-                continue
+        if now != self._nacked_at:
+            self._nacked_at, self._nacked_count = now, 0
+        for number in nack.sequence_numbers[: NACKED_AT_ONCE - self._nacked_count]:
+            self._nacked_count += 1
             if slot.sent_recently.is_recent(number, now, self.round_trip_s):
                 counters.retransmissions_suppressed += 1
                 continue
+            found = slot.forwarder.remembered(number)
+            if found is None:
+                continue
+            span, packet = found
             if not self._budget.allow(len(packet.payload), now):
                 counters.retransmissions_suppressed += 1
                 break

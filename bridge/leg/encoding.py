@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from bridge.leg.forwarder import Forwarder, Span
 from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket
+from bridge.media.parameter_sets import ParameterSets, holds_both
 from bridge.media.reception import ReceptionStatistics
 from bridge.media.replay import ReplayWindow
 from bridge.media.rows import Rows
@@ -65,6 +66,8 @@ class Encoding:
     __slots__ = (
         "_counters",
         "_latecomers",
+        "_newcomers",
+        "_parameters_timestamp",
         "_picture_ids",
         "_replays",
         "_rtx_payload_type",
@@ -77,8 +80,10 @@ class Encoding:
         "is_new",
         "is_stalled",
         "keyframes",
+        "lacks_parameter_sets",
         "last_arrival",
         "losses",
+        "parameter_sets",
         "payload_type",
         "publication",
         "reception",
@@ -98,6 +103,7 @@ class Encoding:
         ssrc: int,
         payload_type: int,
         rtx_payload_type: int | None,
+        parameter_sets: Iterable[bytes] = (),
         codec: Codec,
         clock_rate_hz: int,
         clock_offset: ClockOffset,
@@ -122,6 +128,10 @@ class Encoding:
         self.tap: Tap | None = None
         # The newest sender report: NTP time, RTP time, and when it arrived.
         self.report: tuple[int, int, float] | None = None
+        # Of H.264, and empty otherwise.
+        self.parameter_sets = ParameterSets(parameter_sets)
+        # Whether the last key frame came without parameter sets, so that newcomers need those from before.
+        self.lacks_parameter_sets = False
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
@@ -129,6 +139,9 @@ class Encoding:
         self.is_new = True
         self.is_stalled = False
         self._latecomers: tuple[int, list[Span]] | None = None
+        self._newcomers: tuple[MediaPacket, list[Span]] | None = None
+        # The timestamp of the newest packet with parameter sets; -1 before the first.
+        self._parameters_timestamp = -1
         self._rtx_payload_type = rtx_payload_type
         self._unwrapper = SequenceUnwrapper()
         self._replays = ReplayWindow()
@@ -190,7 +203,7 @@ class Encoding:
     def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
         """Return who gets `packet`; at a key frame those who waited for it come in.
 
-        Where the key frame came late, `catch_up` must follow.
+        `lead_in` comes before it, and where the key frame came late, `catch_up` must follow.
         """
         if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
             self.fan.leap(packet.extended_sequence_number)
@@ -200,6 +213,14 @@ class Encoding:
             elif late <= CAUGHT_UP_MAX and not self.is_audio:
                 self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
+
+    def lead_in(self) -> tuple[MediaPacket, Rows, int] | None:
+        """Return the parameter sets that those who have just come in need first, and their rows."""
+        newcomers, self._newcomers = self._newcomers, None
+        if newcomers is None:
+            return None
+        prelude, spans = newcomers
+        return prelude, self.fan.first_rows(prelude, spans), len(spans)
 
     def catch_up(self) -> Iterator[tuple[MediaPacket, Rows, int]]:
         """Yield what those who came in at a late key frame have missed since, and their rows."""
@@ -214,15 +235,29 @@ class Encoding:
                 yield packet, *watched
 
     def _let_in(self, packet: MediaPacket) -> list[Span]:
-        """Let those who wait begin with `packet`."""
+        """Let those who wait begin with `packet`, or with the parameter sets that it does not have."""
+        prelude = self._prelude(packet)
         spans = []
         for forwarder, temporal_limit in self.waiting.items():
             spans.append(
-                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
+                forwarder.switch(
+                    self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit, prelude=prelude
+                )
             )
             self._counters.switches += 1
         self.waiting.clear()
+        if prelude is not None:
+            self._newcomers = prelude, spans
         return spans
+
+    def _prelude(self, packet: MediaPacket) -> MediaPacket | None:
+        """Return the remembered parameter sets as a packet of their own before `packet`, if it lacks any."""
+        payload = self.parameter_sets.aggregate
+        if not payload or holds_both(packet.payload):
+            return None
+        return MediaPacket(
+            packet.extended_sequence_number - 1, packet.timestamp, False, payload, packet.arrival
+        )
 
     @property
     def is_watched(self) -> bool:
@@ -306,6 +341,10 @@ class Encoding:
         seen = inspect(payload)
         if seen.height_px:
             self.width_px, self.height_px = seen.width_px, seen.height_px
+        if self.parameter_sets.take(extended, payload):
+            self._parameters_timestamp = packet.timestamp
+        if seen.is_keyframe and seen.starts_frame:
+            self.lacks_parameter_sets = packet.timestamp != self._parameters_timestamp
         return MediaPacket(
             extended,
             packet.timestamp,

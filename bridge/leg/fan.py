@@ -195,6 +195,14 @@ class Fan:
             packet, [span for span in spans if span.temporal_limit >= packet.temporal_id]
         )
 
+    def first_rows(self, packet: MediaPacket, spans: Sequence[Span]) -> Rows:
+        """Return the rows of `packet` as the very first one of each of `spans`."""
+        rows = _rows(spans, self._make_route)
+        for row, span in enumerate(spans):
+            rows.sequence_number[row] = span.first
+            rows.timestamp[row] = packet.timestamp + span.timestamp_offset
+        return rows
+
     def _forward_late(self, packet: MediaPacket) -> tuple[Rows, int] | None:
         extended = packet.extended_sequence_number
         if extended < self._oldest:

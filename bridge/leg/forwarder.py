@@ -30,6 +30,7 @@ class Span:
         "forwarder",
         "payload_type",
         "picture_offset",
+        "prelude",
         "sequence_offset",
         "start",
         "temporal_limit",
@@ -50,6 +51,7 @@ class Span:
         picture_offset: int,
         tl0_offset: int,
         start: int,
+        prelude: MediaPacket | None = None,
     ) -> None:
         self.forwarder = forwarder
         self.fan = fan
@@ -58,6 +60,8 @@ class Span:
         # The first outgoing number, and the incoming one from which on packets belong to it.
         self.first = first
         self.start = start
+        # What has the first outgoing number, where that is not the first incoming packet.
+        self.prelude = prelude
         self.sequence_offset = sequence_offset
         self.timestamp_offset = timestamp_offset
         self.picture_offset = picture_offset
@@ -133,11 +137,19 @@ class Forwarder:
         """Payload bytes sent so far, without retransmissions (a sender report's octet count)."""
         return self._octets + (self.span.octets if self.span else 0)
 
-    def switch(self, fan: Fan, packet: MediaPacket, *, codec: str, temporal_limit: int) -> Span:
+    def switch(
+        self,
+        fan: Fan,
+        packet: MediaPacket,
+        *,
+        codec: str,
+        temporal_limit: int,
+        prelude: MediaPacket | None = None,
+    ) -> Span:
         """Show `fan` from `packet` on, which the fan has not forwarded yet.
 
         For video the packet must be the first of a key frame. Where it came late, the span begins in the
-        past: what came since is to be sent again to this forwarder.
+        past: what came since is to be sent again to this forwarder. A `prelude` is to be sent before it.
         """
         self.stop()
         extended = packet.extended_sequence_number
@@ -149,16 +161,20 @@ class Forwarder:
         timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
         first = self._sequence_number + 1
         skipped, skipped_pictures = fan.skips[temporal_limit].before(extended)
+        if prelude is not None:
+            self._packets += 1
+            self._octets += len(prelude.payload)
         return self._open(
             fan,
             codec_payload_type=self.payload_types[codec],
             temporal_limit=temporal_limit,
             first=first,
-            sequence_offset=first - (extended - skipped),
+            sequence_offset=first + (prelude is not None) - (extended - skipped),
             timestamp_offset=timestamp - packet.timestamp,
             picture_offset=self._picture_id + 1 - packet.picture_id + skipped_pictures,
             tl0_offset=self._tl0_picture_index + 1 - packet.tl0_picture_index,
             start=extended,
+            prelude=prelude,
         )
 
     def relimit(self, temporal_limit: int) -> Span:
@@ -214,10 +230,25 @@ class Forwarder:
                 return span, extended
         return None
 
+    def remembered(self, sequence_number: int) -> tuple[Span, MediaPacket] | None:
+        """Return the span and the packet that went out under a 16-bit number, while the packet is kept."""
+        found = self.original(sequence_number)
+        if found is None:
+            return None
+        span, extended = found
+        packet: MediaPacket | None = span.fan.source.cache.get(extended)
+        if span.prelude is not None and sequence_number == span.first & 0xFFFF:
+            packet = span.prelude
+        if packet is None or packet.temporal_id > span.temporal_limit:
+            return None
+        return span, packet
+
     def repeat(self, span: Span, packet: MediaPacket, rows: Rows) -> int:
         """Fill the first of `rows` with what `packet` was sent as; return its 16-bit outgoing number."""
-        packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.timestamp[0] = packet.timestamp + span.timestamp_offset
+        if packet is span.prelude:
+            return span.first & 0xFFFF
+        packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.picture_id[0] = packet.picture_id - pictures + span.picture_offset
         rows.tl0_picture_index[0] = packet.tl0_picture_index + span.tl0_offset
         return (packet.extended_sequence_number - packets + span.sequence_offset) & 0xFFFF
@@ -242,6 +273,7 @@ class Forwarder:
         picture_offset: int,
         tl0_offset: int,
         start: int,
+        prelude: MediaPacket | None = None,
     ) -> Span:
         span = Span(
             self,
@@ -254,6 +286,7 @@ class Forwarder:
             picture_offset=picture_offset,
             tl0_offset=tl0_offset,
             start=start,
+            prelude=prelude,
         )
         self.span = span
         self._spans.append(span)

@@ -14,6 +14,7 @@ from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
 from bridge.media.timeline import ClockOffset
 from bridge.rtp import rtcp
+from bridge.rtp.h264 import sprop_parameter_sets
 from bridge.rtp.header import EXTENSION_URIS, ExtensionIds, RtpPacket
 from bridge.sdp import (
     AnswerPlan,
@@ -77,6 +78,7 @@ class Negotiation:
             ssrc=ssrc,
             payload_type=codec.payload_type,
             rtx_payload_type=plan.rtx_payload_type,
+            parameter_sets=sprop_parameter_sets(codec.parameters.get("sprop-parameter-sets", "")),
             codec=publication.codec,
             clock_rate_hz=codec.clock_rate_hz,
             clock_offset=self._clock_offset,

@@ -123,6 +123,12 @@ class Slot:
         encoding.waiting[self.forwarder] = temporal_limit
         return is_new and not encoding.is_audio
 
+    def begin_anew(self) -> None:
+        """Show the same encoding from its next key frame on as if it were new here."""
+        span = self.forwarder.span
+        if span is not None and self.aimed is span.fan.source:
+            self.aimed.waiting.setdefault(self.forwarder, span.temporal_limit)
+
     def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
         """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
 
