@@ -356,10 +356,27 @@ class Leg:
         slots: Mapping[str, SlotRole] | None = None,
     ) -> str:
         """Answer an offer: the first one, more slots, or an ICE restart. Raises `NegotiationFailed`."""
-        answer = self._negotiation.answer(sdp, publications, slots)
+        answered = self._negotiation.answer(sdp, publications, slots)
+        for publication in answered.ended:
+            self._end(publication)
+        for slot in answered.stopped:
+            self._downlink.show(slot, None)
         self.router.seat_voices(self)
         self.router.schedule(self)
-        return answer
+        return answered.sdp
+
+    def _end(self, publication: Publication) -> None:
+        """Show a publication nowhere any more: its m-line has stopped."""
+        for slot in list(publication.watchers):
+            self.router.legs[slot.leg_id].show(slot, None)
+        self._uplink.forget(publication)
+        if self.router.recorder is not None:
+            self.router.recorder.reconsider(publication)
+        if publication.is_live:
+            publication.is_live = False
+            if publication.source is Source.MICROPHONE:
+                self.router.microphone_changed(self.id)
+            self._observer.publication_live(publication.source, False)
 
     def publication(self, source: Source) -> Publication | None:
         """Return what this leg publishes as `source`, if that was negotiated."""

@@ -66,6 +66,12 @@ class Uplink:
         """Forget all streams."""
         self._streams.clear()
 
+    def forget(self, publication: Publication) -> None:
+        """End the streams of a publication."""
+        for encoding in publication.encodings.values():
+            self._retire(encoding)
+        publication.encodings.clear()
+
     def receive(self, data: bytes, arrival: float) -> tuple[Encoding, MediaPacket] | None:
         """Take in one decrypted packet; None when nobody is to see it."""
         counters = self._counters
@@ -152,10 +158,12 @@ class Uplink:
         former = publication.encodings.get(rid)
         if former is not None:
             # The sender started anew: its numbers and its clock have nothing to do with the old ones.
-            former.close()
-            self._streams = {
-                number: stream for number, stream in self._streams.items() if stream[0] is not former
-            }
+            self._retire(former)
         encoding = self._negotiation.make_encoding(publication, rid, ssrc)
         publication.encodings[rid] = encoding
         return encoding
+
+    def _retire(self, encoding: Encoding) -> None:
+        """Let go of an encoding and of its retransmissions."""
+        encoding.close()
+        self._streams = {ssrc: stream for ssrc, stream in self._streams.items() if stream[0] is not encoding}

@@ -178,6 +178,19 @@ def test_a_page_loaded_anew_may_resume_with_a_new_peer_connection() -> None:
     assert leg(page).shown(SlotRole.STAGE) == [other.id]
 
 
+def test_a_bad_offer_of_a_new_peer_connection_leaves_the_one_there_is() -> None:
+    conference = Conference()
+    page, other = conference.enter(), conference.enter()
+    old = leg(page)
+    leg(page).send(Source.CAMERA)
+    conference.pass_time(0.2)
+    with pytest.raises(NegotiationFailed, match="bad"):
+        conference.ask(page, messages.Offer(1, "bad", {}, {}, True))
+    assert leg(page) is old
+    assert old.closed_reason is None
+    assert leg(other).shown(SlotRole.STAGE) == [page.id]
+
+
 def test_a_page_whose_media_ended_stays_and_brings_a_new_peer_connection() -> None:
     conference = Conference()
     page, other = conference.enter(), conference.enter()

@@ -25,9 +25,9 @@ def meeting() -> Iterator[Meeting]:
         yield Meeting(network)
 
 
-def video_packet(mid: str, ssrc: int, payload: bytes, *, payload_type: int = VP8) -> bytes:
+def video_packet(mid: str, ssrc: int, payload: bytes) -> bytes:
     return build_rtp(
-        payload_type=payload_type,
+        payload_type=VP8,
         sequence_number=7,
         timestamp=7,
         ssrc=ssrc,
@@ -41,13 +41,16 @@ def test_packets_nobody_can_read_are_counted_and_harmless(meeting: Meeting) -> N
     hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
     viewer.show(hue)
     meeting.run(1.0)
-    known = hue.encodings[Source.CAMERA]["h"].ssrc
+    stream = hue.encodings[Source.CAMERA]["h"].stream
+    known = stream.ssrc
     hue.send_rtp(b"\x80\x60")
     hue.send_rtp(b"\x90\x60" + bytes(10) + b"\xbe\xde\xff\xff")
     hue.send_rtp(video_packet("", 999_999, b"x"))
     hue.send_rtp(video_packet("nothing", 999_998, b"x"))
     hue.send_rtp(video_packet("1", 999_997, b"x"))
-    hue.send_rtp(video_packet("1", known, b"x", payload_type=50))
+    stream.payload_type = 50
+    hue.send_rtp(stream.next_packet(b"x", meeting.network.now, marker=True, extensions={}))
+    stream.payload_type = VP8
     meeting.run(0.1)
     dropped = meeting.dropped()
     assert dropped["malformed-rtp"] == 2
