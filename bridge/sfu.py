@@ -248,10 +248,10 @@ class Router:
         for slot in publication.watchers:
             self.schedule(self.legs[slot.leg_id])
 
-    def request_keyframe(self, encoding: Encoding, now: float) -> None:
+    def request_keyframe(self, encoding: Encoding, now: float, *, is_repair: bool = False) -> None:
         """Ask for a key frame, unless that was done just now."""
         leg = self.legs.get(encoding.publication.leg_id)
-        if leg is not None and encoding.keyframes.request(now):
+        if leg is not None and encoding.keyframes.request(now, is_repair=is_repair):
             leg.request_keyframe(encoding)
 
     def forget(self, leg: Leg) -> None:
@@ -330,7 +330,7 @@ class Leg:
             transport=self.transport,
             port=sfu.port,
             counters=sfu.counters,
-            clock_offset=ClockOffset(sfu.server_clock),
+            clock_offset=ClockOffset(),
         )
         self._uplink = Uplink(
             negotiation=self._negotiation,
@@ -424,6 +424,9 @@ class Leg:
     @property
     def rtt_ms(self) -> float | None:
         """The smoothed round trip to the client; None before it is known."""
+        if self._downlink.rtt_ms is None and self._uplink.repair_s is not None:
+            # Who is sent nothing answers no report of ours, but requests.
+            return self._uplink.repair_s * 1000
         return self._downlink.rtt_ms
 
     def snapshot(self) -> LegStats:
@@ -432,7 +435,7 @@ class Leg:
         path = self.transport.selected_path
         receptions = [encoding.reception for encoding in self._uplink.encodings()]
         return LegStats(
-            rtt_ms=self._downlink.rtt_ms,
+            rtt_ms=self.rtt_ms,
             loss_up=max((reception.fraction_lost for reception in receptions), default=0.0),
             loss_down=self._downlink.loss,
             received_bps=int(sum(reception.bitrate_bps(now) for reception in receptions)),
@@ -562,9 +565,17 @@ class Leg:
             self._downlink.allocate(now)
 
     def request_keyframe(self, encoding: Encoding) -> None:
-        """Ask this leg's client for a key frame of one of its encodings."""
+        """Ask this leg's client for a key frame of one of its encodings, in the way that was agreed."""
+        ssrc = self._negotiation.ssrc
+        request: rtcp.RtcpPacket
+        if "nack pli" in encoding.feedback:
+            request = rtcp.PictureLossIndication(ssrc, encoding.ssrc)
+        elif "ccm fir" in encoding.feedback:
+            request = rtcp.FullIntraRequest(ssrc, ((encoding.ssrc, encoding.next_command()),))
+        else:
+            return
         self._counters.plis_sent += 1
-        self._send_rtcp(rtcp.PictureLossIndication(self._negotiation.ssrc, encoding.ssrc).pack())
+        self._send_rtcp(self._negotiation.feedback(request.pack()))
 
     def report(self, now: float) -> None:
         """Tell the receiver where its streams stand, and look again at what its link bears."""
@@ -574,8 +585,8 @@ class Leg:
 
     def poll(self, now: float) -> None:
         """Do what is due to a publisher: NACKs, feedback, layers."""
-        for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
-            self.router.request_keyframe(encoding, now)
+        for encoding in self._uplink.repair(now, self._downlink.measured_s):
+            self.router.request_keyframe(encoding, now, is_repair=True)
         for publication in self.publications():
             if publication.is_video and publication.notice_stalls(now):
                 self._counters.layers_stalled += 1

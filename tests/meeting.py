@@ -93,6 +93,7 @@ def _section(
         f"a=mid:{mid}",
         f"a={direction}",
         "a=rtcp-mux",
+        "a=rtcp-rsize",
         *(f"a=extmap:{number} {uri}" for number, uri in extensions.items()),
     ]
     for name in codecs:
@@ -147,6 +148,9 @@ class Client:
         self.obeys_layers = True
         self.remb_bps: int | None = None
         self._remb_sent = 0.0
+        # How often this client's streams are reported; infinite for a device that reports nothing.
+        self.sender_report_s = 0.0
+        self._sender_report_due = 0.0
         # This client's own clock: nothing to do with anybody else's.
         self.ntp_at_zero = network.random.getrandbits(50) << 12
         self.up = Link(network, self._arrive_at_bridge)
@@ -359,6 +363,9 @@ class Client:
                         if encoding.ssrc == packet.media_ssrc:
                             self.plis.append((now, source, encoding.rid))
                             encoding.wants_keyframe = True
+            case rtcp.FullIntraRequest():
+                for ssrc, _ in packet.entries:
+                    self._feedback(rtcp.PictureLossIndication(packet.sender_ssrc, ssrc), now)
             case rtcp.Nack():
                 for encodings in self.encodings.values():
                     for encoding in encodings.values():
@@ -399,6 +406,9 @@ class Client:
         streams = [one.stream for group in self.encodings.values() for one in group.values() if one.pictures]
         if self.voice is not None:
             streams.append(self.voice.stream)
+        if now < self._sender_report_due:
+            return
+        self._sender_report_due = now + self.sender_report_s
         for stream in streams:
             self.up.send(stream.sender_report(self.ntp(now), now))
         if self.remb_bps is not None:

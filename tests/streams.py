@@ -120,6 +120,9 @@ class VideoEncoding:
         self.pictures = 0
         self.keyframes = 0
         self.wants_keyframe = True
+        # An encoder that ignores requests begins a group of pictures when its own time has come.
+        self.obeys = True
+        self.starts_group = False
         self.retransmitted = 0
         self._since_keyframe = 0
         self._picture_id = numbers & 0x7FFF
@@ -136,7 +139,8 @@ class VideoEncoding:
         if not self.is_active:
             self.wants_keyframe = True
             return []
-        is_keyframe, self.wants_keyframe = self.wants_keyframe, False
+        is_keyframe = self.starts_group or (self.wants_keyframe and self.obeys)
+        self.wants_keyframe = self.starts_group = False
         if is_keyframe:
             self._since_keyframe = 0
             self.keyframes += 1

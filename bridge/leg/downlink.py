@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from bridge.base.counters import SfuCounters
 from bridge.base.words import SlotRole, Source
@@ -26,12 +27,19 @@ BASE_LAYERS_SHARE = 0.65
 ROUND_TRIP_S = 0.1
 # A round trip that much above the shortest one means a queue on the path, and one that matters.
 QUEUE_S = 0.1
-# Twenty reports of 28 bytes stay below any path's packet size.
+# Twenty reports of 28 bytes, and 16 of description each, stay below any path's packet size.
 SENDER_REPORTS_MAX = 20
 # One datagram, in one request or in many, can name some 8,000 packets; who misses that many needs a
 # key frame.
 NACKED_AT_ONCE = 256
 PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
+
+
+class RequestKeyframe(Protocol):
+    """Asks for a key frame of an encoding, to begin with it or to repair what was lost."""
+
+    def __call__(self, encoding: Encoding, now: float, *, is_repair: bool = False) -> None:
+        """Ask, unless that was done just now."""
 
 
 class Downlink:
@@ -64,7 +72,7 @@ class Downlink:
         counters: SfuCounters,
         fanout: Fanout,
         server_clock: ServerClock,
-        request_keyframe: Callable[[Encoding, float], None],
+        request_keyframe: RequestKeyframe,
         send_rtcp: Callable[[bytes], None],
     ) -> None:
         self._negotiation = negotiation
@@ -92,6 +100,11 @@ class Downlink:
     def round_trip_s(self) -> float:
         """The smoothed round trip, or a guess before the first report."""
         return ROUND_TRIP_S if self._round_trip_s is None else self._round_trip_s
+
+    @property
+    def measured_s(self) -> float | None:
+        """The smoothed round trip; None before the first report."""
+        return self._round_trip_s
 
     @property
     def rtt_ms(self) -> float | None:
@@ -225,7 +238,8 @@ class Downlink:
         if slot.aimed.lacks_parameter_sets:
             # They may be what was lost; a new beginning brings them again.
             slot.begin_anew()
-        self._request_keyframe(slot.aimed, now)
+        if slot.picture_losses.take(now):
+            self._request_keyframe(slot.aimed, now, is_repair=True)
 
     def nack(self, nack: rtcp.Nack, now: float) -> None:
         """Send again what was lost on the way, within the budget (RFC 4585, RFC 4588)."""
@@ -246,16 +260,15 @@ class Downlink:
             if found is None:
                 continue
             span, packet = found
+            if not slot.can_repeat(span):
+                continue
             if not self._budget.allow(len(packet.payload), now):
                 counters.retransmissions_suppressed += 1
                 break
             slot.sent_recently.note(number, now)
             rows = slot.retransmission_rows(span, self._fanout.route)
-            if rows is not None:
-                original = slot.forwarder.repeat(span, packet, rows)
-                counters.retransmissions_sent += self._fanout.send(
-                    retransmission(packet, original), rows, 1, now
-                )
+            original = slot.forwarder.repeat(span, packet, rows)
+            counters.retransmissions_sent += self._fanout.send(retransmission(packet, original), rows, 1, now)
 
     def _earn_retransmissions(self) -> None:
         octets = self._octets()
@@ -280,7 +293,7 @@ class Downlink:
             span = slot.forwarder.span
             if span is None:
                 continue
-            ticks = span.fan.source.clock.rtp_at(ntp)
+            ticks = span.fan.source.clock.rtp_at(now)
             if ticks is None:
                 continue
             reports.append(
@@ -295,7 +308,8 @@ class Downlink:
         for start in range(0, len(reports), SENDER_REPORTS_MAX):
             part = reports[start : start + SENDER_REPORTS_MAX]
             packed = [report.pack() for report in part]
-            self._send_rtcp(b"".join((*packed, self._negotiation.description)))
+            description = self._negotiation.description(report.ssrc for report in part)
+            self._send_rtcp(b"".join((*packed, description)))
 
 
 def _demand(slot: Slot, publication: Publication, now: float) -> Demand:

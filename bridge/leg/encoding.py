@@ -24,8 +24,12 @@ from bridge.rtp.header import RtpPacket
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 
-# Two to three seconds of the largest camera layer: longer than any receiver goes on asking.
-CACHED_PACKETS = 512
+# A sender's clock is told of while it sends: a microphone's may stand still afterwards, while a screen that
+# does not change sends a picture now and then.
+SOUND_RESTS_S = 0.5
+PICTURE_RESTS_S = 10.0
+# How far the neighbours of a lost packet are looked for.
+NEAR_MAX = 32
 SEVEN_BITS = 7
 # RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
 UNTOLD_LEVEL = 30
@@ -64,6 +68,7 @@ class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
 
     __slots__ = (
+        "_commands",
         "_counters",
         "_latecomers",
         "_newcomers",
@@ -76,6 +81,7 @@ class Encoding:
         "clock",
         "codec",
         "fan",
+        "feedback",
         "height_px",
         "is_new",
         "is_stalled",
@@ -104,6 +110,7 @@ class Encoding:
         payload_type: int,
         rtx_payload_type: int | None,
         parameter_sets: Iterable[bytes] = (),
+        feedback: frozenset[str] = frozenset(),
         codec: Codec,
         clock_rate_hz: int,
         clock_offset: ClockOffset,
@@ -117,10 +124,13 @@ class Encoding:
         self.codec = codec
         self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
         # Empty where the stream is sound, which is never sent again.
-        self.cache: PacketCache[MediaPacket] = PacketCache(1 if codec is Codec.OPUS else CACHED_PACKETS)
-        self.losses = NackGenerator()
+        self.cache: PacketCache[MediaPacket] = PacketCache()
+        self.losses = NackGenerator(is_asking="nack" in feedback, has_rtx=rtx_payload_type is not None)
         self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
-        self.clock = SenderClock(clock_rate_hz, clock_offset)
+        rests_s = SOUND_RESTS_S if codec is Codec.OPUS else PICTURE_RESTS_S
+        self.clock = SenderClock(clock_rate_hz, clock_offset, rests_s=rests_s)
+        # What was agreed to ask of the sender: rtcp-fb messages as in the SDP.
+        self.feedback = feedback
         self.keyframes = KeyframeRequests()
         # Slots that will show this encoding from its next key frame on, with their temporal limits.
         self.waiting: dict[Forwarder, int] = {}
@@ -142,6 +152,7 @@ class Encoding:
         self._newcomers: tuple[MediaPacket, list[Span]] | None = None
         # The timestamp of the newest packet with parameter sets; -1 before the first.
         self._parameters_timestamp = -1
+        self._commands = 0
         self._rtx_payload_type = rtx_payload_type
         self._unwrapper = SequenceUnwrapper()
         self._replays = ReplayWindow()
@@ -159,6 +170,11 @@ class Encoding:
         """Whether `catch_up` has something to yield."""
         return self._latecomers is not None
 
+    def next_command(self) -> int:
+        """Return the number of the next full intra request (RFC 5104, 4.3.1.2)."""
+        self._commands = (self._commands + 1) & 0xFF
+        return self._commands
+
     def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
         """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
         # Whatever the packet is, its number is used up: the next one must be judged by it.
@@ -173,6 +189,7 @@ class Encoding:
             self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
             return None
         self.last_arrival = arrival
+        self.clock.packet(packet.timestamp, arrival)
         if packet.payload_offset >= packet.payload_end:
             self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.PADDING)
@@ -197,7 +214,7 @@ class Encoding:
             self._drop(DropReason.DUPLICATE)
             return None
         self._counters.retransmissions_received += 1
-        self.losses.received(extended, arrival)
+        self.losses.repaired(extended, arrival)
         return self._read(extended, packet, payload[2:], arrival)
 
     def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
@@ -264,6 +281,26 @@ class Encoding:
         """Whether a slot shows or awaits this encoding, or it is recorded."""
         return bool(self.waiting) or len(self.fan) > 0 or self.tap is not None
 
+    def needs_repair(self, number: int) -> bool:
+        """Whether a key frame must repair what was lost under that number.
+
+        Not where only upper temporal layers can have been lost: they come right at the next picture that
+        leans on the base layer alone.
+        """
+        before = next(
+            (one for one in map(self.cache.get, range(number - 1, number - NEAR_MAX, -1)) if one), None
+        )
+        after = next((one for one in map(self.cache.get, range(number + 1, number + NEAR_MAX)) if one), None)
+        if before is None or after is None or min(before.tl0_picture_index, after.tl0_picture_index) < 0:
+            return True
+        is_same = before.picture_id == after.picture_id
+        if (is_same or not before.marker) and before.temporal_id == 0:
+            return True
+        if not is_same and not after.starts_frame and after.temporal_id == 0:
+            return True
+        bases = (after.tl0_picture_index - before.tl0_picture_index) & 0xFF
+        return bases != (not is_same and after.temporal_id == 0)
+
     def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
         """Take in what the publisher's clocks say of this stream."""
         self.clock.sender_report(ntp, rtp_timestamp, now)
@@ -292,9 +329,10 @@ class Encoding:
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
+            self.losses.keyframe(extended)
             # One that came too late lets nobody in: who waits needs another.
             if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
-                self.keyframes.keyframe_received()
+                self.keyframes.keyframe_received(arrival)
         if not self.is_audio:
             self.cache.put(extended, media)
         return media

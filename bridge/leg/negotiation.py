@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.base.counters import SfuCounters
@@ -36,7 +36,6 @@ from bridge.sdp import (
 from bridge.transport import MediaPort, Transport
 
 CNAME = "hoichan"
-SDES_CNAME = 1
 SLOTS_MAX = {SlotRole.VOICE: 3, SlotRole.STAGE: 1, SlotRole.CONTENT: 1, SlotRole.THUMBNAIL: 49}
 AUDIO_SOURCES = frozenset({Source.MICROPHONE})
 
@@ -92,9 +91,8 @@ class Negotiation:
         clock_offset: ClockOffset,
     ) -> None:
         self.ssrc = _fresh_ssrc(())
-        chunk = rtcp.SourceDescriptionChunk(self.ssrc, ((SDES_CNAME, CNAME),))
-        # Ends every compound that carries reports (RFC 3550, 6.1).
-        self.description = rtcp.SourceDescription((chunk,)).pack()
+        # Whether feedback may go out without a report before it (RFC 5506).
+        self._has_reduced_size = True
         self.extension_ids = ExtensionIds({})
         self.publications: dict[Source, Publication] = {}
         self.slots: dict[str, Slot] = {}
@@ -104,8 +102,6 @@ class Negotiation:
         self._port = port
         self._counters = counters
         self._clock_offset = clock_offset
-        # Whether feedback may go out without a report before it (RFC 5506).
-        self.has_reduced_size = True
         self._dtls_role = "server"
         # Slots whose m-line receives nothing now, by MID.
         self._stopped: dict[str, Slot] = {}
@@ -113,6 +109,17 @@ class Negotiation:
         self._slot_plans: dict[str, SlotPlan] = {}
         self._offer: Offer | None = None
         self._version = 0
+
+    def description(self, ssrcs: Iterable[int]) -> bytes:
+        """Return what ends a compound of reports: who each sender in it is (RFC 3550, 6.1 and 6.5.1)."""
+        chunks = [rtcp.SourceDescriptionChunk(ssrc, ((rtcp.CNAME, CNAME),)) for ssrc in ssrcs]
+        return rtcp.SourceDescription(tuple(chunks)).pack()
+
+    def feedback(self, packet: bytes) -> bytes:
+        """Return feedback as it may go out: alone only where that was agreed (RFC 5506; RFC 4585, 3.1)."""
+        if self._has_reduced_size:
+            return packet
+        return b"".join((rtcp.ReceiverReport(self.ssrc).pack(), self.description((self.ssrc,)), packet))
 
     def make_encoding(self, publication: Publication, rid: str, ssrc: int) -> Encoding:
         """Return a fresh encoding as it was agreed for the publication's m-line."""
@@ -125,6 +132,7 @@ class Negotiation:
             payload_type=codec.payload_type,
             rtx_payload_type=plan.rtx_payload_type,
             parameter_sets=sprop_parameter_sets(codec.parameters.get("sprop-parameter-sets", "")),
+            feedback=plan.feedback,
             codec=publication.codec,
             clock_rate_hz=codec.clock_rate_hz,
             clock_offset=self._clock_offset,
@@ -152,7 +160,7 @@ class Negotiation:
         self.extension_ids = ExtensionIds(
             {number: EXTENSION_URIS[uri] for number, uri in offer.extensions.items() if uri in EXTENSION_URIS}
         )
-        self.has_reduced_size = offer.has_reduced_size
+        self._has_reduced_size = offer.has_reduced_size
         self._start(offer, former)
         self._offer = offer
         self._version += 1

@@ -10,7 +10,7 @@ from bridge.leg.encoding import Encoding
 from bridge.leg.forwarder import Forwarder, Span
 from bridge.leg.publication import Publication
 from bridge.media.rows import Rows
-from bridge.media.throttle import SentRecently
+from bridge.media.throttle import Allowance, SentRecently
 
 # What a page is taken to show until it says so: the height of each kind of picture.
 HEIGHTS_PX = {SlotRole.STAGE: 720, SlotRole.CONTENT: 1080, SlotRole.THUMBNAIL: 180, SlotRole.VOICE: 0}
@@ -30,6 +30,7 @@ class Slot:
         "forwarder",
         "leg_id",
         "mid",
+        "picture_losses",
         "role",
         "rtx_ssrc",
         "sent_recently",
@@ -61,6 +62,8 @@ class Slot:
         self.desired: tuple[str, int] | None = None
         self.wanted_height_px = HEIGHTS_PX[role]
         self.sent_recently = SentRecently()
+        # How often this receiver may have a key frame made for everybody who watches the same.
+        self.picture_losses = Allowance(burst=2, per_s=1.0)
         # The newest number and the packets sent when the receiver last reported, and how many numbers
         # that were never sent it may still have to report.
         self._reported = forwarder.newest, 0
@@ -129,21 +132,19 @@ class Slot:
         if span is not None and self.aimed is span.fan.source:
             self.aimed.waiting.setdefault(self.forwarder, span.temporal_limit)
 
-    def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
-        """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
+    def can_repeat(self, span: Span) -> bool:
+        """Whether RTX was negotiated for the payload type that the span was sent with."""
+        return self.rtx_ssrc is not None and span.fan.source.codec.value in self._rtx_payload_types
 
-        Called when the payload type is known to be one that the span was sent with.
-        """
+    def retransmission_rows(self, span: Span, make_route: Any) -> Rows:
+        """Return one row for the RTX stream, its next number filled in, for what can be repeated."""
         codec = span.fan.source.codec.value
-        payload_type = self._rtx_payload_types.get(codec)
-        if payload_type is None or self.rtx_ssrc is None:
-            return None
         rows = self._rtx_rows.get(codec)
         if rows is None:
             rows = Rows(
                 route=make_route([self.forwarder.destination]),
-                ssrc=[self.rtx_ssrc],
-                payload_type=[payload_type],
+                ssrc=[self.rtx_ssrc or 0],
+                payload_type=[self._rtx_payload_types[codec]],
                 abs_send_time_id=[self.forwarder.abs_send_time_id],
                 audio_level_id=[self.forwarder.audio_level_id],
             )

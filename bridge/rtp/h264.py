@@ -19,7 +19,7 @@ _PROFILES_WITH_CHROMA_FORMAT = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 1
 # Level 6.2 allows 16888 (ITU-T H.264, table A-1 and A.3.1); more is a misread SPS.
 _SIDE_PX_MAX = 16888
 # Where the size of a picture stands even behind long scaling lists, and the longest code of an id.
-_SPS_BYTES_MAX = 128
+_SPS_BYTES_MAX = 512
 _ID_BYTES_MAX = 3
 # No field that is read has a longer code (ITU-T H.264, 7.4.2.1.1: at most 2^32 - 2).
 _ZEROS_MAX = 32

@@ -6,7 +6,7 @@ from bridge.base.counters import SfuCounters
 from bridge.base.words import Source
 from bridge.leg.encoding import Codec, Encoding
 from bridge.leg.publication import Publication
-from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.media.timeline import ClockOffset
 from bridge.rtp.header import ExtensionIds, RtpPacket, build_rtp, parse_rtp
 
 NO_EXTENSIONS = ExtensionIds({})
@@ -22,7 +22,7 @@ def encoding() -> Encoding:
         rtx_payload_type=97,
         codec=Codec.VP8,
         clock_rate_hz=90_000,
-        clock_offset=ClockOffset(ServerClock(0.0, 0.0)),
+        clock_offset=ClockOffset(),
         make_route=lambda transports: None,
         counters=SfuCounters(),
     )

@@ -192,6 +192,10 @@ def test_losses_of_sound_are_in_the_log_and_nowhere_else(meeting: RecordedMeetin
 
 def test_a_gap_that_cannot_be_repaired_ends_at_a_key_frame(meeting: RecordedMeeting) -> None:
     hue = meeting.film("hue", has_rtx=False)
+    # So long that it does not begin anew by itself.
+    (encoding,) = hue.encodings[Source.CAMERA].values()
+    assert isinstance(encoding, RealEncoding)
+    encoding.film = pictures("vp8", count=150)
     put_on_stage(meeting, hue)
     meeting.run(1.0)
     meeting.recorder.capture(True)

@@ -13,7 +13,7 @@ from bridge.leg.forwarder import Forwarder
 from bridge.leg.publication import Publication
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
-from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.media.timeline import ClockOffset
 from bridge.rtp.header import ExtensionIds, build_rtp, parse_rtp
 
 NO_EXTENSIONS = ExtensionIds({})
@@ -45,7 +45,7 @@ class Line:
             rtx_payload_type=RTX,
             codec=codec,
             clock_rate_hz=90_000,
-            clock_offset=ClockOffset(ServerClock(0.0, 0.0)),
+            clock_offset=ClockOffset(),
             make_route=lambda transports: None,
             counters=SfuCounters(),
         )

@@ -17,7 +17,7 @@ from bridge.leg.publication import Publication
 from bridge.media.packet import MediaPacket
 from bridge.media.parameter_sets import ParameterSets
 from bridge.media.rows import Rows
-from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.media.timeline import ClockOffset
 from bridge.rtp.h264 import inspect, nal_units, sprop_parameter_sets
 from bridge.rtp.header import ExtensionIds, build_rtp, parse_rtp
 
@@ -93,7 +93,7 @@ class Line:
             parameter_sets=sprop_parameter_sets(sprop),
             codec=Codec.H264,
             clock_rate_hz=90_000,
-            clock_offset=ClockOffset(ServerClock(0.0, 0.0)),
+            clock_offset=ClockOffset(),
             make_route=lambda transports: None,
             counters=SfuCounters(),
         )
