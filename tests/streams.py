@@ -123,6 +123,8 @@ class VideoEncoding:
         # An encoder that ignores requests begins a group of pictures when its own time has come.
         self.obeys = True
         self.starts_group = False
+        # Of a screen that does not change: nothing is sent until a key frame is asked for.
+        self.is_still = False
         self.retransmitted = 0
         self._since_keyframe = 0
         self._picture_id = numbers & 0x7FFF
@@ -138,6 +140,8 @@ class VideoEncoding:
         """Encode one picture; an encoder that was stopped begins with a key frame."""
         if not self.is_active:
             self.wants_keyframe = True
+            return []
+        if self.is_still and not self.wants_keyframe:
             return []
         is_keyframe = self.starts_group or (self.wants_keyframe and self.obeys)
         self.wants_keyframe = self.starts_group = False

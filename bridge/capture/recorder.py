@@ -361,8 +361,8 @@ class Recorder:
         if publication.is_video and publication.is_muted:
             return None
         if value is Value.THUMBNAIL:
-            return publication.rids[0] if self._node.config.thumbnail_cameras else None
-        return publication.rids[-1]
+            return publication.ranked_rids[0] if self._node.config.thumbnail_cameras else None
+        return publication.ranked_rids[-1]
 
     def _reconsider_all(self, now: float) -> None:
         for leg in self._router.legs.values():

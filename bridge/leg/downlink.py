@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bridge.base.counters import SfuCounters
 from bridge.base.words import SlotRole, Source
-from bridge.leg.encoding import Encoding
+from bridge.leg.encoding import Codec, Encoding
 from bridge.leg.fan import ALL_TEMPORAL_LAYERS
 from bridge.leg.negotiation import Negotiation
 from bridge.leg.publication import Publication
@@ -21,8 +21,10 @@ from bridge.rtp import rtcp
 from bridge.transport import Fanout
 
 VOICE_BPS = 48_000
-# What a VP8 encoding of three temporal layers spends on the lower two.
+# What a VP8 encoding of three temporal layers spends on the lower two, until that was measured; what saves
+# less than this is no step down.
 BASE_LAYERS_SHARE = 0.65
+SAVING_SHARE = 0.9
 # Before a receiver report has measured it; longer than a LAN, shorter than a satellite hop.
 ROUND_TRIP_S = 0.1
 # A round trip that much above the shortest one means a queue on the path, and one that matters.
@@ -82,6 +84,7 @@ class Downlink:
         self._request_keyframe = request_keyframe
         self._send_rtcp = send_rtcp
         self.estimate = DownlinkEstimate()
+        self.estimate.sent_bps = 0.0
         # The share of packets lost in the last report interval, of the worst slot.
         self.loss = 0.0
         self._budget = RetransmissionBudget()
@@ -175,6 +178,9 @@ class Downlink:
             else:
                 budget_bps -= VOICE_BPS
                 slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+        self.estimate.demand_bps = max(
+            (option.bitrate_bps for demand in demands for option in demand.options), default=0.0
+        )
         for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
             self._follow(slot, choice, now)
 
@@ -279,6 +285,7 @@ class Downlink:
         octets = self._octets()
         if self._rated_at is not None and now > self._rated_at:
             self.sent_bps = 8 * (octets - self._rated_octets) / (now - self._rated_at)
+            self.estimate.sent_bps = self.sent_bps
         self._rated_at, self._rated_octets = now, octets
 
     def _octets(self) -> int:
@@ -314,12 +321,15 @@ class Downlink:
 
 def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
     options = []
-    for rid in publication.rids:
-        bitrate_bps = publication.bitrate_bps(rid, now)
+    ranked = publication.ranked_rids
+    for rid in ranked:
+        bitrate_bps = publication.price_bps(rid, now)
         height_px = publication.picture_height_px(rid)
-        if rid == publication.rids[0] and publication.source is Source.CAMERA:
+        if rid == ranked[0] and publication.source is Source.CAMERA:
             # Half the pictures of the smallest encoding are the last step before none at all.
-            options.append(LayerOption(rid, 1, bitrate_bps * BASE_LAYERS_SHARE, height_px))
+            limit, share = _last_step(publication, rid)
+            if share < SAVING_SHARE:
+                options.append(LayerOption(rid, limit, bitrate_bps * share, height_px))
         options.append(LayerOption(rid, ALL_TEMPORAL_LAYERS, bitrate_bps, height_px))
     return Demand(
         slot_key=slot.mid,
@@ -328,3 +338,13 @@ def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
         options=tuple(options),
         current=slot.desired,
     )
+
+
+def _last_step(publication: Publication, rid: str) -> tuple[int, float]:
+    """Return the temporal limit that leaves out an encoding's upper layers, and the share that is left."""
+    encoding = publication.encodings.get(rid)
+    if encoding is None or encoding.shares is None:
+        return 1, BASE_LAYERS_SHARE if publication.codec is Codec.VP8 else 1.0
+    # Of three layers the lower two, of two the lowest (Firefox).
+    limit = 1 if encoding.shares[1] < SAVING_SHARE else 0
+    return limit, encoding.shares[limit]

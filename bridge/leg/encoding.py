@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import MalformedPacket
-from bridge.leg.fan import Fan, MakeRoute
+from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan, MakeRoute
 from bridge.leg.forwarder import Forwarder, Span
 from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
@@ -28,6 +28,8 @@ from bridge.rtp.vp8 import parse_descriptor
 # does not change sends a picture now and then.
 SOUND_RESTS_S = 0.5
 PICTURE_RESTS_S = 10.0
+# Long enough for a key frame not to count for much.
+MEASURED_S = 2.0
 # How far the neighbours of a lost packet are looked for.
 NEAR_MAX = 32
 SEVEN_BITS = 7
@@ -71,6 +73,8 @@ class Encoding:
         "_commands",
         "_counters",
         "_latecomers",
+        "_measured",
+        "_measured_octets",
         "_newcomers",
         "_parameters_timestamp",
         "_picture_ids",
@@ -90,13 +94,17 @@ class Encoding:
         "last_arrival",
         "losses",
         "parameter_sets",
+        "patience",
         "payload_type",
         "publication",
         "reception",
         "report",
         "rid",
+        "shares",
         "ssrc",
+        "stalled_at",
         "tap",
+        "usual_bps",
         "waiting",
         "width_px",
     )
@@ -145,6 +153,15 @@ class Encoding:
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
+        # What it takes when it is sent: measured over seconds, and kept while it is switched off.
+        self.usual_bps = 0.0
+        # Which part of its bytes each temporal limit gets (0 to 3); None before it was measured.
+        self.shares: tuple[float, ...] | None = None
+        self._measured = 0.0
+        self._measured_octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        # How much longer than others it may be silent, and when it last was for too long.
+        self.patience = 1.0
+        self.stalled_at = -1e9
         # Until its owner has told those who watch the publication.
         self.is_new = True
         self.is_stalled = False
@@ -300,6 +317,20 @@ class Encoding:
             return True
         bases = (after.tl0_picture_index - before.tl0_picture_index) & 0xFF
         return bases != (not is_same and after.temporal_id == 0)
+
+    def measure(self, now: float) -> None:
+        """See, every few seconds, what this stream takes and how much of it each temporal limit gets."""
+        if now - self._measured < MEASURED_S or self.is_stalled:
+            return
+        before, octets = self._measured_octets, list(self.fan.octets)
+        elapsed_s, self._measured, self._measured_octets = now - self._measured, now, octets
+        whole = octets[ALL_TEMPORAL_LAYERS] - before[ALL_TEMPORAL_LAYERS]
+        if elapsed_s > 2 * MEASURED_S or not whole:
+            # The first look, or one after a pause.
+            return
+        self.shares = tuple((octets[at] - before[at]) / whole for at in range(ALL_TEMPORAL_LAYERS + 1))
+        bps = 8 * whole / elapsed_s
+        self.usual_bps = bps if not self.usual_bps else self.usual_bps + (bps - self.usual_bps) * 0.3
 
     def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
         """Take in what the publisher's clocks say of this stream."""

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 STALL_S = {Source.CAMERA: 0.35, Source.MICROPHONE: 2.0, Source.CONTENT: 1.5, Source.AUXILIARY: 1.0}
 # A viewer who pages through the gallery comes back: a layer goes on this long unwatched.
 UNWATCHED_S = 4.0
-# Until a layer was measured, what browsers make of our three layers (bit/s, picture height).
-NOMINAL = {
-    "l": (150_000, 180),
-    "m": (500_000, 360),
-    "h": (1_700_000, 720),
-    "": (1_500_000, 720),
-}
+# One that falls silent again so soon is slow, not stalled: it is given twice as long, up to so many times.
+STALLED_AGAIN_S = 5.0
+PATIENCE_MAX = 8.0
+# An encoding that was asked for, or has never been switched off, and still does not come is absent.
+ABSENT_S = 1.0
+# Until a layer was measured, what browsers make of our layers (bit/s, picture height), lowest first.
+NOMINAL = ((150_000, 180), (500_000, 360), (1_700_000, 720))
+OUR_RIDS = ("l", "m", "h")
+NOMINAL_ALONE = (1_500_000, 720)
+# Sources that may rest: a still X-ray sends nothing for a minute, and has not gone.
+RESTING_SOURCES = frozenset({Source.CONTENT, Source.AUXILIARY})
 
 
 class Publication:
     """A track of a leg, in up to three encodings; told from outside what arrives and who watches."""
 
     __slots__ = (
+        "_absent",
         "_asked_rids",
+        "_asked_since",
         "_unwatched_since",
         "codec",
         "encodings",
@@ -55,7 +61,7 @@ class Publication:
         self.mid = mid
         self.source = source
         self.codec = codec
-        # In the order of the offer, lowest quality first; one nameless encoding without simulcast.
+        # In the order of the offer; one nameless encoding without simulcast.
         self.rids = rids or ("",)
         self.encodings: dict[str, Encoding] = {}
         self.is_live = False
@@ -66,6 +72,9 @@ class Publication:
         self.recorded_rid: str | None = None
         self._unwatched_since: dict[str, float] = {}
         self._asked_rids: tuple[str, ...] = self.rids
+        # Since when each encoding should be coming, and which of them are absent nevertheless.
+        self._asked_since: dict[str, float] = {}
+        self._absent: set[str] = set()
 
     @property
     def is_video(self) -> bool:
@@ -77,43 +86,104 @@ class Publication:
         encoding = self.encodings.get(rid)
         return encoding is not None and not encoding.is_stalled
 
+    @property
+    def ranked_rids(self) -> tuple[str, ...]:
+        """The RIDs, lowest quality first: by what has arrived of them, whatever their names and order.
+
+        Heights decide, then bitrates. What has not arrived yet stands where the offer's order puts it, which
+        is lowest first unless what has arrived shows the opposite.
+        """
+        rids = self.rids
+        heights = {rid: one.height_px for rid, one in self.encodings.items() if one.height_px}
+        measured = [heights[rid] for rid in rids if rid in heights]
+        if not measured or len(rids) == 1:
+            return rids if not set(rids) <= set(OUR_RIDS) else tuple(sorted(rids, key=OUR_RIDS.index))
+        is_reversed = measured[0] > measured[-1]
+        offered = rids[::-1] if is_reversed else rids
+        ranked = sorted((rid for rid in offered if rid in heights), key=self._measured)
+        for rid in offered:
+            if rid not in heights:
+                ranked.insert(min(offered.index(rid), len(ranked)), rid)
+        return tuple(ranked)
+
+    def _measured(self, rid: str) -> tuple[int, float]:
+        encoding = self.encodings[rid]
+        return encoding.height_px, encoding.usual_bps
+
     def nearest_alive(self, rid: str) -> Encoding | None:
         """Return the encoding to show while `rid` is what one would like to show.
 
         An encoding that was only just asked for, or that the publisher cannot afford, has no
-        packets: then the best one below it serves, and where there is none the first above it.
+        packets: then the best one below it serves. The first above it serves only where all below
+        are absent: for one that is about to come, nobody is to be sent many times as much.
         """
-        place = self.rids.index(rid)
-        for candidate in (*reversed(self.rids[: place + 1]), *self.rids[place + 1 :]):
+        ranked = self.ranked_rids
+        place = ranked.index(rid)
+        below = ranked[: place + 1]
+        for candidate in reversed(below):
             if self.is_alive(candidate):
                 return self.encodings[candidate]
+        if self._absent.issuperset(below):
+            for candidate in ranked[place + 1 :]:
+                if self.is_alive(candidate):
+                    return self.encodings[candidate]
+        if self.source in RESTING_SOURCES and not any(map(self.is_alive, ranked)):
+            return next((self.encodings[one] for one in reversed(below) if one in self.encodings), None)
         return None
 
-    def bitrate_bps(self, rid: str, now: float) -> int:
-        """What showing this encoding would cost a link."""
+    def price_bps(self, rid: str, now: float) -> float:
+        """What showing this encoding would cost a link now."""
+        if rid in self._absent and not self.is_alive(rid):
+            stand_in = self.nearest_alive(rid)
+            # While nothing comes, nothing is paid.
+            if stand_in is None or stand_in.is_stalled:
+                return 0.0
+            return self.price_bps(stand_in.rid, now)
         encoding = self.encodings.get(rid)
-        nominal = NOMINAL.get(rid, NOMINAL[""])[0]
-        if encoding is None or rid not in self._asked_rids:
-            return nominal
-        return max(int(encoding.reception.bitrate_bps(now)), nominal // 4)
+        nominal_bps = self._nominal(rid)[0]
+        if encoding is None or not encoding.usual_bps:
+            return nominal_bps
+        # What was switched off will cost what it did.
+        return max(encoding.usual_bps, encoding.reception.bitrate_bps(now), nominal_bps / 16)
 
     def picture_height_px(self, rid: str) -> int:
         """How many lines this encoding has, as far as is known."""
         encoding = self.encodings.get(rid)
         if encoding is not None and encoding.height_px:
             return encoding.height_px
-        return NOMINAL.get(rid, NOMINAL[""])[1]
+        return self._nominal(rid)[1]
+
+    def _nominal(self, rid: str) -> tuple[int, int]:
+        if len(self.rids) == 1:
+            return NOMINAL[OUR_RIDS.index(rid)] if rid in OUR_RIDS else NOMINAL_ALONE
+        if set(self.rids) <= set(OUR_RIDS):
+            return NOMINAL[OUR_RIDS.index(rid)]
+        return NOMINAL[self.ranked_rids.index(rid)]
 
     def notice_stalls(self, now: float) -> bool:
-        """Find encodings that fell silent or came back; tell whether anything changed."""
+        """Find encodings that fell silent, came back or do not come; tell whether anything changed."""
         changed = False
         for encoding in self.encodings.values():
             if encoding.last_arrival is None:
                 continue
-            is_stalled = now - encoding.last_arrival > STALL_S[self.source]
+            encoding.measure(now)
+            is_stalled = now - encoding.last_arrival > STALL_S[self.source] * encoding.patience
             if is_stalled is not encoding.is_stalled:
                 encoding.is_stalled = is_stalled
                 changed = True
+                if is_stalled:
+                    is_slow = now - encoding.stalled_at < STALLED_AGAIN_S
+                    patience = encoding.patience * 2 if is_slow else encoding.patience / 2
+                    encoding.patience = min(max(patience, 1.0), PATIENCE_MAX)
+                    encoding.stalled_at = now
+        absent = {
+            rid
+            for rid in self._asked_rids
+            if not self.is_alive(rid) and now - self._asked_since.setdefault(rid, now) > ABSENT_S
+        }
+        if absent != self._absent:
+            self._absent = absent
+            changed = True
         return changed
 
     def wanted_rids(self, now: float) -> list[str] | None:
@@ -131,6 +201,8 @@ class Publication:
                 wanted.append(rid)
         if tuple(wanted) == self._asked_rids:
             return None
+        for rid in set(wanted).difference(self._asked_rids):
+            self._asked_since[rid] = now
         self._asked_rids = tuple(wanted)
         return wanted
 
