@@ -20,14 +20,15 @@ from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.words import SlotRole, Source
 from bridge.leg.downlink import Downlink
 from bridge.leg.encoding import Encoding
-from bridge.leg.negotiation import Negotiation
+from bridge.leg.negotiation import SLOTS_MAX, Negotiation
 from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
-from bridge.media.speakers import DominantSpeaker, LoudestVoices
+from bridge.media.speakers import DominantSpeaker
 from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.media.voices import VoiceRanking
 from bridge.rtp import rtcp
 from bridge.transport import MediaPort, Transport, TransportState
 
@@ -35,9 +36,11 @@ TICK_S = 0.02
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.
 REPORT_S = 1.0
 VOICES_S = 0.1
-VOICES_LIMIT = 3
-# Packets must not wait until a thousand legs have chosen their encodings.
+# One more than a leg has voice slots, so that a speaker hears as many others as a listener.
+VOICES_RANKED = SLOTS_MAX[SlotRole.VOICE] + 1
+# Packets must not wait until a thousand legs have chosen their encodings, or have other voices.
 ALLOCATED_AT_ONCE = 50
+SEATED_AT_ONCE = 250
 
 
 class LegObserver(Protocol):
@@ -149,12 +152,15 @@ class Router:
         self.recorder: MediaRecorder | None = None
         self._observer = observer
         self._dominant: DominantSpeaker[str] = DominantSpeaker()
-        # One more than a leg hears, so that a speaker hears three others.
-        self._loudest: LoudestVoices[str] = LoudestVoices(VOICES_LIMIT + 1)
-        self._voices: tuple[str, ...] = ()
-        self._heard: tuple[str, ...] = ()
+        self._voices: VoiceRanking[str] = VoiceRanking(VOICES_RANKED)
+        # What the legs were given, or are about to be, and what the room was told last.
+        self._ranked: tuple[str, ...] = ()
+        self._announced: tuple[str, ...] = ()
         self._dominant_id: str | None = None
         self._voices_due = 0.0
+        # The legs that listen, by how many voice slots they have: a cut of the ranking concerns those alone.
+        self._listeners: dict[int, dict[Leg, None]] = {}
+        self._unseated: dict[Leg, None] = {}
         self._publishing: dict[Leg, None] = {}
         self._round: deque[Leg] = deque()
         self._reports_owed = 0.0
@@ -200,33 +206,45 @@ class Router:
         """A leg's first packet has arrived: from now on it is owed feedback."""
         self._publishing[leg] = None
 
-    def heard(self, leg_id: str, level: int, now: float) -> None:
+    def note_level(self, leg_id: str, level: int, now: float) -> None:
         """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent)."""
         self._dominant.level(leg_id, level, now)
-        if self._loudest.level(leg_id, level, now):
-            self._choose_voices(now)
+        if self._voices.level(leg_id, level, now):
+            self._rank_voices(now)
 
     def schedule(self, leg: Leg) -> None:
         """Let `leg` choose its encodings anew when the current call stack is done."""
         self._dirty[leg] = None
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_soon(self._allocate)
+        self._flush_soon()
 
     def microphone_changed(self, leg_id: str) -> None:
         """A microphone came, went, or was muted."""
-        if not self._is_audible(leg_id):
-            self._loudest.remove(leg_id)
+        if self._is_audible(leg_id):
+            self._voices.open(leg_id)
+        else:
+            self._voices.close(leg_id)
             self._dominant.remove(leg_id)
-        self._choose_voices(self.sfu.clock())
+        self._rank_voices(self.sfu.clock())
+
+    def count_voice_slots(self, leg: Leg) -> None:
+        """Note how many voices a leg can be given, after each of its offers."""
+        for listeners in self._listeners.values():
+            listeners.pop(leg, None)
+        count = len(leg.slots(SlotRole.VOICE))
+        if count:
+            self._listeners.setdefault(count, {})[leg] = None
 
     def seat_voices(self, leg: Leg) -> None:
-        """Give a leg the room's voices, without its own."""
-        publications = (
-            self.legs[leg_id].publication(Source.MICROPHONE)
-            for leg_id in self._voices
-            if leg_id in self.legs and leg_id != leg.id
-        )
-        leg.hear([publication for publication in publications if publication is not None])
+        """Give a leg the voices it hears: the loudest, as many as it has slots, without its own."""
+        publications = []
+        for leg_id in self._voices.first(len(leg.slots(SlotRole.VOICE)), leg.id):
+            speaker = self.legs.get(leg_id)
+            if speaker is None or speaker.is_closed:
+                continue
+            publication = speaker.publication(Source.MICROPHONE)
+            if publication is not None:
+                publications.append(publication)
+        leg.take_voices(publications)
 
     def reconsider(self, publication: Publication) -> None:
         """Let everybody who watches or records a publication choose its encoding anew."""
@@ -248,48 +266,64 @@ class Router:
         self._publishing.pop(leg, None)
         with contextlib.suppress(ValueError):
             self._round.remove(leg)
+        for listeners in self._listeners.values():
+            listeners.pop(leg, None)
         if self.legs.get(leg.id) is leg:
             del self.legs[leg.id]
-            self._loudest.remove(leg.id)
+            self._voices.close(leg.id)
             self._dominant.remove(leg.id)
-            self._choose_voices(self.sfu.clock())
+            self._rank_voices(self.sfu.clock())
         self._dirty.pop(leg, None)
+        self._unseated.pop(leg, None)
 
-    def _allocate(self) -> None:
+    def _flush_soon(self) -> None:
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_soon(self._flush_slice)
+
+    def _flush_slice(self) -> None:
+        """Give voices and encodings to the next legs that wait for them."""
         self._flush = None
         now = self.sfu.clock()
+        for _ in range(min(len(self._unseated), SEATED_AT_ONCE)):
+            leg = next(iter(self._unseated))
+            del self._unseated[leg]
+            self.seat_voices(leg)
         for _ in range(min(len(self._dirty), ALLOCATED_AT_ONCE)):
             leg = next(iter(self._dirty))
             del self._dirty[leg]
             leg.allocate(now)
-        if self._dirty:
-            self._flush = asyncio.get_running_loop().call_soon(self._allocate)
+        if self._unseated or self._dirty:
+            self._flush_soon()
 
     def _listen(self, now: float) -> None:
         dominant = self._dominant.poll(now)
         if dominant != self._dominant_id:
             self._dominant_id = dominant
             self._observer.dominant_speaker_changed(dominant)
-        self._choose_voices(now)
+        self._rank_voices(now)
 
-    def _choose_voices(self, now: float) -> None:
-        loudest = [leg_id for leg_id in self._loudest.loudest(now) if self._is_audible(leg_id)]
-        voices = loudest[: VOICES_LIMIT + 1]
-        # A free place is given to a microphone that is open but silent, so that nobody's first
-        # syllable is cut while there are places.
-        for leg_id in (*self._voices, *self.legs):
-            if len(voices) > VOICES_LIMIT:
-                break
-            if leg_id not in voices and self._is_audible(leg_id):
-                voices.append(leg_id)
-        if set(voices) != set(self._voices):
-            self._voices = tuple(voices)
-            for leg in self.legs.values():
-                self.seat_voices(leg)
-        # Seats also hold silent voices: who is heard changes more often than who sits there.
-        if tuple(loudest) != self._heard:
-            self._heard = tuple(loudest)
-            self._observer.voices_changed(self._heard)
+    def _rank_voices(self, now: float) -> None:
+        before, after = self._ranked, self._voices.rank(now)
+        if after != before:
+            self._ranked = after
+            self._unseat(before, after)
+        # Places also hold silent voices: who is heard changes more often than who has one.
+        if self._voices.heard != self._announced:
+            self._announced = self._voices.heard
+            self._observer.voices_changed(self._announced)
+
+    def _unseat(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        """Let those hear anew whose own selection is another one now."""
+        for count, listeners in self._listeners.items():
+            if set(before[:count]) != set(after[:count]):
+                self._unseated.update(listeners)
+        # Whoever has a place hears past it.
+        for leg_id in {*before, *after}:
+            leg = self.legs.get(leg_id)
+            if leg is not None:
+                self._unseated[leg] = None
+        if self._unseated:
+            self._flush_soon()
 
     def _is_audible(self, leg_id: str) -> bool:
         leg = self.legs.get(leg_id)
@@ -344,6 +378,7 @@ class Leg:
     ) -> str:
         """Answer an offer: the first one, more slots, or an ICE restart. Raises `NegotiationFailed`."""
         answer = self._negotiation.answer(sdp, publications, slots)
+        self.router.count_voice_slots(self)
         self.router.seat_voices(self)
         self.router.schedule(self)
         return answer
@@ -367,6 +402,8 @@ class Leg:
         self._downlink.show(slot, publication)
         if slot.role is SlotRole.STAGE:
             self.router.seat_voices(self)
+        elif slot.role is SlotRole.VOICE:
+            self._observer.slots_changed()
         self.router.schedule(self)
 
     def want(self, mid: str, height_px: int) -> None:
@@ -418,9 +455,7 @@ class Leg:
         self._counters.legs_closed += 1
         for publication in self.publications():
             for slot in list(publication.watchers):
-                # Voice slots are emptied, and their legs told, when the router chooses the voices anew.
-                if slot.is_video:
-                    self.router.legs[slot.leg_id].show(slot, None)
+                self.router.legs[slot.leg_id].show(slot, None)
             for encoding in publication.encodings.values():
                 encoding.close()
         for slot in self._negotiation.slots.values():
@@ -456,7 +491,7 @@ class Leg:
         if encoding.is_new or encoding.is_stalled:
             self._came_alive(encoding, publication)
         if media.audio_level is not None and not publication.is_muted:
-            self.router.heard(self.id, media.audio_level, arrival)
+            self.router.note_level(self.id, media.audio_level, arrival)
         watched = encoding.forward(media)
         if watched is not None:
             self._send(media, *watched, arrival)
@@ -517,10 +552,9 @@ class Leg:
 
     # What is due.
 
-    def hear(self, voices: list[Publication]) -> None:
-        """Put the room's voices, first ranks first and without one's own, into the voice slots."""
-        if not self.is_closed and self._downlink.hear(voices):
-            self.router.schedule(self)
+    def take_voices(self, voices: list[Publication]) -> None:
+        """Put these voices, no more than there are voice slots, into them."""
+        if not self.is_closed and self._downlink.take_voices(voices):
             self._observer.slots_changed()
 
     def allocate(self, now: float) -> None:

@@ -110,22 +110,31 @@ class Downlink:
         if publication is not None:
             publication.watchers.add(slot)
 
-    def hear(self, voices: list[Publication]) -> bool:
-        """Put the voices, first ranks first, into the voice slots; tell whether that changed anything."""
+    def take_voices(self, voices: list[Publication]) -> bool:
+        """Put these voices into the voice slots, those that are there where they are; tell of any change."""
         slots = self.slots(SlotRole.VOICE)
-        if not slots:
-            return False
-        wanted = voices[: len(slots)]
-        seats = {slot: slot.shown if slot.shown in wanted else None for slot in slots}
-        missing = [publication for publication in wanted if publication not in seats.values()]
+        seats = {slot: slot.shown if slot.shown in voices else None for slot in slots}
+        missing = [publication for publication in voices if publication not in seats.values()]
         for slot in slots:
             if seats[slot] is None and missing:
                 seats[slot] = missing.pop(0)
         self._seat_stage_first(slots, seats)
         changed = {slot: seat for slot, seat in seats.items() if slot.shown is not seat}
+        # All of them fall silent first: no voice goes on in one slot when it begins in another.
+        for slot in changed:
+            self.show(slot, None)
         for slot, seat in changed.items():
             self.show(slot, seat)
+            self._listen(slot)
         return bool(changed)
+
+    def _listen(self, slot: Slot) -> None:
+        """Let the voice of a slot be heard from its next packet on; sound needs no key frame."""
+        publication = slot.shown
+        if publication is not None and not publication.is_muted:
+            slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+        else:
+            slot.aim(None, ALL_TEMPORAL_LAYERS)
 
     def _seat_stage_first(self, slots: list[Slot], seats: dict[Slot, Publication | None]) -> None:
         """Move the voice of the stage to the first slot, which is the one synchronised with its picture."""
@@ -155,7 +164,7 @@ class Downlink:
                 demands.append(_demand(slot, publication, now))
             else:
                 budget_bps -= VOICE_BPS
-                slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+                self._listen(slot)
         for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
             self._follow(slot, choice, now)
 

@@ -1,10 +1,10 @@
-"""Who is speaking: the voices worth hearing, and the one speaker worth showing.
+"""Who leads the conversation: the one speaker worth showing.
 
-Both live on the audio levels that publishers write into their packets (RFC 6464: 0 is the
+It lives on the audio levels that publishers write into their packets (RFC 6464: 0 is the
 loudest, 127 is silence, in -dBov), one per 20 ms. "Loudness" is 127 minus that level.
 
-`LoudestVoices` decides within milliseconds who is heard, `DominantSpeaker` within a second who is
-shown. The latter is the method of I. Volfin and I. Cohen, "Dominant speaker identification for
+`voices.py` decides within milliseconds who is heard, `DominantSpeaker` within a second who is
+shown. That is the method of I. Volfin and I. Cohen, "Dominant speaker identification for
 multipoint videoconferencing", Computer Speech and Language 27 (2013): speech activity is scored
 over three intervals that end now, each counting the active parts of the one before,
 
@@ -36,8 +36,6 @@ FRAME_S = 0.020
 
 # More speakers than a room has places that may publish; the quietest one makes room.
 SPEAKERS_MAX = 1024
-
-# --- The dominant speaker ---
 
 IMMEDIATE_PARTS = 13
 MEDIUM_FRAMES = 5
@@ -196,122 +194,3 @@ class DominantSpeaker(Generic[K]):
             ):
                 best_ratio, successor = medium_ratio, key
         return successor
-
-
-# --- The voices that are heard ---
-
-# Quieter than -70 dBov is not worth a packet to everybody.
-AUDIBLE_LOUDNESS = 57.0
-
-# Scores rise by half the difference with each packet and start from just below audible, so
-# that the first packet of a word already claims a free seat. They fall by 25 dB/s: gaps
-# between syllables cost nothing, and a new voice as loud as a seated one takes its place
-# 0.25 s after that one fell silent.
-SCORE_REST = 45.0
-ATTACK = 0.5
-DECAY_DB_PER_S = 25.0
-DECAY_DB = DECAY_DB_PER_S * FRAME_S
-
-# How much louder a voice must be than the weakest seated one, to take its seat.
-MARGIN_DB = 6.0
-
-# A seat that nobody else wants is kept for this long.
-LINGER_S = 2.0
-
-
-class _Voice:
-    """One participant's smoothed loudness."""
-
-    __slots__ = ("audible", "heard", "is_seated", "score")
-
-    def __init__(self) -> None:
-        self.score = SCORE_REST
-        self.heard = 0.0
-        self.audible = 0.0
-        self.is_seated = False
-
-
-class LoudestVoices(Generic[K]):
-    """The few voices of a room that are forwarded to everybody."""
-
-    __slots__ = ("_entry_score", "_limit", "_seated", "_voices")
-
-    def __init__(self, limit: int = 3) -> None:
-        self._limit = limit
-        self._voices: dict[K, _Voice] = {}
-        self._seated: tuple[K, ...] = ()
-        self._entry_score = AUDIBLE_LOUDNESS
-
-    def level(self, key: K, level: int, now: float) -> bool:
-        """Note the level (0 loudest to 127) of one packet; True: this voice may be due in `loudest` now."""
-        voice = self._voices.get(key)
-        if voice is None:
-            voice = self._add(key)
-        voice.heard = now
-        score = voice.score
-        loudness = LEVEL_SILENCE - level
-        if loudness > score:
-            voice.score = score = score + (loudness - score) * ATTACK
-        elif score > SCORE_REST:
-            voice.score = score = score - DECAY_DB
-        return score >= self._entry_score and not voice.is_seated
-
-    def _add(self, key: K) -> _Voice:
-        if len(self._voices) >= SPEAKERS_MAX:
-            self.remove(min(self._voices, key=lambda other: self._voices[other].score))
-        voice = self._voices[key] = _Voice()
-        return voice
-
-    def remove(self, key: K) -> None:
-        """Forget a participant who left or was muted."""
-        self._voices.pop(key, None)
-        if key in self._seated:
-            self._seated = tuple(other for other in self._seated if other != key)
-            self._entry_score = AUDIBLE_LOUDNESS
-
-    def loudest(self, now: float) -> tuple[K, ...]:
-        """Return the seated voices in the order of their seats: a successor sits where its predecessor sat.
-
-        Call every 100 ms or so, and when `level` says so. The same tuple object as before
-        means that nothing has changed.
-        """
-        voices = self._voices
-        for voice in voices.values():
-            self._decay(voice, now)
-        seats = [key for key in self._seated if now - voices[key].audible < LINGER_S]
-        waiting = [
-            key for key, voice in voices.items() if voice.score >= AUDIBLE_LOUDNESS and key not in seats
-        ]
-        waiting.sort(key=lambda key: -voices[key].score)
-        for key in waiting:
-            if len(seats) < self._limit:
-                seats.append(key)
-                continue
-            weakest = min(range(self._limit), key=lambda at: voices[seats[at]].score)
-            if voices[key].score < voices[seats[weakest]].score + MARGIN_DB:
-                break
-            seats[weakest] = key
-        self._seat(tuple(seats))
-        return self._seated
-
-    def _decay(self, voice: _Voice, now: float) -> None:
-        """Let a voice without packets (muted, discontinuous transmission) fall silent, too."""
-        pause_s = now - voice.heard
-        if pause_s >= PAUSE_S:
-            voice.score = max(voice.score - DECAY_DB_PER_S * pause_s, SCORE_REST)
-            voice.heard = now
-        if voice.score >= AUDIBLE_LOUDNESS:
-            voice.audible = now
-
-    def _seat(self, seats: tuple[K, ...]) -> None:
-        voices = self._voices
-        if seats != self._seated:
-            for key in self._seated:
-                voices[key].is_seated = False
-            for key in seats:
-                voices[key].is_seated = True
-            self._seated = seats
-        if len(seats) < self._limit:
-            self._entry_score = AUDIBLE_LOUDNESS
-        else:
-            self._entry_score = min(voices[key].score for key in seats) + MARGIN_DB

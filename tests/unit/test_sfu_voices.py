@@ -147,7 +147,7 @@ def test_the_dominant_speaker_is_whoever_talks(meeting: Meeting) -> None:
     assert meeting.dominants[-1] == "p2"
 
 
-def test_a_page_with_one_voice_slot_hears_the_first_of_the_others(meeting: Meeting) -> None:
+def test_a_page_with_one_voice_slot_hears_one_of_the_others(meeting: Meeting) -> None:
     clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(3)]
     small = meeting.join("small", sources=MICROPHONE, voices=1)
     deaf = meeting.join("deaf", sources=(), voices=0)
@@ -156,3 +156,81 @@ def test_a_page_with_one_voice_slot_hears_the_first_of_the_others(meeting: Meeti
     assert len(small.hears()) == 1
     assert "small" not in small.hears()
     assert deaf.hears() == set()
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6])
+def test_whoever_speaks_alone_is_heard_by_everybody_else(meeting: Meeting, count: int) -> None:
+    clients = [
+        meeting.join(f"p{number}", sources=MICROPHONE, voices=1 + number % 3) for number in range(count)
+    ]
+    listeners = [meeting.join(f"listener{slots}", sources=(), voices=slots) for slots in (1, 2, 3)]
+    meeting.run(0.5)
+    for speaker in (*clients, *reversed(clients)):
+        speak(speaker)
+        for one in (*clients, *listeners):
+            if one is not speaker:
+                meeting.network.run_until(lambda: speaker.name in one.hears(), within_s=0.3)  # noqa: B023
+        meeting.run(0.5)
+        assert all(speaker.name in one.hears() for one in (*clients, *listeners) if one is not speaker)
+        fall_silent(speaker)
+        meeting.run(0.5)
+    for one in (*clients, *listeners):
+        assert one.complaints() == []
+
+
+def test_a_voice_is_never_in_two_slots_of_a_page(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}") for number in range(2)]
+    listener = meeting.join("listener", sources=())
+    speak(*clients)
+    meeting.run(1.0)
+    # The voice that is to leave the first slot sends nothing, so the other's cannot go where it was.
+    clients[0].up.loss = 1.0
+    for client in (*clients, clients[0]):
+        listener.show(client)
+        for _ in range(20):
+            meeting.run(0.02)
+            fed = [slot.current for slot in listener.leg.slots(SlotRole.VOICE) if slot.current is not None]
+            owners = [encoding.publication.leg_id for encoding in fed]
+            assert len(owners) == len(set(owners))
+            assert all(
+                slot.current is None or slot.current.publication is slot.shown
+                for slot in listener.leg.slots(SlotRole.VOICE)
+            )
+
+
+def test_only_those_are_given_other_voices_whose_own_are_others(meeting: Meeting) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(3)]
+    wide, narrow = (meeting.join(f"l{slots}", sources=(), voices=slots) for slots in (3, 1))
+    speak(clients[0])
+    meeting.run(1.0)
+    changes = wide.slots_changes, narrow.slots_changes
+    fall_silent(clients[0])
+    speak(clients[1])
+    meeting.run(1.0)
+    assert wide.slots_changes == changes[0]
+    assert narrow.slots_changes == changes[1] + 1
+
+
+def test_a_thousand_listeners_are_not_walked_through_for_one_packet(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(5)]
+    for number in range(20):
+        meeting.join(f"l{number}", sources=())
+    speak(*clients[:4])
+    meeting.run(1.0)
+    monkeypatch.setattr("bridge.sfu.SEATED_AT_ONCE", 4)
+    seated: list[str] = []
+    seat_voices = meeting.router.seat_voices
+    monkeypatch.setattr(meeting.router, "seat_voices", lambda leg: (seated.append(leg.id), seat_voices(leg)))
+    fall_silent(*clients[:4])
+    meeting.router.note_level("p4", 20, meeting.network.now + 1.0)
+    meeting.router.note_level("p4", 20, meeting.network.now + 1.0)
+    assert seated == []
+    turns = []
+    while meeting.router._unseated:
+        before = len(seated)
+        meeting.router._flush_slice()
+        turns.append(len(seated) - before)
+    assert turns == [4, 4, 4, 4, 4, 4, 1]
+    assert len(seated) == len(set(seated)) == 25
