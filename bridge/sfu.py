@@ -206,10 +206,10 @@ class Router:
         """A leg's first packet has arrived: from now on it is owed feedback."""
         self._publishing[leg] = None
 
-    def note_level(self, leg_id: str, level: int, now: float) -> None:
-        """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent)."""
-        self._dominant.level(leg_id, level, now)
-        if self._voices.level(leg_id, level, now):
+    def note_level(self, leg_id: str, level: int, now: float, *, is_told: bool = True) -> None:
+        """Take in the level of one audio packet (RFC 6464: 0 loud, 127 silent), or a guess at it."""
+        self._dominant.level(leg_id, level, now, is_told=is_told)
+        if self._voices.level(leg_id, level, now, is_told=is_told):
             self._rank_voices(now)
 
     def schedule(self, leg: Leg) -> None:
@@ -491,7 +491,7 @@ class Leg:
         if encoding.is_new or encoding.is_stalled:
             self._came_alive(encoding, publication)
         if media.audio_level is not None and not publication.is_muted:
-            self.router.note_level(self.id, media.audio_level, arrival)
+            self.router.note_level(self.id, media.audio_level, arrival, is_told=encoding.tells_levels)
         watched = encoding.forward(media)
         if watched is not None:
             self._send(media, *watched, arrival)

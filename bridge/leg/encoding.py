@@ -85,6 +85,7 @@ class Encoding:
         "rid",
         "ssrc",
         "tap",
+        "tells_levels",
         "waiting",
         "width_px",
     )
@@ -127,6 +128,8 @@ class Encoding:
         # Until its owner has told those who watch the publication.
         self.is_new = True
         self.is_stalled = False
+        # Of sound: whether the packets carry the level of what is in them (RFC 6464).
+        self.tells_levels = True
         self._latecomers: tuple[int, list[Span]] | None = None
         self._unwrapper = SequenceUnwrapper()
         # Of a sender that writes seven bits of them: they go round every four seconds.
@@ -256,6 +259,7 @@ class Encoding:
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         level = packet.audio_level
+        self.tells_levels = level is not None
         if level is None:
             # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
             level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE

@@ -11,11 +11,16 @@ place, the second, and so on) somebody comes up only
     from silence    into the place of a voice that has been silent for QUIET_S, at once,
     or by loudness  into the place of one that is MARGIN_DB quieter,
 
-always into the place of the weakest above the cut, who takes the successor's. Open microphones fill the
-places that nobody needs, silent as they are, so that no first syllable is cut while there are places.
+always into the place of the weakest above the cut, who takes the successor's. A source that tells no
+levels (most encoders) may speak or send the silence of an empty room, nobody knows: it comes up into
+places that nobody has used for LINGER_S, and gives way to every voice that is known to be heard.
+
+Open microphones fill the places that nobody needs, silent as they are, so that no first syllable is cut
+while there are places.
 """
 
 from collections.abc import Hashable, Iterable
+from enum import IntEnum
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -42,19 +47,30 @@ MARGIN_DB = 6.0
 # from its second syllable on, whatever the former one's loudness.
 QUIET_S = 0.2
 
-# How long somebody counts as heard after the last sound.
+# How long somebody counts as heard after the last sound, and is safe from sources without levels.
 LINGER_S = 2.0
 
 NEVER = float("-inf")
 
 
+class Hold(IntEnum):
+    """How firmly a voice holds its place."""
+
+    UNUSED = 0
+    UNTOLD = 1
+    QUIET = 2
+    SOUNDING = 3
+
+
 class _Voice:
     """One open microphone's smoothed loudness."""
 
-    __slots__ = ("arrival", "audible", "place", "score", "sound")
+    __slots__ = ("arrival", "audible", "is_told", "place", "score", "sound")
 
     def __init__(self, place: int) -> None:
         self.score = SCORE_REST
+        # Whether its packets carry their levels.
+        self.is_told = True
         # When the last packet came, the last one louder than silence, and when the score last was audible.
         self.arrival = NEVER
         self.sound = NEVER
@@ -63,17 +79,24 @@ class _Voice:
         self.place = place
 
     def is_sounding(self, now: float) -> bool:
-        """Whether there is something to hear of it now."""
+        """Whether there is something to hear of it now, as far as is known."""
         return self.score >= AUDIBLE_LOUDNESS and now - self.sound < QUIET_S
 
-    def firmness(self, now: float) -> tuple[bool, float]:
-        """How firmly it holds its place: the silent ones least, those longest silent before others."""
-        is_quiet = now - self.sound >= QUIET_S
-        return (False, self.sound) if is_quiet else (True, self.score)
+    def firmness(self, now: float) -> tuple[Hold, float]:
+        """How firmly it holds its place: those longest silent least, the loudest most."""
+        silent_s = now - self.sound
+        if silent_s >= (LINGER_S if self.is_told else QUIET_S):
+            return Hold.UNUSED, self.sound
+        if not self.is_told:
+            return Hold.UNTOLD, 0.0
+        return (Hold.QUIET, self.sound) if silent_s >= QUIET_S else (Hold.SOUNDING, self.score)
 
     def yields_to(self, other: "_Voice", now: float) -> bool:
         """Whether `other`, which is sounding, may have its place."""
-        return now - self.sound >= QUIET_S or other.score >= self.score + MARGIN_DB
+        hold, _ = self.firmness(now)
+        if not other.is_told:
+            return hold is Hold.UNUSED
+        return hold is not Hold.SOUNDING or other.score >= self.score + MARGIN_DB
 
     def fall_silent(self, now: float) -> None:
         """Let a voice without packets (muted, discontinuous transmission) lose its loudness, too."""
@@ -117,16 +140,23 @@ class VoiceRanking(Generic[K]):
         if key in self.ranking:
             self._rank([other for other in self.ranking if other != key])
 
-    def level(self, key: K, level: int, now: float) -> bool:
-        """Note the level (0 loudest to 127) of one packet; True: the ranking may be another one now."""
+    def level(self, key: K, level: int, now: float, *, is_told: bool = True) -> bool:
+        """Note the level (0 loudest to 127) of one packet; True: the ranking may be another one now.
+
+        Where it is not told, the level only says whether the packet may carry sound at all.
+        """
         voice = self._voices.get(key)
         if voice is None:
             voice = self._add(key)
         voice.arrival = now
+        voice.is_told = is_told
         score = voice.score
         loudness = LEVEL_SILENCE - level
         if loudness >= AUDIBLE_LOUDNESS:
             voice.sound = now
+            if not is_told:
+                voice.score = AUDIBLE_LOUDNESS
+                return False
         if loudness > score:
             voice.score = score = score + (loudness - score) * ATTACK
         elif score > SCORE_REST:
@@ -176,7 +206,7 @@ class VoiceRanking(Generic[K]):
         sounding = [key for key in below if voices[key].is_sounding(now)]
         if not sounding:
             return False
-        rising = max(sounding, key=lambda key: voices[key].score)
+        rising = max(sounding, key=lambda key: (voices[key].is_told, voices[key].score))
         place = min(range(cut), key=lambda at: voices[ranking[at]].firmness(now))
         falling = ranking[place]
         if not voices[falling].yields_to(voices[rising], now):
@@ -206,7 +236,7 @@ class VoiceRanking(Generic[K]):
         for place in range(self._places + 1):
             if place > 0 and place <= len(self.ranking):
                 voice = self._voices[self.ranking[place - 1]]
-                claim = min(claim, voice.score + MARGIN_DB)
+                claim = min(claim, voice.score + MARGIN_DB if voice.is_told else AUDIBLE_LOUDNESS)
                 opening = min(opening, voice.sound + QUIET_S)
             self._claims[place] = claim
             self._openings[place] = opening

@@ -1,6 +1,7 @@
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,8 +42,9 @@ def muted(_: float) -> None:
 class Meeting:
     """Runs the mechanism over some people's levels in virtual time and keeps what it decides."""
 
-    def __init__(self, people: dict[str, Level]) -> None:
+    def __init__(self, people: dict[str, Level], *, untold: Collection[str] = ()) -> None:
         self.people = people
+        self.untold = untold
         self.dominant: DominantSpeaker[str] = DominantSpeaker()
         self.changes: list[tuple[float, str]] = []
         self._step = 0
@@ -53,7 +55,7 @@ class Meeting:
             for key, level in self.people.items():
                 value = level(now)
                 if value is not None:
-                    self.dominant.level(key, value, now)
+                    self.dominant.level(key, value, now, is_told=key not in self.untold)
             if is_due:
                 self._poll(now)
             self._step += 1
@@ -165,6 +167,51 @@ def test_decisions_are_at_least_300_ms_apart() -> None:
     assert dominant.poll(0.3) == "a"
 
 
+def sending(_: float) -> int:
+    """An encoder at a constant rate that tells no levels: those that the bridge takes it to have."""
+    return 30
+
+
+@pytest.mark.parametrize("devices", [1, 3, 4, 5])
+@pytest.mark.parametrize("level", [20, 30, 35])
+def test_sources_without_levels_do_not_hold_the_word_against_somebody_who_speaks(
+    devices: int, level: int
+) -> None:
+    people: dict[str, Level] = {f"device{number}": sending for number in range(devices)}
+    bursts, at = [], 5.0
+    while at < 50.0:
+        bursts.append((at, at + (0.3, 1.2, 0.5, 0.8)[len(bursts) % 4]))
+        at = bursts[-1][1] + (0.6, 0.1, 0.3)[len(bursts) % 3]
+    people["doctor"] = talk(*bursts, level=level, background=SILENCE)
+    meeting = Meeting(people, untold=[key for key in people if key != "doctor"])
+    meeting.run_until(50.0)
+    (chosen, first), (when, second) = meeting.changes
+    # Alone in speaking, as far as anybody knows, a device may be chosen.
+    assert first == "device0"
+    assert chosen <= 2.0
+    assert second == "doctor"
+    assert when <= 7.5
+
+
+def test_a_cough_does_not_take_the_word_from_a_source_without_levels() -> None:
+    meeting = Meeting({"device": sending, "b": talk((5.0, 5.15), level=5)}, untold=["device"])
+    meeting.run_until(10.0)
+    assert order(meeting.changes) == ["device"]
+
+
+def test_a_source_without_levels_has_the_word_again_when_nobody_speaks_any_more() -> None:
+    meeting = Meeting({"lecturer": sending, "b": talk((5.0, 9.0), (12.0, 15.0))}, untold=["lecturer"])
+    meeting.run_until(40.0)
+    assert order(meeting.changes) == ["lecturer", "b", "lecturer"]
+    assert 25.0 <= meeting.changes[2][0] <= 26.5
+
+
+def test_a_source_without_levels_that_sends_silence_does_not_get_the_word() -> None:
+    meeting = Meeting({"device": silent, "other": sending}, untold=["device", "other"])
+    meeting.run_until(5.0)
+    assert order(meeting.changes) == ["other"]
+
+
 def test_speakers_are_bounded() -> None:
     dominant: DominantSpeaker[int] = DominantSpeaker()
     for key in range(SPEAKERS_MAX + 100):
@@ -174,23 +221,25 @@ def test_speakers_are_bounded() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcdef"), st.integers(0, 127), st.floats(0.0, 3.0), st.booleans()),
+        st.tuples(
+            st.sampled_from("abcdef"), st.integers(0, 127), st.floats(0.0, 3.0), st.booleans(), st.booleans()
+        ),
         max_size=150,
     )
 )
 def test_whatever_the_levels_the_word_is_with_somebody_present(
-    steps: list[tuple[str, int, float, bool]],
+    steps: list[tuple[str, int, float, bool, bool]],
 ) -> None:
     dominant: DominantSpeaker[str] = DominantSpeaker()
     present: set[str] = set()
     now = 0.0
-    for key, level, pause_s, is_leaving in steps:
+    for key, level, pause_s, is_leaving, is_told in steps:
         now += pause_s
         if is_leaving and level > 100:
             dominant.remove(key)
             present.discard(key)
         else:
-            dominant.level(key, level, now)
+            dominant.level(key, level, now, is_told=is_told)
             present.add(key)
         decided = dominant.poll(now)
         assert decided is None or decided in present

@@ -1,7 +1,7 @@
 """Whose voices have a place, and how seldom places change hands."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 
 import pytest
@@ -43,8 +43,11 @@ def talk(*spans: tuple[float, float], level: int = 25, background: int = 90) -> 
 class Room:
     """Runs the ranking over some people's levels in virtual time and keeps what it decided."""
 
-    def __init__(self, people: dict[str, Level], *, places: int = PLACES) -> None:
+    def __init__(
+        self, people: dict[str, Level], *, places: int = PLACES, untold: Collection[str] = ()
+    ) -> None:
         self.people = people
+        self.untold = untold
         self.voices: VoiceRanking[str] = VoiceRanking(places)
         for key in people:
             self.voices.open(key)
@@ -58,7 +61,7 @@ class Room:
             for key, level in self.people.items():
                 value = level(now)
                 if value is not None:
-                    is_due |= self.voices.level(key, value, now)
+                    is_due |= self.voices.level(key, value, now, is_told=key not in self.untold)
             if is_due:
                 ranking = self.voices.rank(now)
                 if ranking is not self.rankings[-1][1]:
@@ -256,26 +259,68 @@ def test_few_packets_ask_for_a_new_ranking() -> None:
     assert asked < 3000 * len(people) * 0.03
 
 
+def sending(_: float) -> int:
+    """An encoder at a constant rate that tells no levels: those that the bridge takes it to have."""
+    return 30
+
+
+@pytest.mark.parametrize("devices", [1, 3, 4, 5])
+@pytest.mark.parametrize("level", [20, 26, 35, 60])
+def test_a_told_voice_is_heard_beside_sources_without_levels(devices: int, level: int) -> None:
+    people: dict[str, Level] = {f"device{number}": sending for number in range(devices)}
+    bursts, at = [], 5.0
+    for number in range(20):
+        bursts.append((at, at + (0.3, 1.2, 0.5, 0.8)[number % 4]))
+        at = bursts[-1][1] + (0.6, 0.1, 0.3)[number % 3]
+    people["doctor"] = talk(*bursts, level=level, background=SILENCE)
+    room = Room(people, untold=[key for key in people if key != "doctor"])
+    room.run_until(at)
+    for slots in (1, 2, 3):
+        assert all("doctor" in room.first_at(begin + 0.1, slots) for begin, _ in bursts)
+        # Once there, it stays: pauses give the place to nobody of whom it is not known that he speaks.
+        assert "doctor" in room.first_at(at, slots)
+        assert room.changes(slots) <= 1
+
+
+def test_sources_without_levels_are_heard_while_open_microphones_are_silent() -> None:
+    people: dict[str, Level] = dict.fromkeys("abcd", silent)
+    people["device"] = sending
+    room = Room(people, untold=["device"])
+    room.run_until(1.0)
+    assert room.first_at(0.2, 1) == room.first_at(0.9, 1) == ("device",)
+    assert room.voices.heard == ("device",)
+
+
+def test_a_source_without_levels_that_stops_sending_gives_way_to_one_that_sends() -> None:
+    people: dict[str, Level] = {"a": lambda now: 30 if now < 5.0 else SILENCE, "b": sending}
+    room = Room(people, untold=["a", "b"])
+    room.run_until(8.0)
+    assert room.first_at(4.9, 1) == ("a",)
+    assert room.first_at(5.4, 1) == ("b",)
+
+
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcdef"), st.integers(0, 127), st.floats(0.0, 3.0), st.booleans()),
+        st.tuples(
+            st.sampled_from("abcdef"), st.integers(0, 127), st.floats(0.0, 3.0), st.booleans(), st.booleans()
+        ),
         max_size=150,
     ),
     st.integers(1, 4),
 )
 def test_whatever_the_levels_places_hold_different_open_microphones(
-    steps: list[tuple[str, int, float, bool]], places: int
+    steps: list[tuple[str, int, float, bool, bool]], places: int
 ) -> None:
     voices: VoiceRanking[str] = VoiceRanking(places)
     present: set[str] = set()
     now = 0.0
-    for key, level, pause_s, is_leaving in steps:
+    for key, level, pause_s, is_leaving, is_told in steps:
         now += pause_s
         if is_leaving and level > 100:
             voices.close(key)
             present.discard(key)
         else:
-            voices.level(key, level, now)
+            voices.level(key, level, now, is_told=is_told)
             present.add(key)
         ranking = voices.rank(now)
         assert len(ranking) == len(set(ranking)) == min(places, len(present))

@@ -234,3 +234,22 @@ def test_a_thousand_listeners_are_not_walked_through_for_one_packet(
         turns.append(len(seated) - before)
     assert turns == [4, 4, 4, 4, 4, 4, 1]
     assert len(seated) == len(set(seated)) == 25
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_devices_without_levels_hide_nobody_and_do_not_hold_the_stage(meeting: Meeting, devices: int) -> None:
+    for number in range(devices):
+        device = meeting.join(f"device{number}", sources=MICROPHONE, voices=0)
+        assert device.voice is not None
+        device.voice.tells_levels = False
+    doctor = meeting.join("doctor", sources=MICROPHONE)
+    listener, player = (meeting.join(f"l{slots}", sources=(), voices=slots) for slots in (3, 1))
+    meeting.run(2.0)
+    assert meeting.dominants[-1] == "device0"
+    assert player.hears() == {"device0"}
+    speak(doctor)
+    meeting.run(0.3)
+    assert "doctor" in listener.hears()
+    assert player.hears() == {"doctor"}
+    meeting.run(2.0)
+    assert meeting.dominants[-1] == "doctor"
