@@ -418,7 +418,7 @@ class Leg:
         publication = self.publication(source)
         if publication is None or publication.is_muted == muted:
             return
-        publication.is_muted = muted
+        publication.set_muted(muted)
         if source is Source.MICROPHONE:
             self.router.microphone_changed(self.id)
         self.router.reconsider(publication)

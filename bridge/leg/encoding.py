@@ -231,14 +231,18 @@ class Encoding:
         if self.tap is not None:
             self.tap.reported()
 
-    def close(self) -> None:
-        """Let go of every slot that shows or awaits this encoding."""
-        tap, self.tap = self.tap, None
-        if tap is not None:
-            tap.ended()
+    def let_go(self) -> None:
+        """Send nothing more to any slot, also to those that were only held until another picture is there."""
         self.waiting.clear()
         for span in list(self.fan.spans):
             span.forwarder.stop()
+
+    def close(self) -> None:
+        """End: let go of every slot that shows or awaits this encoding."""
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            tap.ended()
+        self.let_go()
         # Slots remember their last sources; the packets are not to live as long.
         self.cache.clear()
 

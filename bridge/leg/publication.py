@@ -67,6 +67,13 @@ class Publication:
         self._unwatched_since: dict[str, float] = {}
         self._asked_rids: tuple[str, ...] = self.rids
 
+    def set_muted(self, is_muted: bool) -> None:
+        """Let nothing of this publication go out, whoever shows it still, or let it be shown again."""
+        self.is_muted = is_muted
+        if is_muted:
+            for encoding in self.encodings.values():
+                encoding.let_go()
+
     @property
     def is_video(self) -> bool:
         """Whether slots must wait for a key frame."""

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -267,6 +268,7 @@ def check_invariants(meeting: Meeting) -> None:
             assert len(awaited) <= 1
             assert feeding == ([] if slot.current is None else [slot.current])
             assert awaited in ([], [slot.aimed])
+            assert not any(one.publication.is_muted for one in (*feeding, *awaited))
             watched = [one for one in publications if slot in one.watchers]
             assert watched == ([] if slot.shown is None else [slot.shown])
             assert slot.shown is None or slot.shown.leg_id in legs
@@ -276,6 +278,10 @@ def check_invariants(meeting: Meeting) -> None:
         voices = [slot.shown for slot in leg.slots(SlotRole.VOICE) if slot.shown is not None]
         assert len(voices) == len(set(map(id, voices)))
         assert all(voice.leg_id != leg.id for voice in voices)
+        sounding = [
+            slot.current.publication for slot in leg.slots(SlotRole.VOICE) if slot.current is not None
+        ]
+        assert len(sounding) == len(set(map(id, sounding)))
     for encoding in encodings:
         assert len(encoding.fan) == len({id(span.forwarder) for span in encoding.fan.spans})
     assert set(meeting.router._round) == set(legs.values())
@@ -289,6 +295,9 @@ def test_no_order_of_events_raises_or_breaks_an_invariant(steps: list[tuple[Any,
         meeting = Meeting(network)
         for index, joined in enumerate(NAMES[:3]):
             act(meeting, ("join", joined, "vp8" if index else "h264", True))
+        for viewer, shown in pairwise((*NAMES[:3], NAMES[0])):
+            act(meeting, ("show", viewer, SlotRole.STAGE, shown))
+        act(meeting, ("pass", 0.3))
         for step in steps:
             act(meeting, step)
             check_invariants(meeting)

@@ -107,6 +107,41 @@ def test_a_muted_microphone_is_not_forwarded(meeting: Meeting) -> None:
     assert listener.complaints() == []
 
 
+def test_a_mute_stops_a_voice_whose_slot_was_given_away_already(meeting: Meeting) -> None:
+    speaker, other = (meeting.join(name, sources=MICROPHONE) for name in ("speaker", "other"))
+    player = meeting.join("player", sources=(), voices=1)
+    speak(speaker)
+    meeting.run(1.0)
+    assert player.hears() == {"speaker"}
+    # The other's line is cut: its microphone is open, and no packet comes that could take over the slot.
+    other.up.loss = 1.0
+    speaker.leg.set_muted(Source.MICROPHONE, True)
+    for _ in range(10):
+        meeting.run(0.02)
+        assert all(len(one.fan) == 0 for one in speaker.publication(Source.MICROPHONE).encodings.values())
+    assert player.slot(SlotRole.VOICE).shown is other.publication(Source.MICROPHONE)
+    assert player.hears() == set()
+
+
+def test_a_mute_stops_a_picture_that_is_only_held(meeting: Meeting) -> None:
+    theatre, other = meeting.join("theatre"), meeting.join("other")
+    viewer = meeting.join("viewer", sources=())
+    viewer.show(theatre)
+    meeting.run(1.0)
+    other.up.loss = 1.0
+    viewer.show(other)
+    meeting.run(0.05)
+    theatre.leg.set_muted(Source.CAMERA, True)
+    meeting.run(0.05)
+    heard = len(viewer.receiver().heard)
+    meeting.run(0.5)
+    assert len(viewer.receiver().heard) == heard
+    theatre.leg.set_muted(Source.CAMERA, False)
+    viewer.show(theatre)
+    meeting.network.run_until(lambda: len(viewer.receiver().heard) > heard, within_s=0.5)
+    assert viewer.complaints() == []
+
+
 def test_a_muted_camera_is_not_forwarded(meeting: Meeting) -> None:
     hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
     viewer.show(hue)
