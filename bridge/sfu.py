@@ -40,6 +40,9 @@ VOICES_S = 0.1
 VOICES_RANKED = SLOTS_MAX[SlotRole.VOICE] + 1
 # Packets must not wait until a thousand legs have chosen their encodings, or have other voices.
 ALLOCATED_AT_ONCE = 50
+# How long a face may stay in a slot that is somebody else's by now, and how long after that the slot is
+# said to show nobody while no picture comes.
+HELD_S = 1.0
 SEATED_AT_ONCE = 250
 
 
@@ -59,7 +62,7 @@ class LegObserver(Protocol):
         """The encodings (RIDs by MID) that somebody watches; the publisher may stop the others."""
 
     def slots_changed(self) -> None:
-        """Other voices are in the voice slots."""
+        """Other voices are in the voice slots, or somebody else is seen in a slot for pictures."""
 
 
 class RouterObserver(Protocol):
@@ -161,15 +164,17 @@ class Router:
         # The legs that listen, by how many voice slots they have: a cut of the ranking concerns those alone.
         self._listeners: dict[int, dict[Leg, None]] = {}
         self._unseated: dict[Leg, None] = {}
+        # The slots in which somebody else is seen than they show, or nobody: until when that may be.
+        self._changing: dict[Slot, tuple[Leg, float]] = {}
         self._publishing: dict[Leg, None] = {}
         self._round: deque[Leg] = deque()
         self._reports_owed = 0.0
         self._dirty: dict[Leg, None] = {}
         self._flush: asyncio.Handle | None = None
 
-    def create_leg(self, leg_id: str, observer: LegObserver) -> Leg:
-        """Add the media half of a participant."""
-        leg = Leg(self, leg_id, observer)
+    def create_leg(self, leg_id: str, observer: LegObserver, *, is_device: bool = False) -> Leg:
+        """Add the media half of a participant; the camera of a device (an encoder) shows no faces."""
+        leg = Leg(self, leg_id, observer, is_device=is_device)
         self.legs[leg_id] = leg
         self._round.append(leg)
         return leg
@@ -189,6 +194,7 @@ class Router:
         if now >= self._voices_due:
             self._voices_due = now + VOICES_S
             self._listen(now)
+            self._follow_pictures(now)
         for leg in list(self._publishing):
             leg.poll(now)
         if self.recorder is not None:
@@ -246,6 +252,10 @@ class Router:
                 publications.append(publication)
         leg.take_voices(publications)
 
+    def follow_picture(self, leg: Leg, slot: Slot) -> None:
+        """Watch a slot that is somebody else's now, until the picture in it is theirs, too."""
+        self._changing.setdefault(slot, (leg, self.sfu.clock() + HELD_S))
+
     def reconsider(self, publication: Publication) -> None:
         """Let everybody who watches or records a publication choose its encoding anew."""
         if self.recorder is not None:
@@ -302,6 +312,16 @@ class Router:
             self._observer.dominant_speaker_changed(dominant)
         self._rank_voices(now)
 
+    def _follow_pictures(self, now: float) -> None:
+        for slot, (leg, due) in list(self._changing.items()):
+            before, is_late = slot.seen, now >= due
+            if leg.is_closed or slot.follow(is_late=is_late):
+                del self._changing[slot]
+            elif is_late:
+                self._changing[slot] = leg, now + HELD_S
+            if slot.seen is not before:
+                leg.picture_changed()
+
     def _rank_voices(self, now: float) -> None:
         before, after = self._ranked, self._voices.rank(now)
         if after != before:
@@ -334,10 +354,11 @@ class Router:
 class Leg:
     """The media half of a participant: what goes up, what comes down."""
 
-    def __init__(self, router: Router, leg_id: str, observer: LegObserver) -> None:
+    def __init__(self, router: Router, leg_id: str, observer: LegObserver, *, is_device: bool) -> None:
         sfu = router.sfu
         now = sfu.clock()
         self.id = leg_id
+        self.is_device = is_device
         self.router = router
         self.transport: Transport = sfu.port.create_transport(self)
         self.is_connected = False
@@ -378,6 +399,9 @@ class Leg:
     ) -> str:
         """Answer an offer: the first one, more slots, or an ICE restart. Raises `NegotiationFailed`."""
         answer = self._negotiation.answer(sdp, publications, slots)
+        if self.is_device:
+            for publication in self.publications():
+                publication.is_face = False
         self.router.count_voice_slots(self)
         self.router.seat_voices(self)
         self.router.schedule(self)
@@ -396,7 +420,7 @@ class Leg:
         return self._downlink.slots(role)
 
     def show(self, slot: Slot, publication: Publication | None) -> None:
-        """Show a publication in a slot, or nothing; a picture is held until the next one is there."""
+        """Show a publication in a slot, or nothing; a face is held until the next picture is there."""
         if self.is_closed or slot.shown is publication:
             return
         self._downlink.show(slot, publication)
@@ -404,6 +428,8 @@ class Leg:
             self.router.seat_voices(self)
         elif slot.role is SlotRole.VOICE:
             self._observer.slots_changed()
+        if slot.is_video and slot.seen is not slot.shown:
+            self.router.follow_picture(self, slot)
         self.router.schedule(self)
 
     def want(self, mid: str, height_px: int) -> None:
@@ -555,6 +581,11 @@ class Leg:
     def take_voices(self, voices: list[Publication]) -> None:
         """Put these voices, no more than there are voice slots, into them."""
         if not self.is_closed and self._downlink.take_voices(voices):
+            self._observer.slots_changed()
+
+    def picture_changed(self) -> None:
+        """Somebody else is seen in one of the slots, or nobody."""
+        if not self.is_closed:
             self._observer.slots_changed()
 
     def allocate(self, now: float) -> None:

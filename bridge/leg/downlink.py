@@ -104,9 +104,16 @@ class Downlink:
             slot.shown.watchers.discard(slot)
         slot.shown = publication
         slot.desired = None
-        if publication is None or slot.role is SlotRole.CONTENT:
+        current = slot.current
+        is_face = current is not None and current.publication.is_face and slot.role is not SlotRole.CONTENT
+        if publication is None or not is_face:
             # A face may stay until the next one is here; one patient's image never under another's name.
             slot.aim(None, ALL_TEMPORAL_LAYERS)
+        if publication is None or slot.forwarder.packets == 0:
+            slot.seen = publication
+        elif slot.current is None:
+            # The page's last picture may be somebody else's.
+            slot.seen = None
         if publication is not None:
             publication.watchers.add(slot)
 

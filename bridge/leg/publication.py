@@ -32,6 +32,7 @@ class Publication:
         "_unwatched_since",
         "codec",
         "encodings",
+        "is_face",
         "is_live",
         "is_muted",
         "leg_id",
@@ -60,6 +61,8 @@ class Publication:
         self.encodings: dict[str, Encoding] = {}
         self.is_live = False
         self.is_muted = False
+        # A face may stay for a moment until the next one is there; the image of a patient may not.
+        self.is_face = source is Source.CAMERA
         # The slots whose `shown` is this publication.
         self.watchers: set[Slot] = set()
         # The encoding that is recorded, or would be if it arrived.

@@ -32,6 +32,7 @@ class Slot:
         "mid",
         "role",
         "rtx_ssrc",
+        "seen",
         "sent_recently",
         "shown",
         "ssrc",
@@ -55,6 +56,8 @@ class Slot:
         self.ssrc = forwarder.ssrc
         self.rtx_ssrc = rtx_ssrc
         self.shown: Publication | None = None
+        # Whose picture the receiver is told to see here: `shown` from its first picture on.
+        self.seen: Publication | None = None
         # The encoding that is shown, or will be from its next key frame on.
         self.aimed: Encoding | None = None
         # The RID and temporal limit that page and link call for, whether or not they arrive now.
@@ -80,6 +83,30 @@ class Slot:
         """The encoding whose packets go out now."""
         span = self.forwarder.span
         return None if span is None else span.fan.source
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the picture of somebody else is still here, until that of `shown` comes."""
+        current = self.current
+        return current is not None and current.publication is not self.shown
+
+    def follow(self, *, is_late: bool) -> bool:
+        """Note whose picture is seen now; tell whether that is `shown`, or will be told so as it `is_late`.
+
+        Where it is late, nothing is held any longer.
+        """
+        if self.is_held and not is_late:
+            return False
+        if self.is_held:
+            self.forwarder.stop()
+            self.seen = None
+            return False
+        if self.current is None and self.seen is not self.shown and not is_late:
+            # What was here is gone, what is to come is not here yet.
+            self.seen = None
+            return False
+        self.seen = self.shown
+        return True
 
     def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
         """Return how many packets were lost on the way to the receiver, and how many sent, since last time.

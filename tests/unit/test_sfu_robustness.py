@@ -253,6 +253,32 @@ def act(meeting: Meeting, step: tuple[Any, ...]) -> None:
         client.remb_bps = rest[1]
 
 
+LABEL_S = 1.0
+
+
+class Labels:
+    """How long each slot's label and its picture have been two different ones."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def check(self, meeting: Meeting) -> None:
+        now = meeting.network.now
+        for leg in meeting.router.legs.values():
+            for role in ROLES:
+                for slot in leg.slots(role):
+                    fed = None if slot.current is None else slot.current.publication
+                    if fed is None or fed is slot.seen:
+                        self._since.pop(slot.ssrc, None)
+                    else:
+                        assert now - self._since.setdefault(slot.ssrc, now) <= LABEL_S
+                        # Nothing but a face is ever under another name.
+                        assert fed.is_face or slot.seen is None
+
+    def watch(self, meeting: Meeting) -> None:
+        meeting.network.every(0.02, lambda: self.check(meeting))
+
+
 def check_invariants(meeting: Meeting) -> None:
     legs = meeting.router.legs
     publications = [one for leg in legs.values() for one in leg.publications()]
@@ -293,6 +319,7 @@ def check_invariants(meeting: Meeting) -> None:
 def test_no_order_of_events_raises_or_breaks_an_invariant(steps: list[tuple[Any, ...]], seed: int) -> None:
     with Network(seed) as network:
         meeting = Meeting(network)
+        Labels().watch(meeting)
         for index, joined in enumerate(NAMES[:3]):
             act(meeting, ("join", joined, "vp8" if index else "h264", True))
         for viewer, shown in pairwise((*NAMES[:3], NAMES[0])):
