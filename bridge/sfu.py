@@ -21,7 +21,7 @@ from bridge.base.words import SlotRole, Source
 from bridge.leg.downlink import Downlink
 from bridge.leg.encoding import Encoding
 from bridge.leg.negotiation import SLOTS_MAX, Negotiation
-from bridge.leg.publication import Publication
+from bridge.leg.publication import Publication, PublicationState
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
 from bridge.media.packet import MediaPacket
@@ -56,7 +56,7 @@ class LegObserver(Protocol):
         """The transport ended by itself; called once, never after `Leg.close`."""
 
     def publication_live(self, source: Source, is_live: bool) -> None:
-        """The first packet of a publication arrived, or the publication ended."""
+        """Packets of a publication arrive, for the first time or again; or it has ended."""
 
     def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
         """The encodings (RIDs by MID) that somebody watches; the publisher may stop the others."""
@@ -348,7 +348,7 @@ class Router:
     def _is_audible(self, leg_id: str) -> bool:
         leg = self.legs.get(leg_id)
         publication = leg.publication(Source.MICROPHONE) if leg else None
-        return publication is not None and publication.is_live and not publication.is_muted
+        return publication is not None and publication.is_arriving and not publication.is_muted
 
 
 class Leg:
@@ -567,14 +567,20 @@ class Leg:
 
     def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
         encoding.is_new = encoding.is_stalled = False
-        was_live, publication.is_live = publication.is_live, True
+        before = publication.come_alive()
         self.router.publishes(self)
         self.router.reconsider(publication)
-        if was_live:
+        self._state_changed(publication, before)
+
+    def _state_changed(self, publication: Publication, before: PublicationState) -> None:
+        """Tell the voices and the room what a publication is now."""
+        if publication.state is before:
             return
         if publication.source is Source.MICROPHONE:
             self.router.microphone_changed(self.id)
-        self._observer.publication_live(publication.source, True)
+        was_live = before in (PublicationState.LIVE, PublicationState.PAUSED)
+        if publication.is_live is not was_live:
+            self._observer.publication_live(publication.source, publication.is_live)
 
     # What is due.
 
@@ -609,9 +615,12 @@ class Leg:
         for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
             self.router.request_keyframe(encoding, now)
         for publication in self.publications():
-            if publication.is_video and publication.notice_stalls(now):
-                self._counters.layers_stalled += 1
+            before = publication.state
+            if publication.notice_silence(now):
+                if publication.is_video and before is PublicationState.LIVE:
+                    self._counters.layers_stalled += 1
                 self.router.reconsider(publication)
+                self._state_changed(publication, before)
         if self._uplink.report(now):
             self._tend_layers(now)
 
