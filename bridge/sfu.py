@@ -25,12 +25,11 @@ from bridge.leg.publication import Publication, PublicationState
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
 from bridge.media.packet import MediaPacket
-from bridge.media.rows import Rows
 from bridge.media.speakers import DominantSpeaker
 from bridge.media.timeline import ClockOffset, ServerClock
 from bridge.media.voices import VoiceRanking
 from bridge.rtp import rtcp
-from bridge.transport import MediaPort, Transport, TransportState
+from bridge.transport import FanoutRows, MediaPort, Transport, TransportState
 
 TICK_S = 0.02
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.
@@ -260,8 +259,8 @@ class Router:
         """Let everybody who watches or records a publication choose its encoding anew."""
         if self.recorder is not None:
             self.recorder.reconsider(publication)
-        for slot in publication.watchers:
-            self.schedule(self.legs[slot.leg_id])
+        for watcher in publication.watchers:
+            self.schedule(self.legs[watcher.leg_id])
 
     def request_keyframe(self, encoding: Encoding, now: float) -> None:
         """Ask for a key frame, unless that was done just now."""
@@ -426,9 +425,7 @@ class Leg:
         self._downlink.show(slot, publication)
         if slot.role is SlotRole.STAGE:
             self.router.seat_voices(self)
-        elif slot.role is SlotRole.VOICE:
-            self._observer.slots_changed()
-        if slot.is_video and slot.seen is not slot.shown:
+        if slot.seen is not slot.shown:
             self.router.follow_picture(self, slot)
         self.router.schedule(self)
 
@@ -480,8 +477,8 @@ class Leg:
         self.is_closed = True
         self._counters.legs_closed += 1
         for publication in self.publications():
-            for slot in list(publication.watchers):
-                self.router.legs[slot.leg_id].show(slot, None)
+            for leg_id in {watcher.leg_id for watcher in publication.watchers}:
+                self.router.legs[leg_id].release(publication)
             for encoding in publication.encodings.values():
                 encoding.close()
         for slot in self._negotiation.slots.values():
@@ -513,10 +510,9 @@ class Leg:
         if received is None:
             return
         encoding, media = received
-        publication: Publication = encoding.publication
         if encoding.is_new or encoding.is_stalled:
-            self._came_alive(encoding, publication)
-        if media.audio_level is not None and not publication.is_muted:
+            self._came_alive(encoding)
+        if media.audio_level is not None and not encoding.publication.is_muted:
             self.router.note_level(self.id, media.audio_level, arrival, is_told=encoding.tells_levels)
         watched = encoding.forward(media)
         if watched is not None:
@@ -528,7 +524,7 @@ class Leg:
         if encoding.tap is not None:
             encoding.tap.receive(media)
 
-    def _send(self, media: MediaPacket, rows: Rows, count: int, arrival: float) -> None:
+    def _send(self, media: MediaPacket, rows: FanoutRows, count: int, arrival: float) -> None:
         sent = self._fanout.send(media, rows, count, self._clock())
         counters = self._counters
         counters.rtp_forwarded += sent
@@ -565,8 +561,9 @@ class Leg:
             # A queue grows while one waits for the next report.
             self.router.schedule(self)
 
-    def _came_alive(self, encoding: Encoding, publication: Publication) -> None:
+    def _came_alive(self, encoding: Encoding) -> None:
         encoding.is_new = encoding.is_stalled = False
+        publication = self._negotiation.publications[encoding.publication.source]
         before = publication.come_alive()
         self.router.publishes(self)
         self.router.reconsider(publication)
@@ -588,6 +585,15 @@ class Leg:
         """Put these voices, no more than there are voice slots, into them."""
         if not self.is_closed and self._downlink.take_voices(voices):
             self._observer.slots_changed()
+
+    def release(self, publication: Publication) -> None:
+        """Show nothing of a publication that is no more."""
+        released = self._downlink.release(publication)
+        if any(slot.role is SlotRole.STAGE for slot in released):
+            self.router.seat_voices(self)
+        if any(slot.role is SlotRole.VOICE for slot in released):
+            self._observer.slots_changed()
+        self.router.schedule(self)
 
     def picture_changed(self) -> None:
         """Somebody else is seen in one of the slots, or nobody."""

@@ -98,6 +98,13 @@ class Downlink:
 
     # What each slot shows.
 
+    def release(self, publication: Publication) -> list[Slot]:
+        """Show nothing of a publication that is no more; return the slots that did."""
+        slots = [slot for slot in self._negotiation.slots.values() if slot.shown is publication]
+        for slot in slots:
+            self.show(slot, None)
+        return slots
+
     def show(self, slot: Slot, publication: Publication | None) -> None:
         """Give a slot to a publication, or to nobody; `allocate` does the rest."""
         if slot.shown is not None:

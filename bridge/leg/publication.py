@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from bridge.base.words import Source
 from bridge.leg.encoding import Codec, Encoding
-
-if TYPE_CHECKING:
-    from bridge.leg.slot import Slot
 
 # An encoder under CPU or bandwidth pressure stops its upper layers without a word. Camera
 # pictures come every 33 to 67 ms; the layers of a shared screen that hardly changes, a second apart.
@@ -26,6 +23,18 @@ NOMINAL = {
     "h": (1_700_000, 720),
     "": (1_500_000, 720),
 }
+
+
+class Watcher(Protocol):
+    """Who watches a publication: a slot of some leg."""
+
+    @property
+    def leg_id(self) -> str:
+        """Whose slot it is."""
+
+    @property
+    def desired(self) -> tuple[str, int] | None:
+        """The RID and temporal limit that it would like to have, whether or not they arrive now."""
 
 
 class PublicationState(Enum):
@@ -81,7 +90,7 @@ class Publication:
         # A face may stay for a moment until the next one is there; the image of a patient may not.
         self.is_face = source is Source.CAMERA
         # The slots whose `shown` is this publication.
-        self.watchers: set[Slot] = set()
+        self.watchers: set[Watcher] = set()
         # The encoding that is recorded, or would be if it arrived.
         self.recorded_rid: str | None = None
         self._unwatched_since: dict[str, float] = {}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from bridge.base.words import SlotRole
 from bridge.leg.encoding import Encoding
-from bridge.leg.forwarder import Forwarder, Span
+from bridge.leg.fan import MakeRoute, Span
+from bridge.leg.forwarder import Forwarder
 from bridge.leg.publication import Publication
 from bridge.media.rows import Rows
 from bridge.media.throttle import SentRecently
+from bridge.transport import FanoutRows
 
 # What a page is taken to show until it says so: the height of each kind of picture.
 HEIGHTS_PX = {SlotRole.STAGE: 720, SlotRole.CONTENT: 1080, SlotRole.THUMBNAIL: 180, SlotRole.VOICE: 0}
@@ -45,7 +46,7 @@ class Slot:
         leg_id: str,
         mid: str,
         role: SlotRole,
-        forwarder: Forwarder,
+        forwarder: Forwarder[Encoding],
         rtx_ssrc: int | None,
         rtx_payload_types: Mapping[str, int],
     ) -> None:
@@ -71,7 +72,7 @@ class Slot:
         self._rtx_payload_types = dict(rtx_payload_types)
         # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
         self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
-        self._rtx_rows: dict[str, Rows] = {}
+        self._rtx_rows: dict[str, FanoutRows] = {}
 
     @property
     def is_video(self) -> bool:
@@ -150,7 +151,7 @@ class Slot:
         encoding.waiting[self.forwarder] = temporal_limit
         return is_new and not encoding.is_audio
 
-    def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
+    def retransmission_rows(self, span: Span[Encoding], make_route: MakeRoute) -> FanoutRows | None:
         """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
 
         Called when the payload type is known to be one that the span was sent with.

@@ -287,7 +287,7 @@ def check_invariants(meeting: Meeting) -> None:
         slots = [slot for role in SlotRole for slot in leg.slots(role)]
         for slot in slots:
             feeding = [
-                one for one in encodings if any(span.forwarder is slot.forwarder for span in one.fan.spans)
+                one for one in encodings if any(span.owner is slot.forwarder for span in one.fan.spans)
             ]
             awaited = [one for one in encodings if slot.forwarder in one.waiting]
             assert len(feeding) <= 1
@@ -309,7 +309,7 @@ def check_invariants(meeting: Meeting) -> None:
         ]
         assert len(sounding) == len(set(map(id, sounding)))
     for encoding in encodings:
-        assert len(encoding.fan) == len({id(span.forwarder) for span in encoding.fan.spans})
+        assert len(encoding.fan) == len({id(span.owner) for span in encoding.fan.spans})
     assert set(meeting.router._round) == set(legs.values())
     assert set(meeting.router._publishing) <= set(legs.values())
 
