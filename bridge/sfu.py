@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from bridge.base.counters import DropReason, SfuCounters
@@ -29,9 +31,12 @@ from bridge.media.speakers import DominantSpeaker
 from bridge.media.timeline import ClockOffset, ServerClock
 from bridge.media.voices import VoiceRanking
 from bridge.rtp import rtcp
-from bridge.transport import FanoutRows, MediaPort, Transport, TransportState
+from bridge.transport import CloseReason, FanoutRows, MediaPort, Transport, TransportState
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.02
+RESTART_AFTER_S = 1.0
 # Receivers extrapolate between two sender reports; browsers send theirs more rarely.
 REPORT_S = 1.0
 VOICES_S = 0.1
@@ -126,14 +131,27 @@ class Sfu:
     def start(self) -> None:
         """Start the one task that does what is due."""
         self._task = asyncio.get_running_loop().create_task(self._housekeeping(), name="sfu-housekeeping")
+        self._task.add_done_callback(self._housekeeping_ended)
+
+    def _housekeeping_ended(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours in one tick is reported, and the routers go on."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("housekeeping of the forwarding unit failed", exc_info=task.exception())
+            task.get_loop().call_later(RESTART_AFTER_S, self._restart, task)
+
+    def _restart(self, ended: asyncio.Task[None]) -> None:
+        # Unless the node was stopped meanwhile.
+        if self._task is ended:
+            self.start()
 
     async def stop(self) -> None:
         """Close all routers and stop the task."""
         for router in list(self.routers):
             router.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _housekeeping(self) -> None:
         loop = asyncio.get_running_loop()
@@ -141,7 +159,7 @@ class Sfu:
             await asyncio.sleep(TICK_S)
             now = self.clock()
             for router in self.routers:
-                # A callback each: a bug that one room meets is logged by the loop and ends there.
+                # A callback each: packets that came meanwhile go before the next room.
                 loop.call_soon(router.poll, now)
 
 
@@ -192,12 +210,12 @@ class Router:
             return
         if now >= self._voices_due:
             self._voices_due = now + VOICES_S
-            self._listen(now)
-            self._follow_pictures(now)
+            self._contain(self._listen, now)
+            self._contain(self._follow_pictures, now)
         for leg in list(self._publishing):
-            leg.poll(now)
+            self._attend(leg, partial(leg.poll, now))
         if self.recorder is not None:
-            self.recorder.poll(now)
+            self._contain(self.recorder.poll, now)
         # Each leg once in REPORT_S, evenly spread: a thousand in one tick would hold up the packets.
         self._reports_owed += len(self._round) * TICK_S / REPORT_S
         while self._reports_owed >= 1.0:
@@ -205,7 +223,24 @@ class Router:
             if self._round:
                 leg = self._round[0]
                 self._round.rotate(-1)
-                leg.report(now)
+                self._attend(leg, partial(leg.report, now))
+
+    def _contain(self, due: Callable[[float], None], now: float) -> None:
+        """Do what is due to the room; a fault of ours must not cost it what else is due."""
+        try:
+            due(now)
+        except Exception:
+            logger.exception("housekeeping of a router failed")
+
+    def _attend(self, leg: Leg, due: Callable[[], None]) -> None:
+        """Do what is due to a leg; a fault of ours that it meets costs this leg, and nobody else."""
+        try:
+            due()
+        except Exception:
+            logger.exception("leg %s failed", leg.id)
+            # Asked for nothing more, whatever closing it meets.
+            self._drop(leg)
+            leg.transport.close(CloseReason.FAILED)
 
     def publishes(self, leg: Leg) -> None:
         """A leg's first packet has arrived: from now on it is owed feedback."""
@@ -272,16 +307,20 @@ class Router:
         """A leg has closed."""
         if self.recorder is not None:
             self.recorder.leg_closed(leg)
-        self._publishing.pop(leg, None)
-        with contextlib.suppress(ValueError):
-            self._round.remove(leg)
-        for listeners in self._listeners.values():
-            listeners.pop(leg, None)
+        self._drop(leg)
         if self.legs.get(leg.id) is leg:
             del self.legs[leg.id]
             self._voices.close(leg.id)
             self._dominant.remove(leg.id)
             self._rank_voices(self.sfu.clock())
+
+    def _drop(self, leg: Leg) -> None:
+        """Let nothing be due to a leg any more."""
+        self._publishing.pop(leg, None)
+        with contextlib.suppress(ValueError):
+            self._round.remove(leg)
+        for listeners in self._listeners.values():
+            listeners.pop(leg, None)
         self._dirty.pop(leg, None)
         self._unseated.pop(leg, None)
 
@@ -296,11 +335,11 @@ class Router:
         for _ in range(min(len(self._unseated), SEATED_AT_ONCE)):
             leg = next(iter(self._unseated))
             del self._unseated[leg]
-            self.seat_voices(leg)
+            self._attend(leg, partial(self.seat_voices, leg))
         for _ in range(min(len(self._dirty), ALLOCATED_AT_ONCE)):
             leg = next(iter(self._dirty))
             del self._dirty[leg]
-            leg.allocate(now)
+            self._attend(leg, partial(leg.allocate, now))
         if self._unseated or self._dirty:
             self._flush_soon()
 

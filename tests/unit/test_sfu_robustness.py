@@ -1,5 +1,6 @@
 """What must not harm: packets nobody can read, clients that vanish, and any order of events."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from meeting import Meeting
 from network import Network
 from streams import MID_ID, VP8, talking
 
-from bridge.base.counters import DropReason
+from bridge import sfu
+from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
 from bridge.rtp import rtcp
 from bridge.rtp.header import build_rtp
+from bridge.sfu import Sfu
 
 
 @pytest.fixture
@@ -195,6 +198,86 @@ def test_an_offer_that_cannot_be_used_changes_nothing(meeting: Meeting) -> None:
     meeting.run(0.5)
     assert viewer.sees() == ("hue", "h")
     assert viewer.complaints() == []
+
+
+@pytest.mark.parametrize("what", ["poll", "report", "allocate"])
+def test_a_fault_met_for_one_leg_costs_that_leg_alone(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    broken = meeting.join("broken")
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    broken.show(hue)
+    meeting.run(1.0)
+    calls: list[float] = []
+
+    def fail(now: float) -> None:
+        calls.append(now)
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(broken.leg, what, fail)
+    broken.leg.want(broken.slot().mid, 360)
+    hue.up.loss = 0.05
+    asked = hue.nacks_received
+    meeting.run(1.5)
+    assert broken.closed_reason == "failed"
+    assert len(calls) == caplog.text.count("a fault of ours\n") == 1
+    assert "broken" not in meeting.router.legs
+    # The others are looked after as before.
+    assert hue.nacks_received > asked
+    reports = viewer.receiver().reports
+    meeting.run(1.1)
+    assert len(reports) > 0
+    assert meeting.network.now - reports[-1][0] <= 1.1
+    assert viewer.sees() == ("hue", "h")
+
+
+def test_a_fault_of_the_room_does_not_end_what_is_due_to_its_legs(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(0.5)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(meeting, "dominant_speaker_changed", fail)
+    assert hue.voice is not None
+    hue.voice.level = talking
+    hue.up.loss = 0.05
+    asked = hue.nacks_received
+    meeting.run(2.0)
+    assert "a fault of ours" in caplog.text
+    assert hue.nacks_received > asked
+    assert viewer.hears() == {"hue"}
+
+
+async def test_a_fault_in_one_tick_is_reported_and_the_routers_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sfu, "TICK_S", 0.0)
+    monkeypatch.setattr(sfu, "RESTART_AFTER_S", 0.0)
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(0.0)
+        if len(times) == 3:
+            raise ZeroDivisionError("a fault of ours")
+        return float(len(times))
+
+    port: Any = None
+    unit = Sfu(port=port, counters=SfuCounters(), clock=clock)
+    unit.start()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert "a fault of ours" in caplog.text
+    assert len(times) > 5
+    await unit.stop()
+    ended = len(times)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(times) == ended
 
 
 # Any order of events.
