@@ -265,7 +265,7 @@ class Negotiation:
     def _add_slot(self, mid: str, role: SlotRole, plan: SlotPlan) -> None:
         ssrc = self._new_ssrc()
         rtx_ssrc = self._new_ssrc(ssrc) if plan.rtx_payload_types else None
-        forwarder = Forwarder(
+        forwarder: Forwarder[Encoding] = Forwarder(
             destination=self._transport,
             ssrc=ssrc,
             payload_types=plan.payload_types,

@@ -35,6 +35,11 @@ class FakeSlot:
     role: SlotRole
     shown: FakePublication | None = None
 
+    @property
+    def seen(self) -> FakePublication | None:
+        """Pictures come at once."""
+        return self.shown
+
 
 @dataclass
 class FakeStats:
@@ -128,7 +133,7 @@ class FakeRouter:
     legs: dict[str, FakeLeg] = field(default_factory=dict)
     is_closed: bool = False
 
-    def create_leg(self, leg_id: str, observer: Any) -> FakeLeg:
+    def create_leg(self, leg_id: str, observer: Any, *, is_device: bool = False) -> FakeLeg:
         assert leg_id not in self.legs
         self.legs[leg_id] = FakeLeg(leg_id, self, observer)
         return self.legs[leg_id]
