@@ -258,6 +258,8 @@ def test_whatever_the_network_does_a_mute_moves_nothing(
                 case "speak":
                     meeting.run(seconds)
                 case "mute":
+                    # A word at least: reports of a mute that nothing was said before fit no frame.
+                    meeting.run(0.1)
                     mute(hue, seconds, is_told=is_told, goes_on=goes_on)
                 case "stall":
                     stall(hue, seconds)
