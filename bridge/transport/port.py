@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
-from bridge.base.counters import DropReason, PortCounters
+from bridge.base.counters import DropReason, DtlsFailure, PortCounters
 from bridge.base.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
 from bridge.transport.binding import bind, local_addresses
@@ -70,6 +70,7 @@ HANDSHAKE_S: Final = 20.0
 STRANGERS_PER_S: Final = 2000
 STRANGERS_MAX: Final = 10_000
 FAILURE: Final = "a packet could not be handled; its participant is disconnected"
+UNCLOSED: Final = "a transport could not be closed in order"
 
 
 class MediaPort:
@@ -579,7 +580,7 @@ class MediaPort:
             transport.close(reason)
         except Exception:
             # It tells its observer last, so that nothing of it is left here.
-            logger.exception("a transport could not be closed in order")
+            logger.exception(UNCLOSED)
 
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
@@ -596,8 +597,10 @@ class MediaPort:
                 and transport.first_checked is not None
                 and now - transport.first_checked > HANDSHAKE_S
             ):
-                self.counters.dtls_failures += 1
-                self._close(transport, CloseReason.DTLS_FAILED)
+                try:
+                    transport.handshake_failed(DtlsFailure.TIMEOUT)
+                except Exception:
+                    logger.exception(UNCLOSED)
         if self._listener is not None:
             self._listener.sweep()
 
