@@ -17,7 +17,7 @@ from typing import Final
 from bridge.base.counters import DropReason, DtlsFailure, PortCounters
 from bridge.base.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
-from bridge.transport.binding import bind, local_addresses
+from bridge.transport.binding import bind, candidate_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
 from bridge.transport.ice import (
@@ -146,7 +146,7 @@ class MediaPort:
         )
         self = cls(
             udp,
-            addresses=list(announced) or local_addresses(host, udp.family),
+            addresses=candidate_addresses(announced, host, udp.family),
             certificate=certificate,
             counters=counters,
             tcp=tcp,

@@ -350,6 +350,27 @@ async def test_announced_addresses_replace_those_of_the_interfaces() -> None:
     await port.close()
 
 
+async def test_each_address_is_announced_once_by_udp_and_tcp_whichever_family() -> None:
+    port = await open_port(announced=["203.0.113.7", "2001:db8::1", "2001:DB8:0::1", "203.0.113.7"])
+    assert [line.split()[2:5:2] for line in port.candidates()] == [
+        ["udp", "203.0.113.7"],
+        ["udp", "2001:db8::1"],
+        ["tcp", "203.0.113.7"],
+        ["tcp", "2001:db8::1"],
+    ]
+    await port.close()
+
+
+async def test_no_link_local_address_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["192.0.2.1", "169.254.7.7", "fe80::1", "fe80::1%eth0", "2001:db8::1", "192.0.2.1"]
+    monkeypatch.setattr("bridge.transport.binding.get_host_addresses", lambda **_: found)
+    port = await open_port(tcp=False)
+    hosts = [line.split()[4] for line in port.candidates()]
+    assert hosts[:3] == ["192.0.2.1", "2001:db8::1", "127.0.0.1"]
+    assert len(hosts) == len(set(hosts))
+    await port.close()
+
+
 async def test_answers_leave_from_the_address_the_client_talked_to(port: MediaPort) -> None:
     # A connected socket takes nothing from any other address; 127.0.0.2 is as local as 127.0.0.1.
     transport, _, client = await connected(port, host="127.0.0.2")
