@@ -31,7 +31,6 @@ from bridge.transport.ice import (
     parse_binding_request,
 )
 from bridge.transport.mmsg import (
-    MAPPED_PREFIX,
     MTU_BYTES_MAX,
     NAME_BYTES,
     Receiver,
@@ -44,6 +43,7 @@ from bridge.transport.mmsg import (
     tune,
 )
 from bridge.transport.paths import PathProofs, UdpPath
+from bridge.transport.strangers import Strangers
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
     DTLS_COST_S,
@@ -65,10 +65,6 @@ WAKE_UP_S: Final = 0.004
 RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
-# Datagrams per second from addresses that have passed no check, by IPv4 address or IPv6 /48. A hundred
-# clients behind one NAT send a tenth of it while they all look for a path at once.
-STRANGERS_PER_S: Final = 2000
-STRANGERS_MAX: Final = 10_000
 FAILURE: Final = "a packet could not be handled; its participant is disconnected"
 UNCLOSED: Final = "a transport could not be closed in order"
 
@@ -106,8 +102,7 @@ class MediaPort:
         )
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
-        # What came from strangers since the last sweep.
-        self._strangers: dict[bytes, int] = {}
+        self._strangers = Strangers(self.family)
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
         self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
         self._scratch_view = scratch_matrix.reshape(-1).data
@@ -293,6 +288,7 @@ class MediaPort:
         packets = receiver.packet_pointers
         lengths = receiver.length_pointers
         by_name = self._by_name
+        is_flooding = self._strangers.is_flooding
         dropped = self.counters.dropped
         unprotect = srtp.unprotect
         total = 0
@@ -303,7 +299,7 @@ class MediaPort:
             name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
             transport = by_name.get(name)
             try:
-                if transport is None and self._is_flooding(name):
+                if transport is None and is_flooding(name):
                     dropped[DropReason.RATE_LIMITED] += 1
                     continue
                 first = view[start]
@@ -369,24 +365,6 @@ class MediaPort:
             dropped[DropReason.RATE_LIMITED] += 1
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             dropped[DropReason.UNEXPECTED_DTLS] += 1
-
-    def _is_flooding(self, name: bytes) -> bool:
-        """Count a datagram of a stranger; True when its network has sent too many this second.
-
-        What is beyond costs no more than taking it out of the socket. One count holds for a /48: whoever
-        has one has a thousand addresses as easily as one.
-        """
-        if self.family == socket.AF_INET6 and name[8:20] != MAPPED_PREFIX:
-            network = name[8:14]
-        else:
-            network = name[20:24] if self.family == socket.AF_INET6 else name[4:8]
-        strangers = self._strangers
-        count = strangers.get(network, 0) + 1
-        if count > STRANGERS_PER_S:
-            return True
-        if len(strangers) < STRANGERS_MAX or network in strangers:
-            strangers[network] = count
-        return False
 
     def _receive_check(
         self,
@@ -585,7 +563,7 @@ class MediaPort:
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
         now = self._clock()
-        self._strangers.clear()
+        self._strangers.forgive()
         interval_s = min(1.0, self._consent_timeout_s / 4)
         self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
         for transport in list(self.transports):

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import ipaddress
 import socket
 import time
 import weakref
@@ -26,7 +27,7 @@ from ice_client import (
 from bridge.base.counters import DropReason
 from bridge.base.errors import InvalidConfig, NegotiationFailed, TransportFailed
 from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
-from bridge.transport.port import STRANGERS_PER_S
+from bridge.transport.strangers import NETWORKS_MAX, PER_S, Strangers
 from bridge.transport.transport import CHECKS_BURST, CORE_BURST_S, MEDIA_COST_S, STREAMS_MAX
 
 PROBE = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "nobody:knows"})
@@ -467,7 +468,7 @@ async def test_strangers_of_one_network_are_bounded_and_others_come_in_meanwhile
     port._sweep_timer.cancel()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.connect(("127.0.0.1", port.port))
-        for number in range(STRANGERS_PER_S + 1000):
+        for number in range(PER_S + 1000):
             stranger.send(bytes(PROBE) if number % 2 else b"\x16 nonsense")
             if number % 100 == 99:
                 await eventually(lambda sent=number: port.counters.datagrams_received > sent)  # type: ignore[misc]
@@ -479,3 +480,26 @@ async def test_strangers_of_one_network_are_bounded_and_others_come_in_meanwhile
     _, _, client = await connected(port)
     await client.close()
     await port.close()
+
+
+def test_strangers_are_counted_by_ipv4_address_and_by_48_and_in_bounded_memory() -> None:
+    strangers = Strangers(socket.AF_INET6)
+
+    def name(address: str) -> bytes:
+        parsed = ipaddress.ip_address(address)
+        host = parsed.packed if parsed.version == 6 else bytes(10) + b"\xff\xff" + parsed.packed
+        return b"\x0a\x00" + bytes(6) + host + bytes(4)
+
+    for number in range(PER_S):
+        assert not strangers.is_flooding(name(f"2001:db8:1:{number:x}::1"))
+    assert strangers.is_flooding(name("2001:db8:1:ffff::1"))
+    assert not strangers.is_flooding(name("2001:db8:2::1"))
+    for _ in range(PER_S):
+        assert not strangers.is_flooding(name("192.0.2.1"))
+    assert strangers.is_flooding(name("192.0.2.1"))
+    assert not strangers.is_flooding(name("192.0.2.2"))
+    for number in range(2 * NETWORKS_MAX):
+        strangers.is_flooding(name(str(ipaddress.ip_address(0x0A000000 + number))))
+    assert len(strangers._counts) <= NETWORKS_MAX
+    strangers.forgive()
+    assert not strangers.is_flooding(name("192.0.2.1"))
