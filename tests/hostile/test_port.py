@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aioice import stun
+from garbage import stun_of_empty_attributes
 from ice_client import CERTIFICATE, IceClient, rtp_packet
 from port_process import PortProcess, port_process
 
@@ -67,11 +68,6 @@ async def test_a_hundred_sites_with_two_connections_each_come_back_at_once_throu
             await client.vanish()
         for one in spare:
             one.close()
-
-
-def stun_of_empty_attributes(size: int) -> bytes:
-    length = size - 20
-    return b"\x00\x01" + length.to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + bytes(length)
 
 
 def check(credentials: tuple[str, str], *, pwd: str | None = None) -> bytes:
