@@ -82,6 +82,7 @@ class MediaPort:
         tcp: bool,
         consent_timeout_s: float,
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float],
     ) -> None:
         self.port: int = udp.getsockname()[1]
         self.family = int(udp.family)
@@ -93,6 +94,7 @@ class MediaPort:
         self._addresses = addresses
         self._consent_timeout_s = consent_timeout_s
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._receiver = Receiver(udp)
         self._sender = Sender(udp)
         self.fanout = Fanout(self._sender, counters)
@@ -122,6 +124,7 @@ class MediaPort:
         tcp: bool = True,
         consent_timeout_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> "MediaPort":
         """Bind and start reading.
 
@@ -147,6 +150,7 @@ class MediaPort:
             tcp=tcp,
             consent_timeout_s=consent_timeout_s,
             clock=clock,
+            cpu_clock=cpu_clock,
         )
         loop = asyncio.get_running_loop()
         loop.add_reader(udp, self._readable)
@@ -338,11 +342,7 @@ class MediaPort:
                     transport.streams[ssrc] = now
                     transport.receive_rtp(packet, arrival)
                 else:
-                    ssrc = packet[4:8]
-                    if ssrc not in transport.reporters:
-                        transport.admit_reporter(ssrc, now)
-                    transport.reporters[ssrc] = now
-                    transport.receive_rtcp(packet, arrival)
+                    self._receive_rtcp(transport, packet, arrival, now)
             except Exception:
                 logger.exception(FAILURE)
                 # A check may have made the address known before it failed.
@@ -529,12 +529,19 @@ class MediaPort:
             transport.streams[ssrc] = now
             transport.receive_rtp(packet, now)
         else:
-            ssrc = packet[4:8]
-            if ssrc not in transport.reporters:
-                transport.admit_reporter(ssrc, now)
-            transport.reporters[ssrc] = now
-            transport.receive_rtcp(packet, now)
+            self._receive_rtcp(transport, packet, now, now)
         return True
+
+    def _receive_rtcp(self, transport: Transport, packet: bytes, arrival: float, now: float) -> None:
+        """Hand on a compound, and charge what it took: one may ask for hundreds of packets again."""
+        ssrc = packet[4:8]
+        if ssrc not in transport.reporters:
+            transport.admit_reporter(ssrc, now)
+        transport.reporters[ssrc] = now
+        # Time of the processor: on a busy machine the clock on the wall goes on while others work.
+        started = self._cpu_clock()
+        transport.receive_rtcp(packet, arrival)
+        transport.budget.charge(self._cpu_clock() - started, now)
 
     def _adopt(self, connection: TcpConnection, transport: Transport) -> bool:
         is_taken = connection.owner is not None

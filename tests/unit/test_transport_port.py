@@ -434,6 +434,31 @@ async def test_one_client_has_its_share_of_the_core_and_no_more() -> None:
     await port.close()
 
 
+async def test_control_packets_are_charged_what_they_take() -> None:
+    clock = SettableClock()
+
+    class Slow(RecordingObserver):
+        def receive_rtcp(self, data: bytes, arrival: float) -> None:
+            super().receive_rtcp(data, arrival)
+            clock.now += 0.08
+
+    port = await open_port(clock=clock, cpu_clock=clock)
+    observer = Slow()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    await client.connect(port, transport)
+    # Each takes 0.08 s of a core of which it has 15 %: after the burst, one in half a second.
+    for sent in range(1, 40):
+        client.send_rtcp(RECEIVER_REPORT)
+        await eventually(
+            lambda sent=sent: len(observer.rtcp) + port.counters.dropped[DropReason.RATE_LIMITED] == sent  # type: ignore[misc]
+        )
+    assert len(observer.rtcp) <= 1 + CORE_BURST_S / 0.08 + 39 * 0.08 * 0.15 / 0.08
+    assert port.counters.dropped[DropReason.RATE_LIMITED] > 20
+    await client.vanish()
+    await port.close()
+
+
 @pytest.mark.parametrize("pwd", [None, "a wrong password of 24 ch"])
 async def test_checks_of_one_client_are_bounded(pwd: str | None) -> None:
     clock = SettableClock()
