@@ -45,7 +45,6 @@ _PORT_COUNTERS = (
     ("stun_responses", "hoichan_stun_responses", "STUN binding responses sent."),
     ("tcp_connections", "hoichan_tcp_connections", "TCP connections accepted at the media port."),
     ("dtls_handshakes", "hoichan_dtls_handshakes", "DTLS handshakes completed."),
-    ("dtls_failures", "hoichan_dtls_failures", "DTLS handshakes that failed."),
     ("path_changes", "hoichan_path_changes", "Legs that went on from another address or protocol."),
     (
         "paths_unproven",
@@ -179,6 +178,12 @@ class BridgeCollector(Collector):
             "Datagrams that the kernel dropped because the bridge did not read fast enough.",
             value=self._receive_overflows(),
         )
+        failures = CounterMetricFamily(
+            "hoichan_dtls_failures", "DTLS handshakes that failed, and why.", labels=["reason"]
+        )
+        for failure, count in self._port.dtls_failures.items():
+            failures.add_metric([failure.value], count)
+        yield failures
         dropped = CounterMetricFamily(
             "hoichan_packets_dropped", "Packets that went nowhere, and why.", labels=["at", "reason"]
         )
