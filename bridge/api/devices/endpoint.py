@@ -71,7 +71,7 @@ class DeviceEndpoint:
         name = self._path.strip("/")
         session = f"{self._path}/{{session}}"
         router.add_options(self._path, self._describe)
-        create = self._admission.limiting(self._create)
+        create = self._admission.limiting(self._create, endpoint=name)
         router.add_post(self._path, answering_problems(create, request=name))
         router.add_options(session, self._describe_session)
         router.add_patch(session, answering_problems(self._patch, request=name))
