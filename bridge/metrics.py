@@ -312,7 +312,10 @@ class RecordCollector(Collector):
         archive: ArchiveCounters,
         recordings: Callable[[], Iterable[RecordingStatus]],
         status: Callable[[], ArchiveStatus],
+        thresholds_bytes: Mapping[str, int],
     ) -> None:
+        """`thresholds_bytes` are those of the disk of the recordings, by what happens below them."""
+        self._thresholds_bytes = thresholds_bytes
         self._recording = recording
         self._archive = archive
         self._recordings = recordings
@@ -356,6 +359,14 @@ class RecordCollector(Collector):
             "Free on the disk of the recordings.",
             value=recording.disk_free_bytes,
         )
+        thresholds = GaugeMetricFamily(
+            "hoichan_recording_disk_threshold_bytes",
+            "Free space below which is warned, small pictures are left out, or nothing is recorded.",
+            labels=["level"],
+        )
+        for level, size_bytes in self._thresholds_bytes.items():
+            thresholds.add_metric([level], size_bytes)
+        yield thresholds
         yield _histogram(
             "hoichan_recording_sync_seconds", "Waiting for the disk of the recordings.", recording.sync_s
         )

@@ -46,6 +46,7 @@ from bridge.base.counters import (
 from bridge.base.errors import InvalidConfig
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.capture.disk import MB
 from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.config import Config
 from bridge.messages import IceServer
@@ -179,6 +180,11 @@ class Server:
             archive=self.archive_counters,
             recordings=self._recording_statuses,
             status=lambda: self.supervisor.status,
+            thresholds_bytes={
+                "warn": config.recording.warn_free_mb * MB,
+                "shed": config.recording.shed_free_mb * MB,
+                "stop": config.recording.stop_free_mb * MB,
+            },
         )
         metrics = registry(collector, record_collector)
         await self._listen_for_operators(self._admin_application(metrics))

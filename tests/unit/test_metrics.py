@@ -85,6 +85,7 @@ class Scrape:
             archive=self.archive,
             recordings=lambda: self.recordings,
             status=lambda: self.archive_status,
+            thresholds_bytes={"warn": 10_000, "shed": 4_000, "stop": 500},
         )
         return generate_latest(registry(collector, record_collector)).decode()
 
@@ -226,6 +227,10 @@ def test_rooms_are_told_by_what_their_recording_does(scrape: Scrape) -> None:
     assert scrape.value("hoichan_recordings", state="recording") == 2
     assert scrape.value("hoichan_recordings", state="paused") == 1
     assert scrape.value("hoichan_recordings", state="failed") == 0
+
+
+def test_the_disk_tells_where_the_settings_draw_its_lines(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_recording_disk_threshold_bytes", level="shed") == 4_000
 
 
 def test_gaps_of_recordings_are_told_by_reason(scrape: Scrape) -> None:
