@@ -9,15 +9,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, distributions
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
 
 # What is linked into an extension module says its version in a text of its own.
-_LINKED: Final = {
-    "openssl": re.compile(rb"OpenSSL (\d+\.\d+\.\d+[a-z]?) \d"),
-    "libsrtp": re.compile(rb"libsrtp2? (\d+\.\d+\.\d+)"),
-    "ffmpeg": re.compile(rb"FFmpeg version (n?\d+\.\d+(?:\.\d+)?)"),
-}
+_LINKED: Final = re.compile(
+    rb"(?P<openssl>OpenSSL \d+\.\d+\.\d+[a-z]? \d)|(?P<libsrtp>libsrtp2? \d+\.\d+\.\d+)"
+)
 # auditwheel puts a part of the checksum between the name and the version: libx264-d6533a8d.so.165
 _SHARED: Final = re.compile(r"(?P<name>[\w.+-]+?)(?:-[0-9a-f]{8})+(?:\.so\.(?P<version>[\d.]+)|.*\.so)$")
 _LICENCES: Final = {"libx264": "GPL-2.0-or-later", "libx265": "GPL-2.0-or-later"}
@@ -41,10 +40,9 @@ def embedded() -> Iterator[dict[str, Any]]:
 
 
 def _linked(path: Path) -> list[tuple[str, str]]:
-    data = path.read_bytes()
-    return [
-        (name, match[1].decode()) for name, text in _LINKED.items() for match in [text.search(data)] if match
-    ]
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        found = {match.lastgroup: match[0].decode().split()[1] for match in _LINKED.finditer(data)}
+    return [(name, version) for name, version in found.items() if name is not None]
 
 
 def _ffmpeg_version() -> str:
