@@ -269,7 +269,7 @@ class Server:
             rooms=self.rooms,
         )
         join.add_routes(application.router)
-        shared = (self.rooms, self.tokens, self._relays, admission, self.session_counters, self._budget)
+        shared = (self.rooms, self.tokens, self._relays, admission, self._budget)
         whip_endpoint(*shared).add_routes(application.router)
         whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 # What is linked into an extension module says its version in a text of its own.
-_LINKED: Final = re.compile(
-    rb"(?P<openssl>OpenSSL \d+\.\d+\.\d+[a-z]? \d)|(?P<libsrtp>libsrtp2? \d+\.\d+\.\d+)"
-)
+_LINKED: Final = {
+    "openssl": (b"OpenSSL ", re.compile(rb"OpenSSL (\d+\.\d+\.\d+[a-z]?) \d")),
+    "libsrtp": (b"libsrtp2 ", re.compile(rb"libsrtp2 (\d+\.\d+\.\d+)")),
+}
 # auditwheel puts a part of the checksum between the name and the version: libx264-d6533a8d.so.165
 _SHARED: Final = re.compile(r"(?P<name>[\w.+-]+?)(?:-[0-9a-f]{8})+(?:\.so\.(?P<version>[\d.]+)|.*\.so)$")
 _LICENCES: Final = {"libx264": "GPL-2.0-or-later", "libx265": "GPL-2.0-or-later"}
@@ -39,10 +40,14 @@ def embedded() -> Iterator[dict[str, Any]]:
             yield _component(name, version, distribution)
 
 
-def _linked(path: Path) -> list[tuple[str, str]]:
+def _linked(path: Path) -> Iterator[tuple[str, str]]:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        found = {match.lastgroup: match[0].decode().split()[1] for match in _LINKED.finditer(data)}
-    return [(name, version) for name, version in found.items() if name is not None]
+        for name, (beginning, pattern) in _LINKED.items():
+            # Most modules hold neither, and a plain search is many times as fast.
+            at = data.find(beginning)
+            match = pattern.search(data, at) if at >= 0 else None
+            if match is not None:
+                yield name, match[1].decode()
 
 
 def _ffmpeg_version() -> str:

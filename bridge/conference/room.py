@@ -637,5 +637,3 @@ class Room:
             token = self._tokens.join(participant.claims)
             relays = tuple(self._ice_servers(participant.claims.id))
             participant.send(messages.FreshToken(token, lifetime_s, relays))
-                messages.FreshToken(token, lifetime_s, tuple(self._ice_servers(participant.claims.id)))
-            )

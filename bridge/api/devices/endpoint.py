@@ -14,7 +14,6 @@ from bridge.api.budget import Budget
 from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
-from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.conference.participants import Participant
 from bridge.rooms import Rooms
@@ -53,10 +52,8 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
-        counters: SessionCounters,
         budget: Budget | None = None,
     ) -> None:
-        self._counters = counters
         self._budget = budget or Budget()
         self._path = path
         self._kind = kind
@@ -92,14 +89,6 @@ class DeviceEndpoint:
         return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
 
     async def _create(self, request: web.Request) -> web.Response:
-        try:
-            return await self._admit(request)
-        except RequestError as error:
-            refused = self._counters.joins_refused
-            refused[error.code] = refused.get(error.code, 0) + 1
-            raise
-
-    async def _admit(self, request: web.Request) -> web.Response:
         if self._rooms.is_draining:
             return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
         bearer = _bearer(request)
