@@ -135,6 +135,8 @@ class SessionCounters:
     def __init__(self) -> None:
         self.joins = 0
         self.joins_refused: dict[str, int] = {}
+        # Devices by endpoint and code.
+        self.devices_refused: dict[tuple[str, str], int] = {}
         self.resumes = 0
         self.leaves: dict[str, int] = {}
         self.messages_received = 0
