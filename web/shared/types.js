@@ -83,7 +83,7 @@
  *   | {type: "waiting", reason?: KnockReason, beat_s?: number}
  *   | {type: "beat"}
  *   | {type: "answer", id: number, sdp: string}
- *   | {type: "slots", slots: Record<string, Shown | null>}
+ *   | {type: "slots", slots: Record<string, Shown | null>, unsupported?: string[] | null}
  *   | {type: "layers", layers: Record<string, string[]>}
  *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
  *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}
