@@ -213,6 +213,24 @@ def test_nobodys_name_is_in_a_label(scrape: Scrape) -> None:
     assert all(re.fullmatch(r"[a-z0-9.+Inf-]+", value) for value in labels), labels
 
 
+def test_the_number_of_series_does_not_grow_with_rooms_and_people(scrape: Scrape) -> None:
+    def series() -> set[tuple[str, ...]]:
+        return {
+            (sample.name, *(f"{key}={value}" for key, value in sorted(sample.labels.items())))
+            for family in text_string_to_metric_families(scrape.text)
+            for sample in family.samples
+        }
+
+    scrape.participants = [participant("Trạm Y tế", role, leg(protocol="udp")) for role in Role]
+    few = series()
+    scrape.participants = [
+        participant(f'Điểm cầu "{number}" \\ \n', role, leg(protocol="udp"))
+        for number in range(400)
+        for role in Role
+    ]
+    assert series() == few
+
+
 def test_rooms_are_told_by_what_their_recording_does(scrape: Scrape) -> None:
     scrape.recordings = [
         RecordingStatus(state, None, None, None, problem, 0)

@@ -18,8 +18,8 @@ from bridge.base.words import (
     Source,
     WaitingReason,
 )
+from bridge.conference.attendance import UNATTENDED_S
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
-from bridge.conference.room import UNATTENDED_S
 from bridge.messages import (
     AddCase,
     CaseLine,
