@@ -302,7 +302,7 @@ class BridgeCollector(Collector):
             "Publications with packets arriving now.",
             "source",
             [source.value for source in Source],
-            (source.value for leg in legs for source in Source if _is_live(leg.publication(source))),
+            (source.value for leg in legs for source in Source if _is_arriving(leg.publication(source))),
         )
         yield from _collect_statistics(statistics)
 
@@ -438,8 +438,8 @@ def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
     )
 
 
-def _is_live(publication: object) -> bool:
-    return publication is not None and bool(getattr(publication, "is_live", False))
+def _is_arriving(publication: object) -> bool:
+    return publication is not None and bool(getattr(publication, "is_arriving", False))
 
 
 def _quantile_values(values: Iterable[float], quantiles: Sequence[float]) -> Iterator[tuple[str, float]]:

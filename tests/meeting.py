@@ -127,6 +127,7 @@ class Client:
         thumbnails: int = 0,
         has_rtx: bool = True,
         rate_hz: float = VIDEO_RATE_HZ,
+        is_device: bool = False,
     ) -> None:
         network = meeting.network
         self.name = name
@@ -158,7 +159,7 @@ class Client:
         self.encodings: dict[Source, dict[str, VideoEncoding]] = {}
         for source in sources:
             self.start_sending(source)
-        self.leg: Leg = meeting.router.create_leg(name, self)
+        self.leg: Leg = meeting.router.create_leg(name, self, is_device=is_device)
         self.transport: Any = self.leg.transport
         self.receivers: dict[str, SlotReceiver] = {}
         self._receiver_by_ssrc: dict[int, tuple[SlotReceiver, bool]] = {}

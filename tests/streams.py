@@ -219,6 +219,8 @@ class Voice:
         self.stream = Stream(mid=mid, ssrc=ssrc, payload_type=OPUS, clock_rate_hz=AUDIO_HZ, numbers=numbers)
         # RFC 6464: 0 is the loudest, 127 silence.
         self.level: Callable[[float], int] = lambda now: 127
+        # Most encoders write no levels.
+        self.tells_levels = True
         self.frames = 0
 
     @property
@@ -228,7 +230,8 @@ class Voice:
     def frame(self, captured: float) -> bytes:
         self.frames += 1
         piece = Piece(self.ssrc, self.frames, 0, 1, False, 0, -1, captured).pack()
-        extensions = {AUDIO_LEVEL_ID: bytes((0x80 | self.level(captured),))}
+        level = bytes((0x80 | self.level(captured),))
+        extensions = {AUDIO_LEVEL_ID: level} if self.tells_levels else {}
         return self.stream.next_packet(bytes(60) + piece, captured, marker=False, extensions=extensions)
 
 

@@ -379,7 +379,9 @@ class Recorder:
 
     def _reconsider(self, publication: Publication, now: float) -> None:
         leg = self._router.legs.get(publication.leg_id)
-        if leg is None or not publication.is_live or self._is_closed:
+        # A track that has ended for now is still to be stopped, and is to go on when packets come again.
+        has_come = publication.is_live or publication in self._tracks
+        if leg is None or not has_come or self._is_closed:
             return
         wanted = self._wanted_rid(publication)
         is_urgent = wanted != publication.recorded_rid

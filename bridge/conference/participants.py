@@ -100,7 +100,7 @@ class Home(Protocol):
         """What others can see or hear of the participant is no longer the same."""
 
     def voices_shown_changed(self, participant: "Participant") -> None:
-        """Other voices are in the participant's voice slots."""
+        """Other voices are in the participant's voice slots, or another picture in a slot is seen."""
 
 
 def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[str, SlotRole] | None]:
@@ -354,7 +354,7 @@ class Participant:
             self._room.router.check_offer(sdp, publications, slots)
         self.close_leg("replaced")
         watch = _LegWatch(self)
-        leg = self._room.router.create_leg(self.id, watch)
+        leg = self._room.router.create_leg(self.id, watch, is_device=self.is_device)
         # Set before the negotiation: the leg may report from inside it.
         self.leg, self.watch = leg, watch
         try:
@@ -449,7 +449,7 @@ class Participant:
         news: dict[str, Picture | None] = {}
         unsupported: list[str] = []
         for slot in self._pictures:
-            publication = slot.shown
+            publication = slot.seen
             if slot.mid not in told or told[slot.mid] is not publication:
                 told[slot.mid] = publication
                 news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None

@@ -98,34 +98,57 @@ class Downlink:
 
     # What each slot shows.
 
+    def release(self, publication: Publication) -> list[Slot]:
+        """Show nothing of a publication that is no more; return the slots that did."""
+        slots = [slot for slot in self._negotiation.slots.values() if slot.shown is publication]
+        for slot in slots:
+            self.show(slot, None)
+        return slots
+
     def show(self, slot: Slot, publication: Publication | None) -> None:
         """Give a slot to a publication, or to nobody; `allocate` does the rest."""
         if slot.shown is not None:
             slot.shown.watchers.discard(slot)
         slot.shown = publication
         slot.desired = None
-        if publication is None or slot.role is SlotRole.CONTENT:
+        current = slot.current
+        is_face = current is not None and current.publication.is_face and slot.role is not SlotRole.CONTENT
+        if publication is None or not is_face:
             # A face may stay until the next one is here; one patient's image never under another's name.
             slot.aim(None, ALL_TEMPORAL_LAYERS)
+        if publication is None or slot.forwarder.packets == 0:
+            slot.seen = publication
+        elif slot.current is None:
+            # The page's last picture may be somebody else's.
+            slot.seen = None
         if publication is not None:
             publication.watchers.add(slot)
 
-    def hear(self, voices: list[Publication]) -> bool:
-        """Put the voices, first ranks first, into the voice slots; tell whether that changed anything."""
+    def take_voices(self, voices: list[Publication]) -> bool:
+        """Put these voices into the voice slots, those that are there where they are; tell of any change."""
         slots = self.slots(SlotRole.VOICE)
-        if not slots:
-            return False
-        wanted = voices[: len(slots)]
-        seats = {slot: slot.shown if slot.shown in wanted else None for slot in slots}
-        missing = [publication for publication in wanted if publication not in seats.values()]
+        seats = {slot: slot.shown if slot.shown in voices else None for slot in slots}
+        missing = [publication for publication in voices if publication not in seats.values()]
         for slot in slots:
             if seats[slot] is None and missing:
                 seats[slot] = missing.pop(0)
         self._seat_stage_first(slots, seats)
         changed = {slot: seat for slot, seat in seats.items() if slot.shown is not seat}
+        # All of them fall silent first: no voice goes on in one slot when it begins in another.
+        for slot in changed:
+            self.show(slot, None)
         for slot, seat in changed.items():
             self.show(slot, seat)
+            self._listen(slot)
         return bool(changed)
+
+    def _listen(self, slot: Slot) -> None:
+        """Let the voice of a slot be heard from its next packet on; sound needs no key frame."""
+        publication = slot.shown
+        if publication is not None and not publication.is_muted:
+            slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+        else:
+            slot.aim(None, ALL_TEMPORAL_LAYERS)
 
     def _seat_stage_first(self, slots: list[Slot], seats: dict[Slot, Publication | None]) -> None:
         """Move the voice of the stage to the first slot, which is the one synchronised with its picture."""
@@ -155,7 +178,7 @@ class Downlink:
                 demands.append(_demand(slot, publication, now))
             else:
                 budget_bps -= VOICE_BPS
-                slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+                self._listen(slot)
         for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
             self._follow(slot, choice, now)
 

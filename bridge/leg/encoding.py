@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import MalformedPacket
-from bridge.leg.fan import Fan, MakeRoute
-from bridge.leg.forwarder import Forwarder, Span
+from bridge.base.words import Source
+from bridge.leg.fan import Fan, MakeRoute, Span
+from bridge.leg.forwarder import Forwarder
 from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket
 from bridge.media.reception import ReceptionStatistics
-from bridge.media.rows import Rows
 from bridge.media.throttle import KeyframeRequests
 from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
 from bridge.rtp.header import RtpPacket
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
+from bridge.transport import FanoutRows
 
 # Two to three seconds of the largest camera layer: longer than any receiver goes on asking. Sound
 # is never sent again; there the cache only tells duplicates.
@@ -60,6 +61,26 @@ class Tap(Protocol):
         """The encoding is no more; said once, and never after the tap was taken off."""
 
 
+class Owner(Protocol):
+    """What an encoding is one of: the publication, as far as others ask an encoding for it."""
+
+    @property
+    def leg_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def source(self) -> Source:
+        """What it shows."""
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether nothing of it may go out."""
+
+    @property
+    def is_face(self) -> bool:
+        """Whether its picture may stand for a moment where another one's is to be."""
+
+
 class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
 
@@ -85,6 +106,7 @@ class Encoding:
         "rid",
         "ssrc",
         "tap",
+        "tells_levels",
         "waiting",
         "width_px",
     )
@@ -92,7 +114,7 @@ class Encoding:
     def __init__(
         self,
         *,
-        publication: Any,
+        publication: Owner,
         rid: str,
         ssrc: int,
         payload_type: int,
@@ -107,7 +129,7 @@ class Encoding:
         self.ssrc = ssrc
         self.payload_type = payload_type
         self.codec = codec
-        self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
+        self.fan: Fan[Encoding] = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
         self.cache: PacketCache[MediaPacket] = PacketCache(
             CACHED_AUDIO_PACKETS if codec is Codec.OPUS else CACHED_PACKETS
         )
@@ -116,7 +138,7 @@ class Encoding:
         self.clock = SenderClock(clock_rate_hz, clock_offset)
         self.keyframes = KeyframeRequests()
         # Slots that will show this encoding from its next key frame on, with their temporal limits.
-        self.waiting: dict[Forwarder, int] = {}
+        self.waiting: dict[Forwarder[Encoding], int] = {}
         # Whoever records this encoding.
         self.tap: Tap | None = None
         # The newest sender report: NTP time, RTP time, and when it arrived.
@@ -127,7 +149,9 @@ class Encoding:
         # Until its owner has told those who watch the publication.
         self.is_new = True
         self.is_stalled = False
-        self._latecomers: tuple[int, list[Span]] | None = None
+        # Of sound: whether the packets carry the level of what is in them (RFC 6464).
+        self.tells_levels = True
+        self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
         self._unwrapper = SequenceUnwrapper()
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
@@ -178,7 +202,7 @@ class Encoding:
         self.losses.received(extended, arrival)
         return self._read(extended, packet, payload[2:], arrival)
 
-    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+    def forward(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
         """Return who gets `packet`; at a key frame those who waited for it come in.
 
         Where the key frame came late, `catch_up` must follow.
@@ -192,19 +216,20 @@ class Encoding:
                 self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
 
-    def catch_up(self) -> Iterator[tuple[MediaPacket, Rows, int]]:
+    def catch_up(self) -> Iterator[tuple[MediaPacket, FanoutRows, int]]:
         """Yield what those who came in at a late key frame have missed since, and their rows."""
         latecomers, self._latecomers = self._latecomers, None
         if latecomers is None:
             return
         keyframe, spans = latecomers
+        columns = self.fan.late_columns(spans)
         for number in range(keyframe + 1, self.fan.highest + 1):
             packet = self.cache.get(number)
-            watched = None if packet is None else self.fan.forward_again(packet, spans)
+            watched = None if packet is None else self.fan.forward_again(packet, columns)
             if packet is not None and watched is not None:
                 yield packet, *watched
 
-    def _let_in(self, packet: MediaPacket) -> list[Span]:
+    def _let_in(self, packet: MediaPacket) -> list[Span[Encoding]]:
         """Let those who wait begin with `packet`."""
         spans = []
         for forwarder, temporal_limit in self.waiting.items():
@@ -228,14 +253,18 @@ class Encoding:
         if self.tap is not None:
             self.tap.reported()
 
+    def let_go(self) -> None:
+        """Send nothing more to any slot, also to those that were only held until another picture is there."""
+        self.waiting.clear()
+        for span in list(self.fan.spans):
+            span.owner.stop()
+
     def close(self) -> None:
-        """Let go of every slot that shows or awaits this encoding."""
+        """End: let go of every slot that shows or awaits this encoding."""
         tap, self.tap = self.tap, None
         if tap is not None:
             tap.ended()
-        self.waiting.clear()
-        for span in list(self.fan.spans):
-            span.forwarder.stop()
+        self.let_go()
         # Slots remember their last sources; the packets are not to live as long.
         self.cache.clear()
 
@@ -256,6 +285,7 @@ class Encoding:
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         level = packet.audio_level
+        self.tells_levels = level is not None
         if level is None:
             # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
             level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE

@@ -9,74 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Generic, TypeVar
 
-from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan
+from bridge.leg.fan import Fan, Span
 from bridge.media.packet import MediaPacket
-from bridge.media.rows import Rows
+from bridge.transport import FanoutRows, Transport
+
+S = TypeVar("S")
 
 # Twenty switches in a few seconds still leave the packets of the last one to be asked for.
 SPANS_REMEMBERED = 8
 
 
-class Span:
-    """A stretch of a slot's output that came from one fan, with constant offsets."""
-
-    __slots__ = (
-        "_octets_before",
-        "_packets_before",
-        "fan",
-        "first",
-        "forwarder",
-        "payload_type",
-        "picture_offset",
-        "sequence_offset",
-        "start",
-        "temporal_limit",
-        "timestamp_offset",
-        "tl0_offset",
-    )
-
-    def __init__(
-        self,
-        forwarder: Forwarder,
-        fan: Fan,
-        *,
-        temporal_limit: int,
-        payload_type: int,
-        first: int,
-        sequence_offset: int,
-        timestamp_offset: int,
-        picture_offset: int,
-        tl0_offset: int,
-        start: int,
-    ) -> None:
-        self.forwarder = forwarder
-        self.fan = fan
-        self.temporal_limit = temporal_limit
-        self.payload_type = payload_type
-        # The first outgoing number, and the incoming one from which on packets belong to it.
-        self.first = first
-        self.start = start
-        self.sequence_offset = sequence_offset
-        self.timestamp_offset = timestamp_offset
-        self.picture_offset = picture_offset
-        self.tl0_offset = tl0_offset
-        self._packets_before = fan.packets[temporal_limit]
-        self._octets_before = fan.octets[temporal_limit]
-
-    @property
-    def packets(self) -> int:
-        """How many packets this span has carried, without retransmissions."""
-        return self.fan.packets[self.temporal_limit] - self._packets_before
-
-    @property
-    def octets(self) -> int:
-        """How many payload bytes this span has carried, without retransmissions."""
-        return self.fan.octets[self.temporal_limit] - self._octets_before
-
-
-class Forwarder:
+class Forwarder(Generic[S]):
     """Continues one outgoing stream over changes of its source."""
 
     __slots__ = (
@@ -99,7 +44,7 @@ class Forwarder:
     def __init__(
         self,
         *,
-        destination: Any,
+        destination: Transport,
         ssrc: int,
         payload_types: Mapping[str, int],
         abs_send_time_id: int,
@@ -112,8 +57,8 @@ class Forwarder:
         self.payload_types = dict(payload_types)
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
-        self.span: Span | None = None
-        self._spans: deque[Span] = deque(maxlen=SPANS_REMEMBERED)
+        self.span: Span[S] | None = None
+        self._spans: deque[Span[S]] = deque(maxlen=SPANS_REMEMBERED)
         # The last numbers sent, while no span is open.
         self._sequence_number = first_sequence_number - 1
         self._timestamp = first_timestamp
@@ -133,7 +78,7 @@ class Forwarder:
         """Payload bytes sent so far, without retransmissions (a sender report's octet count)."""
         return self._octets + (self.span.octets if self.span else 0)
 
-    def switch(self, fan: Fan, packet: MediaPacket, *, codec: str, temporal_limit: int) -> Span:
+    def switch(self, fan: Fan[S], packet: MediaPacket, *, codec: str, temporal_limit: int) -> Span[S]:
         """Show `fan` from `packet` on, which the fan has not forwarded yet.
 
         For video the packet must be the first of a key frame. Where it came late, the span begins in the
@@ -161,7 +106,7 @@ class Forwarder:
             start=extended,
         )
 
-    def relimit(self, temporal_limit: int) -> Span:
+    def relimit(self, temporal_limit: int) -> Span[S]:
         """Go on with the same encoding and another temporal limit; called by the fan between pictures."""
         span = self.span
         if span is None:
@@ -204,7 +149,7 @@ class Forwarder:
         fan.detach(span)
         self.span = None
 
-    def original(self, sequence_number: int) -> tuple[Span, int] | None:
+    def original(self, sequence_number: int) -> tuple[Span[S], int] | None:
         """Return the span and the incoming extended number of a 16-bit outgoing number, if remembered."""
         newest = self.newest
         outgoing = newest - ((newest - sequence_number) & 0xFFFF)
@@ -214,7 +159,7 @@ class Forwarder:
                 return span, extended
         return None
 
-    def repeat(self, span: Span, packet: MediaPacket, rows: Rows) -> int:
+    def repeat(self, span: Span[S], packet: MediaPacket, rows: FanoutRows) -> int:
         """Fill the first of `rows` with what `packet` was sent as; return its 16-bit outgoing number."""
         packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.timestamp[0] = packet.timestamp + span.timestamp_offset
@@ -232,7 +177,7 @@ class Forwarder:
 
     def _open(
         self,
-        fan: Fan,
+        fan: Fan[S],
         *,
         codec_payload_type: int,
         temporal_limit: int,
@@ -242,12 +187,16 @@ class Forwarder:
         picture_offset: int,
         tl0_offset: int,
         start: int,
-    ) -> Span:
+    ) -> Span[S]:
         span = Span(
             self,
             fan,
-            temporal_limit=temporal_limit,
+            destination=self.destination,
+            ssrc=self.ssrc,
             payload_type=codec_payload_type,
+            abs_send_time_id=self.abs_send_time_id,
+            audio_level_id=self.audio_level_id,
+            temporal_limit=temporal_limit,
             first=first,
             sequence_offset=sequence_offset,
             timestamp_offset=timestamp_offset,
@@ -259,6 +208,3 @@ class Forwarder:
         self._spans.append(span)
         fan.attach(span)
         return span
-
-
-__all__ = ["ALL_TEMPORAL_LAYERS", "Forwarder", "Span"]

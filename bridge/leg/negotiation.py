@@ -179,7 +179,7 @@ class Negotiation:
     def _add_slot(self, mid: str, role: SlotRole, plan: SlotPlan) -> None:
         ssrc = self._new_ssrc()
         rtx_ssrc = _fresh_ssrc((*self.slot_by_ssrc, self.ssrc, ssrc)) if plan.rtx_payload_types else None
-        forwarder = Forwarder(
+        forwarder: Forwarder[Encoding] = Forwarder(
             destination=self._transport,
             ssrc=ssrc,
             payload_types=plan.payload_types,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import Protocol
 
 from bridge.base.words import Source
 from bridge.leg.encoding import Codec, Encoding
 
-if TYPE_CHECKING:
-    from bridge.leg.slot import Slot
-
 # An encoder under CPU or bandwidth pressure stops its upper layers without a word. Camera
-# pictures come every 33 to 67 ms; a shared screen that does not change may rest for a second.
+# pictures come every 33 to 67 ms; the layers of a shared screen that hardly changes, a second apart.
 STALL_S = {Source.CAMERA: 0.35, Source.MICROPHONE: 2.0, Source.CONTENT: 1.5, Source.AUXILIARY: 1.0}
+# Longer than any pause of a slow camera (one picture in two seconds) or of a congested line; sound may pause
+# for ever where nothing is sent in silence (RFC 6716, 2.1.9), as long as its sender reports come.
+ENDED_S = 4.0
 # A viewer who pages through the gallery comes back: a layer goes on this long unwatched.
 UNWATCHED_S = 4.0
 # Until a layer was measured, what browsers make of our three layers (bit/s, picture height).
@@ -24,21 +25,47 @@ NOMINAL = {
 }
 
 
+class Watcher(Protocol):
+    """Who watches a publication: a slot of some leg."""
+
+    @property
+    def leg_id(self) -> str:
+        """Whose slot it is."""
+
+    @property
+    def desired(self) -> tuple[str, int] | None:
+        """The RID and temporal limit that it would like to have, whether or not they arrive now."""
+
+
+class PublicationState(Enum):
+    """Whether there is something to see or hear of a publication."""
+
+    # Nothing has come yet.
+    AWAITED = "awaited"
+    LIVE = "live"
+    # Nothing comes just now, or the publisher was told that nobody watches.
+    PAUSED = "paused"
+    # Nothing has come for so long that others must be told; it may go on.
+    ENDED = "ended"
+
+
 class Publication:
     """A track of a leg, in up to three encodings; told from outside what arrives and who watches."""
 
     __slots__ = (
+        "_asked_at",
         "_asked_rids",
         "_unwatched_since",
         "codec",
         "encodings",
-        "is_live",
+        "is_face",
         "is_muted",
         "leg_id",
         "mid",
         "recorded_rid",
         "rids",
         "source",
+        "state",
         "watchers",
     )
 
@@ -58,14 +85,35 @@ class Publication:
         # In the order of the offer, lowest quality first; one nameless encoding without simulcast.
         self.rids = rids or ("",)
         self.encodings: dict[str, Encoding] = {}
-        self.is_live = False
+        self.state = PublicationState.AWAITED
         self.is_muted = False
+        # A face may stay for a moment until the next one is there; the image of a patient may not.
+        self.is_face = source is Source.CAMERA
         # The slots whose `shown` is this publication.
-        self.watchers: set[Slot] = set()
+        self.watchers: set[Watcher] = set()
         # The encoding that is recorded, or would be if it arrived.
         self.recorded_rid: str | None = None
         self._unwatched_since: dict[str, float] = {}
         self._asked_rids: tuple[str, ...] = self.rids
+        # When the publisher was last told to send after it had been told to send nothing.
+        self._asked_at = 0.0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can be counted on: seen, and not ended."""
+        return self.state in (PublicationState.LIVE, PublicationState.PAUSED)
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether packets arrive now; a screen that does not change may rest between two of them."""
+        return self.state is PublicationState.LIVE
+
+    def set_muted(self, is_muted: bool) -> None:
+        """Let nothing of this publication go out, whoever shows it still, or let it be shown again."""
+        self.is_muted = is_muted
+        if is_muted:
+            for encoding in self.encodings.values():
+                encoding.let_go()
 
     @property
     def is_video(self) -> bool:
@@ -73,9 +121,9 @@ class Publication:
         return self.codec is not Codec.OPUS
 
     def is_alive(self, rid: str) -> bool:
-        """Whether packets of this encoding arrive now."""
+        """Whether packets of this encoding arrive now; sound, of which there is one, only pauses."""
         encoding = self.encodings.get(rid)
-        return encoding is not None and not encoding.is_stalled
+        return encoding is not None and (encoding.is_audio or not encoding.is_stalled)
 
     def nearest_alive(self, rid: str) -> Encoding | None:
         """Return the encoding to show while `rid` is what one would like to show.
@@ -104,9 +152,24 @@ class Publication:
             return encoding.height_px
         return NOMINAL.get(rid, NOMINAL[""])[1]
 
-    def notice_stalls(self, now: float) -> bool:
-        """Find encodings that fell silent or came back; tell whether anything changed."""
+    def come_alive(self) -> PublicationState:
+        """Note that packets arrive, for the first time or again; return what it was before."""
+        before, self.state = self.state, PublicationState.LIVE
+        return before
+
+    def notice_silence(self, now: float) -> bool:
+        """Find encodings that fell silent, and whether all of them did; tell whether anything changed."""
+        changed = self._notice_stalls(now)
+        before = self.state
+        if self.is_live:
+            self.state = self._state(now)
+        return changed or self.state is not before
+
+    def _notice_stalls(self, now: float) -> bool:
         changed = False
+        if self.source is Source.CONTENT:
+            # A screen that does not change may rest for minutes: a layer is stalled where another goes on.
+            now = max((one.last_arrival or 0.0 for one in self.encodings.values()), default=now)
         for encoding in self.encodings.values():
             if encoding.last_arrival is None:
                 continue
@@ -115,6 +178,17 @@ class Publication:
                 encoding.is_stalled = is_stalled
                 changed = True
         return changed
+
+    def _state(self, now: float) -> PublicationState:
+        if any(not encoding.is_stalled for encoding in self.encodings.values()):
+            return PublicationState.LIVE
+        if not self._asked_rids:
+            return PublicationState.PAUSED
+        heard = [encoding.last_arrival or 0.0 for encoding in self.encodings.values()]
+        if not self.is_video:
+            heard += [encoding.report[2] for encoding in self.encodings.values() if encoding.report]
+        is_ended = now - max((self._asked_at, *heard)) > ENDED_S
+        return PublicationState.ENDED if is_ended else PublicationState.PAUSED
 
     def wanted_rids(self, now: float) -> list[str] | None:
         """Return which encodings the publisher should send, if that differs from what it was last told."""
@@ -131,6 +205,8 @@ class Publication:
                 wanted.append(rid)
         if tuple(wanted) == self._asked_rids:
             return None
+        if not self._asked_rids:
+            self._asked_at = now
         self._asked_rids = tuple(wanted)
         return wanted
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from bridge.base.words import SlotRole
 from bridge.leg.encoding import Encoding
-from bridge.leg.forwarder import Forwarder, Span
+from bridge.leg.fan import MakeRoute, Span
+from bridge.leg.forwarder import Forwarder
 from bridge.leg.publication import Publication
 from bridge.media.rows import Rows
 from bridge.media.throttle import SentRecently
+from bridge.transport import FanoutRows
 
 # What a page is taken to show until it says so: the height of each kind of picture.
 HEIGHTS_PX = {SlotRole.STAGE: 720, SlotRole.CONTENT: 1080, SlotRole.THUMBNAIL: 180, SlotRole.VOICE: 0}
@@ -32,6 +33,7 @@ class Slot:
         "mid",
         "role",
         "rtx_ssrc",
+        "seen",
         "sent_recently",
         "shown",
         "ssrc",
@@ -44,7 +46,7 @@ class Slot:
         leg_id: str,
         mid: str,
         role: SlotRole,
-        forwarder: Forwarder,
+        forwarder: Forwarder[Encoding],
         rtx_ssrc: int | None,
         rtx_payload_types: Mapping[str, int],
     ) -> None:
@@ -55,6 +57,8 @@ class Slot:
         self.ssrc = forwarder.ssrc
         self.rtx_ssrc = rtx_ssrc
         self.shown: Publication | None = None
+        # Whose picture the receiver is told to see here: `shown` from its first picture on.
+        self.seen: Publication | None = None
         # The encoding that is shown, or will be from its next key frame on.
         self.aimed: Encoding | None = None
         # The RID and temporal limit that page and link call for, whether or not they arrive now.
@@ -68,7 +72,7 @@ class Slot:
         self._rtx_payload_types = dict(rtx_payload_types)
         # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
         self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
-        self._rtx_rows: dict[str, Rows] = {}
+        self._rtx_rows: dict[str, FanoutRows] = {}
 
     @property
     def is_video(self) -> bool:
@@ -80,6 +84,30 @@ class Slot:
         """The encoding whose packets go out now."""
         span = self.forwarder.span
         return None if span is None else span.fan.source
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the picture of somebody else is still here, until that of `shown` comes."""
+        current = self.current
+        return current is not None and current.publication is not self.shown
+
+    def follow(self, *, is_late: bool) -> bool:
+        """Note whose picture is seen now; tell whether that is `shown`, or will be told so as it `is_late`.
+
+        Where it is late, nothing is held any longer.
+        """
+        if self.is_held and not is_late:
+            return False
+        if self.is_held:
+            self.forwarder.stop()
+            self.seen = None
+            return False
+        if self.current is None and self.seen is not self.shown and not is_late:
+            # What was here is gone, what is to come is not here yet.
+            self.seen = None
+            return False
+        self.seen = self.shown
+        return True
 
     def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
         """Return how many packets were lost on the way to the receiver, and how many sent, since last time.
@@ -127,7 +155,7 @@ class Slot:
         encoding.waiting[self.forwarder] = temporal_limit
         return is_new and not encoding.is_audio
 
-    def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
+    def retransmission_rows(self, span: Span[Encoding], make_route: MakeRoute) -> FanoutRows | None:
         """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
 
         Called when the payload type is known to be one that the span was sent with.

@@ -41,6 +41,11 @@ class FakeSlot:
     def takes(self, publication: FakePublication) -> bool:
         return publication.codec in self.codecs
 
+    @property
+    def seen(self) -> FakePublication | None:
+        """Pictures come at once."""
+        return self.shown
+
 
 @dataclass
 class FakeStats:
@@ -134,7 +139,7 @@ class FakeRouter:
     legs: dict[str, FakeLeg] = field(default_factory=dict)
     is_closed: bool = False
 
-    def create_leg(self, leg_id: str, observer: Any) -> FakeLeg:
+    def create_leg(self, leg_id: str, observer: Any, *, is_device: bool = False) -> FakeLeg:
         assert leg_id not in self.legs
         self.legs[leg_id] = FakeLeg(leg_id, self, observer)
         return self.legs[leg_id]

@@ -35,7 +35,7 @@ def leg(**statistics: Any) -> Any:
         "available_bps": 0,
         "protocol": None,
     }
-    camera = SimpleNamespace(is_live=True)
+    camera = SimpleNamespace(is_arriving=True)
     return SimpleNamespace(
         snapshot=lambda: SimpleNamespace(**{**values, **statistics}),
         publication=lambda source: camera if source is Source.CAMERA else None,
