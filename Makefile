@@ -27,6 +27,8 @@ TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute
 # kills would be late beside others.
 SIDE_BY_SIDE := tests/unit tests/peers --numprocesses 2 --dist loadfile
 ONE_BY_ONE := tests/system tests/browser tests/hostile
+# What takes the time is told at the end of each run.
+SLOWEST := --durations 10 --durations-min 1
 
 .PHONY: run test lint python-lint web-lint web unit bench soak lock sbom clean
 
@@ -35,8 +37,8 @@ run: $(VENV)/.run-installed
 
 test: $(VENV)/.system-packages $(VENV)/.test-installed lint
 	cd web && node --test $$(find tests -name '*.test.*js')
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest $(ONE_BY_ONE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SLOWEST) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ONE_BY_ONE) $(SLOWEST) $(PYTEST_ARGS)
 
 lint: python-lint web-lint
 
@@ -52,7 +54,7 @@ web: | $(BIN)/python
 	$(BIN)/python web/preload.py
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(SLOWEST) $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.packet_path --json

@@ -22,7 +22,7 @@ from bridge.commands import demo
 from bridge.commands.check import report
 from bridge.commands.links import add_links
 from bridge.commands.parser import LANGUAGES, add_archive
-from bridge.commands.texts import language
+from bridge.commands.texts import Speech, language
 from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.config import Config, check, load
 from bridge.node.host import base_url, existing_token_secret, prepare_state_dir
@@ -246,6 +246,7 @@ async def _run(config: Config, *, with_demo: bool) -> None:
 
 
 def _demo_links(config: Config, tokens: Tokens) -> str:
+    say = Speech(language(None))
     lines = ["", demo.TITLE, ""]
     for guest in demo.GUESTS:
         invitation = tokens.invitation(
@@ -258,10 +259,11 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             conference_kind=demo.KIND,
         )
         _note(config, invitation, TokenKind.INVITATION)
-        lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
+        role = say(f"role.{guest.role.value}")
+        lines += [f"  {role}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
-        lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
-    lines.append("Open each link in its own browser window. Ctrl-C ends the bridge.")
+        lines += [say("demo.self-signed"), ""]
+    lines.append(say("demo.open"))
     return "\n".join(lines)
 
 
@@ -324,7 +326,7 @@ def _check_config(parsed: argparse.Namespace) -> int:
 
 def _tokens(config: Config) -> Tokens:
     tokens = Tokens(existing_token_secret(config))
-    print(f"hoichan: signed with the secret in {config.node.state_dir}", file=sys.stderr)
+    print(Speech(language(None))("signed", folder=config.node.state_dir), file=sys.stderr)
     return tokens
 
 

@@ -82,7 +82,8 @@ class MediaConfig:
             _check_address("media.host", self.host)
         for text in self.announced_addresses:
             address = _check_address("media.announced_addresses", text)
-            if address.is_unspecified or address.is_multicast:
+            # A link-local one is reached only by name of the other's interface.
+            if address.is_unspecified or address.is_multicast or address.is_link_local:
                 raise InvalidConfig(f"media.announced_addresses must each name one machine, not {text!r}")
 
 

@@ -45,10 +45,12 @@ from bridge.base.counters import (
 )
 from bridge.base.errors import InvalidConfig
 from bridge.base.rate import limited_networks
-from bridge.base.words import ConferenceKind, RecordingPolicy, RecordingState
+from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.capture.disk import MB
 from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.config import Config
 from bridge.messages import IceServer
+from bridge.messages.objects import RecordingStatus
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.node import garbage
 from bridge.node.certificate import load_into, server_context
@@ -171,12 +173,18 @@ class Server:
             rooms=self.rooms,
             signalling=self.signalling,
             receive_overflows=lambda: self.port.receive_overflows,
+            connections=lambda: len(self._connections) if self._connections is not None else 0,
         )
         record_collector = RecordCollector(
             recording=self.recording_counters,
             archive=self.archive_counters,
-            states=self._recording_states,
+            recordings=self._recording_statuses,
             status=lambda: self.supervisor.status,
+            thresholds_bytes={
+                "warn": config.recording.warn_free_mb * MB,
+                "shed": config.recording.shed_free_mb * MB,
+                "stop": config.recording.stop_free_mb * MB,
+            },
         )
         metrics = registry(collector, record_collector)
         await self._listen_for_operators(self._admin_application(metrics))
@@ -261,7 +269,7 @@ class Server:
             rooms=self.rooms,
         )
         join.add_routes(application.router)
-        shared = (self.rooms, self.tokens, self._relays, admission, self.session_counters, self._budget)
+        shared = (self.rooms, self.tokens, self._relays, admission, self._budget)
         whip_endpoint(*shared).add_routes(application.router)
         whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)
@@ -271,8 +279,8 @@ class Server:
     async def _close_catalogue(self) -> None:
         await asyncio.to_thread(self.catalogue.close)
 
-    def _recording_states(self) -> Iterator[RecordingState]:
-        return (room.proceedings.status.state for room in self.rooms.rooms.values())
+    def _recording_statuses(self) -> Iterator[RecordingStatus]:
+        return (room.proceedings.status for room in self.rooms.rooms.values())
 
     def _library(self, admission: Admission) -> ArchiveApi:
         return ArchiveApi(

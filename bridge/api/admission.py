@@ -9,7 +9,7 @@ from aiohttp import web
 from bridge.api.clients import client_of
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
-from bridge.base.errors import Refused
+from bridge.base.errors import Refused, RequestError
 from bridge.base.rate import NetworkLimits, RateLimits, limited_networks
 from bridge.store.audit import network_of
 
@@ -39,26 +39,39 @@ class Admission:
         self._limits = NetworkLimits(per_s=per_minute / 60, burst=per_minute)
         self._told = RateLimits(per_s=1 / TOLD_EVERY_S, burst=1)
 
-    def limiting(self, handler: Handler) -> Handler:
-        """Wrap a handler so that it is only called within the limit; raises Refused beyond."""
+    def limiting(self, handler: Handler, *, endpoint: str | None = None) -> Handler:
+        """Wrap a handler so that it is only called within the limit; raises Refused beyond.
+
+        Refusals of devices are counted here, under the name of their `endpoint`.
+        """
 
         async def limited(request: web.Request) -> web.StreamResponse:
             networks = limited_networks(client_of(request))
             is_limited = bool(self._per_minute and networks)
             if is_limited and not self._limits.allow(networks, self._clock()):
-                refused = self._counters.joins_refused
-                refused["rate-limited"] = refused.get("rate-limited", 0) + 1
+                self._count("rate-limited", endpoint)
                 raise Refused("rate-limited", f"more than {self._per_minute} requests to join per minute")
             try:
                 return await handler(request)
-            except Refused as error:
+            except RequestError as error:
                 if error.code in _FAILURES:
                     if is_limited:
                         self._limits.charge(networks, FAILURE_COST, self._clock())
                     self._tell(request, error.code)
+                if endpoint is not None:
+                    self._count(error.code, endpoint)
                 raise
 
         return limited
+
+    def _count(self, code: str, endpoint: str | None) -> None:
+        if endpoint is None:
+            refused = self._counters.joins_refused
+            refused[code] = refused.get(code, 0) + 1
+        else:
+            key = endpoint, code.partition(":")[0]
+            devices = self._counters.devices_refused
+            devices[key] = devices.get(key, 0) + 1
 
     def _tell(self, request: web.Request, code: str) -> None:
         """Log a link or key that was not right, once per network and minute; the network tells no desk."""

@@ -10,6 +10,7 @@ what they say; without them a pause is one of the clock when no later frame come
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from statistics import median
 from typing import Final
 
@@ -23,6 +24,8 @@ RATE_ERROR_MAX: Final = 0.01
 CATCH_UP_MS: Final = 30_000.0
 # How far back the least delayed frame says how late frames are just now.
 LOOK_BACK_MS: Final = 60_000.0
+# Reports and frames overtake each other by less.
+OVERTAKEN_MS: Final = 1_000.0
 # How many reports next to a pause speak for their side.
 WITNESSES: Final = 3
 # Reports are further apart than their publishers' clocks drift meanwhile; in recordings without pauses.
@@ -143,7 +146,30 @@ def _between_pauses(times: StreamTimes) -> list[Stretch]:
         while number + 1 < len(pieces) and arrival.pts_ms >= starts[number + 1]:
             number += 1
         pieces[number].arrivals.append(arrival)
+    for before, after in pairwise(pieces):
+        _sort_out(before, after)
     return pieces
+
+
+def _sort_out(before: Stretch, after: Stretch) -> None:
+    """Put the reports that came about when time parted to that side whose frames they fit.
+
+    One that was sent after the first frame of a stretch may overtake it, and one from before come later.
+    """
+    if not before.arrivals:
+        return
+    parted_at_ms = after.arrivals[0].at_ms
+    before_ms, after_ms = (min(one.late_ms for one in side.arrivals) for side in (before, after))
+
+    def is_before(report: SenderReport) -> bool:
+        if abs(report.at_ms - parted_at_ms) > OVERTAKEN_MS:
+            return report.at_ms < parted_at_ms
+        late_ms = report.at_ms - report.pts_ms
+        return abs(late_ms - before_ms) < abs(late_ms - after_ms)
+
+    reports = before.reports + after.reports
+    before.reports = [report for report in reports if is_before(report)]
+    after.reports = [report for report in reports if not is_before(report)]
 
 
 def _has_paused(before: Stretch, following: Sequence[Stretch]) -> bool:

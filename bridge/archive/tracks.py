@@ -46,6 +46,11 @@ class SegmentFile:
             raise DamagedSegment(f"{path.name}: holds no media")
         self.stream: Any = self._container.streams[0]
 
+    @property
+    def has_reordering(self) -> bool:
+        """Whether pictures come in another order than they are shown in (B-frames)."""
+        return self.stream.type == "video" and bool(self.stream.codec_context.has_b_frames)
+
     def packets(self) -> Iterator[tuple[float, Any]]:
         """Yield the packets, each with its `pts_ms`."""
         last_ms = 0.0

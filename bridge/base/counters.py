@@ -44,6 +44,20 @@ class DropReason(StrEnum):
     PADDING = "padding"
 
 
+class DtlsFailure(StrEnum):
+    """Why a DTLS handshake failed."""
+
+    TIMEOUT = "timeout"
+    CERTIFICATE_CURVE = "certificate-curve"
+    NO_CERTIFICATE = "no-certificate"
+    FINGERPRINT = "fingerprint"
+    NO_COMMON_CIPHER = "no-common-cipher"
+    NO_SRTP_PROFILE = "no-srtp-profile"
+    VERSION = "version"
+    REFUSED_BY_PEER = "refused-by-peer"
+    PROTOCOL = "protocol"
+
+
 class Histogram:
     """Counts of observations by upper bound, as Prometheus wants them; cheap enough for every packet."""
 
@@ -76,7 +90,7 @@ class PortCounters:
         self.stun_responses = 0
         self.tcp_connections = 0
         self.dtls_handshakes = 0
-        self.dtls_failures = 0
+        self.dtls_failures = dict.fromkeys(DtlsFailure, 0)
         self.path_changes = 0
         self.paths_unproven = 0
         self.rollovers_found = 0
@@ -121,6 +135,8 @@ class SessionCounters:
     def __init__(self) -> None:
         self.joins = 0
         self.joins_refused: dict[str, int] = {}
+        # Devices by endpoint and code.
+        self.devices_refused: dict[tuple[str, str], int] = {}
         self.resumes = 0
         self.leaves: dict[str, int] = {}
         self.messages_received = 0

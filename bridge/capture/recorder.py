@@ -139,7 +139,7 @@ class Recorder:
         self._waits_until = float("-inf")
         self._cut_at: float | None = None
         self._tend_at = 0.0
-        self._is_failed = False
+        self._is_failed = self._is_broken = False
         self._is_closed = False
         node.writer.open(self._file, self._refused)
         router.recorder = self
@@ -177,6 +177,13 @@ class Recorder:
             self._reconsider_all(now)
         else:
             self._stop_all(now)
+
+    def retry(self) -> bool:
+        """Take `capture` again after a failure of the disk; after a bug nobody knows what is sound."""
+        if self._is_broken or self._is_closed:
+            return False
+        self._is_failed = False
+        return True
 
     @_contained
     def cut(self) -> None:
@@ -280,6 +287,7 @@ class Recorder:
 
     def broke(self) -> None:
         """A bug of ours was met: end the recording, touching as little as possible."""
+        self._is_broken = True
         for track in self._tracks.values():
             track.publication.recorded_rid = None
             for encoding in track.publication.encodings.values():

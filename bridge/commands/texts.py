@@ -67,7 +67,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "state.recording": Text(vi="đang ghi", en="recording"),
     "state.queued": Text(vi="đang chờ", en="queued"),
     "state.repairing": Text(vi="đang sửa tệp", en="repairing"),
-    "state.composing": Text(vi="đang dựng hình", en="composing"),
+    "state.composing": Text(vi="đang dựng video", en="composing"),
     "state.sealing": Text(vi="đang niêm phong", en="sealing"),
     "state.sealed": Text(vi="đã niêm phong", en="sealed"),
     "state.delivering": Text(vi="đang gửi PACS", en="delivering"),
@@ -91,6 +91,45 @@ TEXTS: Final[Mapping[str, Text]] = {
     "links.state.good": Text(vi="còn hiệu lực", en="good"),
     "links.state.expired": Text(vi="đã hết hạn", en="expired"),
     "links.state.revoked": Text(vi="đã thu hồi", en="revoked"),
+    "role.chair": Text(vi="chủ tọa", en="chair"),
+    "role.secretary": Text(vi="thư ký", en="secretary"),
+    "role.presenter": Text(vi="người trình bày", en="presenter"),
+    "role.expert": Text(vi="chuyên gia", en="expert"),
+    "role.observer": Text(vi="dự thính", en="observer"),
+    "retention.ordinary": Text(vi="hồ sơ thường 10 năm", en="ordinary record, 10 years"),
+    "retention.accident": Text(vi="tai nạn hoặc tâm thần 20 năm", en="accident or psychiatric, 20 years"),
+    "retention.death": Text(vi="tử vong 30 năm", en="death, 30 years"),
+    "retention.transplant": Text(vi="ghép tạng 30 năm", en="transplant, 30 years"),
+    "retention.incident": Text(vi="sự cố y khoa", en="medical incident"),
+    "retention.training": Text(vi="đào tạo 5 năm", en="training, 5 years"),
+    "action.list": Text(vi="xem danh sách", en="listed"),
+    "action.view": Text(vi="mở xem", en="viewed"),
+    "action.play": Text(vi="phát video", en="played"),
+    "action.export": Text(vi="tải một tệp", en="took a file"),
+    "action.download": Text(vi="tải cả gói", en="took the package"),
+    "action.seal": Text(vi="niêm phong", en="sealed"),
+    "action.deliver": Text(vi="gửi kho y khoa", en="delivered"),
+    "action.retry": Text(vi="yêu cầu thử lại", en="asked to try again"),
+    "action.fixity": Text(vi="kiểm tra toàn vẹn", en="checked"),
+    "action.retain": Text(vi="đổi thời hạn lưu giữ", en="changed the term"),
+    "action.hold": Text(vi="đặt lệnh giữ pháp lý", en="put on legal hold"),
+    "action.release": Text(vi="bỏ lệnh giữ pháp lý", en="lifted the legal hold"),
+    "action.purge": Text(vi="xóa dữ liệu ghi tạm", en="purged the working tracks"),
+    "action.delete": Text(vi="xóa bản ghi", en="deleted"),
+    "action.recover": Text(vi="khôi phục danh mục", en="recovered"),
+    "who.bridge": Text(vi="máy chủ (tự động)", en="the server, by itself"),
+    "who.command line": Text(vi="dòng lệnh của máy chủ", en="the server's command line"),
+    "signed": Text(
+        vi="hoichan: ký bằng khóa bí mật trong {folder}", en="hoichan: signed with the secret in {folder}"
+    ),
+    "demo.self-signed": Text(
+        vi="Chứng chỉ tự ký: trình duyệt sẽ hỏi một lần có tiếp tục không.",
+        en="The certificate is self-signed: the browser will ask once whether to go on.",
+    ),
+    "demo.open": Text(
+        vi="Mở mỗi liên kết trong một cửa sổ trình duyệt riêng. Ctrl-C để dừng máy chủ.",
+        en="Open each link in its own browser window. Ctrl-C ends the bridge.",
+    ),
     "list.none": Text(vi="Không tìm thấy gói nào.", en="No packages found."),
     "list.more": Text(vi="{shown} trong số {total} gói.", en="{shown} of {total} packages."),
     "verify.whole": Text(vi="{package}: nguyên vẹn", en="{package}: proven"),
@@ -200,6 +239,14 @@ class Speech:
     def __call__(self, key: str, **values: object) -> str:
         """Return a text with its values."""
         return self._in_language(TEXTS[key]).format(**values)
+
+    def who(self, text: str) -> str:
+        """Return who did something: a program of ours, or a role, then site and name as they are."""
+        head, comma, rest = text.partition(", ")
+        for key in (f"who.{text}", f"role.{head}"):
+            if key in TEXTS:
+                return self(key) + (comma + rest if key.startswith("role.") else "")
+        return text
 
     def failure(self, code: str, sentence: str) -> str:
         """Return why something failed; the English sentence has the details."""

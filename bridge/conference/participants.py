@@ -447,17 +447,22 @@ class Participant:
             return
         told = self._slots_told
         news: dict[str, Picture | None] = {}
+        unsupported: list[str] = []
         for slot in self._pictures:
             publication = slot.seen
             if slot.mid not in told or told[slot.mid] is not publication:
                 told[slot.mid] = publication
                 news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
+                if publication is not None and not slot.takes(publication):
+                    unsupported.append(slot.mid)
+                    shown = (publication.leg_id, publication.source.value, publication.codec.value)
+                    logger.info("%s cannot be shown %s's %s: it did not offer %s", self.id, *shown)
         for mid, leg_id in self.leg.voice_assignment().items():
             if mid not in told or told[mid] != leg_id:
                 told[mid] = leg_id
                 news[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
         if news:
-            self.send(Slots(news))
+            self.send(Slots(news, tuple(unsupported) or None))
 
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""

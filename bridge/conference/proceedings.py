@@ -163,6 +163,9 @@ class Proceedings:
     def control(self, action: RecordAction, *, by: Participant) -> None:
         """Pause, resume, stop or start the recording; harmless when that is done already."""
         wanted = {RecordAction.PAUSE: Hold.PAUSED, RecordAction.STOP: Hold.STOPPED}.get(action, Hold.NONE)
+        if action is RecordAction.START and self._has_failed and self._policy is not RecordingPolicy.OFF:
+            self._start_again(by)
+            return
         if not self._is_possible(action, wanted):
             raise Refused("not-recording", f"the recording is {self._verdict.state}: no {action} now")
         if wanted is not self._hold:
@@ -179,6 +182,14 @@ class Proceedings:
         if action is RecordAction.RESUME:
             return self._hold is Hold.PAUSED
         return action is RecordAction.STOP or self._hold is Hold.STOPPED
+
+    def _start_again(self, by: Participant) -> None:
+        """Record after a failure: the disk may be well again, and only people know."""
+        if self.record is None or not self.record.retry():
+            raise Refused("not-recording", "the recording cannot be started again in this room")
+        self._has_failed = False
+        self._hold = Hold.NONE
+        self._change(by=by)
 
     # What happens in the room.
 

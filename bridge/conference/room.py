@@ -20,6 +20,7 @@ from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
 from bridge.conference import roles
+from bridge.conference.attendance import Attendance
 from bridge.conference.holders import Holders
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
@@ -27,6 +28,7 @@ from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
+from bridge.conference.rounds import Rounds
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
 from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
@@ -41,19 +43,8 @@ logger = logging.getLogger(__name__)
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
-TOKEN_EVERY_S = 240.0
-QUALITY_EVERY_S = 2.0
-# In a large room each participant hears of its quality more rarely, so that a room never asks its
-# legs for more than fifty snapshots per second.
-QUALITY_SNAPSHOTS_PER_S = 50
-# Nobody is to be called on who has been away for longer.
-HAND_KEPT_S = 10.0
-# For so long a case goes on with nobody but devices in the room: a whole site may have lost its line.
-UNATTENDED_S = 300.0
 # Chairs and secretaries that fit into a full room.
 MODERATOR_PLACES = 8
-# A device that has its answer and does not come: as long as a page may be away.
-NEVER_CONNECTED_S = 30.0
 
 
 def no_ice_servers(holder: str) -> Iterable[IceServer]:
@@ -91,14 +82,10 @@ class Room:
         self._wall_clock = wall_clock
         self._capacity = capacity
         self._per_link = per_link
-        self._ice_servers = ice_servers
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
-        # When the last person went, or nobody has come yet; devices alone do not make a conference.
-        self._unattended_since: float | None = clock()
-        self._was_attended = False
-        self._is_held = False
+        self._attendance = Attendance(clock())
         self.router = router(self)
         self.proceedings = Proceedings(
             room_id,
@@ -117,6 +104,7 @@ class Room:
         )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
+        self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
         self._chat = deque(map(write_object, standing.chat), maxlen=messages.CHAT_KEPT)
         # By link: to whom a moderator gave the floor, and from whom it was taken.
@@ -139,9 +127,7 @@ class Room:
     @property
     def empty_since(self) -> float | None:
         """Since when all people have gone; None while there are some, or devices wait for the first."""
-        if self.participants and not self._was_attended:
-            return None
-        return self._unattended_since
+        return self._attendance.empty_since(has_devices=bool(self.participants))
 
     # Coming in.
 
@@ -246,15 +232,14 @@ class Room:
         # Before the newcomer hears of the room, so that its welcome says whether it is recorded.
         self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
-        if not participant.is_device:
-            self._unattended_since, self._was_attended, self._is_held = None, True, False
+        self._attendance.came(participant)
         self._counters.joins += 1
         for other in self._holders.add(participant):
             self._roster.update(other)
         self._roster.update(participant)
         # However long it waited in the lobby.
         participant.joined_at = now
-        participant.next_quality_at = now + self._quality_every_s()
+        self._rounds.begin(participant, now)
         self._welcome(participant, is_resumed=False)
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
         if participant.claims.id == self._awaited_on_stage:
@@ -295,7 +280,7 @@ class Room:
         chat = f"[{','.join(self._chat)}]"
         text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
         participant.channel.send(text)
-        self._renew_token(participant, self._clock())
+        self._rounds.renew_token(participant, self._clock())
 
     def can_resume(self, claims: Claims, resume: messages.ResumeRequest | None) -> bool:
         """Whether this is somebody of the room who is back on a new socket."""
@@ -402,11 +387,7 @@ class Room:
             participant.channel = None
         if was_waiting:
             self._knock()
-        had_nobody = not self._was_attended and not self.participants
-        if had_nobody or (
-            self._unattended_since is None and all(one.is_device for one in self.participants.values())
-        ):
-            self._unattended_since = self._clock()
+        self._attendance.left(self.participants.values(), self._clock())
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
         """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""
@@ -580,13 +561,8 @@ class Room:
             self.broadcast(change)
         if now >= self._next_round_at:
             self._next_round_at = now + ROUND_EVERY_S
-            for participant in list(self.participants.values()):
-                self._look_after(participant, now)
-            for guest in self.lobby.guests.values():
-                self._beat(guest, now)
-            since = self._unattended_since
-            if since is not None and not self._is_held and now - since > UNATTENDED_S:
-                self._is_held = True
+            self._rounds.go(self.lobby.guests.values(), now)
+            if self._attendance.has_become_unattended(now):
                 self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):
                 self._knock()
@@ -599,41 +575,3 @@ class Room:
         dominant_id = dominant.id if dominant else None
         self.broadcast(messages.Speakers(voices, dominant_id))
         self.proceedings.note(EventKind.SPEAKERS, {"voices": list(voices), "dominant": dominant_id})
-
-    def _look_after(self, participant: Participant, now: float) -> None:
-        if participant.absent_since is not None:
-            if now - participant.absent_since > messages.RESUME_WINDOW_S:
-                self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
-            elif now - participant.absent_since > HAND_KEPT_S:
-                self.set_hand(participant, False)
-            return
-        if participant.is_device:
-            if not participant.has_connected and now - participant.joined_at > NEVER_CONNECTED_S:
-                self.leave(participant, LeaveReason.NEVER_CONNECTED, CloseCode.LEFT)
-            return
-        if now >= participant.next_token_at:
-            self._renew_token(participant, now)
-        if now >= participant.next_quality_at:
-            participant.next_quality_at = now + self._quality_every_s()
-            quality = participant.quality()
-            if quality is not None:
-                participant.send(quality)
-                participant.next_beat_at = now + BEAT_S
-        self._beat(participant, now)
-
-    @staticmethod
-    def _beat(participant: Participant, now: float) -> None:
-        if now >= participant.next_beat_at:
-            participant.next_beat_at = now + BEAT_S
-            participant.send(messages.Beat())
-
-    def _quality_every_s(self) -> float:
-        return max(QUALITY_EVERY_S, len(self.participants) / QUALITY_SNAPSHOTS_PER_S)
-
-    def _renew_token(self, participant: Participant, now: float) -> None:
-        participant.next_token_at = now + TOKEN_EVERY_S
-        lifetime_s = self._tokens.join_lifetime_s(participant.claims)
-        if lifetime_s > 0:
-            token = self._tokens.join(participant.claims)
-            relays = tuple(self._ice_servers(participant.claims.id))
-            participant.send(messages.FreshToken(token, lifetime_s, relays))

@@ -134,6 +134,10 @@ class Slot:
         """Whether the receiver negotiated the codec of this encoding."""
         return encoding.codec.value in self.forwarder.payload_types
 
+    def takes(self, publication: Publication) -> bool:
+        """Whether the receiver negotiated the codec that the publication comes in."""
+        return publication.codec.value in self.forwarder.payload_types
+
     def aim(self, encoding: Encoding | None, temporal_limit: int) -> bool:
         """Show `encoding` as soon as it can be, or nothing; tell whether a key frame is needed for that.
 

@@ -96,6 +96,7 @@ class Slots:
 
     type: ClassVar[str] = "slots"
     slots: Annotated[Mapping[Mid, Picture | None], AtMost(MIDS_MAX)]
+    unsupported: Annotated[tuple[Mid, ...], AtMost(MIDS_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
-from bridge.base.counters import DropReason, PortCounters
+from bridge.base.counters import DropReason, DtlsFailure, PortCounters
 from bridge.base.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
-from bridge.transport.binding import bind, local_addresses
+from bridge.transport.binding import bind, candidate_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
 from bridge.transport.ice import (
@@ -31,7 +31,6 @@ from bridge.transport.ice import (
     parse_binding_request,
 )
 from bridge.transport.mmsg import (
-    MAPPED_PREFIX,
     MTU_BYTES_MAX,
     NAME_BYTES,
     Receiver,
@@ -44,6 +43,7 @@ from bridge.transport.mmsg import (
     tune,
 )
 from bridge.transport.paths import PathProofs, UdpPath
+from bridge.transport.strangers import Strangers
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
     DTLS_COST_S,
@@ -65,11 +65,8 @@ WAKE_UP_S: Final = 0.004
 RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
-# Datagrams per second from addresses that have passed no check, by IPv4 address or IPv6 /48. A hundred
-# clients behind one NAT send a tenth of it while they all look for a path at once.
-STRANGERS_PER_S: Final = 2000
-STRANGERS_MAX: Final = 10_000
 FAILURE: Final = "a packet could not be handled; its participant is disconnected"
+UNCLOSED: Final = "a transport could not be closed in order"
 
 
 class MediaPort:
@@ -85,6 +82,7 @@ class MediaPort:
         tcp: bool,
         consent_timeout_s: float,
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float],
     ) -> None:
         self.port: int = udp.getsockname()[1]
         self.family = int(udp.family)
@@ -96,6 +94,7 @@ class MediaPort:
         self._addresses = addresses
         self._consent_timeout_s = consent_timeout_s
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._receiver = Receiver(udp)
         self._sender = Sender(udp)
         self.fanout = Fanout(self._sender, counters)
@@ -105,8 +104,7 @@ class MediaPort:
         )
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
-        # What came from strangers since the last sweep.
-        self._strangers: dict[bytes, int] = {}
+        self._strangers = Strangers(self.family)
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
         self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
         self._scratch_view = scratch_matrix.reshape(-1).data
@@ -126,6 +124,7 @@ class MediaPort:
         tcp: bool = True,
         consent_timeout_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> "MediaPort":
         """Bind and start reading.
 
@@ -145,12 +144,13 @@ class MediaPort:
         )
         self = cls(
             udp,
-            addresses=list(announced) or local_addresses(host, udp.family),
+            addresses=candidate_addresses(announced, host, udp.family),
             certificate=certificate,
             counters=counters,
             tcp=tcp,
             consent_timeout_s=consent_timeout_s,
             clock=clock,
+            cpu_clock=cpu_clock,
         )
         loop = asyncio.get_running_loop()
         loop.add_reader(udp, self._readable)
@@ -292,6 +292,7 @@ class MediaPort:
         packets = receiver.packet_pointers
         lengths = receiver.length_pointers
         by_name = self._by_name
+        is_flooding = self._strangers.is_flooding
         dropped = self.counters.dropped
         unprotect = srtp.unprotect
         total = 0
@@ -302,7 +303,7 @@ class MediaPort:
             name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
             transport = by_name.get(name)
             try:
-                if transport is None and self._is_flooding(name):
+                if transport is None and is_flooding(name):
                     dropped[DropReason.RATE_LIMITED] += 1
                     continue
                 first = view[start]
@@ -341,11 +342,7 @@ class MediaPort:
                     transport.streams[ssrc] = now
                     transport.receive_rtp(packet, arrival)
                 else:
-                    ssrc = packet[4:8]
-                    if ssrc not in transport.reporters:
-                        transport.admit_reporter(ssrc, now)
-                    transport.reporters[ssrc] = now
-                    transport.receive_rtcp(packet, arrival)
+                    self._receive_rtcp(transport, packet, arrival, now)
             except Exception:
                 logger.exception(FAILURE)
                 # A check may have made the address known before it failed.
@@ -368,24 +365,6 @@ class MediaPort:
             dropped[DropReason.RATE_LIMITED] += 1
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             dropped[DropReason.UNEXPECTED_DTLS] += 1
-
-    def _is_flooding(self, name: bytes) -> bool:
-        """Count a datagram of a stranger; True when its network has sent too many this second.
-
-        What is beyond costs no more than taking it out of the socket. One count holds for a /48: whoever
-        has one has a thousand addresses as easily as one.
-        """
-        if self.family == socket.AF_INET6 and name[8:20] != MAPPED_PREFIX:
-            network = name[8:14]
-        else:
-            network = name[20:24] if self.family == socket.AF_INET6 else name[4:8]
-        strangers = self._strangers
-        count = strangers.get(network, 0) + 1
-        if count > STRANGERS_PER_S:
-            return True
-        if len(strangers) < STRANGERS_MAX or network in strangers:
-            strangers[network] = count
-        return False
 
     def _receive_check(
         self,
@@ -550,12 +529,19 @@ class MediaPort:
             transport.streams[ssrc] = now
             transport.receive_rtp(packet, now)
         else:
-            ssrc = packet[4:8]
-            if ssrc not in transport.reporters:
-                transport.admit_reporter(ssrc, now)
-            transport.reporters[ssrc] = now
-            transport.receive_rtcp(packet, now)
+            self._receive_rtcp(transport, packet, now, now)
         return True
+
+    def _receive_rtcp(self, transport: Transport, packet: bytes, arrival: float, now: float) -> None:
+        """Hand on a compound, and charge what it took: one may ask for hundreds of packets again."""
+        ssrc = packet[4:8]
+        if ssrc not in transport.reporters:
+            transport.admit_reporter(ssrc, now)
+        transport.reporters[ssrc] = now
+        # Time of the processor: on a busy machine the clock on the wall goes on while others work.
+        started = self._cpu_clock()
+        transport.receive_rtcp(packet, arrival)
+        transport.budget.charge(self._cpu_clock() - started, now)
 
     def _adopt(self, connection: TcpConnection, transport: Transport) -> bool:
         is_taken = connection.owner is not None
@@ -579,12 +565,12 @@ class MediaPort:
             transport.close(reason)
         except Exception:
             # It tells its observer last, so that nothing of it is left here.
-            logger.exception("a transport could not be closed in order")
+            logger.exception(UNCLOSED)
 
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
         now = self._clock()
-        self._strangers.clear()
+        self._strangers.forgive()
         interval_s = min(1.0, self._consent_timeout_s / 4)
         self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
         for transport in list(self.transports):
@@ -596,8 +582,10 @@ class MediaPort:
                 and transport.first_checked is not None
                 and now - transport.first_checked > HANDSHAKE_S
             ):
-                self.counters.dtls_failures += 1
-                self._close(transport, CloseReason.DTLS_FAILED)
+                try:
+                    transport.handshake_failed(DtlsFailure.TIMEOUT)
+                except Exception:
+                    logger.exception(UNCLOSED)
         if self._listener is not None:
             self._listener.sweep()
 

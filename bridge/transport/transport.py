@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from pylibsrtp import Session
 
-from bridge.base.counters import PortCounters
+from bridge.base.counters import DtlsFailure, PortCounters
 from bridge.base.errors import NegotiationFailed, TransportFailed
 from bridge.base.rate import Budget
 from bridge.transport import srtp
@@ -69,9 +69,34 @@ class CloseReason(StrEnum):
 
     TIMEOUT = "timeout"
     CLOSED_BY_PEER = "closed-by-peer"
-    DTLS_FAILED = "dtls-failed"
+    DTLS_TIMEOUT = "dtls-timeout"
+    DTLS_CERTIFICATE_CURVE = "dtls-certificate-curve"
+    DTLS_NO_CERTIFICATE = "dtls-no-certificate"
+    DTLS_FINGERPRINT = "dtls-fingerprint"
+    DTLS_NO_COMMON_CIPHER = "dtls-no-common-cipher"
+    DTLS_NO_SRTP_PROFILE = "dtls-no-srtp-profile"
+    DTLS_VERSION = "dtls-version"
+    DTLS_REFUSED_BY_PEER = "dtls-refused-by-peer"
+    DTLS_PROTOCOL = "dtls-protocol"
     FAILED = "failed"
     CLOSED = "closed"
+
+
+# For whoever reads the log; docs/operations.md says more.
+ADVICE: Final = {
+    DtlsFailure.TIMEOUT: "DTLS did not come to an end; something on the way drops its datagrams",
+    DtlsFailure.CERTIFICATE_CURVE: (
+        "its DTLS certificate is on a curve that this OpenSSL does not accept (FFmpeg makes one on P-224); "
+        "give it one of its own on P-256"
+    ),
+    DtlsFailure.NO_CERTIFICATE: "it has no DTLS certificate",
+    DtlsFailure.FINGERPRINT: "its DTLS certificate is not the one of its offer",
+    DtlsFailure.NO_COMMON_CIPHER: "it knows no DTLS cipher that we do; its certificate may not be elliptic",
+    DtlsFailure.NO_SRTP_PROFILE: "it knows no SRTP profile that we do",
+    DtlsFailure.VERSION: "it knows no version of DTLS that we do",
+    DtlsFailure.REFUSED_BY_PEER: "it has refused the handshake of DTLS",
+    DtlsFailure.PROTOCOL: "it does not follow the protocol of DTLS",
+}
 
 
 class TransportObserver(Protocol):
@@ -391,6 +416,12 @@ class Transport:
         """Take a DTLS datagram of a known path; False when it had to be dropped."""
         return self._dtls is not None and self._dtls.receive(data)
 
+    def handshake_failed(self, failure: DtlsFailure) -> None:
+        """Close because DTLS failed, and say what can be done about it."""
+        self._port.counters.dtls_failures[failure] += 1
+        logger.warning("a client cannot be connected: %s", ADVICE[failure])
+        self.close(CloseReason(f"dtls-{failure}"))
+
     def admit_stream(self, ssrc: bytes, now: float) -> None:
         """Note a new SSRC that media comes from; of too many, those silent for longest are forgotten.
 
@@ -527,7 +558,8 @@ class Transport:
         self._mark_routes_stale()
         self._observer.transport_state(TransportState.CONNECTED)
 
-    def _dtls_ended(self, has_failed: bool) -> None:
-        if has_failed:
-            self._port.counters.dtls_failures += 1
-        self.close(CloseReason.DTLS_FAILED if has_failed else CloseReason.CLOSED_BY_PEER)
+    def _dtls_ended(self, failure: DtlsFailure | None) -> None:
+        if failure is None:
+            self.close(CloseReason.CLOSED_BY_PEER)
+        else:
+            self.handshake_failed(failure)

@@ -131,13 +131,15 @@ async def opened(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResp
 async def test_the_sample_passes_pages_and_sockets_and_tells_the_bridge_who_asks(proxy: Proxy) -> None:
     link = {"invitation": proxy.bridge.invite("chair")}
     async with proxy.session(HERE) as here, proxy.session(THERE) as there:
-        page = await opened(here, f"{proxy.url}/")
+        page = await opened(here, f"{proxy.url}/room/")
         assert page.status == 200
         assert page.headers.getall("Strict-Transport-Security") == ["max-age=31536000"]
         assert page.headers["Server"] == "nginx"
-        redirected = await opened(here, f"http://{HOST}:{proxy.http_port}/archive.html?q=x")
+        start = await got(here, f"{proxy.url}/")
+        assert (start.status, start.headers["Location"]) == (308, "/room/")
+        redirected = await opened(here, f"http://{HOST}:{proxy.http_port}/library/?q=x")
         assert redirected.status == 308
-        assert redirected.headers["Location"] == f"https://{HOST}/archive.html?q=x"
+        assert redirected.headers["Location"] == f"https://{HOST}/library/?q=x"
 
         # Limits count the client, whatever it says of itself.
         statuses = []
@@ -167,7 +169,7 @@ async def test_the_sample_passes_pages_and_sockets_and_tells_the_bridge_who_asks
             with pytest.raises(aiohttp.WSServerHandshakeError) as full:
                 await here.ws_connect(f"{proxy.url}/ws")
             assert full.value.status == 429
-            assert (await got(there, f"{proxy.url}/")).status == 200
+            assert (await got(there, f"{proxy.url}/room/")).status == 200
 
 
 async def test_what_is_asked_of_the_library_is_in_the_audit_and_in_no_log(proxy: Proxy) -> None:
@@ -175,7 +177,7 @@ async def test_what_is_asked_of_the_library_is_in_the_audit_and_in_no_log(proxy:
     key = tokens.archive(site="Kho", level=Level.CENTRAL, role=Role.SECRETARY, lifetime_s=3600)
     ours = {"X-Requested-With": "hoichan"}
     async with proxy.session(HERE) as here:
-        await opened(here, f"{proxy.url}/")
+        await opened(here, f"{proxy.url}/room/")
         api = f"{proxy.url}/api/archive"
         async with here.post(f"{api}/session", json={"invitation": key}, headers=ours) as answer:
             assert answer.status == 200

@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
+from bridge.leg.encoding import Codec
 
 PAGE_PUBLICATIONS = {
     "0": Source.MICROPHONE,
@@ -27,6 +28,7 @@ class FakePublication:
     mid: str
     is_live: bool = False
     is_muted: bool = False
+    codec: Codec = Codec.VP8
 
 
 @dataclass(eq=False)
@@ -34,6 +36,10 @@ class FakeSlot:
     mid: str
     role: SlotRole
     shown: FakePublication | None = None
+    codecs: frozenset[Codec] = frozenset(Codec)
+
+    def takes(self, publication: FakePublication) -> bool:
+        return publication.codec in self.codecs
 
     @property
     def seen(self) -> FakePublication | None:

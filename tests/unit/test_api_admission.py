@@ -62,6 +62,21 @@ async def test_a_company_may_ask_from_many_networks_but_not_from_each_anew() -> 
     assert (await door.ask("2001:db8:1::1")).status == 200
 
 
+async def test_refused_devices_are_counted_under_their_endpoint() -> None:
+    door = Door()
+    admission = Admission(2, counters=door.counters, clock=lambda: door.now)
+    handler = answering_problems(admission.limiting(door._open, endpoint="whip"), request="whip")
+    for code in ("negotiation-failed:no-codec", "room-full", "any"):
+        door.refusal = Refused(code, "no")
+        await handler(make_mocked_request("POST", "/whip").clone(remote="192.0.2.1"))
+    assert door.counters.devices_refused == {
+        ("whip", "negotiation-failed"): 1,
+        ("whip", "room-full"): 1,
+        ("whip", "rate-limited"): 1,
+    }
+    assert door.counters.joins_refused == {}
+
+
 async def test_bad_links_are_logged_once_per_network_and_minute(caplog: pytest.LogCaptureFixture) -> None:
     door = Door(per_minute=0)
     door.refusal = Refused("invalid-token", "no")

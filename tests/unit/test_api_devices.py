@@ -98,9 +98,7 @@ async def client(tokens: Tokens, rooms: NotingRooms, counters: SessionCounters) 
     application = web.Application()
     noting: Any = rooms
     for endpoint in (whip_endpoint, whep_endpoint):
-        endpoint(noting, tokens, relays, Admission(0, counters=counters), counters).add_routes(
-            application.router
-        )
+        endpoint(noting, tokens, relays, Admission(0, counters=counters)).add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 
@@ -351,4 +349,5 @@ async def test_refusals_of_devices_are_counted(
     await post(client, {})
     rooms.refusal = Refused("room-full", "full")
     await post(client, bearer(tokens))
-    assert counters.joins_refused == {"invalid-token": 1, "room-full": 1}
+    assert counters.devices_refused == {("whip", "invalid-token"): 1, ("whip", "room-full"): 1}
+    assert counters.joins_refused == {}

@@ -81,6 +81,8 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ),
         ("[media]\nannounced_addresses = [7]\n", "must be a list of texts"),
         ('[media]\nannounced_addresses = ["bridge"]\n', "must be an IP address"),
+        ('[media]\nannounced_addresses = ["fe80::1%eth0"]\n', "must each name one machine"),
+        ('[media]\nannounced_addresses = ["[2001:db8::1]"]\n', "must be an IP address"),
         ('[node]\nlog_level = "loud"\n', "must be one of debug, error, info, warning"),
         ('[admin]\nhost = ""\n', "admin.host must name one address"),
         ("[admin]\nport = 8443\n", "http.port and admin.port are both 8443"),

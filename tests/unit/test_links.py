@@ -16,6 +16,8 @@ from bridge.tokens import JOIN_GRACE_S, TokenKind, Tokens
 def issue(
     state_dir: Path, capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "invite"
 ) -> str:
+    # As the bridge does at its first start.
+    token_secret(state_dir)
     extra = ["--token-only"] if command == "invite" else []
     common = ["--state-dir", str(state_dir), "--room", "tim-mach", "--site", "BV Mường Nhé"]
     assert main([command, *common, *extra, *arguments]) == 0

@@ -264,6 +264,13 @@ def test_a_folder_that_refuses_fails_the_recording_once_and_nothing_else(
     meeting.recorder.capture(True)
     meeting.run(1.0)
     assert meeting.observer.failures == 1
+    # When it is well again, a moderator starts it anew in the same session.
+    (meeting.session.folder / "tracks").unlink()
+    assert meeting.recorder.retry()
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    assert meeting.observer.failures == 1
+    assert meeting.session.track("hue", Source.MICROPHONE).segments
     assert viewer.receiver().longest_freeze_s(1001.0, meeting.network.now) < 0.5
 
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import meeting as meetings
 import pytest
 from capture import RecordedMeeting
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from meeting import Client
 from network import START_S, Network
@@ -211,6 +211,26 @@ steps = st.one_of(
     goes_on=st.booleans(),
     seed=st.integers(0, 99),
 )
+@example(
+    # A report overtakes the first word after a mute.
+    steps=[
+        ("mute", 3.8754899758559644),
+        ("mute", 3.678947614463363),
+        ("speak", 0.5692239362393497),
+        ("speak", 0.2),
+        ("mute", 4.849621236803702),
+        ("stall", 1.710631735254724),
+        ("speak", 1.1),
+        ("speak", 4.375333832776952),
+    ],
+    report_s=1.6283121872011996,
+    delay_s=0.02,
+    jitter_s=0.05,
+    loss=0.0,
+    is_told=False,
+    goes_on=False,
+    seed=85,
+)
 def test_whatever_the_network_does_a_mute_moves_nothing(
     steps: list[tuple[str, float]],
     report_s: float,
@@ -238,6 +258,8 @@ def test_whatever_the_network_does_a_mute_moves_nothing(
                 case "speak":
                     meeting.run(seconds)
                 case "mute":
+                    # A word at least: reports of a mute that nothing was said before fit no frame.
+                    meeting.run(0.1)
                     mute(hue, seconds, is_told=is_told, goes_on=goes_on)
                 case "stall":
                     stall(hue, seconds)

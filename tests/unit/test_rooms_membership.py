@@ -429,7 +429,7 @@ def test_a_device_whose_media_never_came_is_not_one_that_lost_it() -> None:
 def test_a_page_gets_credentials_of_the_relays_with_each_token() -> None:
     now_s = 0
 
-    def relays() -> list[messages.IceServer]:
+    def relays(link: str) -> list[messages.IceServer]:
         return [messages.IceServer(("turns:turn.example.vn:443",), str(now_s), "secret")]
 
     conference = Conference(ice_servers=relays)

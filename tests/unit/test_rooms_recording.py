@@ -18,8 +18,8 @@ from bridge.base.words import (
     Source,
     WaitingReason,
 )
+from bridge.conference.attendance import UNATTENDED_S
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
-from bridge.conference.room import UNATTENDED_S
 from bridge.messages import (
     AddCase,
     CaseLine,
@@ -274,10 +274,33 @@ def test_a_failed_record_ends_the_recording_and_not_the_conference() -> None:
     conference.room.proceedings.record_failed()
     assert conference.record.take() == [CAPTURE_OFF, "recording-state failed"]
     assert told(other, RecordingChange).state is RecordingState.FAILED
-    with pytest.raises(Refused, match="not-recording"):
-        conference.ask(conference.chair, Record(RecordAction.START))
     conference.ask(other, SendChat("vẫn nghe rõ"))
     assert not conference.room.is_closed
+
+
+def test_a_failed_recording_is_started_again_by_a_moderator() -> None:
+    conference = auto()
+    conference.room.proceedings.record_failed()
+    for action in (RecordAction.PAUSE, RecordAction.RESUME, RecordAction.STOP):
+        with pytest.raises(Refused, match="not-recording"):
+            conference.ask(conference.chair, Record(action))
+    conference.record.take()
+    conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.record.take() == ["recording-state recording", CAPTURE_ON]
+    # It may fail again, and a record that was broken by a bug of ours stays as it is.
+    conference.room.proceedings.record_failed()
+    conference.record.is_mendable = False
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.room.proceedings.status.state is RecordingState.FAILED
+
+
+def test_a_failed_recording_that_is_started_again_still_needs_consent() -> None:
+    conference = Recorded()
+    conference.room.proceedings.record_failed()
+    conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.room.proceedings.status.state is RecordingState.WAITING
+    assert not conference.record.is_capturing
 
 
 def test_whoever_opens_a_room_decides_its_kind_and_other_links_are_reported(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bridge.base.errors import Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference.participants import Participant
+from bridge.leg.encoding import Codec
 from bridge.messages import (
     Answer,
     ChooseStage,
@@ -398,3 +399,19 @@ def test_a_chosen_site_without_a_camera_stays_on_stage_as_long_as_it_is_there() 
     assert conference.room.sight.stage.participant == chosen.id
     conference.lose_socket(chosen)
     assert conference.room.sight.stage.participant == chair.id
+
+
+def test_a_picture_in_a_codec_that_was_not_offered_is_told_as_such() -> None:
+    conference = Conference()
+    viewer, encoder = conference.enter(camera=False), conference.enter(camera=False)
+    for slot in leg(viewer).slots(SlotRole.STAGE):
+        slot.codecs = frozenset({Codec.VP8})
+    leg(encoder).publications[Source.CAMERA].codec = Codec.H264
+    channel(viewer).texts.clear()
+    leg(encoder).send(Source.CAMERA)
+    conference.pass_time(1)
+    told = [(mid, message.unsupported) for message in channel(viewer).of(Slots) for mid in message.slots]
+    (stage,) = leg(viewer).slots(SlotRole.STAGE)
+    # The thumbnail can be shown, the stage cannot.
+    assert (stage.mid, (stage.mid,)) in told
+    assert {mid for _, mids in told for mid in mids or ()} == {stage.mid}

@@ -1,6 +1,7 @@
 """The HTTP side: connections that nobody uses, and how it ends."""
 
 import asyncio
+import json
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,12 @@ from aiohttp import web
 from ice_client import RecordingObserver
 
 from bridge import server as module
+from bridge.__main__ import main
 from bridge.api.clients import client_of
+from bridge.conference.participants import CloseCode
 from bridge.config import AdminConfig, Config, HttpConfig, MediaConfig, NodeConfig
+from bridge.messages import SUBPROTOCOL, Join, serialise
+from bridge.tokens import TokenKind
 from bridge.transport import TransportState
 
 
@@ -164,3 +169,34 @@ async def test_whoever_hangs_up_writes_no_line(config: Config, caplog: pytest.Lo
     finally:
         await running.stop()
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_whoever_is_in_by_a_revoked_link_has_to_go_within_seconds(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line writes, the running server reads."""
+    running = module.Server(config)
+    await running.start()
+    state = ("--state-dir", str(tmp_path))
+    try:
+        invite = ["invite", *state, "--room", "r", "--site", "BV", "--role", "chair", "--token-only"]
+        assert main(invite) == 0
+        invitation = capsys.readouterr().out.strip()
+        base = f"http://127.0.0.1:{config.http.port}"
+        async with aiohttp.ClientSession() as client:
+            async with client.post(f"{base}/api/join", json={"invitation": invitation}) as response:
+                token = (await response.json())["token"]
+            socket = await client.ws_connect(f"{base}/ws", protocols=(SUBPROTOCOL,))
+            await socket.send_str(serialise(Join(1, token, "BS. An")))
+            assert '"welcome"' in await socket.receive_str(timeout=5)
+            revoked = running.tokens.read(invitation, TokenKind.INVITATION).id
+            assert main(["links", "revoke", *state, revoked]) == 0
+            codes = []
+            async with asyncio.timeout(5):
+                async for frame in socket:
+                    codes += [json.loads(frame.data)["code"]] if '"error"' in frame.data else []
+            assert (codes, socket.close_code) == (["revoked-link"], CloseCode.REVOKED)
+            async with client.post(f"{base}/api/join", json={"invitation": invitation}) as response:
+                assert (response.status, (await response.json())["code"]) == (401, "revoked-link")
+    finally:
+        await running.stop()

@@ -221,7 +221,7 @@ async def test_handshake_that_never_ends_is_given_up() -> None:
     await client.check_until_answered()
     clock.now += 21.0
     await eventually(lambda: transport.state is TransportState.CLOSED)
-    assert transport.close_reason is CloseReason.DTLS_FAILED
+    assert transport.close_reason is CloseReason.DTLS_TIMEOUT
     await client.vanish()
     await port.close()
 

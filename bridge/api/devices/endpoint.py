@@ -14,7 +14,6 @@ from bridge.api.budget import Budget
 from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
-from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.conference.participants import Participant
 from bridge.rooms import Rooms
@@ -53,10 +52,8 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
-        counters: SessionCounters,
         budget: Budget | None = None,
     ) -> None:
-        self._counters = counters
         self._budget = budget or Budget()
         self._path = path
         self._kind = kind
@@ -71,7 +68,7 @@ class DeviceEndpoint:
         name = self._path.strip("/")
         session = f"{self._path}/{{session}}"
         router.add_options(self._path, self._describe)
-        create = self._admission.limiting(self._create)
+        create = self._admission.limiting(self._create, endpoint=name)
         router.add_post(self._path, answering_problems(create, request=name))
         router.add_options(session, self._describe_session)
         router.add_patch(session, answering_problems(self._patch, request=name))
@@ -92,14 +89,6 @@ class DeviceEndpoint:
         return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
 
     async def _create(self, request: web.Request) -> web.Response:
-        try:
-            return await self._admit(request)
-        except RequestError as error:
-            refused = self._counters.joins_refused
-            refused[error.code] = refused.get(error.code, 0) + 1
-            raise
-
-    async def _admit(self, request: web.Request) -> web.Response:
         if self._rooms.is_draining:
             return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
         bearer = _bearer(request)

@@ -4,7 +4,6 @@ from bridge.api.admission import Admission
 from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
-from bridge.base.counters import SessionCounters
 from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
@@ -14,7 +13,6 @@ def whep_endpoint(
     tokens: Tokens,
     relays: Relays,
     admission: Admission,
-    counters: SessionCounters,
     budget: Budget | None = None,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that watch."""
@@ -25,6 +23,5 @@ def whep_endpoint(
         tokens=tokens,
         relays=relays,
         admission=admission,
-        counters=counters,
         budget=budget,
     )
