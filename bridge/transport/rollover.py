@@ -48,8 +48,9 @@ class Rollovers:
         tried, odd = divmod(failures, FAILURES_EACH)
         if odd or tried > ROLLOVERS_MAX + 1:
             return False
-        remove_stream(rx, int.from_bytes(ssrc, "big"))
         if tried == ROLLOVERS_MAX + 1:
+            # As if nothing had been tried; what RTCP knows of the SSRC begins anew as well.
+            remove_stream(rx, int.from_bytes(ssrc, "big"))
             return True
         if int.from_bytes(header[2:4], "big") < _LOWER_HALF:
             self._advance(rx, ssrc, tried)
@@ -65,7 +66,10 @@ class Rollovers:
         remove_stream(rx, int.from_bytes(ssrc, "big"))
 
     def _advance(self, rx: CData, ssrc: bytes, count: int) -> None:
-        """Take the stream to the last number before it wraps for the `count`-th time."""
+        """Take the stream to the last number before it wraps for the `count`-th time.
+
+        Those of earlier tries are replays now, and refused.
+        """
         twin = self._keys.twin()
         # In steps of less than half a cycle: libsrtp takes the nearest number.
         for number in [0xFFFF, *[0x5555, 0xAAAA, 0xFFFF] * (count - 1)]:

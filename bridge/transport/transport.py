@@ -464,7 +464,6 @@ class Transport:
             and status in UNAUTHENTIC
             and len(header) == 12
             and header[8:12] not in self.streams
-            and header[8:12] not in self.reporters
             and rollovers.failed(self.rx, header)
         ):
             self._port.counters.streams_unauthentic += 1
