@@ -247,7 +247,11 @@ class ArchiveApi:
             headers["Content-Disposition"] = f'attachment; filename="{sending.saved_as}"'
         with held(access.request):
             return await self._transfers.answer(
-                access.request, body, content_type=sending.content_type, headers=headers
+                access.request,
+                body,
+                holder=access.claims.id,
+                content_type=sending.content_type,
+                headers=headers,
             )
 
     async def _retry(self, request: web.Request) -> web.Response:
