@@ -75,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     holder = argparse.ArgumentParser(add_help=False)
     holder.add_argument("--site", required=True, help="the bridge point's name")
     holder.add_argument(
-        "--level", type=Level, choices=list(Level), default=Level.DISTRICT, help="default: %(default)s"
+        "--level",
+        type=Level,
+        choices=list(Level),
+        default=Level.DISTRICT,
+        help="district: a regional centre, between province and commune; default: %(default)s",
     )
     holder.add_argument("--name", help="the person's or device's name")
     life = holder.add_mutually_exclusive_group()

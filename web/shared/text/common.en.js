@@ -18,7 +18,7 @@ export const en = {
   "role.observer": "Observer",
   "level.central": "Central level",
   "level.province": "Province level",
-  "level.district": "District level",
+  "level.district": "Regional level",
   "level.commune": "Commune level",
 
   "invitation.open": "Open",
