@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
-from bridge.api.budget import Budget
 from bridge.api.clients import TrustedProxies
 from bridge.api.connections import CONNECTIONS, Connections, Places, bodies_in_time
 from bridge.api.devices.whep import whep_endpoint
@@ -158,12 +158,12 @@ class Server:
         self.rooms.start()
         self._closers.append(self.rooms.stop)
         # One for all doors: a link costs what its pages and devices cost together.
-        self._budget = Budget()
+        self._accounts = Accounts()
         self.signalling = Signalling(
             self.rooms,
             self.tokens,
             counters=self.session_counters,
-            budget=self._budget,
+            accounts=self._accounts,
             public_host=urlsplit(base_url(config)).netloc,
         )
         collector = BridgeCollector(
@@ -269,7 +269,7 @@ class Server:
             rooms=self.rooms,
         )
         join.add_routes(application.router)
-        shared = (self.rooms, self.tokens, self._relays, admission, self._budget)
+        shared = (self.rooms, self.tokens, self._relays, admission, self._accounts)
         whip_endpoint(*shared).add_routes(application.router)
         whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)

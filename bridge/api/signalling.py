@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from aiohttp import WSMsgType, web
 
 from bridge import messages
-from bridge.api.budget import Budget, cost_of
+from bridge.api.accounts import Accounts, cost_of
 from bridge.api.clients import client_of, is_own_origin
 from bridge.api.connections import held
 from bridge.base.counters import SessionCounters
@@ -171,11 +171,11 @@ class Signalling:
         tokens: Tokens,
         *,
         counters: SessionCounters,
-        budget: Budget | None = None,
+        accounts: Accounts | None = None,
         public_host: str = "",
     ) -> None:
         """`public_host` is that of the pages, with its port, should a proxy write another into requests."""
-        self._budget = budget or Budget()
+        self._accounts = accounts or Accounts()
         self._rooms = rooms
         self._tokens = tokens
         self._counters = counters
@@ -330,7 +330,7 @@ class Signalling:
         link = sender.participant.claims.id
         # Before parsing, so that a flood costs next to nothing.
         cost = cost_of(text)
-        if not (sender.limit.allow(cost, now) and self._budget.allow(link, sender.networks, cost)):
+        if not (sender.limit.allow(cost, now) and self._accounts.allow(link, sender.networks, cost)):
             return _dropped(text)
         try:
             message = self._parse(text)
@@ -347,9 +347,9 @@ class Signalling:
 
     def _may_ask(self, message: ClientMessage, sender: Sender, now: float) -> bool:
         link = sender.participant.claims.id
-        if isinstance(message, Offer) and not self._budget.allow_offer(link):
+        if isinstance(message, Offer) and not self._accounts.allow_offer(link):
             return False
-        if isinstance(message, SendChat | RaiseHand) and not self._budget.allow_words(link):
+        if isinstance(message, SendChat | RaiseHand) and not self._accounts.allow_words(link):
             return False
         return sender.limit.allow(EXTRA_COSTS.get(type(message), 0.0), now)
 

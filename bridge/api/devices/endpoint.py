@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
-from bridge.api.budget import Budget
 from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
@@ -52,9 +52,9 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
-        budget: Budget | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
-        self._budget = budget or Budget()
+        self._accounts = accounts or Accounts()
         self._path = path
         self._kind = kind
         self._rooms = rooms
@@ -142,7 +142,7 @@ class DeviceEndpoint:
         return web.Response(status=200)
 
     def _charge_offer(self, link: str) -> None:
-        if not self._budget.allow_offer(link):
+        if not self._accounts.allow_offer(link):
             raise Refused("rate-limited", "more offers than one a second with this token")
 
     def _session(self, request: web.Request) -> Session:

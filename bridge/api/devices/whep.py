@@ -1,7 +1,7 @@
 """POST /whep (draft-ietf-wish-whep): a player, a wall screen or a recorder elsewhere watches a room."""
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
-from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
 from bridge.rooms import Rooms
@@ -13,7 +13,7 @@ def whep_endpoint(
     tokens: Tokens,
     relays: Relays,
     admission: Admission,
-    budget: Budget | None = None,
+    accounts: Accounts | None = None,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that watch."""
     return DeviceEndpoint(
@@ -23,5 +23,5 @@ def whep_endpoint(
         tokens=tokens,
         relays=relays,
         admission=admission,
-        budget=budget,
+        accounts=accounts,
     )

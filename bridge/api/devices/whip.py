@@ -1,7 +1,7 @@
 """POST /whip (RFC 9725): an encoder, an endoscope tower or an OBS publishes into a room."""
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
-from bridge.api.budget import Budget
 from bridge.api.devices.endpoint import DeviceEndpoint
 from bridge.api.relays import Relays
 from bridge.rooms import Rooms
@@ -13,7 +13,7 @@ def whip_endpoint(
     tokens: Tokens,
     relays: Relays,
     admission: Admission,
-    budget: Budget | None = None,
+    accounts: Accounts | None = None,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that publish."""
     return DeviceEndpoint(
@@ -23,5 +23,5 @@ def whip_endpoint(
         tokens=tokens,
         relays=relays,
         admission=admission,
-        budget=budget,
+        accounts=accounts,
     )

@@ -31,7 +31,7 @@ def cost_of(text: str) -> float:
     return 1.0 + len(text) / CHARACTERS_PER_TOKEN
 
 
-class Budget:
+class Accounts:
     """The accounts of all links and networks, in bounded memory."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
