@@ -138,8 +138,7 @@ class Downlink:
         if publication is None or not is_face:
             # A face may stay until the next one is here; one patient's image never under another's name.
             slot.aim(None, ALL_TEMPORAL_LAYERS)
-        if publication is None or slot.role is SlotRole.CONTENT or slot.forwarder.packets == 0:
-            # Pages cover what was shared before until a picture comes that is newer than the name.
+        if publication is None or slot.forwarder.packets == 0:
             slot.seen = publication
         elif slot.current is None:
             # The page's last picture may be somebody else's.

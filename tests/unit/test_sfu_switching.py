@@ -226,3 +226,18 @@ def test_the_image_of_a_patient_is_not_held(meeting: Meeting, source: Source) ->
     meeting.network.run_until(lambda: viewer.slot().seen is hanoi.publication(), within_s=1.0)
     assert viewer.sees()[0] == "hanoi"  # type: ignore[index]
     assert viewer.complaints() == []
+
+
+def test_one_shared_screen_after_another_shows_nobody_in_between(meeting: Meeting) -> None:
+    hue, hanoi = (meeting.join(name, sources=(Source.CONTENT,)) for name in ("hue", "hanoi"))
+    viewer = meeting.join("viewer", sources=())
+    viewer.show(hue, SlotRole.CONTENT, source=Source.CONTENT)
+    meeting.run(1.0)
+    slot = viewer.slot(SlotRole.CONTENT)
+    assert slot.seen is hue.publication(Source.CONTENT)
+    viewer.show(hanoi, SlotRole.CONTENT, source=Source.CONTENT)
+    # A page covers the last picture when it is told of nobody, and not at a change of names.
+    assert slot.seen is None
+    meeting.network.run_until(lambda: slot.seen is hanoi.publication(Source.CONTENT), within_s=0.4)
+    assert viewer.sees(SlotRole.CONTENT) is not None
+    assert viewer.complaints() == []
