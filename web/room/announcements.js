@@ -90,11 +90,11 @@ function narrateRoster(message, state) {
       if (member) announce("announce.left", { site: member.site });
     }
   }
-  for (const member of message.changed ?? []) {
+  // A large room lists a member late, by `joined`, when there is something to tell of it. Eyes have the badge.
+  for (const member of [...joined, ...(message.changed ?? [])]) {
     const before = state.member(member.participant);
-    if (member.hand === null || before?.hand !== null || member.participant === state.self) continue;
-    if (state.mayModerate) toast(["announce.hand", { site: member.site }]);
-    else announce("announce.hand", { site: member.site });
+    if (member.hand === null || (before && before.hand !== null) || member.participant === state.self) continue;
+    announce("announce.hand", { site: member.site });
   }
 }
 

@@ -172,7 +172,7 @@ export class Tile {
     }
     this.badge.hidden = !(state.isOnStage || member.content || member.auxiliary);
     setText(this.badge, "text", state.isOnStage ? "sites.onStage" : "sites.sharing");
-    this.node.title = member.site;
+    this.node.title = `${member.site}, ${member.name}`;
     setText(this.node, "label", ["sites.tile", { site: member.site, name: member.name }]);
     this.button.hidden = !state.mayModerate || state.isOnStage;
     setText(this.button, "label", ["room.putOnStage", { site: member.site }]);
