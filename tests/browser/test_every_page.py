@@ -1,10 +1,12 @@
-"""Every page that exists, in both languages: its texts can be read at the sizes that hospitals have."""
+"""Every page that exists, in both languages: its texts can be read at the sizes that hospitals have, and what
+axe-core judges by rules (WCAG and good practice) finds nothing."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from bridge.base.words import PackageState
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 FIT = (Path(__file__).parent / "fit.js").read_text(encoding="utf-8")
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 SIZES = {"hospital": (1366, 768), "phone": (390, 844)}
 LANGUAGES = ("vi", "en")
 CHAIR = "Bệnh viện Trung ương Quân đội 108 (điểm chủ trì)"
@@ -245,6 +248,25 @@ async def test_no_text_lies_over_another_or_is_cut_off(world: World, place: str,
     assert found == {"vi": [], "en": []}, json.dumps(found, ensure_ascii=False, indent=1)
 
 
+@pytest.mark.parametrize("place", PLACES)
+async def test_axe_finds_nothing(world: World, place: str) -> None:
+    for page in (world.chair.page, world.door):
+        await page.set_viewport_size({"width": 1366, "height": 768})
+    page = await PLACES[place](world)
+    # As an expression: the page's security policy takes no script of others.
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = {}
+    for language in LANGUAGES:
+        await _speak(page, language)
+        results = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        found[language] = [
+            f"{one['impact']} {one['id']}: {node['target']} {node['failureSummary']}"
+            for one in results["violations"]
+            for node in one["nodes"]
+        ]
+    assert found == {"vi": [], "en": []}, json.dumps(found, ensure_ascii=False, indent=1)
+
+
 async def _focused(page: Page) -> str:
     focused: str = await page.evaluate("document.activeElement.id || document.activeElement.dataset.control")
     return focused
@@ -290,7 +312,8 @@ async def test_recording_state_and_own_microphone_stay_in_sight(
             """(node) => {
               const { left, right, top, bottom } = node.getBoundingClientRect();
               const seen = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-              return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight && node.contains(seen);
+              const isInside = left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+              return isInside && node.contains(seen);
             }"""
         )
         assert is_seen, place
@@ -298,3 +321,50 @@ async def test_recording_state_and_own_microphone_stay_in_sight(
     body = await page.locator(".room-body").bounding_box()
     assert body is not None
     assert body["height"] >= 0.4 * height
+
+
+async def test_a_row_of_the_panel_stays_while_others_change(world: World) -> None:
+    """A press that began on a button must end on it, whoever raises a hand meanwhile."""
+    page = await _panel("people")(world)
+    selector = f"[data-focus=unfold-all-{world.others[5].participant}]"
+    button = await page.locator(selector).element_handle()
+    assert button is not None
+    await world.others[0].send(type="hand", raised=True)
+    await until(
+        page, "document.querySelectorAll('#panel-people .person-order:not([hidden])').length === 3", "a hand"
+    )
+    assert await button.evaluate(
+        "(button, selector) => button === document.querySelector(selector)", selector
+    )
+    await world.others[0].send(type="hand", raised=False)
+    await until(
+        page, "document.querySelectorAll('#panel-people .person-order:not([hidden])').length === 2", "no hand"
+    )
+    assert await button.evaluate(
+        "(button, selector) => button === document.querySelector(selector)", selector
+    )
+    # Nobody is told of hands by what lies over the faces.
+    assert await page.locator(".toast").count() == 0
+
+
+async def test_a_crowd_that_comes_and_goes_is_told_in_few_messages(world: World) -> None:
+    page = await _panel(None)(world)
+    await page.evaluate(
+        """() => {
+          window.told = [];
+          const note = () => told.push(performance.now());
+          for (const region of document.querySelectorAll("[aria-live=polite]")) {
+            new MutationObserver(note).observe(region, { childList: true });
+          }
+        }"""
+    )
+    await _send(world.chair, type="lock", locked=False)
+    async with listeners(
+        world.server, [("observer", f"Trạm Y tế xã số {n}") for n in range(12)], title=TITLE
+    ):
+        await until(page, "hoichan.state.roster.size === 20", "twelve more")
+    await until(page, "hoichan.state.roster.size === 8", "twelve less")
+    await _send(world.chair, type="lock", locked=True)
+    await until(page, "told.length > 1", "what is told")
+    told = await page.evaluate("told")
+    assert all(after - before >= 1900 for before, after in pairwise(told)), told

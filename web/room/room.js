@@ -9,7 +9,8 @@ import { Controls } from "./controls.js";
 import { Banner } from "./banner.js";
 import { openDeviceSettings } from "../devices/devices.js";
 import { Cases } from "./cases.js";
-import { announce, confirm, toast } from "../shared/dialogs.js";
+import { announce } from "../shared/announce.js";
+import { confirm, toast } from "../shared/dialogs.js";
 import { byId } from "../shared/dom.js";
 import { problemOf } from "../devices/media.js";
 import { Moderation } from "./moderation.js";
@@ -19,6 +20,7 @@ import { showRecording } from "./recording.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
 import { onLanguage, setText } from "../shared/text/text.js";
 import { drawTopbar } from "./topbar.js";
+import { Unread } from "./unread.js";
 import { openTransport, showTransport } from "./transport.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -36,7 +38,7 @@ export class Room {
   /** @type {Conference} */ #conference;
   #isDrawing = false;
   #panel;
-  #readChat = 0;
+  #unread = new Unread();
   #talkingMs = 0;
   #hintUntil = 0;
   #isTalking = false;
@@ -78,7 +80,7 @@ export class Room {
   }
 
   get unread() {
-    return Math.max(0, this.#conference.state.chat.length - this.#readChat);
+    return this.#unread.count(this.#conference.state.chat);
   }
 
   /** A wall screen must not go dark in the middle of a case. */
@@ -94,14 +96,11 @@ export class Room {
 
   /** @param {BridgeMessage} message before it changes the state */
   hear(message) {
-    narrate(message, this.#conference.state, {
-      openPeople: () => this.#panel.show("people"),
-      isChatOpen: this.panel === "chat",
-    });
+    narrate(message, this.#conference.state, { openPeople: () => this.#panel.show("people") });
     if (message.type === "closing") this.#banner.isClosing = true;
     if (message.type === "welcome") {
       this.#banner.isClosing = false;
-      this.#readChat = message.chat.length;
+      this.#unread.welcome(message.chat);
     }
   }
 
@@ -122,7 +121,7 @@ export class Room {
     const { state } = this.#conference;
     drawTopbar(state);
     byId("tab-cases", HTMLElement).hidden = !state.mayModerate;
-    showRecording(state.recording);
+    showRecording(state.recording, this.#conference.connection.state === "joined");
     this.#banner.draw(this.#conference);
     showTransport(this.#conference);
     this.pictures.draw();
@@ -130,7 +129,7 @@ export class Room {
     if (this.panel === "cases") this.cases.draw();
     if (this.panel === "chat") {
       this.chat.draw();
-      this.#readChat = state.chat.length;
+      this.#unread.read(state.chat);
     }
     const bar = byId("controls", HTMLElement);
     bar.dataset.microphone = !state.mayPublish ? "none" : this.#conference.sources.isOn("microphone") ? "on" : "off";
