@@ -11,12 +11,12 @@ from aiohttp import web
 from bridge_process import free_port
 
 from bridge.api.admission import Admission
+from bridge.api.headers import SECURITY_HEADERS
 from bridge.api.library.endpoint import ArchiveApi
 from bridge.api.library.session import LibrarySessions
 from bridge.api.pages import Pages
 from bridge.base.counters import SessionCounters
 from bridge.base.words import Level, PackageState, Role
-from bridge.server import SECURITY_HEADERS
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import Tokens
 
