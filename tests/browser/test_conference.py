@@ -8,7 +8,7 @@ import pytest_asyncio
 from aiortc_peer import Tone, device
 from bridge_process import BridgeServer
 from pages import Browsers, Camera, Site, browsers, starved
-from pictures import BLUE, GREEN, RED, YELLOW
+from pictures import BLUE, GREEN, RED, YELLOW, name_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -23,6 +23,18 @@ STAGE_LIMIT_MS = 1000
 FREEZE_LIMIT_MS = 1000
 SWITCHES = 20
 VOICES_MAX = 3
+# A few frames: the page asks the browser's statistics, which are as old as that.
+WRONG_CAPTION_LIMIT_MS = 150
+# What the large picture is called, and its colour where it can be seen, as often as a frame.
+LOOK = """() => {
+  window.captions = [];
+  window.looking = setInterval(() => {
+    const pane = document.querySelector(".pane.stage");
+    const isSeen = pane.matches(".remote-on.has-picture");
+    const site = pane.querySelector(".pane-site").textContent;
+    captions.push([performance.now(), site, isSeen ? probe.colour("stage") : null]);
+  }, 25);
+}"""
 # Measurements that the machine itself spoiled are repeated this often.
 TRIES = 4
 
@@ -114,6 +126,36 @@ async def test_stage_never_freezes_while_it_goes_back_and_forth(conference: Conf
             break
     assert max(gaps_ms) < FREEZE_LIMIT_MS
     assert max(delays_ms) < STAGE_LIMIT_MS
+
+
+async def test_the_caption_changes_with_the_picture(conference: Conference) -> None:
+    """However late the picture comes: nobody's name stands over another's face."""
+    viewer = conference[CHAIR]
+    for _ in range(TRIES):
+        await _choose(conference, HA_GIANG)
+        await _forget(conference)
+        await viewer.evaluate(LOOK)
+        for number in range(6):
+            await _choose(conference, (MEO_VAC, HA_GIANG)[number % 2])
+            await asyncio.sleep(0.3)
+        seen = await viewer.evaluate("clearInterval(looking) ?? captions")
+        wrong_ms = _longest_wrong_ms([(at, site, name_of(colour)) for at, site, colour in seen])
+        if wrong_ms <= WRONG_CAPTION_LIMIT_MS or not await starved([viewer]):
+            break
+    assert len({site for _, site, _ in seen}) >= 2
+    assert wrong_ms <= WRONG_CAPTION_LIMIT_MS
+
+
+def _longest_wrong_ms(seen: list[tuple[float, str, str]]) -> float:
+    colours = {name: colour.name for name, colour in zip(SITES, COLOURS, strict=True)}
+    longest, since = 0.0, None
+    for at, site, colour in seen:
+        if colour in ("nothing", colours[site]):
+            since = None
+        else:
+            since = at if since is None else since
+            longest = max(longest, at - since)
+    return longest
 
 
 async def test_frames_keep_coming_in_every_slot_in_use(conference: Conference) -> None:

@@ -6,105 +6,28 @@ The test itself is the archive that works on the packages; everything else is wh
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import library
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from bridge_process import free_port
 from pages import CHROMIUM, FLAGS, PATIENCE_S
 from playwright.async_api import Browser, Page, Route, async_playwright
+from shelf import BROKEN, MAKING, SEALED, Library, library_served
 from watching import until, until_colour
 
-from bridge.api.admission import Admission
-from bridge.api.library.endpoint import ArchiveApi
-from bridge.api.library.session import LibrarySessions
-from bridge.api.pages import Pages
-from bridge.base.counters import SessionCounters
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import Level, PackageState, Role
-from bridge.server import SECURITY_HEADERS
+from bridge.base.words import PackageState, Role
 from bridge.store.audit import Action
-from bridge.store.catalogue import Catalogue
-from bridge.tokens import Tokens
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
-
-WEB = Path(__file__).parents[2] / "web"
-SEALED, MAKING, BROKEN = "HC-BV-20260105-01-C01", "HC-BV-20260106-01-C01", "HC-BV-20260107-01-S"
-DAY_MS = 86_400_000
-
-
-@dataclass
-class Library:
-    """A running library with its archive."""
-
-    folder: Path
-    catalogue: Catalogue
-    url: str
-    tokens: Tokens = field(default_factory=lambda: Tokens(b"s" * 32))
-
-    @property
-    def key(self) -> str:
-        return self.tokens.archive(
-            site="Bệnh viện Bạch Mai", level=Level.CENTRAL, role=Role.SECRETARY, lifetime_s=3600
-        )
-
-    def invitation(self, role: Role, room: str = "tim-mach") -> str:
-        return self.tokens.invitation(
-            room=room,
-            title="Hội chẩn tim mạch liên viện",
-            site="Bệnh viện Bạch Mai",
-            level=Level.CENTRAL,
-            role=role,
-            lifetime_s=3600,
-        )
-
-    def retry(self, package: str) -> None:
-        self.catalogue.requeue(package, PackageState.QUEUED)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Library]:
-    folder = tmp_path_factory.mktemp("archive")
-    port = free_port()
-    running = Library(folder, Catalogue(folder), f"http://127.0.0.1:{port}")
-    await asyncio.to_thread(_fill, running)
-    application = web.Application()
-    application.on_response_prepare.append(_secure)
-    ArchiveApi(
-        running.catalogue,
-        folder / "packages",
-        LibrarySessions(running.tokens, origin=running.url),
-        admission=Admission(0, counters=SessionCounters()),
-        retry=running.retry,
-    ).add_routes(application.router)
-    Pages(WEB).add_routes(application.router)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield running
-    await runner.cleanup()
-    running.catalogue.close()
-
-
-async def _secure(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)
-
-
-def _fill(served: Library) -> None:
-    library.seal(served.catalogue, served.folder, library.entry(SEALED))
-    start_ms = library.START_MS
-    for package, title, days in ((MAKING, "Hội chẩn ung bướu", 1), (BROKEN, "Giao ban Điện Biên", 2)):
-        library.add(
-            served.catalogue,
-            library.entry(
-                package, room="khac", title=title, code=f"BN-{days}", started_ms=start_ms + days * DAY_MS
-            ),
-        )
+    async with library_served(tmp_path_factory.mktemp("archive")) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

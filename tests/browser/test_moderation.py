@@ -129,7 +129,7 @@ async def test_a_raised_hand_reaches_the_chair_who_lowers_it(sites: Sites) -> No
     for site in (chair, presenter):
         await site.until("hoichan.state.hands.length === 0", "no raised hand")
     await presenter.until(
-        "document.querySelector('[data-control=hand]').getAttribute('aria-pressed') === 'false'",
+        "document.querySelector('[data-control=hand] .control-text').dataset.text === 'controls.hand'",
         "a button to raise it again",
     )
 
@@ -165,21 +165,36 @@ async def test_mute_all_mutes_all_but_the_chair(sites: Sites) -> None:
     await chair.until(_member(DIEN_BIEN, "microphone", "'on'"), "one who unmuted again")
 
 
+async def test_whoever_is_on_stage_is_told_so(sites: Sites) -> None:
+    chair, presenter, other = sites
+    await chair.put_on_stage(DIEN_BIEN)
+    await presenter.page.locator(f"#toasts {text('room.stage.self')}").wait_for()
+    await presenter.page.locator(f"#tiles .tile.self.on-stage {text('sites.onStage.self')}").wait_for()
+    # What its own page shows large is another site, and nobody chose that one.
+    assert await presenter.colour_of("stage") in (RED.name, YELLOW.name)
+    assert await presenter.page.locator(f".pane.stage {text('room.stage.other')}").is_visible()
+    assert await presenter.page.locator("#tiles .tile.on-stage:not(.self)").count() == 0
+    await other.page.locator(f".pane.stage {text('room.pinned')}").wait_for()
+    assert await other.page.locator("#tiles .tile.self.on-stage").count() == 0
+    await chair.evaluate("hoichan.connection.send({ type: 'stage', participant: null })")
+    await chair.until("hoichan.state.stage.mode === 'speaker'", "a stage that follows the speaker")
+
+
 async def test_the_language_changes_in_place(sites: Sites) -> None:
     chair, _, _ = sites
     leave = chair.control("leave")
     assert await chair.evaluate("document.documentElement.lang") == "vi"
-    vietnamese = await leave.get_attribute("aria-label")
+    vietnamese = await leave.get_attribute("title")
     await chair.page.locator("#controls .more").click()
     await chair.page.locator("#dialog [data-control=language]").click()
     await chair.until("document.documentElement.lang === 'en'", "English")
-    english = await leave.get_attribute("aria-label")
+    english = await leave.get_attribute("title")
     assert english
     assert english != vietnamese
     await chair.page.locator("#controls .more").click()
     await chair.page.locator("#dialog [data-control=language]").click()
     await chair.until("document.documentElement.lang === 'vi'", "Vietnamese again")
-    assert await leave.get_attribute("aria-label") == vietnamese
+    assert await leave.get_attribute("title") == vietnamese
 
 
 async def test_a_locked_room_lets_in_whom_the_chair_admits(

@@ -84,7 +84,7 @@ export const vi = {
   "library.forward": "Tới 10 giây (L)",
   "library.captions": "Phụ đề người nói (C)",
   "library.mute": "Tắt tiếng (M)",
-  "library.content": "Chỉ xem hình ảnh y khoa (V)",
+  "library.content": "Chỉ hình ảnh y khoa (V)",
   "library.content.short": "Chỉ hình ảnh y khoa",
   "library.rate": "Tốc độ phát",
   "library.fullscreen": "Toàn màn hình (F)",

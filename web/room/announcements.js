@@ -3,7 +3,8 @@
  * a toast where it concerns the user directly.
  */
 
-import { announce, toast } from "../shared/dialogs.js";
+import { announce } from "../shared/announce.js";
+import { toast } from "../shared/dialogs.js";
 import { recordingText, shownState } from "./recording.js";
 import { knownKey, t } from "../shared/text/text.js";
 
@@ -16,7 +17,7 @@ const NAMES_MAX = 3;
 /**
  * @param {BridgeMessage} message
  * @param {RoomState} state  as it was before the message
- * @param {{openPeople: () => void, isChatOpen: boolean}} panel
+ * @param {{openPeople: () => void}} panel
  */
 export function narrate(message, state, panel) {
   switch (message.type) {
@@ -32,7 +33,10 @@ export function narrate(message, state, panel) {
       break;
     case "stage": {
       const member = state.member(message.participant);
-      if (member && message.participant !== state.stage.participant) announce("announce.stage", { site: member.site });
+      if (message.mode !== "chair" || !member || message.participant === state.stage.participant) break;
+      // What the speaker brings to the stage is heard; what the chair does is told, to whom it concerns above all.
+      if (message.participant === state.self) toast("room.stage.self", { durationMs: 9000 });
+      else announce("announce.stage", { site: member.site });
       break;
     }
     case "content": {
@@ -63,8 +67,7 @@ export function narrate(message, state, panel) {
       break;
     }
     case "chat":
-      // The open chat is a live region itself.
-      if (message.participant !== state.self && !panel.isChatOpen) {
+      if (message.participant !== state.self) {
         announce("announce.chat", { site: message.site, text: message.text.slice(0, 200) });
       }
       break;
@@ -90,11 +93,11 @@ function narrateRoster(message, state) {
       if (member) announce("announce.left", { site: member.site });
     }
   }
-  for (const member of message.changed ?? []) {
+  // A large room lists a member late, by `joined`, when there is something to tell of it. Eyes have the badge.
+  for (const member of [...joined, ...(message.changed ?? [])]) {
     const before = state.member(member.participant);
-    if (member.hand === null || before?.hand !== null || member.participant === state.self) continue;
-    if (state.mayModerate) toast(["announce.hand", { site: member.site }]);
-    else announce("announce.hand", { site: member.site });
+    if (member.hand === null || (before && before.hand !== null) || member.participant === state.self) continue;
+    announce("announce.hand", { site: member.site });
   }
 }
 

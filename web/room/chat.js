@@ -20,11 +20,13 @@ export class Chat {
    */
   constructor(conference, holder) {
     this.#conference = conference;
-    this.log = element("ol", {
-      class: "chat-log",
-      label: "chat.log",
-      attributes: { role: "log", "aria-live": "polite", tabindex: "0" },
-    });
+    this.lines = element("ol", { class: "chat-lines" });
+    // New lines are announced with everything else that is, not by the log itself: never too many at once.
+    this.log = element(
+      "div",
+      { class: "chat-log", label: "chat.log", attributes: { role: "log", "aria-live": "off", tabindex: "0" } },
+      this.lines,
+    );
     this.empty = element("p", { class: "quiet-text chat-empty", text: "chat.empty" });
     this.input = element("textarea", {
       placeholder: "chat.placeholder",
@@ -67,10 +69,10 @@ export class Chat {
     this.empty.hidden = chat.length > 0;
     if (newest === this.#drawn && chat.length === this.#count) return;
     const from = this.#drawn ? chat.indexOf(this.#drawn) + 1 : 0;
-    if (from === 0) this.log.replaceChildren();
+    if (from === 0) this.lines.replaceChildren();
     const isAtEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
-    for (const line of chat.slice(from)) this.log.append(this.#line(line));
-    while (this.log.childElementCount > chat.length) this.log.firstElementChild?.remove();
+    for (const line of chat.slice(from)) this.lines.append(this.#line(line));
+    while (this.lines.childElementCount > chat.length) this.lines.firstElementChild?.remove();
     this.#drawn = newest;
     this.#count = chat.length;
     if (isAtEnd || from === 0) this.log.scrollTop = this.log.scrollHeight;

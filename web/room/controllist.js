@@ -76,8 +76,8 @@ export function controlList(room) {
       run: () => room.toggleHand(),
       look: () =>
         room.conference.isHandRaised
-          ? { icon: "hand", text: "controls.hand.lower", label: "controls.hand.lower.label", isPressed: true, tone: "active" }
-          : { icon: "hand", text: "controls.hand", label: "controls.hand.raise", isPressed: false },
+          ? { icon: "hand", text: "controls.hand.lower", label: "controls.hand.lower.label", tone: "active" }
+          : { icon: "hand", text: "controls.hand", label: "controls.hand.raise" },
     },
     {
       id: "gallery",
@@ -137,9 +137,9 @@ export function controlList(room) {
       code: "KeyF",
       run: () => room.toggleFullscreen(),
       look: () => ({
-        icon: document.fullscreenElement ? "shrink" : "fullscreen",
-        text: "controls.fullscreen",
-        label: "controls.fullscreen.label",
+        ...(document.fullscreenElement
+          ? /** @type {const} */ ({ icon: "shrink", text: "controls.fullscreen.end", label: "controls.fullscreen.end.label" })
+          : /** @type {const} */ ({ icon: "fullscreen", text: "controls.fullscreen", label: "controls.fullscreen.label" })),
         isHidden: !document.fullscreenEnabled,
       }),
     },
@@ -167,7 +167,7 @@ export function controlList(room) {
       id: "language",
       place: "more",
       run: switchLanguage,
-      look: () => ({ icon: "chat", text: "controls.language", label: "controls.language.label" }),
+      look: () => ({ icon: "language", text: "controls.language", label: "controls.language.label" }),
     },
     {
       id: "help",

@@ -40,7 +40,7 @@ export class Controls {
     bar.setAttribute("role", "toolbar");
     const more = element(
       "button",
-      { class: "control more", label: "controls.more.label", title: "controls.more.label", click: () => this.#openMore() },
+      { class: "control more", title: "controls.more.label", click: () => this.#openMore() },
       icon("more"),
       element("span", { class: "control-text", text: "controls.more" }),
     );
@@ -98,7 +98,7 @@ export class Controls {
       hint.hidden = !look.hint;
       if (look.hint) setText(hint, "text", look.hint);
     }
-    setText(button, "label", look.label);
+    // Its name is what is written on it, so that it can be called by that; what it does is its description.
     setText(button, "title", look.label);
     if (look.isPressed === undefined) button.removeAttribute("aria-pressed");
     else button.setAttribute("aria-pressed", String(look.isPressed));

@@ -5,22 +5,23 @@
 export const ASPECT = 16 / 9;
 
 /**
- * The grid in which `count` pictures of 16:9 are largest.
+ * The grid in which `count` tiles are largest: a picture of 16:9, and its name of a fixed height below.
  * @param {number} count
  * @param {number} width
  * @param {number} height
  * @param {number} gap
+ * @param {number} [label]  height of the name
  * @returns {{columns: number, rows: number, tileWidth: number, tileHeight: number}}
  */
-export function bestGrid(count, width, height, gap) {
+export function bestGrid(count, width, height, gap, label = 0) {
   let best = { columns: 1, rows: Math.max(1, count), tileWidth: 0, tileHeight: 0 };
   for (let columns = 1; columns <= Math.max(1, count); columns++) {
     const rows = Math.max(1, Math.ceil(count / columns));
     const cellWidth = (width - gap * (columns - 1)) / columns;
     const cellHeight = (height - gap * (rows - 1)) / rows;
-    const tileWidth = Math.floor(Math.min(cellWidth, cellHeight * ASPECT));
+    const tileWidth = Math.floor(Math.min(cellWidth, (cellHeight - label) * ASPECT));
     if (tileWidth > best.tileWidth) {
-      best = { columns, rows, tileWidth, tileHeight: Math.floor(tileWidth / ASPECT) };
+      best = { columns, rows, tileWidth, tileHeight: Math.floor(tileWidth / ASPECT + label) };
     }
   }
   return best;
@@ -33,10 +34,11 @@ export function bestGrid(count, width, height, gap) {
  * @param {number} gap
  * @param {number} minimumWidth
  * @param {number} limit
+ * @param {number} [label]  height of the name under each
  */
-export function galleryCapacity(width, height, gap, minimumWidth, limit) {
+export function galleryCapacity(width, height, gap, minimumWidth, limit, label = 0) {
   const columns = Math.max(1, Math.floor((width + gap) / (minimumWidth + gap)));
-  const rows = Math.max(1, Math.floor((height + gap) / (minimumWidth / ASPECT + gap)));
+  const rows = Math.max(1, Math.floor((height + gap) / (minimumWidth / ASPECT + label + gap)));
   return Math.max(1, Math.min(limit, columns * rows));
 }
 

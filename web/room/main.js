@@ -176,7 +176,7 @@ function begin() {
   for (const button of document.querySelectorAll("[data-action=language]")) {
     if (!(button instanceof HTMLElement)) continue;
     setText(button, "text", "language.switch");
-    setText(button, "label", "language.switch.label");
+    setText(button, "title", "language.switch.label");
     button.addEventListener("click", switchLanguage);
   }
   byId("notice-link", HTMLFormElement).addEventListener("submit", (event) => {

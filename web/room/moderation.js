@@ -6,6 +6,7 @@
 import { confirm, toast } from "../shared/dialogs.js";
 import { element, icon } from "../shared/dom.js";
 import { plainLetters } from "../shared/letters.js";
+import { arrange, PersonRow } from "./personrow.js";
 import { setText } from "../shared/text/text.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -20,7 +21,8 @@ export class Moderation {
   /** @type {Conference} */ #conference;
   /** @type {string | null} whose actions are unfolded */ #open = null;
   /** @type {Set<string>} removals that may still be undone */ #removing = new Set();
-  #drawn = "";
+  /** @type {Map<string, PersonRow>} by list and participant */ #rows = new Map();
+  /** @type {Map<string, HTMLElement>} those who wait outside, by participant */ #waiting = new Map();
 
   /**
    * @param {Conference} conference
@@ -34,7 +36,13 @@ export class Moderation {
       attributes: { type: "search", autocomplete: "off" },
     });
     this.search.addEventListener("input", () => this.draw());
-    this.lists = element("div", { class: "people-lists" });
+    this.waiting = new Section("people.waiting");
+    this.hands = new Section("people.hands");
+    this.all = new Section("people.all");
+    this.none = element("p", { class: "quiet-text", text: "people.none" });
+    this.more = element("p", { class: "quiet-text" });
+    this.all.node.append(this.none, this.more);
+    this.lists = element("div", { class: "people-lists" }, this.waiting.node, this.hands.node, this.all.node);
     this.lock = element("button", { class: "button", click: () => this.#send({ type: "lock", locked: !conference.state.isLocked }) }, icon("lock"), element("span"));
     this.follow = element("button", { class: "button", click: () => this.#send({ type: "stage", participant: null }) }, icon("stage"), element("span", { text: "people.followSpeaker" }));
     this.tools = element(
@@ -91,62 +99,40 @@ export class Moderation {
     this.follow.disabled = state.stage.mode !== "chair";
     const lockText = this.lock.querySelector("span");
     if (lockText) setText(lockText, "text", state.isLocked ? "people.unlock" : "people.lock");
-    // Rebuilding rows under somebody's finger is worse than drawing late: only when something differs.
+    this.#drawWaiting(state.mayModerate ? state.waiting : []);
+    /** @type {Set<string>} */
+    const drawn = new Set();
+    /** @param {Member} member @param {"hand" | "all"} list */
+    const row = (member, list) => {
+      const key = `${list}-${member.participant}`;
+      drawn.add(key);
+      return this.#row(member, list, key);
+    };
+    // Whoever has lost the line cannot be given the floor.
+    const hands = state.hands.filter(({ connected }) => connected);
+    this.hands.show(hands.map((member) => row(member, "hand")));
     const wanted = plainLetters(this.search.value.trim());
-    const drawing = JSON.stringify([
-      [...state.roster.values()],
-      state.waiting,
-      state.role,
-      state.content,
-      state.voices,
-      this.#open,
-      [...this.#removing],
-      wanted,
-      document.documentElement.lang,
-    ]);
-    if (drawing === this.#drawn) return;
-    this.#drawn = drawing;
-    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.focus : undefined;
-    this.lists.replaceChildren(...this.#sections(wanted));
-    if (!focused) return;
-    const again = this.lists.querySelector(`[data-focus="${CSS.escape(focused)}"]`);
-    if (again instanceof HTMLElement) again.focus();
-  }
-
-  /** @param {string} wanted */
-  #sections(wanted) {
-    const { state } = this.#conference;
-    /** @type {HTMLElement[]} */
-    const sections = [];
-    if (state.mayModerate && state.waiting.length > 0) {
-      sections.push(this.#section("people.waiting", state.waiting.map((waiting) => this.#waitingRow(waiting)), state.waiting.length));
-    }
-    const { hands } = state;
-    if (hands.length > 0) sections.push(this.#section("people.hands", hands.map((member) => this.#row(member, "hand")), hands.length));
     const found = [...state.roster.values()].filter(
       (member) => !wanted || plainLetters(`${member.site} ${member.name}`).includes(wanted),
     );
-    const rows = found.slice(0, ROWS_MAX).map((member) => this.#row(member, "all"));
-    const section = this.#section("people.all", rows, found.length);
-    if (found.length === 0) section.append(element("p", { class: "quiet-text", text: "people.none" }));
-    if (found.length > ROWS_MAX) {
-      section.append(element("p", { class: "quiet-text", text: ["people.more", { count: found.length - ROWS_MAX }] }));
-    }
-    sections.push(section);
-    return sections;
+    this.all.show(found.slice(0, ROWS_MAX).map((member) => row(member, "all")), found.length);
+    this.all.node.hidden = false;
+    this.none.hidden = found.length > 0;
+    this.more.hidden = found.length <= ROWS_MAX;
+    if (!this.more.hidden) setText(this.more, "text", ["people.more", { count: found.length - ROWS_MAX }]);
+    for (const key of this.#rows.keys()) if (!drawn.has(key)) this.#rows.delete(key);
   }
 
-  /**
-   * @param {TextKey} title
-   * @param {HTMLElement[]} rows
-   * @param {number} count
-   */
-  #section(title, rows, count) {
-    return element(
-      "section",
-      { class: "people-section" },
-      element("h3", {}, element("span", { text: title }), element("span", { class: "count", value: String(count) })),
-      element("ul", {}, ...rows),
+  /** @param {import("../shared/types.js").Waiting[]} waiting */
+  #drawWaiting(waiting) {
+    const here = new Set(waiting.map(({ participant }) => participant));
+    for (const participant of this.#waiting.keys()) if (!here.has(participant)) this.#waiting.delete(participant);
+    this.waiting.show(
+      waiting.map((one) => {
+        const row = this.#waiting.get(one.participant) ?? this.#waitingRow(one);
+        this.#waiting.set(one.participant, row);
+        return row;
+      }),
     );
   }
 
@@ -166,105 +152,79 @@ export class Moderation {
   /**
    * @param {Member} member
    * @param {"hand" | "all"} list
+   * @param {string} key
    */
-  #row(member, list) {
+  #row(member, list, key) {
     const { state } = this.#conference;
-    const isSelf = member.participant === state.self;
-    const key = `${list}-${member.participant}`;
-    const isOpen = this.#open === key;
-    const words = element(
-      "div",
-      { class: "person-words" },
-      element("span", { class: "person-site", value: member.site }),
-      element(
-        "span",
-        { class: "person-name" },
-        element("span", { value: member.name }),
-        isSelf ? element("span", { class: "chip", text: "common.you" }) : null,
-        member.role === "chair" || member.role === "secretary"
-          ? element("span", { class: "chip strong", text: `role.${member.role}` })
-          : element("span", { class: "chip", text: `role.${member.role}` }),
-      ),
-    );
-    const row = element(
-      "li",
-      { class: "person" },
-      list === "hand" ? element("span", { class: "person-order", value: String(state.handOrder(member)) }) : null,
-      words,
-      this.#marks(member),
-    );
-    row.classList.toggle("away", !member.connected);
-    row.classList.toggle("removing", this.#removing.has(member.participant));
-    row.classList.toggle("speaking", member.microphone === "on" && state.voices.includes(member.participant));
-    if (!state.mayModerate) return row;
-    const unfold = element(
-      "button",
-      {
-        class: "icon-button",
-        label: ["people.actions", { site: member.site }],
-        attributes: { "aria-expanded": String(isOpen) },
-        click: () => {
-          this.#open = isOpen ? null : key;
-          this.draw();
-        },
-      },
-      icon("more"),
-    );
-    unfold.dataset.focus = `unfold-${key}`;
-    row.append(unfold);
-    if (isOpen) row.append(this.#actions(member, isSelf));
-    return row;
+    let row = this.#rows.get(key);
+    if (!row) {
+      const unfold = () => {
+        this.#open = this.#open === key ? null : key;
+        this.draw();
+      };
+      row = new PersonRow(key, member, { actions: this.#actions(), unfold });
+      this.#rows.set(key, row);
+    }
+    row.draw(member, {
+      isSelf: member.participant === state.self,
+      isSpeaking: member.microphone === "on" && state.voices.includes(member.participant),
+      isRemoving: this.#removing.has(member.participant),
+      isOpen: this.#open === key,
+      mayModerate: state.mayModerate,
+      order: list === "hand" ? state.handOrder(member) : null,
+    });
+    return row.node;
   }
 
-  /** @param {Member} member */
-  #marks(member) {
-    const isOn = member.microphone === "on";
-    /** @param {string} name @param {TextKey} label @param {string} [tone] */
-    const mark = (name, label, tone = "") =>
-      element("span", { class: `mark ${tone}`, label, title: label, attributes: { role: "img" } }, icon(name));
-    return element(
-      "div",
-      { class: "marks" },
-      member.connected ? null : mark("warning", "people.state.disconnected", "warning"),
-      member.content || member.auxiliary ? mark("screen", "people.state.sharing", "good") : null,
-      member.camera === "on" ? null : mark("camera-off", "people.state.camera.off"),
-      mark(isOn ? "mic" : "mic-off", isOn ? "people.state.mic.on" : "people.state.mic.off", isOn ? "good" : "bad"),
+  /**
+   * What chair and secretary can do with a site, in this order.
+   * @returns {import("./personrow.js").Action[]}
+   */
+  #actions() {
+    const { state } = this.#conference;
+    /** @param {Member} member */
+    const isOther = (member) => member.participant !== state.self;
+    /** @param {"content" | "auxiliary"} source */
+    const show = (source) => (/** @type {Member} */ { participant }) => this.#send({ type: "show_content", participant, source });
+    /** @param {"microphone" | "camera"} source */
+    const mute = (source) => (/** @type {Member} */ { participant }) => this.#send({ type: "mute_participant", participant, source });
+    /** @param {boolean} granted */
+    const floor = (granted) => (/** @type {Member} */ { participant }) => this.#send({ type: "floor", participant, granted });
+    return [
+      { text: "people.stage", isOffered: () => true, run: ({ participant }) => this.#send({ type: "stage", participant }) },
+      { text: "people.lowerHand", isOffered: ({ hand }) => hand !== null, run: ({ participant }) => this.#send({ type: "lower_hand", participant }) },
+      { text: "people.showContent", isOffered: ({ content }) => content, run: show("content") },
+      { text: "people.showAuxiliary", isOffered: ({ auxiliary }) => auxiliary, run: show("auxiliary") },
+      { text: "people.mute", isOffered: (member) => isOther(member) && member.microphone === "on", run: mute("microphone") },
+      { text: "people.muteCamera", isOffered: (member) => isOther(member) && member.camera === "on", run: mute("camera") },
+      { text: "people.floor", isOffered: (member) => isOther(member) && member.role === "observer", run: floor(true), tone: "primary" },
+      { text: "people.floor.end", isOffered: (member) => isOther(member) && member.role === "observer", run: floor(false) },
+      { text: "people.remove", isOffered: (member) => isOther(member) && member.role !== "chair", run: (member) => this.#remove(member), tone: "danger" },
+    ];
+  }
+}
+
+/** A heading with a count, and the rows under it; not there without rows. */
+class Section {
+  /** @param {TextKey} title */
+  constructor(title) {
+    this.count = element("span", { class: "count" });
+    this.list = element("ul");
+    this.node = element(
+      "section",
+      { class: "people-section", hidden: true },
+      element("h2", {}, element("span", { text: title }), this.count),
+      this.list,
     );
   }
 
   /**
-   * @param {Member} member
-   * @param {boolean} isSelf
+   * @param {HTMLElement[]} rows
+   * @param {number} [count]  where not all have a row
    */
-  #actions(member, isSelf) {
-    const { participant } = member;
-    const actions = element("div", { class: "person-actions" });
-    /** @param {TextKey} text @param {() => void} run @param {string} [tone] */
-    const add = (text, run, tone = "") => {
-      const button = element("button", { class: `button ${tone}`, text, click: run });
-      button.dataset.focus = `${text}-${participant}`;
-      actions.append(button);
-    };
-    add("people.stage", () => this.#send({ type: "stage", participant }));
-    if (member.hand !== null) {
-      add("people.lowerHand", () => this.#send({ type: "lower_hand", participant }));
-    }
-    if (member.content) add("people.showContent", () => this.#send({ type: "show_content", participant, source: "content" }));
-    if (member.auxiliary) {
-      add("people.showAuxiliary", () => this.#send({ type: "show_content", participant, source: "auxiliary" }));
-    }
-    if (isSelf) return actions;
-    if (member.microphone === "on") {
-      add("people.mute", () => this.#send({ type: "mute_participant", participant, source: "microphone" }));
-    }
-    if (member.camera === "on") {
-      add("people.muteCamera", () => this.#send({ type: "mute_participant", participant, source: "camera" }));
-    }
-    if (member.role === "observer") {
-      add("people.floor", () => this.#send({ type: "floor", participant, granted: true }), "primary");
-      add("people.floor.end", () => this.#send({ type: "floor", participant, granted: false }));
-    }
-    if (member.role !== "chair") add("people.remove", () => this.#remove(member), "danger");
-    return actions;
+  show(rows, count = rows.length) {
+    this.node.hidden = count === 0;
+    this.count.textContent = String(count);
+    arrange(this.list, rows);
   }
 }

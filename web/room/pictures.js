@@ -1,23 +1,18 @@
 /**
- * The picture area of the room: the two large panes, the strip or gallery of
- * sites with its pages, the voices, and what of all this is visible (which is
- * what the bridge is asked for).
+ * The picture area of the room: the two large panes, beside them the strip or
+ * gallery and the voices, and what of all this is visible (which is what the
+ * bridge is asked for).
  */
 
-import { byId, element, setIcon, showTrack } from "../shared/dom.js";
-import { bestGrid, galleryCapacity, paginate, stripCapacity, twoPictures, ASPECT } from "./layout.js";
-import { setSpeaker } from "../devices/media.js";
+import { byId, setIcon } from "../shared/dom.js";
+import { twoPictures } from "./layout.js";
 import { Pane } from "./pane.js";
-import { setText } from "../shared/text/text.js";
-import { Tile } from "./tiles.js";
+import { Strip } from "./strip.js";
+import { Voices } from "./voices.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
-/** @typedef {import("../shared/types.js").Member} Member */
 /** @typedef {import("../shared/text/text.js").Text} Text */
 
-const GAP_PX = 8;
-/** Thumbnail slots grow in these steps, so that one more site never means one more offer. */
-const SLOT_STEPS = [9, 16, 25, 36, 49];
 const VIEW_DEBOUNCE_MS = 200;
 /** A page in the background for this long asks for no pictures. */
 const HIDDEN_DELAY_MS = 5000;
@@ -25,19 +20,12 @@ const PORTRAIT_MAX_WIDTH_PX = 900;
 
 export class Pictures {
   /** @type {Conference} */ #conference;
-  /** @type {Map<string, Tile>} tiles bound to thumbnail slots, by mid */ #slotTiles = new Map();
-  /** @type {Tile[]} tiles of sites without a picture */ #plainTiles = [];
   /** @type {"equal" | "stage" | "content"} */ #focus = "equal";
   #isGallery = false;
   #isSaving = false;
-  #page = 0;
-  #first = 0;
-  #capacity = 6;
   #isPageHidden = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #viewTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #hiddenTimer;
-  /** @type {(participant: string) => void} */ #putOnStage;
-  #speakerId;
   #abort = new AbortController();
 
   /**
@@ -46,14 +34,11 @@ export class Pictures {
    */
   constructor(conference, { speakerId, changed }) {
     this.#conference = conference;
-    this.#speakerId = speakerId;
-    this.#putOnStage = (participant) => void conference.connection.send({ type: "stage", participant });
     this.stage = new Pane("stage", () => this.#enlarge("stage"));
     this.content = new Pane("content", () => this.#enlarge("content"));
-    this.self = new Tile(this.#putOnStage, null, null);
-    this.self.video.classList.add("mirrored");
+    this.strip = new Strip(conference);
+    this.voices = new Voices(speakerId);
     byId("large", HTMLElement).replaceChildren(this.stage.node, this.content.node);
-    this.#tiles.replaceChildren(this.self.node);
     const { signal } = this.#abort;
     byId("sites-previous", HTMLButtonElement).addEventListener("click", () => this.turnPage(-1), { signal });
     byId("sites-next", HTMLButtonElement).addEventListener("click", () => this.turnPage(1), { signal });
@@ -68,10 +53,6 @@ export class Pictures {
     return byId("pictures", HTMLElement);
   }
 
-  get #tiles() {
-    return byId("tiles", HTMLElement);
-  }
-
   get isGallery() {
     return this.#isGallery;
   }
@@ -82,7 +63,7 @@ export class Pictures {
 
   toggleGallery() {
     this.#isGallery = !this.#isGallery;
-    this.#page = 0;
+    this.strip.firstPage();
     this.draw();
   }
 
@@ -94,7 +75,7 @@ export class Pictures {
 
   /** @param {number} step */
   turnPage(step) {
-    this.#page += step;
+    this.strip.turnPage(step);
     this.draw();
   }
 
@@ -111,61 +92,25 @@ export class Pictures {
     if (!peer) return;
     for (const role of /** @type {const} */ (["stage", "content"])) {
       const slot = peer.slotsOf(role)[0];
-      if (slot) this[role].connect(slot.mid, slot.track);
+      if (!slot) continue;
+      this[role].connect(slot.mid, slot.track);
     }
-    const thumbnails = peer.slotsOf("thumbnail");
-    for (const tile of this.#slotTiles.values()) {
-      const slot = thumbnails.find(({ mid }) => mid === tile.mid);
-      if (slot) {
-        showTrack(tile.video, slot.track);
-      } else {
-        tile.node.remove();
-        this.#slotTiles.delete(tile.mid ?? "");
-      }
-    }
-    for (const { mid, track } of thumbnails) {
-      if (this.#slotTiles.has(mid)) continue;
-      const tile = new Tile(this.#putOnStage, track, mid);
-      this.#slotTiles.set(mid, tile);
-      this.#tiles.append(tile.node);
-    }
-    // Sites without a picture come after those with one.
-    this.#tiles.append(...this.#plainTiles.map((tile) => tile.node));
-    this.#bindVoices();
+    this.strip.bind(peer);
+    this.voices.bind(peer.slotsOf("voice"));
     this.draw();
-  }
-
-  #bindVoices() {
-    const holder = byId("voices", HTMLElement);
-    const slots = this.#conference.peer?.slotsOf("voice") ?? [];
-    holder.replaceChildren(
-      ...slots.map(({ mid, track }) => {
-        const player = element("audio", { attributes: { autoplay: "" } });
-        player.dataset.mid = mid;
-        showTrack(player, track);
-        void setSpeaker(player, this.#speakerId);
-        return player;
-      }),
-    );
   }
 
   /** @param {string} speakerId */
   chooseSpeaker(speakerId) {
-    this.#speakerId = speakerId;
-    for (const player of this.#voices) void setSpeaker(player, speakerId);
+    this.voices.choose(speakerId);
   }
 
-  get #voices() {
-    return [...byId("voices", HTMLElement).querySelectorAll("audio")];
-  }
-
-  /** Whether the browser refuses to play sound until the user clicks. */
   get isSoundBlocked() {
-    return this.#voices.some((player) => player.paused && player.srcObject !== null);
+    return this.voices.isBlocked;
   }
 
   playSound() {
-    for (const player of this.#voices) void player.play().catch(() => undefined);
+    this.voices.play();
   }
 
   draw() {
@@ -174,7 +119,7 @@ export class Pictures {
     this.#drawContent();
     this.#drawStage();
     this.#arrange();
-    this.#drawTiles();
+    this.strip.draw(this.#isGallery);
     clearTimeout(this.#viewTimer);
     this.#viewTimer = setTimeout(() => this.#sendView(), VIEW_DEBOUNCE_MS);
   }
@@ -209,6 +154,8 @@ export class Pictures {
       cover = "room.camera.off";
     }
     this.stage.node.classList.toggle("alone", isAlone);
+    const isSelfOnStage = !isAlone && state.stage.participant === state.self;
+    const isChosen = state.stage.mode === "chair" && member?.participant === state.stage.participant;
     this.stage.draw({
       member,
       hasSource: Boolean(shown),
@@ -217,7 +164,7 @@ export class Pictures {
       isMirrored: true,
       cover,
       detail,
-      badge: isSelf && !isAlone ? "room.stage.self" : state.stage.mode === "chair" && !isAlone ? "room.pinned" : null,
+      badge: isSelfOnStage ? (isSelf ? "room.stage.self" : "room.stage.other") : isChosen && !isAlone ? "room.pinned" : null,
       follow:
         state.mayModerate && state.stage.mode === "chair"
           ? () => void this.#conference.connection.send({ type: "stage", participant: null })
@@ -276,108 +223,7 @@ export class Pictures {
       pane.enlarge.setAttribute("aria-pressed", String(this.#focus === pane.role));
       setIcon(pane.enlarge, this.#focus === pane.role ? "shrink" : "fullscreen");
     }
-    this.#fitTiles(isPortrait);
-  }
-
-  /** @param {boolean} isPortrait */
-  #fitTiles(isPortrait) {
-    const { state } = this.#conference;
-    const tiles = this.#tiles;
-    const { clientWidth: width, clientHeight: height } = tiles;
-    const total = state.others.length + 1;
-    const limit = state.thumbnailsMax + 1;
-    if (this.#isGallery || isPortrait) {
-      const minimum = width < 600 ? 150 : width < 1200 ? 200 : 240;
-      this.#capacity = galleryCapacity(width, height, GAP_PX, minimum, limit);
-      const count = Math.min(total, this.#capacity);
-      const grid = bestGrid(count, width, height, GAP_PX);
-      tiles.style.setProperty("--tile-width", `${grid.tileWidth}px`);
-      tiles.style.setProperty("--tile-height", `${grid.tileHeight}px`);
-    } else {
-      tiles.style.setProperty("--tile-width", `${Math.floor(height * ASPECT)}px`);
-      tiles.style.setProperty("--tile-height", `${height}px`);
-      this.#capacity = stripCapacity(width, height * ASPECT, GAP_PX, limit);
-    }
-  }
-
-  #drawTiles() {
-    const { state, peer, sources } = this.#conference;
-    const thumbnails = peer?.slotsOf("thumbnail") ?? [];
-    // One's own picture is on every page.
-    const perPage = Math.max(1, this.#capacity - 1);
-    const { page, pages, first } = paginate(state.others.length, perPage, this.#page);
-    this.#page = page;
-    this.#first = first;
-    const wantedSlots = Math.min(perPage, state.cameras.length, state.thumbnailsMax);
-    if (peer && wantedSlots > thumbnails.length) {
-      peer.ensureThumbnails(SLOT_STEPS.find((step) => step >= wantedSlots) ?? state.thumbnailsMax);
-    }
-    const mids = thumbnails.map(({ mid }) => mid);
-    const { pictures, plain } = state.page(mids, first, perPage);
-    const byMid = new Map(pictures.map(({ mid, member }) => [mid, member]));
-    const isPair = state.others.length === 1 && !this.#isGallery;
-    for (const [mid, tile] of this.#slotTiles) {
-      const member = byMid.get(mid);
-      // With two sites the other one already fills the stage.
-      if (member && !(isPair && this.#isOnStage(member))) this.#drawTile(tile, member);
-      else tile.hide();
-    }
-    const rest = plain.filter((member) => !(isPair && this.#isOnStage(member)));
-    while (this.#plainTiles.length < rest.length) {
-      const tile = new Tile(this.#putOnStage, null, null);
-      this.#plainTiles.push(tile);
-      this.#tiles.append(tile.node);
-    }
-    for (const [index, tile] of this.#plainTiles.entries()) {
-      const member = rest[index];
-      if (member) this.#drawTile(tile, member);
-      else tile.hide();
-    }
-    if (state.me) {
-      this.#drawTile(this.self, { ...state.me, camera: sources.isOn("camera") ? "on" : "off", microphone: sources.isOn("microphone") ? "on" : "muted" });
-      showTrack(this.self.video, sources.isOn("camera") ? sources.track("camera") : null);
-    }
-    this.#drawPager(page, pages);
-  }
-
-  /** @param {Member} member */
-  #isOnStage(member) {
-    const { state, peer } = this.#conference;
-    const slot = peer?.slotsOf("stage")[0];
-    const shown = slot ? state.slots.get(slot.mid) : null;
-    return (shown?.participant ?? state.stage.participant) === member.participant;
-  }
-
-  /**
-   * @param {Tile} tile
-   * @param {Member} member
-   */
-  #drawTile(tile, member) {
-    const { state } = this.#conference;
-    const mayBeHeard = member.microphone === "on" && member.connected;
-    tile.draw(member, {
-      isSelf: member.participant === state.self,
-      isSpeaking: mayBeHeard && state.voices.includes(member.participant),
-      isDominant: mayBeHeard && state.dominant === member.participant,
-      isOnStage: this.#isOnStage(member) && state.others.length > 0,
-      mayModerate: state.mayModerate,
-      handOrder: state.handOrder(member),
-    });
-  }
-
-  /**
-   * @param {number} page
-   * @param {number} pages
-   */
-  #drawPager(page, pages) {
-    const previous = byId("sites-previous", HTMLButtonElement);
-    const next = byId("sites-next", HTMLButtonElement);
-    const word = byId("sites-page", HTMLElement);
-    previous.hidden = next.hidden = word.hidden = pages < 2;
-    previous.disabled = page === 0;
-    next.disabled = page >= pages - 1;
-    word.textContent = `${page + 1}/${pages}`;
-    setText(word, "label", ["sites.page", { page: page + 1, pages }]);
+    this.strip.fit(this.#isGallery || isPortrait);
   }
 
   #visibilityChanged() {
@@ -405,23 +251,11 @@ export class Pictures {
     for (const { mid } of peer.slotsOf("content")) {
       heights[mid] = pixels(this.content.node.hidden ? large.clientHeight : this.content.pictureHeight());
     }
-    // So are the slots that the page has room for and that show nobody yet.
-    const tileHeight = this.self.node.clientHeight;
-    const thumbnails = peer.slotsOf("thumbnail");
-    const count = Math.min(Math.max(1, this.#capacity - 1), thumbnails.length);
-    let room = count;
-    for (const { mid } of thumbnails) {
-      const isShown = this.#slotTiles.get(mid)?.node.hidden === false;
-      if (isShown) room -= 1;
-      heights[mid] = isShown ? pixels(tileHeight) : 0;
-    }
-    for (const { mid } of thumbnails) {
-      if (room <= 0) break;
-      if (this.#slotTiles.get(mid)?.node.hidden === false || this.#conference.state.slots.get(mid)) continue;
-      heights[mid] = pixels(tileHeight);
-      room -= 1;
-    }
-    this.#conference.show({ heights, thumbnails: { first: this.#first, count: isDark ? 0 : count } });
+    const strip = this.strip.view(pixels);
+    this.#conference.show({
+      heights: { ...heights, ...strip.heights },
+      thumbnails: { first: this.strip.first, count: isDark ? 0 : strip.count },
+    });
   }
 
   close() {
@@ -430,7 +264,7 @@ export class Pictures {
     this.#abort.abort();
     this.resizing.disconnect();
     byId("large", HTMLElement).replaceChildren();
-    this.#tiles.replaceChildren();
-    byId("voices", HTMLElement).replaceChildren();
+    this.strip.close();
+    this.voices.close();
   }
 }

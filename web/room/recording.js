@@ -49,11 +49,21 @@ export function recordingAdvice(recording) {
   return state === "waiting" ? `recording.advice.${reason ?? "no-case"}` : `recording.advice.${state}`;
 }
 
-/** @param {RecordingStatus} recording */
-export function showRecording(recording) {
+/**
+ * @param {RecordingStatus} recording
+ * @param {boolean} isKnown  false while the bridge cannot be asked: what it said last may be over
+ */
+export function showRecording(recording, isKnown) {
   const { since_ms, code } = recording;
-  const state = shownState(recording);
   const chip = byId("recording", HTMLElement);
+  if (!isKnown) {
+    chip.dataset.state = "unknown";
+    setIcon(chip, "help");
+    setText(byId("recording-text", HTMLElement), "text", "recording.unknown");
+    clearText(chip, "title");
+    return;
+  }
+  const state = shownState(recording);
   chip.dataset.state = state;
   setIcon(chip, ICONS[state]);
   setText(byId("recording-text", HTMLElement), "text", recordingText(recording));

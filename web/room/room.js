@@ -6,44 +6,43 @@ import { narrate } from "./announcements.js";
 import { Chat } from "./chat.js";
 import { controlList } from "./controllist.js";
 import { Controls } from "./controls.js";
+import { Banner } from "./banner.js";
 import { openDeviceSettings } from "../devices/devices.js";
 import { Cases } from "./cases.js";
-import { announce, confirm, toast } from "../shared/dialogs.js";
-import { byId, element, icon } from "../shared/dom.js";
+import { announce } from "../shared/announce.js";
+import { confirm, toast } from "../shared/dialogs.js";
+import { byId } from "../shared/dom.js";
 import { problemOf } from "../devices/media.js";
 import { Moderation } from "./moderation.js";
+import { SidePanel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { showRecording } from "./recording.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
-import { clockTime, language, onLanguage, setText } from "../shared/text/text.js";
+import { onLanguage, setText } from "../shared/text/text.js";
+import { drawTopbar } from "./topbar.js";
+import { Unread } from "./unread.js";
 import { openTransport, showTransport } from "./transport.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("../shared/types.js").Source} Source */
-/** @typedef {import("../shared/text/text.js").TextKey} TextKey */
-/** @typedef {typeof PANELS[number]} Panel */
+/** @typedef {import("./panel.js").PanelName} PanelName */
 
-const PANELS = /** @type {const} */ (["people", "chat", "cases"]);
 const LEVEL_INTERVAL_MS = 100;
 /** Loudness that counts as talking, and how long of it brings the hint. */
 const TALKING_LEVEL = 0.45;
 const TALKING_MS = 500;
 const HINT_MS = 4000;
-const BACK_MS = 3000;
 
 export class Room {
   /** @type {Conference} */ #conference;
   #isDrawing = false;
-  /** @type {Panel | null} */ #panel = null;
-  #readChat = 0;
+  #panel;
+  #unread = new Unread();
   #talkingMs = 0;
   #hintUntil = 0;
   #isTalking = false;
-  #isClosing = false;
-  #wasInterrupted = false;
-  #hasEverConnected = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #backTimer;
+  #banner = new Banner();
   #abort = new AbortController();
   /** @type {any} */ #wakeLock = null;
 
@@ -55,21 +54,19 @@ export class Room {
     this.people = new Moderation(conference, byId("panel-people", HTMLElement));
     this.chat = new Chat(conference, byId("panel-chat", HTMLElement));
     this.cases = new Cases(conference, byId("panel-cases", HTMLElement));
+    this.#panel = new SidePanel({ changed, focusChat: () => this.chat.focus() });
     this.controls = new Controls(controlList(this), {
       talk: (isDown) => this.#pushToTalk(isDown),
       turnPage: (step) => this.pictures.turnPage(step),
-      escape: () => this.showPanel(null),
+      escape: () => this.#panel.show(null),
     });
     this.timer = setInterval(() => this.#listen(), LEVEL_INTERVAL_MS);
     const { signal } = this.#abort;
-    for (const name of PANELS) byId(`tab-${name}`, HTMLElement).addEventListener("click", () => this.showPanel(name), { signal });
-    byId("panel-close", HTMLElement).addEventListener("click", () => this.showPanel(null), { signal });
     byId("sound", HTMLElement).addEventListener("click", () => this.pictures.playSound(), { signal });
     byId("transport", HTMLElement).addEventListener("click", () => openTransport(conference), { signal });
     document.addEventListener("fullscreenchange", changed, { signal });
     document.addEventListener("visibilitychange", () => void this.#stayAwake(), { signal });
     onLanguage(changed);
-    this.showPanel(null);
     void this.#stayAwake();
     this.changed();
   }
@@ -79,11 +76,11 @@ export class Room {
   }
 
   get panel() {
-    return this.#panel;
+    return this.#panel.shown;
   }
 
   get unread() {
-    return Math.max(0, this.#conference.state.chat.length - this.#readChat);
+    return this.#unread.count(this.#conference.state.chat);
   }
 
   /** A wall screen must not go dark in the middle of a case. */
@@ -99,14 +96,11 @@ export class Room {
 
   /** @param {BridgeMessage} message before it changes the state */
   hear(message) {
-    narrate(message, this.#conference.state, {
-      openPeople: () => this.showPanel("people"),
-      isChatOpen: this.#panel === "chat",
-    });
-    if (message.type === "closing") this.#isClosing = true;
+    narrate(message, this.#conference.state, { openPeople: () => this.#panel.show("people") });
+    if (message.type === "closing") this.#banner.isClosing = true;
     if (message.type === "welcome") {
-      this.#isClosing = false;
-      this.#readChat = message.chat.length;
+      this.#banner.isClosing = false;
+      this.#unread.welcome(message.chat);
     }
   }
 
@@ -125,83 +119,21 @@ export class Room {
 
   #draw() {
     const { state } = this.#conference;
-    byId("room-title", HTMLElement).textContent = state.title;
-    const sites = new Set([...state.roster.values()].map((member) => member.site)).size;
-    setText(byId("room-count", HTMLElement), "text", ["room.count", { count: sites }]);
-    byId("room-locked", HTMLElement).hidden = !state.isLocked;
+    drawTopbar(state);
     byId("tab-cases", HTMLElement).hidden = !state.mayModerate;
-    showRecording(state.recording);
-    this.#drawSpeaking();
-    this.#drawBanner();
+    showRecording(state.recording, this.#conference.connection.state === "joined");
+    this.#banner.draw(this.#conference);
     showTransport(this.#conference);
     this.pictures.draw();
-    if (this.#panel === "people") this.people.draw();
-    if (this.#panel === "cases") this.cases.draw();
-    if (this.#panel === "chat") {
+    if (this.panel === "people") this.people.draw();
+    if (this.panel === "cases") this.cases.draw();
+    if (this.panel === "chat") {
       this.chat.draw();
-      this.#readChat = state.chat.length;
+      this.#unread.read(state.chat);
     }
     const bar = byId("controls", HTMLElement);
     bar.dataset.microphone = !state.mayPublish ? "none" : this.#conference.sources.isOn("microphone") ? "on" : "off";
     this.controls.draw();
-    const now = new Date();
-    const clock = byId("clock", HTMLTimeElement);
-    clock.textContent = clockTime(now);
-    clock.dateTime = now.toISOString();
-  }
-
-  #drawSpeaking() {
-    const { state } = this.#conference;
-    const line = byId("speaking", HTMLElement);
-    const heard = [state.dominant, ...state.voices]
-      .map((participant) => state.member(participant))
-      .find((member) => member && member.microphone === "on");
-    line.classList.toggle("someone", Boolean(heard));
-    const isSelf = heard?.participant === state.self;
-    const key = `${heard?.participant ?? ""}/${heard?.site}/${heard?.name}/${language()}`;
-    if (line.dataset.shown === key) return;
-    line.dataset.shown = key;
-    line.replaceChildren();
-    if (!heard) line.append(element("span", { class: "quiet-text", text: "room.silence" }));
-    else if (isSelf) line.append(icon("speaker"), element("strong", { text: "room.speaking.self" }));
-    else {
-      line.append(
-        icon("speaker"),
-        element("span", { text: "room.speaking" }),
-        element("strong", { value: heard.site }),
-        element("span", { class: "speaking-name", value: heard.name }),
-      );
-    }
-  }
-
-  #drawBanner() {
-    const { connection, peer } = this.#conference;
-    const banner = byId("banner", HTMLElement);
-    /** @type {TextKey | null} */
-    let text = null;
-    if (connection.state === "reconnecting" || connection.state === "connecting") {
-      text = peer?.isConnected ? "banner.reconnecting" : "banner.rejoining";
-    } else if (peer && !peer.isConnected && peer.negotiations > 0 && this.#hasEverConnected) {
-      text = "banner.media";
-    } else if (this.#isClosing) text = "banner.closing";
-    if (peer?.isConnected) this.#hasEverConnected = true;
-    if (text) {
-      this.#wasInterrupted = this.#wasInterrupted || text !== "banner.closing";
-      clearTimeout(this.#backTimer);
-      this.#backTimer = undefined;
-      banner.hidden = false;
-      banner.dataset.tone = "warning";
-      setText(banner, "text", text);
-    } else if (this.#wasInterrupted && peer?.isConnected) {
-      this.#wasInterrupted = false;
-      banner.hidden = false;
-      banner.dataset.tone = "good";
-      setText(banner, "text", "banner.back");
-      this.#backTimer = setTimeout(() => {
-        this.#backTimer = undefined;
-        banner.hidden = true;
-      }, BACK_MS);
-    } else if (this.#backTimer === undefined) banner.hidden = true;
   }
 
   /** Level of the own microphone: the bars of the button, and the hint to whoever talks while muted. */
@@ -324,21 +256,9 @@ export class Room {
     this.changed();
   }
 
-  /** @param {Panel | null} which */
-  showPanel(which) {
-    this.#panel = which;
-    byId("panel", HTMLElement).hidden = which === null;
-    for (const name of PANELS) {
-      byId(`tab-${name}`, HTMLElement).setAttribute("aria-selected", String(which === name));
-      byId(`panel-${name}`, HTMLElement).hidden = which !== name;
-    }
-    this.changed();
-    if (which === "chat") this.chat.focus();
-  }
-
-  /** @param {Panel} which */
+  /** @param {PanelName} which */
   togglePanel(which) {
-    this.showPanel(this.#panel === which ? null : which);
+    this.#panel.show(this.panel === which ? null : which);
   }
 
   async leave() {
@@ -352,11 +272,11 @@ export class Room {
 
   close() {
     clearInterval(this.timer);
-    clearTimeout(this.#backTimer);
+    this.#banner.close();
     this.#abort.abort();
     this.pictures.close();
     this.controls.close();
     void this.#wakeLock?.release();
-    for (const name of PANELS) byId(`panel-${name}`, HTMLElement).replaceChildren();
+    this.#panel.close();
   }
 }

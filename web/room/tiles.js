@@ -111,21 +111,22 @@ export class Tile {
       },
       icon("stage"),
     );
-    this.node = element(
-      "article",
-      { class: "tile", hidden: true },
+    this.face = element(
+      "div",
+      { class: "tile-face" },
       element("div", { class: "tile-cover", attributes: { "aria-hidden": "true" } }, this.letters),
       this.video,
-      element(
-        "div",
-        { class: "tile-label" },
-        this.state,
-        element("div", { class: "tile-words" }, this.site, this.person),
-      ),
+      this.button,
       this.hand,
       this.badge,
-      this.button,
     );
+    this.label = element(
+      "div",
+      { class: "tile-label" },
+      this.state,
+      element("div", { class: "tile-words" }, this.site, this.person),
+    );
+    this.node = element("article", { class: "tile", hidden: true }, this.face, this.label);
     watchPicture(this.video, this.node);
     this.cover = new Cover(this.video, this.node);
     showTrack(this.video, track);
@@ -171,8 +172,8 @@ export class Tile {
       setText(this.hand, "label", ["sites.hand", { order: state.handOrder }]);
     }
     this.badge.hidden = !(state.isOnStage || member.content || member.auxiliary);
-    setText(this.badge, "text", state.isOnStage ? "sites.onStage" : "sites.sharing");
-    this.node.title = member.site;
+    setText(this.badge, "text", !state.isOnStage ? "sites.sharing" : state.isSelf ? "sites.onStage.self" : "sites.onStage");
+    this.node.title = `${member.site}, ${member.name}`;
     setText(this.node, "label", ["sites.tile", { site: member.site, name: member.name }]);
     this.button.hidden = !state.mayModerate || state.isOnStage;
     setText(this.button, "label", ["room.putOnStage", { site: member.site }]);

@@ -1,26 +1,14 @@
 /**
- * What speaks to the user over the page: announcements, toasts, the one
- * dialog, the full-page notice.
+ * What speaks to the user over the page: toasts, the one dialog, the full-page
+ * notice.
  */
 
+import { announce } from "./announce.js";
 import { byId, element, icon } from "./dom.js";
-import { clearText, setText, t } from "./text/text.js";
+import { clearText, setText } from "./text/text.js";
 
 /** @typedef {import("./text/text.js").Text} Text */
 /** @typedef {import("./text/text.js").TextKey} TextKey */
-/** @typedef {import("./text/text.js").TextValues} TextValues */
-
-/**
- * Say something to a screen reader.
- * @param {TextKey} key
- * @param {TextValues} [parameters]
- * @param {"polite" | "urgent"} [manner]
- */
-export function announce(key, parameters, manner = "polite") {
-  const region = byId(manner === "urgent" ? "alerter" : "announcer", HTMLElement);
-  region.append(element("p", { value: t(key, parameters) }));
-  while (region.childElementCount > 4) region.firstElementChild?.remove();
-}
 
 const TOAST_MS = 5000;
 const TOASTS_MAX = 4;
@@ -35,7 +23,7 @@ export function toast(text, options = {}) {
   const { action, durationMs = TOAST_MS, isWarning = false, ended } = options;
   const note = element(
     "div",
-    { class: isWarning ? "toast warning" : "toast", attributes: { role: isWarning ? "alert" : "status" } },
+    { class: isWarning ? "toast warning" : "toast" },
     isWarning ? icon("warning") : null,
     element("p", { text }),
   );
@@ -52,6 +40,8 @@ export function toast(text, options = {}) {
     note.append(element("button", { class: "button quiet", text: action.text, click: act }));
   }
   holder.append(note);
+  const [key, parameters] = Array.isArray(text) ? text : [text, undefined];
+  announce(key, parameters, isWarning ? "urgent" : "polite");
   while (holder.childElementCount > TOASTS_MAX) holder.firstElementChild?.remove();
 }
 

@@ -62,3 +62,13 @@ test("two pictures stand one above the other where that makes them larger", () =
   assert.equal(twoPictures(true, "equal", 1900, 700).arrangement, "row");
   assert.ok(ASPECT > 1.7);
 });
+
+test("the names under the pictures have their place in every grid", () => {
+  for (let count = 1; count <= 30; count++) {
+    const { rows, columns, tileWidth, tileHeight } = bestGrid(count, 1340, 610, 8, 52);
+    assert.ok(rows * tileHeight + (rows - 1) * 8 <= 611);
+    assert.ok(columns * tileWidth + (columns - 1) * 8 <= 1341);
+    assert.ok(Math.abs(tileWidth / ASPECT + 52 - tileHeight) <= 1);
+  }
+  assert.ok(galleryCapacity(1340, 610, 8, 240, 50, 52) < galleryCapacity(1340, 610, 8, 240, 50));
+});

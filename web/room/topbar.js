@@ -1,0 +1,53 @@
+/** The top bar: what this conference is, who is in it, who speaks, and the time. */
+
+import { byId, element, icon } from "../shared/dom.js";
+import { clockTime, language, setText } from "../shared/text/text.js";
+
+/** @typedef {import("../protocol/state.js").RoomState} RoomState */
+
+/** @param {RoomState} state */
+export function drawTopbar(state) {
+  const title = byId("room-title", HTMLElement);
+  title.textContent = title.title = state.title;
+  setText(byId("room-count", HTMLElement), "text", ["room.count", { count: siteCount(state) }]);
+  byId("room-locked", HTMLElement).hidden = !state.isLocked;
+  drawSpeaking(state);
+  const now = new Date();
+  const clock = byId("clock", HTMLTimeElement);
+  clock.textContent = clockTime(now);
+  clock.dateTime = now.toISOString();
+}
+
+/**
+ * The bridge lists only some hundred of a large room, and counts all of it.
+ * @param {RoomState} state
+ */
+export function siteCount({ roster, count }) {
+  if (count > roster.size) return count;
+  return new Set([...roster.values()].map((member) => member.site)).size;
+}
+
+/** @param {RoomState} state */
+function drawSpeaking(state) {
+  const line = byId("speaking", HTMLElement);
+  const heard = [state.dominant, ...state.voices]
+    .map((participant) => state.member(participant))
+    .find((member) => member && member.microphone === "on");
+  line.classList.toggle("someone", Boolean(heard));
+  const isSelf = heard?.participant === state.self;
+  const key = `${heard?.participant ?? ""}/${heard?.site}/${heard?.name}/${language()}`;
+  if (line.dataset.shown === key) return;
+  line.dataset.shown = key;
+  line.title = heard && !isSelf ? `${heard.site}, ${heard.name}` : "";
+  line.replaceChildren();
+  if (!heard) line.append(element("span", { class: "quiet-text", text: "room.silence" }));
+  else if (isSelf) line.append(icon("speaker"), element("strong", { text: "room.speaking.self" }));
+  else {
+    line.append(
+      icon("speaker"),
+      element("span", { text: "room.speaking" }),
+      element("strong", { value: heard.site }),
+      element("span", { class: "speaking-name", value: heard.name }),
+    );
+  }
+}
