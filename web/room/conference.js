@@ -6,11 +6,13 @@
 
 import { Connection } from "../protocol/connection.js";
 import { Peer } from "../protocol/peer.js";
-import { Sources } from "../devices/sources.js";
+import { SOURCES } from "../devices/sources.js";
 import { RoomState } from "../protocol/state.js";
 
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("../shared/types.js").Source} Source */
+/** @typedef {import("../shared/types.js").Member} Member */
+/** @typedef {import("../devices/sources.js").Sources} Sources */
 /** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
 /** @typedef {import("../protocol/connection.js").Ending} Ending */
 /** @typedef {{heights: Record<string, number>, thumbnails: {first: number, count: number}}} View */
@@ -22,6 +24,7 @@ import { RoomState } from "../protocol/state.js";
  * @property {() => void} changed  something to draw has changed
  * @property {() => void} slotsAdded  the peer connection has new slots (or is a new one)
  * @property {(source: Source) => void} sourceEnded
+ * @property {(source: Source) => void} sourceInterrupted  the system took the device, or gave it back
  */
 
 /**
@@ -31,6 +34,7 @@ import { RoomState } from "../protocol/state.js";
  * @property {string} name
  * @property {string} language
  * @property {RTCIceServer[]} iceServers
+ * @property {Sources} sources
  * @property {() => Promise<string | null>} refreshToken
  */
 
@@ -38,6 +42,8 @@ const MEASURE_INTERVAL_MS = 2000;
 /** Pause before another peer connection is tried, doubled each time up to the limit. */
 const REPLACE_DELAY_MS = 500;
 const REPLACE_DELAY_MAX_MS = 8000;
+/** How long a device that the system took may take to come back, once the page is looked at again. */
+const REVIVE_DELAY_MS = 3000;
 
 export class Conference {
   /** @type {ConferenceObserver} */ #observer;
@@ -46,8 +52,11 @@ export class Conference {
   #isHandRaised = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #measuring;
   /** @type {() => void} */ #online;
+  /** @type {() => void} */ #visible;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #reviving;
   #iceServers;
   #replacements = 0;
+  /** @type {Set<Source>} what the bridge was told to be on */ #told = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
 
   /**
@@ -60,11 +69,13 @@ export class Conference {
     this.state = new RoomState();
     /** @type {Peer | null} */
     this.peer = null;
-    this.sources = new Sources({
+    this.sources = options.sources;
+    this.sources.observer = {
       changed: () => observer.changed(),
-      muteChanged: (source, muted) => void this.connection.send({ type: "mute", source, muted }),
+      muteChanged: (source, isMuted, isInterrupted) => this.#tellMute(source, isMuted, isInterrupted),
       ended: (source) => observer.sourceEnded(source),
-    });
+      interrupted: (source) => observer.sourceInterrupted(source),
+    };
     this.connection = new Connection(
       { ...options, agent: navigator.userAgent.slice(0, 200) },
       {
@@ -75,6 +86,11 @@ export class Conference {
         received: (message) => this.#received(message),
       },
     );
+    this.#visible = () => {
+      clearTimeout(this.#reviving);
+      // Most of what the system takes it gives back by itself.
+      if (!document.hidden) this.#reviving = setTimeout(() => this.sources.revive(), REVIVE_DELAY_MS);
+    };
     this.#online = () => {
       this.connection.retryNow();
       if (this.peer && !this.peer.isConnected) this.peer.restartIce();
@@ -83,6 +99,7 @@ export class Conference {
 
   open() {
     window.addEventListener("online", this.#online);
+    document.addEventListener("visibilitychange", this.#visible);
     this.#measuring = setInterval(() => void this.#measure(), MEASURE_INTERVAL_MS);
     this.connection.open();
   }
@@ -113,12 +130,26 @@ export class Conference {
     if (this.connection.send({ type: "view", ...view })) this.#sentView = text;
   }
 
+  /**
+   * @param {Source} source
+   * @param {boolean} isMuted
+   * @param {boolean} isInterrupted
+   */
+  #tellMute(source, isMuted, isInterrupted) {
+    const mute = { type: "mute", source, muted: isMuted, ...(isInterrupted ? { interrupted: true } : {}) };
+    if (!this.connection.send(mute)) return;
+    if (isMuted) this.#told.delete(source);
+    else this.#told.add(source);
+  }
+
   /** @param {BridgeMessage} message */
   #received(message) {
     this.#observer.before(message);
+    const before = this.state.me;
     this.state.apply(message);
     switch (message.type) {
       case "welcome":
+        if (message.resumed) this.#heedMutes(before);
         this.#welcomed(message.resumed);
         break;
       case "answer":
@@ -128,6 +159,7 @@ export class Conference {
         this.peer?.applyLayers(message.layers);
         break;
       case "muted":
+        this.#told.delete(message.source);
         this.sources.stop(message.source);
         break;
       case "floor":
@@ -145,6 +177,26 @@ export class Conference {
         break;
     }
     this.#observer.changed();
+  }
+
+  /**
+   * While the socket was away, a moderator may have muted this site: what the
+   * bridge was told to be on and now lists as off stays off.
+   * @param {Member | undefined} before  the own line of the roster as it was
+   */
+  #heedMutes(before) {
+    const { me } = this.state;
+    if (!me) return;
+    const isMuted = {
+      microphone: me.microphone === "muted",
+      // Of the others the roster does not tell muted from "nothing arrives": only a change counts.
+      camera: before?.camera === "on" && me.camera === "off",
+      content: before?.content === true && !me.content,
+      auxiliary: before?.auxiliary === true && !me.auxiliary,
+    };
+    for (const source of SOURCES) {
+      if (isMuted[source] && this.#told.has(source) && this.sources.isWished(source)) this.sources.stop(source);
+    }
   }
 
   /** @param {boolean} isResumed */
@@ -193,10 +245,9 @@ export class Conference {
     }, delay);
   }
 
+  /** Without the right to be seen no light stays on, nor one that would come on later. */
   #stopPublishing() {
-    for (const source of /** @type {Source[]} */ (["microphone", "camera", "content", "auxiliary"])) {
-      if (this.sources.isOn(source)) this.sources.stop(source);
-    }
+    for (const source of SOURCES) this.sources.release(source);
   }
 
   async #measure() {
@@ -207,6 +258,8 @@ export class Conference {
     clearInterval(this.#measuring);
     clearTimeout(this.#replacing);
     window.removeEventListener("online", this.#online);
+    document.removeEventListener("visibilitychange", this.#visible);
+    clearTimeout(this.#reviving);
     this.peer?.close();
     this.sources.close();
   }

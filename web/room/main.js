@@ -54,6 +54,7 @@ Object.defineProperty(window, "hoichan", {
 
 /** @param {typeof PAGES[number]} page */
 function showPage(page) {
+  if (page !== "prejoin") prejoin.close();
   document.body.dataset.page = page;
   for (const name of PAGES) byId(name, HTMLElement).hidden = name !== page;
 }
@@ -107,7 +108,6 @@ async function refreshToken() {
 /** @param {Start} start */
 function join(start) {
   if (!admission) return;
-  prejoin.close();
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const base = address("ws");
   base.protocol = scheme;
@@ -118,6 +118,7 @@ function join(start) {
       name: start.name,
       language: language(),
       iceServers: admission.ice_servers ?? [],
+      sources: start.sources,
       refreshToken,
     },
     {
@@ -126,12 +127,10 @@ function join(start) {
       changed: () => room?.changed(),
       slotsAdded: () => room?.pictures.bindSlots(),
       sourceEnded: (source) => room?.sourceEnded(source),
+      sourceInterrupted: (source) => room?.sourceInterrupted(source),
     },
   );
   conference = entered;
-  const { microphone, camera, auxiliary } = loadSettings();
-  entered.sources.devices = { microphone, camera, auxiliary };
-  entered.sources.adopt(start);
   notice({ title: "joining.title", isBusy: true });
   entered.open();
 }

@@ -6,7 +6,7 @@
 
 import { byId, element, setIcon, showTrack } from "../shared/dom.js";
 import { bestGrid, galleryCapacity, paginate, stripCapacity, twoPictures, ASPECT } from "./layout.js";
-import { setSpeaker } from "../devices/media.js";
+import { setSpeaker } from "../devices/sound.js";
 import { Pane } from "./pane.js";
 import { setText } from "../shared/text/text.js";
 import { Tile } from "./tiles.js";

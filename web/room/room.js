@@ -10,12 +10,14 @@ import { openDeviceSettings } from "../devices/devices.js";
 import { Cases } from "./cases.js";
 import { announce, confirm, toast } from "../shared/dialogs.js";
 import { byId, element, icon } from "../shared/dom.js";
+import { problemText } from "../devices/explain.js";
 import { problemOf } from "../devices/media.js";
 import { Moderation } from "./moderation.js";
 import { Pictures } from "./pictures.js";
 import { showRecording } from "./recording.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
 import { clockTime, language, onLanguage, setText } from "../shared/text/text.js";
+import { PushToTalk, UnheardHint } from "./talking.js";
 import { openTransport, showTransport } from "./transport.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
@@ -26,10 +28,6 @@ import { openTransport, showTransport } from "./transport.js";
 
 const PANELS = /** @type {const} */ (["people", "chat", "cases"]);
 const LEVEL_INTERVAL_MS = 100;
-/** Loudness that counts as talking, and how long of it brings the hint. */
-const TALKING_LEVEL = 0.45;
-const TALKING_MS = 500;
-const HINT_MS = 4000;
 const BACK_MS = 3000;
 
 export class Room {
@@ -37,9 +35,8 @@ export class Room {
   #isDrawing = false;
   /** @type {Panel | null} */ #panel = null;
   #readChat = 0;
-  #talkingMs = 0;
-  #hintUntil = 0;
-  #isTalking = false;
+  #hint = new UnheardHint();
+  /** @type {() => void} the device dialog, if it is open, shows what is used now */ #refillSettings = () => undefined;
   #isClosing = false;
   #wasInterrupted = false;
   #hasEverConnected = false;
@@ -55,8 +52,12 @@ export class Room {
     this.people = new Moderation(conference, byId("panel-people", HTMLElement));
     this.chat = new Chat(conference, byId("panel-chat", HTMLElement));
     this.cases = new Cases(conference, byId("panel-cases", HTMLElement));
+    const talk = new PushToTalk(conference.sources, (error) => this.sourceFailed("microphone", error));
     this.controls = new Controls(controlList(this), {
-      talk: (isDown) => this.#pushToTalk(isDown),
+      talk: (isDown) => {
+        if (!isDown) talk.release();
+        else if (conference.state.mayPublish) void talk.press();
+      },
       turnPage: (step) => this.pictures.turnPage(step),
       escape: () => this.showPanel(null),
     });
@@ -210,29 +211,17 @@ export class Room {
     const level = sources.level();
     const isOn = sources.isOn("microphone");
     byId("controls", HTMLElement).style.setProperty("--level", isOn ? level.toFixed(2) : "0");
-    const now = performance.now();
-    const isTalkingMuted = !isOn && state.mayPublish && level > TALKING_LEVEL;
-    this.#talkingMs = isTalkingMuted ? this.#talkingMs + LEVEL_INTERVAL_MS : Math.max(0, this.#talkingMs - 50);
-    if (this.#talkingMs >= TALKING_MS) this.#hintUntil = now + HINT_MS;
-    if (isOn) this.#hintUntil = 0;
     const hint = byId("muted-hint", HTMLElement);
-    const isHintDue = now < this.#hintUntil;
-    if (isHintDue && hint.hidden) setText(hint, "text", "controls.mutedHint");
-    hint.hidden = !isHintDue;
+    const text = this.#hint.update(performance.now(), LEVEL_INTERVAL_MS, {
+      level,
+      isOn,
+      isInterrupted: sources.isInterrupted("microphone"),
+      mayPublish: state.mayPublish,
+    });
+    if (text && (hint.hidden || hint.dataset.text !== text)) setText(hint, "text", text);
+    hint.hidden = text === null;
     const block = byId("sound", HTMLElement);
     block.hidden = !this.pictures.isSoundBlocked;
-  }
-
-  /** @param {boolean} isDown */
-  #pushToTalk(isDown) {
-    const { sources, state } = this.#conference;
-    if (isDown && state.mayPublish && !sources.isOn("microphone")) {
-      this.#isTalking = true;
-      void this.toggleSource("microphone");
-    } else if (!isDown && this.#isTalking) {
-      this.#isTalking = false;
-      if (sources.isOn("microphone")) void this.toggleSource("microphone");
-    }
   }
 
   /** @param {Source} source */
@@ -242,7 +231,8 @@ export class Room {
       toast("controls.notAllowed");
       return;
     }
-    if (sources.isOn(source)) {
+    // A device that is still opening is switched off as well.
+    if (sources.isWished(source)) {
       sources.stop(source);
     } else {
       try {
@@ -262,15 +252,24 @@ export class Room {
    */
   sourceFailed(source, error) {
     const problem = problemOf(error);
-    // Closing the browser's own picker is not a failure.
-    if (source === "content" && problem === "denied") return;
+    // Closing the browser's own picker is not a failure, nor is leaving.
+    if ((source === "content" && problem === "denied") || problem === "abandoned") return;
     toast(`device.problem.${source}`, { isWarning: true });
-    toast(`device.problem.${problem}`, { isWarning: true, durationMs: 9000 });
+    toast(problemText(problem), { isWarning: true, durationMs: 9000 });
   }
 
   /** @param {Source} source whose device went away by itself */
   sourceEnded(source) {
     toast(`device.ended.${source}`, { isWarning: source !== "content" });
+    this.changed();
+  }
+
+  /** @param {Source} source that the system took, or gave back */
+  sourceInterrupted(source) {
+    const { sources } = this.#conference;
+    if (source === "content") return;
+    if (sources.isInterrupted(source)) toast(`device.interrupted.${source}`, { isWarning: true, durationMs: 9000 });
+    else if (sources.isOn(source)) toast("device.resumed");
     this.changed();
   }
 
@@ -286,41 +285,28 @@ export class Room {
   }
 
   openSettings() {
-    const settings = loadSettings();
-    void openDeviceSettings(settings, (kind, deviceId) => {
-      saveSettings({ [kind]: deviceId });
-      if (kind === "speaker") this.pictures.chooseSpeaker(deviceId);
-      else if (kind === "auxiliary") void this.#startAuxiliary(deviceId);
-      else void this.#choose(kind, deviceId);
+    const { sources } = this.#conference;
+    this.#refillSettings = openDeviceSettings(sources, (kind, deviceId) => {
+      if (kind === "speaker") {
+        saveSettings({ speaker: deviceId });
+        this.pictures.chooseSpeaker(deviceId);
+      } else void this.#attempt(kind, deviceId);
     });
   }
 
-  /** @param {string} deviceId */
-  async #startAuxiliary(deviceId) {
-    const { sources } = this.#conference;
-    if (sources.isOn("auxiliary")) await this.#attempt("auxiliary", () => sources.start("auxiliary", deviceId));
-    else sources.devices.auxiliary = deviceId;
-  }
-
   /**
-   * @param {"microphone" | "camera"} source
+   * @param {"microphone" | "camera" | "auxiliary"} source
    * @param {string} deviceId
    */
-  async #choose(source, deviceId) {
-    await this.#attempt(source, () => this.#conference.sources.choose(source, deviceId));
-  }
-
-  /**
-   * @param {Source} source
-   * @param {() => Promise<void>} change
-   */
-  async #attempt(source, change) {
+  async #attempt(source, deviceId) {
     try {
-      await change();
+      await this.#conference.sources.choose(source, deviceId);
+      saveSettings({ [source]: deviceId });
       toast("device.changed");
     } catch (error) {
       this.sourceFailed(source, error);
     }
+    this.#refillSettings();
     this.changed();
   }
 
