@@ -15,6 +15,8 @@ import { RoomState } from "../protocol/state.js";
 /** @typedef {import("../devices/sources.js").Sources} Sources */
 /** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
 /** @typedef {import("../protocol/connection.js").Ending} Ending */
+/** @typedef {import("../protocol/connection.js").ConnectionOptions["refreshToken"]} Refresh */
+/** @typedef {import("./session.js").Return} Return */
 /** @typedef {{heights: Record<string, number>, thumbnails: {first: number, count: number}}} View */
 
 /**
@@ -31,17 +33,27 @@ import { RoomState } from "../protocol/state.js";
  * @typedef {object} ConferenceOptions
  * @property {string} url  of the WebSocket
  * @property {string} token
+ * @property {number} tokenAgeMs
  * @property {string} name
  * @property {string} language
  * @property {RTCIceServer[]} iceServers
  * @property {Sources} sources
- * @property {() => Promise<string | null>} refreshToken
+ * @property {Refresh} refreshToken
+ * @property {() => Promise<RTCIceServer[] | null>} renewIceServers  null: they could not be asked for
+ * @property {Return | null} back  this page was in the room before, and goes on as it was
  */
 
 const MEASURE_INTERVAL_MS = 2000;
 /** Pause before another peer connection is tried, doubled each time up to the limit. */
 const REPLACE_DELAY_MS = 500;
 const REPLACE_DELAY_MAX_MS = 8000;
+/** So many failed peer connections are worth a word. */
+const FAILING_REPLACEMENTS = 2;
+/** Relay credentials may be good for a minute only, and asking for new ones must not hold up a restart. */
+const ICE_SERVERS_FRESH_MS = 30_000;
+const ICE_SERVERS_LIMIT_MS = 3000;
+/** A clock that jumps by this much more than the interval: the machine has slept. */
+const SLEEP_MS = 5000;
 /** How long a device that the system took may take to come back, once the page is looked at again. */
 const REVIVE_DELAY_MS = 3000;
 
@@ -55,7 +67,11 @@ export class Conference {
   /** @type {() => void} */ #visible;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #reviving;
   #iceServers;
+  #renewIceServers;
+  #iceServersAt = performance.now();
   #replacements = 0;
+  /** Which peer connection is being made. */ #round = 0;
+  #awakeAt = Date.now();
   /** @type {Set<Source>} what the bridge was told to be on */ #told = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
 
@@ -76,8 +92,12 @@ export class Conference {
       ended: (source) => observer.sourceEnded(source),
       interrupted: (source) => observer.sourceInterrupted(source),
     };
+    this.#renewIceServers = options.renewIceServers;
+    const { back } = options;
+    if (back?.isMicrophoneOn) this.#told.add("microphone");
+    if (back?.isCameraOn) this.#told.add("camera");
     this.connection = new Connection(
-      { ...options, agent: navigator.userAgent.slice(0, 200) },
+      { ...options, resume: back?.resume ?? null, agent: navigator.userAgent.slice(0, 200) },
       {
         stateChanged: (state, ending) => {
           if (state === "closed") this.#closeMedia();
@@ -108,8 +128,25 @@ export class Conference {
     this.connection.leave();
   }
 
+  /** What this tab needs to come back as it is. @param {string} name @returns {Return} */
+  keep(name) {
+    const { sources } = this;
+    return {
+      name,
+      resume: this.connection.resume,
+      isMicrophoneOn: sources.isWished("microphone"),
+      isCameraOn: sources.isWished("camera"),
+      atMs: Date.now(),
+    };
+  }
+
   get isHandRaised() {
     return this.#isHandRaised;
+  }
+
+  /** Whether one peer connection after the other has failed. */
+  get isMediaFailing() {
+    return this.#replacements >= FAILING_REPLACEMENTS;
   }
 
   /** @param {boolean} raised */
@@ -155,6 +192,9 @@ export class Conference {
       case "answer":
         void this.peer?.answered(message.id, message.sdp);
         break;
+      case "token":
+        if (message.ice_servers) this.takeIceServers(message.ice_servers);
+        break;
       case "layers":
         this.peer?.applyLayers(message.layers);
         break;
@@ -189,7 +229,7 @@ export class Conference {
     if (!me) return;
     const isMuted = {
       microphone: me.microphone === "muted",
-      // Of the others the roster does not tell muted from "nothing arrives": only a change counts.
+      // Of the others the roster does not say whether they are muted or only not there: a change counts.
       camera: before?.camera === "on" && me.camera === "off",
       content: before?.content === true && !me.content,
       auxiliary: before?.auxiliary === true && !me.auxiliary,
@@ -203,19 +243,24 @@ export class Conference {
   #welcomed(isResumed) {
     this.#sentView = "";
     if (!this.state.mayPublish) this.#stopPublishing();
+    if (isResumed) this.#isHandRaised = (this.state.me?.hand ?? null) !== null;
     if (isResumed && this.peer) {
       this.peer.resumed();
     } else {
-      this.#replacePeer();
-      if (this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
+      void this.#replacePeer();
+      if (!isResumed && this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
     }
     this.sources.announce();
     if (this.#view) this.show(this.#view);
   }
 
-  #replacePeer() {
+  async #replacePeer() {
     clearTimeout(this.#replacing);
     this.peer?.close();
+    const round = ++this.#round;
+    const iceServers = (await this.#freshIceServers()) ?? [];
+    // Left meanwhile, or welcomed once more.
+    if (round !== this.#round) return;
     const peer = new Peer(
       {
         offer: (offer) => this.connection.send({ type: "offer", ...offer }),
@@ -227,12 +272,30 @@ export class Conference {
         lost: () => {
           if (this.peer === peer) this.#replaceLater();
         },
+        iceServers: () => this.#freshIceServers(),
       },
-      { iceServers: this.#iceServers },
+      { iceServers },
     );
     this.peer = peer;
     this.sources.attach(peer);
     void peer.negotiate();
+  }
+
+  /** @returns {Promise<RTCIceServer[] | null>} null where there are none */
+  async #freshIceServers() {
+    if (this.#iceServers.length === 0) return null;
+    if (performance.now() - this.#iceServersAt < ICE_SERVERS_FRESH_MS) return this.#iceServers;
+    /** @type {Promise<null>} */
+    const limit = new Promise((resolve) => setTimeout(() => resolve(null), ICE_SERVERS_LIMIT_MS));
+    const renewed = await Promise.race([this.#renewIceServers(), limit]);
+    if (renewed) this.takeIceServers(renewed);
+    return this.#iceServers;
+  }
+
+  /** @param {RTCIceServer[]} iceServers  just handed out */
+  takeIceServers(iceServers) {
+    this.#iceServers = iceServers;
+    this.#iceServersAt = performance.now();
   }
 
   #replaceLater() {
@@ -241,7 +304,7 @@ export class Conference {
     clearTimeout(this.#replacing);
     // While the control channel is down, the next welcome replaces what is lost.
     this.#replacing = setTimeout(() => {
-      if (this.connection.state === "joined") this.#replacePeer();
+      if (this.connection.state === "joined") void this.#replacePeer();
     }, delay);
   }
 
@@ -251,10 +314,16 @@ export class Conference {
   }
 
   async #measure() {
+    const now = Date.now();
+    const isAwoken = now - this.#awakeAt > MEASURE_INTERVAL_MS + SLEEP_MS;
+    this.#awakeAt = now;
+    // In a page in the background the timers come late as well, but never by so much.
+    if (isAwoken) this.connection.woke();
     if (await this.peer?.measure()) this.#observer.changed();
   }
 
   #closeMedia() {
+    this.#round += 1;
     clearInterval(this.#measuring);
     clearTimeout(this.#replacing);
     window.removeEventListener("online", this.#online);

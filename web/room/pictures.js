@@ -4,8 +4,10 @@
  * what the bridge is asked for).
  */
 
+import { toast } from "../shared/dialogs.js";
 import { byId, element, setIcon, showTrack } from "../shared/dom.js";
 import { bestGrid, galleryCapacity, paginate, stripCapacity, twoPictures, ASPECT } from "./layout.js";
+import { listDevices, onDevicesChanged } from "../devices/media.js";
 import { setSpeaker } from "../devices/sound.js";
 import { Pane } from "./pane.js";
 import { setText } from "../shared/text/text.js";
@@ -58,6 +60,7 @@ export class Pictures {
     byId("sites-previous", HTMLButtonElement).addEventListener("click", () => this.turnPage(-1), { signal });
     byId("sites-next", HTMLButtonElement).addEventListener("click", () => this.turnPage(1), { signal });
     document.addEventListener("visibilitychange", () => this.#visibilityChanged(), { signal });
+    signal.addEventListener("abort", onDevicesChanged(() => void this.#speakersChanged()));
     this.resizing = new ResizeObserver(() => changed());
     this.resizing.observe(this.#pictures);
     this.resizing.observe(byId("sites", HTMLElement));
@@ -135,24 +138,47 @@ export class Pictures {
     this.draw();
   }
 
+  /** An element that plays goes on playing: made anew, it would leave a gap in what is said. */
   #bindVoices() {
     const holder = byId("voices", HTMLElement);
-    const slots = this.#conference.peer?.slotsOf("voice") ?? [];
-    holder.replaceChildren(
-      ...slots.map(({ mid, track }) => {
-        const player = element("audio", { attributes: { autoplay: "" } });
+    const players = new Map(this.#voices.map((player) => [player.dataset.mid, player]));
+    for (const { mid, track } of this.#conference.peer?.slotsOf("voice") ?? []) {
+      let player = players.get(mid);
+      players.delete(mid);
+      if (!player) {
+        player = element("audio", { attributes: { autoplay: "" } });
         player.dataset.mid = mid;
-        showTrack(player, track);
+        holder.append(player);
         void setSpeaker(player, this.#speakerId);
-        return player;
-      }),
-    );
+      }
+      showTrack(player, track);
+    }
+    for (const player of players.values()) player.remove();
   }
 
   /** @param {string} speakerId */
   chooseSpeaker(speakerId) {
     this.#speakerId = speakerId;
-    for (const player of this.#voices) void setSpeaker(player, speakerId);
+    void this.#useSpeaker(speakerId);
+  }
+
+  /** @param {string} speakerId */
+  async #useSpeaker(speakerId) {
+    const isThere = await Promise.all(this.#voices.map((player) => setSpeaker(player, speakerId)));
+    if (isThere.includes(false)) toast("device.speaker.gone", { isWarning: true });
+  }
+
+  /** The chosen loudspeaker was unplugged, or is back: a voice must not go into nothing. */
+  async #speakersChanged() {
+    const { speakers } = await listDevices();
+    if (!this.#speakerId || speakers.length === 0) return;
+    const isThere = speakers.some(({ deviceId }) => deviceId === this.#speakerId);
+    const wasThere = this.#voices.every((player) => player.sinkId !== "");
+    if (isThere) await this.#useSpeaker(this.#speakerId);
+    else if (wasThere) {
+      await this.#useSpeaker("");
+      toast("device.speaker.gone", { isWarning: true });
+    }
   }
 
   get #voices() {

@@ -8,10 +8,11 @@ import { controlList } from "./controllist.js";
 import { Controls } from "./controls.js";
 import { openDeviceSettings } from "../devices/devices.js";
 import { Cases } from "./cases.js";
-import { announce, confirm, toast } from "../shared/dialogs.js";
+import { announce, closeDialog, confirm, toast } from "../shared/dialogs.js";
 import { byId, element, icon } from "../shared/dom.js";
 import { problemText } from "../devices/explain.js";
 import { problemOf } from "../devices/media.js";
+import { openInvited } from "./invited.js";
 import { Moderation } from "./moderation.js";
 import { Pictures } from "./pictures.js";
 import { showRecording } from "./recording.js";
@@ -35,6 +36,7 @@ export class Room {
   #isDrawing = false;
   /** @type {Panel | null} */ #panel = null;
   #readChat = 0;
+  #floor = new AbortController();
   #hint = new UnheardHint();
   /** @type {() => void} the device dialog, if it is open, shows what is used now */ #refillSettings = () => undefined;
   #isClosing = false;
@@ -69,7 +71,7 @@ export class Room {
     byId("transport", HTMLElement).addEventListener("click", () => openTransport(conference), { signal });
     document.addEventListener("fullscreenchange", changed, { signal });
     document.addEventListener("visibilitychange", () => void this.#stayAwake(), { signal });
-    onLanguage(changed);
+    signal.addEventListener("abort", onLanguage(changed));
     this.showPanel(null);
     void this.#stayAwake();
     this.changed();
@@ -91,7 +93,10 @@ export class Room {
   async #stayAwake() {
     if (document.hidden || !("wakeLock" in navigator)) return;
     try {
-      this.#wakeLock = await navigator.wakeLock.request("screen");
+      const lock = await navigator.wakeLock.request("screen");
+      // Left while it was asked for.
+      if (this.#abort.signal.aborted) await lock.release();
+      else this.#wakeLock = lock;
     } catch (error) {
       // Not allowed on battery or by policy: the screen saver is then the machine's own choice.
       if (!(error instanceof DOMException)) throw error;
@@ -105,10 +110,22 @@ export class Room {
       isChatOpen: this.#panel === "chat",
     });
     if (message.type === "closing") this.#isClosing = true;
+    if (message.type === "floor") this.#floorChanged(message.granted);
     if (message.type === "welcome") {
+      const others = message.link_in_use ?? 0;
+      if (others > 0 && !message.resumed) toast(["elsewhere.devices", { count: others }], { isWarning: true, durationMs: 15_000 });
       this.#isClosing = false;
       this.#readChat = message.chat.length;
     }
+  }
+
+  /** @param {boolean} isGranted */
+  #floorChanged(isGranted) {
+    this.#floor.abort();
+    if (!isGranted) return;
+    this.#floor = new AbortController();
+    const { sources } = this.#conference;
+    openInvited(sources, { openSettings: () => this.openSettings(), signal: this.#floor.signal });
   }
 
   /** Something changed: draw once, with the next frame. */
@@ -182,6 +199,8 @@ export class Room {
     let text = null;
     if (connection.state === "reconnecting" || connection.state === "connecting") {
       text = peer?.isConnected ? "banner.reconnecting" : "banner.rejoining";
+    } else if (this.#conference.isMediaFailing) {
+      text = "banner.mediaFailing";
     } else if (peer && !peer.isConnected && peer.negotiations > 0 && this.#hasEverConnected) {
       text = "banner.media";
     } else if (this.#isClosing) text = "banner.closing";
@@ -221,7 +240,9 @@ export class Room {
     if (text && (hint.hidden || hint.dataset.text !== text)) setText(hint, "text", text);
     hint.hidden = text === null;
     const block = byId("sound", HTMLElement);
-    block.hidden = !this.pictures.isSoundBlocked;
+    const { isSoundBlocked } = this.pictures;
+    if (isSoundBlocked && block.hidden) announce("room.play", undefined, "urgent");
+    block.hidden = !isSoundBlocked;
   }
 
   /** @param {Source} source */
@@ -340,6 +361,8 @@ export class Room {
     clearInterval(this.timer);
     clearTimeout(this.#backTimer);
     this.#abort.abort();
+    this.#floor.abort();
+    closeDialog();
     this.pictures.close();
     this.controls.close();
     void this.#wakeLock?.release();

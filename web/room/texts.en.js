@@ -230,7 +230,6 @@ export const en = {
   "announce.unlocked": "The room is unlocked.",
   "announce.knock": "{site} is waiting to enter.",
   "announce.mutedBy": "The chair turned your {source} off.",
-  "announce.floorGranted": "You have been given the floor. Turn your microphone on.",
   "announce.floorEnded": "Your turn to speak has ended.",
   "announce.chat": "New message from {site}: {text}",
   "announce.handRaised": "Your hand is raised.",
@@ -268,7 +267,6 @@ export const en = {
   "banner.back": "Connected again.",
 
   "waiting.title": "Waiting for the chair to admit you",
-  "waiting.text": "The room is locked. The chair has been told; this page opens by itself when you are admitted.",
   "joining.title": "Joining the conference…",
   "left.title": "You have left the conference",
   "left.text": "Thank you for taking part. You can come back at any time while the session is open.",
@@ -295,5 +293,29 @@ export const en = {
   "help.help": "Open this help",
   "help.close": "Close a panel or a dialog",
   "help.key.space": "Space",
-  "help.text": "If you hear nothing, check the loudspeaker under Devices. If the picture stutters, click the connection line in the top corner to see why."
+  "help.text": "If you hear nothing, check the loudspeaker under Devices. If the picture stutters, click the connection line in the top corner to see why.",
+
+  "waiting.text.locked": "The room is locked. The chair has been told; this page opens by itself once you are admitted.",
+  "waiting.text.removed": "Somebody was removed from the room with this link. The chair has been told; this page opens by itself once you are admitted.",
+  "waiting.text.no-chair": "Neither chair nor secretary is here yet. This page opens by itself when the conference begins.",
+  "joining.again": "Connection lost, trying to enter the room again…",
+  "invitation.busy.title": "The server is busy",
+  "invitation.busy.text": "Many sites are entering at the same time. This page tries again by itself in a few seconds; there is nothing to do.",
+  "invitation.notLink": "This is not an invitation link. Paste the whole link, with its “#i=” part.",
+  "elsewhere.title": "You are in the room in another tab",
+  "elsewhere.text": "This browser has already entered the room with this very link. Two microphones side by side will howl.",
+  "elsewhere.move": "Move here",
+  "elsewhere.both": "Enter once more",
+  "elsewhere.stays": "You are still in the room in the other tab.",
+  "elsewhere.devices": "This link is also in use on other devices ({count}). Mute one of them if they stand side by side.",
+  "moved.title": "The room has moved",
+  "moved.text": "You go on with the conference in another tab or on another device.",
+  "over.title": "The conference is over",
+  "over.text": "The room has closed. Thank you for taking part.",
+  "invited.title": "The chair invites you to speak",
+  "invited.text": "Turn your microphone on when you are ready; the whole room will hear you.",
+  "invited.speak": "Turn the microphone on",
+  "invited.later": "Later",
+
+  "banner.mediaFailing": "Pictures and sound cannot be connected; trying again. If this goes on, reload the page or tell your IT staff."
 };

@@ -229,7 +229,6 @@ export const vi = {
   "announce.unlocked": "Phòng đã mở khóa.",
   "announce.knock": "{site} đang chờ vào phòng.",
   "announce.mutedBy": "Chủ tọa đã tắt {source} của bạn.",
-  "announce.floorGranted": "Bạn được mời phát biểu. Hãy bật micrô.",
   "announce.floorEnded": "Phần phát biểu của bạn đã kết thúc.",
   "announce.chat": "Tin mới từ {site}: {text}",
   "announce.handRaised": "Bạn đã giơ tay.",
@@ -267,7 +266,6 @@ export const vi = {
   "banner.back": "Đã kết nối lại.",
 
   "waiting.title": "Đang chờ chủ tọa cho vào",
-  "waiting.text": "Phòng đang khóa. Chủ tọa đã được báo; trang sẽ tự mở khi bạn được cho vào.",
   "joining.title": "Đang vào phòng…",
   "left.title": "Bạn đã rời phòng",
   "left.text": "Cảm ơn điểm cầu đã tham gia. Bạn có thể vào lại bất cứ lúc nào khi phiên còn mở.",
@@ -294,5 +292,29 @@ export const vi = {
   "help.help": "Mở trợ giúp này",
   "help.close": "Đóng bảng hoặc hộp thoại",
   "help.key.space": "Phím cách",
-  "help.text": "Nếu không nghe thấy tiếng, hãy kiểm tra loa trong mục Thiết bị. Nếu hình bị giật, hãy bấm vào dòng đường truyền ở góc trên để xem nguyên nhân."
+  "help.text": "Nếu không nghe thấy tiếng, hãy kiểm tra loa trong mục Thiết bị. Nếu hình bị giật, hãy bấm vào dòng đường truyền ở góc trên để xem nguyên nhân.",
+
+  "waiting.text.locked": "Phòng đang khóa. Chủ tọa đã được báo; trang sẽ tự mở khi bạn được cho vào.",
+  "waiting.text.removed": "Đường liên kết này đã từng bị mời ra khỏi phòng. Chủ tọa đã được báo; trang sẽ tự mở khi bạn được cho vào.",
+  "waiting.text.no-chair": "Chủ tọa và thư ký chưa vào phòng. Trang sẽ tự mở khi phiên bắt đầu.",
+  "joining.again": "Mất kết nối, đang thử vào lại phòng…",
+  "invitation.busy.title": "Máy chủ đang bận",
+  "invitation.busy.text": "Nhiều điểm cầu đang vào cùng lúc. Trang tự thử lại sau ít giây, không cần làm gì.",
+  "invitation.notLink": "Đây chưa phải là đường liên kết mời. Hãy dán cả đường liên kết, có đoạn “#i=”.",
+  "elsewhere.title": "Bạn đang ở trong phòng ở một thẻ khác",
+  "elsewhere.text": "Trình duyệt này đã vào phòng bằng chính đường liên kết này. Hai micrô đặt cạnh nhau sẽ gây tiếng hú.",
+  "elsewhere.move": "Chuyển sang thẻ này",
+  "elsewhere.both": "Vào thêm một lần nữa",
+  "elsewhere.stays": "Bạn vẫn ở trong phòng ở thẻ kia.",
+  "elsewhere.devices": "Đường liên kết này cũng đang được dùng trên thiết bị khác ({count}). Hãy tắt micrô của một máy nếu chúng ở cạnh nhau.",
+  "moved.title": "Phòng đã chuyển sang nơi khác",
+  "moved.text": "Bạn tiếp tục phiên hội chẩn ở một thẻ hoặc thiết bị khác.",
+  "over.title": "Phiên hội chẩn đã kết thúc",
+  "over.text": "Phòng đã đóng. Cảm ơn điểm cầu đã tham gia.",
+  "invited.title": "Chủ tọa mời bạn phát biểu",
+  "invited.text": "Hãy bật micrô khi bạn sẵn sàng; cả phòng sẽ nghe thấy bạn.",
+  "invited.speak": "Bật micrô",
+  "invited.later": "Để sau",
+
+  "banner.mediaFailing": "Chưa nối được hình và tiếng, đang thử lại. Nếu kéo dài, hãy tải lại trang hoặc báo kỹ thuật viên CNTT."
 };
