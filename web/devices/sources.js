@@ -19,7 +19,7 @@ import { Source } from "./source.js";
 /**
  * @typedef {object} SourcesObserver
  * @property {(source: SourceName) => void} changed
- * @property {(source: SourceName, isMuted: boolean, isInterrupted: boolean) => void} muteChanged  to be told to the bridge
+ * @property {(source: SourceName, isMuted: boolean) => void} muteChanged  to be told to the bridge
  * @property {(source: SourceName) => void} ended  the device was unplugged or the sharing ended by the browser
  * @property {(source: SourceName) => void} interrupted  the system took the device, or gave it back
  */
@@ -78,10 +78,7 @@ export class Sources {
         },
         changed: () => this.observer.changed(name),
         ended: () => this.observer.ended(name),
-        interrupted: () => {
-          this.#tell(name);
-          this.observer.interrupted(name);
-        },
+        interrupted: () => this.observer.interrupted(name),
       },
     );
     return source;
@@ -95,8 +92,7 @@ export class Sources {
 
   /** @param {SourceName} name */
   #tell(name) {
-    const { isOn, isInterrupted } = this.#sources[name];
-    this.observer.muteChanged(name, !isOn || isInterrupted, isInterrupted);
+    this.observer.muteChanged(name, !this.isOn(name));
   }
 
   /** Whether it is sent. @param {SourceName} source */

@@ -71,16 +71,10 @@ const FIRST_DELAY_MS = 2000;
 const LONGEST_DELAY_MS = 5000;
 /** A connection attempt that has not been welcomed by then is given up and repeated. */
 const ATTEMPT_LIMIT_MS = 10_000;
-/** Four reports that did not come mean that the wire is dead although nobody closed it. */
-const REPORTS_MISSED = 4;
-const REPORT_GRACE_MS = 1000;
-/** Between two reports of `quality`, as the protocol says: the more people, the more rarely. */
-const REPORT_EVERY_S = 2;
-const REPORTS_PER_S = 50;
-/** A lobby that says every few seconds that one still waits, and then no longer. */
-const LOBBY_LIMIT_MS = 16_000;
-/** A machine that has slept: its socket is dead more often than not. */
-const WAKE_LIMIT_MS = 3000;
+/** So many beats that did not come mean that the wire is dead although nobody closed it. */
+const BEATS_MISSED = 3;
+/** A machine that has slept: its socket is dead more often than not, and one beat must do. */
+const WAKE_GRACE_MS = 500;
 /** After the bridge has cut off a page that sent nonsense. */
 const QUIET_ATTEMPT = 2;
 
@@ -101,15 +95,6 @@ const REASONS = { 1001: "over", 4000: "left", 4001: "moved", 4002: "removed" };
 export function reconnectDelay(attempt, random) {
   const limit = Math.min(FIRST_DELAY_MS * 2 ** attempt, LONGEST_DELAY_MS);
   return Math.round(SHORTEST_DELAY_MS + (limit - SHORTEST_DELAY_MS) * random);
-}
-
-/**
- * How long a bridge may say nothing to a page of a room of `count` people.
- * @param {number} count
- * @param {number} [everyS]  the interval that the bridge has named
- */
-export function silenceLimit(count, everyS = Math.max(REPORT_EVERY_S, count / REPORTS_PER_S)) {
-  return everyS * 1000 * REPORTS_MISSED + REPORT_GRACE_MS;
 }
 
 /**
@@ -138,9 +123,8 @@ export class Connection {
   /** @type {Resume | null} */ #resume;
   #attempt = 0;
   /** Which attempt is on: an answer to an earlier one means nothing. */ #round = 0;
-  #count = 1;
-  /** @type {number | undefined} seconds between two reports, when the bridge names it */ #reportEveryS;
-  #waitings = 0;
+  /** Between two words of this bridge at most; 0: it has named no limit. */ #beatMs = 0;
+  /** @type {ProtocolError | null} the last one of this socket */ #error = null;
   /** @type {any} */ #retryTimer = null;
   /** @type {any} */ #attemptTimer = null;
   /** @type {any} */ #silenceTimer = null;
@@ -211,8 +195,8 @@ export class Connection {
 
   /** The machine has slept: find out soon whether the bridge is still there. */
   woke() {
-    if (this.#state === "joined") this.#watchSilence(Math.max(WAKE_LIMIT_MS, this.#silenceLimit / REPORTS_MISSED));
-    else this.retryNow();
+    if (this.#state !== "joined") this.retryNow();
+    else if (this.#beatMs > 0) this.#watchSilence(this.#beatMs + WAKE_GRACE_MS);
   }
 
   /** Close the socket as a broken network would (for support staff and tests). */
@@ -246,7 +230,8 @@ export class Connection {
     this.#clear("retry");
     this.#dropSocket();
     this.#round += 1;
-    this.#waitings = 0;
+    this.#beatMs = 0;
+    this.#error = null;
     this.#setState(state, null);
     this.#attemptTimer = this.#timers.setTimeout(() => this.#lost(), ATTEMPT_LIMIT_MS);
   }
@@ -291,17 +276,13 @@ export class Connection {
       case "welcome":
         this.#clear("attempt");
         this.#attempt = 0;
-        this.#count = message.count;
-        this.#reportEveryS = message.quality_s;
+        this.#beatMs = message.beat_s * 1000;
         this.#resume = { participant: message.participant, secret: message.resume.secret };
         this.#setState("joined", null);
         break;
-      case "roster":
-        this.#count = message.count;
-        break;
       case "waiting":
         this.#clear("attempt");
-        this.#waitings += 1;
+        this.#beatMs = message.beat_s * 1000;
         this.#setState("waiting", null);
         break;
       case "token":
@@ -316,29 +297,13 @@ export class Connection {
           this.#refused(message);
           return;
         }
+        this.#error = message;
         break;
       default:
         break;
     }
-    this.#heard(message);
+    if (this.#beatMs > 0) this.#watchSilence(this.#beatMs * BEATS_MISSED);
     this.#observer.received(message);
-  }
-
-  /**
-   * Watch for silence, from the first sign that this bridge speaks regularly.
-   * @param {BridgeMessage} message
-   */
-  #heard(message) {
-    if (this.#state === "waiting") {
-      if (this.#waitings > 1) this.#watchSilence(LOBBY_LIMIT_MS);
-      return;
-    }
-    const isRegular = message.type === "quality" || (message.type === "welcome" && this.#reportEveryS !== undefined);
-    if (isRegular || this.#silenceTimer !== null) this.#watchSilence(this.#silenceLimit);
-  }
-
-  get #silenceLimit() {
-    return silenceLimit(this.#count, this.#reportEveryS);
   }
 
   /** @param {ProtocolError} error */
@@ -360,7 +325,7 @@ export class Connection {
   /** @param {number | undefined} code */
   #closed(code = 1006) {
     if (verdict(code, this.#now - this.#tokenAt) === "end") {
-      this.#end({ reason: REASONS[code] ?? "refused", error: null });
+      this.#end({ reason: REASONS[code] ?? "refused", error: this.#error });
       return;
     }
     if (code === TOO_MANY_REFUSED) this.#attempt = Math.max(this.#attempt, QUIET_ATTEMPT);

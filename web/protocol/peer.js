@@ -21,7 +21,7 @@ import { reportTransport } from "./report.js";
  * @property {() => void} slotsAdded  new slots exist and have their mids
  * @property {(isConnected: boolean) => void} connectedChanged
  * @property {() => void} lost  ICE restarts did not help, the browser takes no answer, or the bridge has forgotten this connection: a new one is needed
- * @property {() => Promise<RTCIceServer[] | null>} iceServers  those that are good now; null: as they were
+ * @property {() => RTCIceServer[]} iceServers  those that are good now
  */
 
 const VOICES = 3;
@@ -196,9 +196,7 @@ export class Peer {
   async #makeOffer() {
     if (this.#isIceRestart) {
       // Credentials of a relay are good for some hours only.
-      const iceServers = await this.#observer.iceServers();
-      if (this.#isClosed) return;
-      if (iceServers) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
+      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: this.#observer.iceServers() });
     }
     const offer = await this.pc.createOffer({ iceRestart: this.#isIceRestart });
     if (this.#isClosed) return;

@@ -11,7 +11,6 @@ import { RoomState } from "../protocol/state.js";
 
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("../shared/types.js").Source} Source */
-/** @typedef {import("../shared/types.js").Member} Member */
 /** @typedef {import("../devices/sources.js").Sources} Sources */
 /** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
 /** @typedef {import("../protocol/connection.js").Ending} Ending */
@@ -39,7 +38,6 @@ import { RoomState } from "../protocol/state.js";
  * @property {RTCIceServer[]} iceServers
  * @property {Sources} sources
  * @property {Refresh} refreshToken
- * @property {() => Promise<RTCIceServer[] | null>} renewIceServers  null: they could not be asked for
  * @property {Return | null} back  this page was in the room before, and goes on as it was
  */
 
@@ -49,9 +47,8 @@ const REPLACE_DELAY_MS = 500;
 const REPLACE_DELAY_MAX_MS = 8000;
 /** So many failed peer connections are worth a word. */
 const FAILING_REPLACEMENTS = 2;
-/** Relay credentials may be good for a minute only, and asking for new ones must not hold up a restart. */
-const ICE_SERVERS_FRESH_MS = 30_000;
-const ICE_SERVERS_LIMIT_MS = 3000;
+/** New relay credentials follow a welcome at once; nothing waits longer for them. */
+const ICE_SERVERS_LIMIT_MS = 1000;
 /** A clock that jumps by this much more than the interval: the machine has slept. */
 const SLEEP_MS = 5000;
 /** How long a device that the system took may take to come back, once the page is looked at again. */
@@ -67,12 +64,12 @@ export class Conference {
   /** @type {() => void} */ #visible;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #reviving;
   #iceServers;
-  #renewIceServers;
-  #iceServersAt = performance.now();
+  /** @type {() => void} new relay credentials are there */ #iceServersTaken = () => undefined;
   #replacements = 0;
   /** Which peer connection is being made. */ #round = 0;
   #awakeAt = Date.now();
   /** @type {Set<Source>} what the bridge was told to be on */ #told = new Set();
+  /** @type {Set<Source>} what the bridge was told to be interrupted */ #toldInterrupted = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
 
   /**
@@ -88,11 +85,13 @@ export class Conference {
     this.sources = options.sources;
     this.sources.observer = {
       changed: () => observer.changed(),
-      muteChanged: (source, isMuted, isInterrupted) => this.#tellMute(source, isMuted, isInterrupted),
+      muteChanged: (source, isMuted) => this.#tellMute(source, isMuted),
       ended: (source) => observer.sourceEnded(source),
-      interrupted: (source) => observer.sourceInterrupted(source),
+      interrupted: (source) => {
+        this.#tellInterrupted(source);
+        observer.sourceInterrupted(source);
+      },
     };
-    this.#renewIceServers = options.renewIceServers;
     const { back } = options;
     if (back?.isMicrophoneOn) this.#told.add("microphone");
     if (back?.isCameraOn) this.#told.add("camera");
@@ -170,30 +169,37 @@ export class Conference {
   /**
    * @param {Source} source
    * @param {boolean} isMuted
-   * @param {boolean} isInterrupted
    */
-  #tellMute(source, isMuted, isInterrupted) {
-    const mute = { type: "mute", source, muted: isMuted, ...(isInterrupted ? { interrupted: true } : {}) };
-    if (!this.connection.send(mute)) return;
+  #tellMute(source, isMuted) {
+    if (!this.connection.send({ type: "mute", source, muted: isMuted })) return;
     if (isMuted) this.#told.delete(source);
     else this.#told.add(source);
+    this.#tellInterrupted(source);
+  }
+
+  /** @param {Source} source */
+  #tellInterrupted(source) {
+    const interrupted = this.sources.isInterrupted(source);
+    if (interrupted === this.#toldInterrupted.has(source) || (source !== "microphone" && source !== "camera")) return;
+    if (!this.connection.send({ type: "interrupted", source, interrupted })) return;
+    if (interrupted) this.#toldInterrupted.add(source);
+    else this.#toldInterrupted.delete(source);
   }
 
   /** @param {BridgeMessage} message */
   #received(message) {
     this.#observer.before(message);
-    const before = this.state.me;
     this.state.apply(message);
     switch (message.type) {
       case "welcome":
-        if (message.resumed) this.#heedMutes(before);
+        this.#heedMutes(message.muted);
         this.#welcomed(message.resumed);
         break;
       case "answer":
         void this.peer?.answered(message.id, message.sdp);
         break;
       case "token":
-        if (message.ice_servers) this.takeIceServers(message.ice_servers);
+        this.takeIceServers(message.ice_servers);
         break;
       case "layers":
         this.peer?.applyLayers(message.layers);
@@ -220,22 +226,13 @@ export class Conference {
   }
 
   /**
-   * While the socket was away, a moderator may have muted this site: what the
-   * bridge was told to be on and now lists as off stays off.
-   * @param {Member | undefined} before  the own line of the roster as it was
+   * What a moderator muted while the socket was away stays off. What had been
+   * off already when it broke, and was switched on since, is its owner's wish.
+   * @param {{source: Source}[]} muted
    */
-  #heedMutes(before) {
-    const { me } = this.state;
-    if (!me) return;
-    const isMuted = {
-      microphone: me.microphone === "muted",
-      // Of the others the roster does not say whether they are muted or only not there: a change counts.
-      camera: before?.camera === "on" && me.camera === "off",
-      content: before?.content === true && !me.content,
-      auxiliary: before?.auxiliary === true && !me.auxiliary,
-    };
-    for (const source of SOURCES) {
-      if (isMuted[source] && this.#told.has(source) && this.sources.isWished(source)) this.sources.stop(source);
+  #heedMutes(muted) {
+    for (const { source } of muted) {
+      if (this.#told.delete(source)) this.sources.stop(source);
     }
   }
 
@@ -247,18 +244,26 @@ export class Conference {
     if (isResumed && this.peer) {
       this.peer.resumed();
     } else {
-      void this.#replacePeer();
+      void this.#replacePeer(true);
       if (!isResumed && this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
     }
+    // A new participant is interrupted in nothing as far as the bridge knows.
+    if (!isResumed) this.#toldInterrupted.clear();
     this.sources.announce();
     if (this.#view) this.show(this.#view);
   }
 
-  async #replacePeer() {
+  /** @param {boolean} isWelcomed  just now: the credentials of relays are about to come */
+  async #replacePeer(isWelcomed) {
     clearTimeout(this.#replacing);
     this.peer?.close();
     const round = ++this.#round;
-    const iceServers = (await this.#freshIceServers()) ?? [];
+    if (isWelcomed && this.#iceServers.length > 0) {
+      await new Promise((resolve) => {
+        this.#iceServersTaken = () => resolve(null);
+        setTimeout(resolve, ICE_SERVERS_LIMIT_MS);
+      });
+    }
     // Left meanwhile, or welcomed once more.
     if (round !== this.#round) return;
     const peer = new Peer(
@@ -272,30 +277,21 @@ export class Conference {
         lost: () => {
           if (this.peer === peer) this.#replaceLater();
         },
-        iceServers: () => this.#freshIceServers(),
+        iceServers: () => this.#iceServers,
       },
-      { iceServers },
+      { iceServers: this.#iceServers },
     );
     this.peer = peer;
     this.sources.attach(peer);
+    this.#toldInterrupted.clear();
+    for (const source of SOURCES) this.#tellInterrupted(source);
     void peer.negotiate();
   }
 
-  /** @returns {Promise<RTCIceServer[] | null>} null where there are none */
-  async #freshIceServers() {
-    if (this.#iceServers.length === 0) return null;
-    if (performance.now() - this.#iceServersAt < ICE_SERVERS_FRESH_MS) return this.#iceServers;
-    /** @type {Promise<null>} */
-    const limit = new Promise((resolve) => setTimeout(() => resolve(null), ICE_SERVERS_LIMIT_MS));
-    const renewed = await Promise.race([this.#renewIceServers(), limit]);
-    if (renewed) this.takeIceServers(renewed);
-    return this.#iceServers;
-  }
-
-  /** @param {RTCIceServer[]} iceServers  just handed out */
+  /** @param {RTCIceServer[]} iceServers  just handed out, good for the next connection or restart */
   takeIceServers(iceServers) {
     this.#iceServers = iceServers;
-    this.#iceServersAt = performance.now();
+    this.#iceServersTaken();
   }
 
   #replaceLater() {
@@ -304,7 +300,7 @@ export class Conference {
     clearTimeout(this.#replacing);
     // While the control channel is down, the next welcome replaces what is lost.
     this.#replacing = setTimeout(() => {
-      if (this.connection.state === "joined") void this.#replacePeer();
+      if (this.connection.state === "joined") void this.#replacePeer(false);
     }, delay);
   }
 

@@ -196,16 +196,6 @@ async function refreshToken() {
   }
 }
 
-/** @returns {Promise<RTCIceServer[] | null>} */
-async function renewIceServers() {
-  try {
-    return invitation ? ((await exchange(invitation)).ice_servers ?? null) : null;
-  } catch (error) {
-    if (error instanceof InvitationFailed) return null;
-    throw error;
-  }
-}
-
 /**
  * @param {Start} start
  * @param {Return | null} back
@@ -226,7 +216,6 @@ function enter(start, back) {
       sources: start.sources,
       back,
       refreshToken,
-      renewIceServers,
     },
     {
       connectionChanged: (state, ending) => connectionChanged(state, ending),
@@ -251,7 +240,7 @@ function rejoin() {
 
 /** @param {BridgeMessage} message */
 function hear(message) {
-  if (message.type === "waiting") showWaiting(message.reason ?? "locked");
+  if (message.type === "waiting") showWaiting(message.reason);
   room?.hear(message);
 }
 

@@ -227,8 +227,11 @@ export class Moderation {
       { class: "marks" },
       member.connected ? null : mark("warning", "people.state.disconnected", "warning"),
       member.content || member.auxiliary ? mark("screen", "people.state.sharing", "good") : null,
-      member.camera === "on" ? null : mark("camera-off", "people.state.camera.off"),
-      mark(isOn ? "mic" : "mic-off", isOn ? "people.state.mic.on" : "people.state.mic.off", isOn ? "good" : "bad"),
+      member.camera === "on" ? null : mark("camera-off", member.camera === "off" ? "people.state.camera.off" : "people.state.camera.interrupted"),
+      // Taken by a call, it was not its owner who muted it.
+      member.microphone === "interrupted"
+        ? mark("mic-off", "people.state.mic.interrupted", "warning")
+        : mark(isOn ? "mic" : "mic-off", isOn ? "people.state.mic.on" : "people.state.mic.off", isOn ? "good" : "bad"),
     );
   }
 
@@ -254,10 +257,10 @@ export class Moderation {
       add("people.showAuxiliary", () => this.#send({ type: "show_content", participant, source: "auxiliary" }));
     }
     if (isSelf) return actions;
-    if (member.microphone === "on") {
+    if (member.microphone === "on" || member.microphone === "interrupted") {
       add("people.mute", () => this.#send({ type: "mute_participant", participant, source: "microphone" }));
     }
-    if (member.camera === "on") {
+    if (member.camera !== "off") {
       add("people.muteCamera", () => this.#send({ type: "mute_participant", participant, source: "camera" }));
     }
     if (member.role === "observer") {

@@ -360,7 +360,7 @@ export class Pictures {
       else tile.hide();
     }
     if (state.me) {
-      this.#drawTile(this.self, { ...state.me, camera: sources.isOn("camera") ? "on" : "off", microphone: sources.isOn("microphone") ? "on" : "muted" });
+      this.#drawTile(this.self, { ...state.me, camera: sources.isOn("camera") ? "on" : "off", microphone: !sources.isOn("microphone") ? "muted" : sources.isInterrupted("microphone") ? "interrupted" : "on" });
       showTrack(this.self.video, sources.isOn("camera") ? sources.track("camera") : null);
     }
     this.#drawPager(page, pages);

@@ -43,6 +43,9 @@ class PeerConnection {
   }
   addTransceiver = idle;
   createOffer = async () => ({ type: "offer", sdp: "v=0" });
+  restartIce = () => undefined;
+  getConfiguration = () => this.configuration;
+  setConfiguration = (configuration) => void (this.configuration = configuration);
   async setLocalDescription(description) {
     this.localDescription = description;
     this.signalingState = "have-local-offer";
@@ -64,6 +67,9 @@ const welcome = (changes = {}, me = {}) => ({
   thumbnails_max: 49,
   resumed: false,
   may_publish: true,
+  beat_s: 4,
+  muted: [],
+  link_in_use: 0,
   ...changes,
 });
 
@@ -88,7 +94,6 @@ async function setUp(options = {}) {
       sources,
       back: null,
       refreshToken: async () => ({ token: "t" }),
-      renewIceServers: async () => null,
       ...options,
     },
     observer,
@@ -108,14 +113,16 @@ function reconnect(conference) {
   Socket.last.onopen();
 }
 
-for (const [source, muted] of [["microphone", { microphone: "muted" }], ["camera", { camera: "off" }]]) {
+const MUTED = [{ source: "microphone", by: "p-0" }];
+
+for (const source of ["microphone", "camera"]) {
   test(`${source}: muted by the chair while the socket was away, it stays so`, async () => {
     const { conference, sources, done } = await setUp();
     await sources.startBoth();
     Socket.last.onopen();
     Socket.last.receive(welcome());
     reconnect(conference);
-    Socket.last.receive(welcome({ resumed: true }, muted));
+    Socket.last.receive(welcome({ resumed: true, muted: [{ source, by: "p-0" }] }));
     assert.equal(sources.isOn(source), false);
     const told = Socket.last.of("mute").filter((mute) => mute.source === source);
     assert.ok(told.length > 0);
@@ -127,14 +134,14 @@ for (const [source, muted] of [["microphone", { microphone: "muted" }], ["camera
 test("switched on by its owner while the socket was away, it is on", async () => {
   const { conference, sources, done } = await setUp();
   await sources.start("microphone");
-  sources.stop("microphone");
   Socket.last.onopen();
-  Socket.last.receive(welcome({}, { microphone: "muted" }));
+  Socket.last.receive(welcome());
+  Socket.last.receive({ type: "muted", source: "microphone", by: "p-0" });
   conference.connection.drop();
   await sources.start("microphone");
   conference.connection.retryNow();
   Socket.last.onopen();
-  Socket.last.receive(welcome({ resumed: true }, { microphone: "muted" }));
+  Socket.last.receive(welcome({ resumed: true, muted: MUTED }, { microphone: "muted" }));
   assert.equal(sources.isOn("microphone"), true);
   assert.equal(Socket.last.of("mute").findLast(({ source }) => source === "microphone").muted, false);
   done();
@@ -146,7 +153,7 @@ test("loaded anew, a page keeps its hand, and a mute that it did not hear of", a
   await sources.start("microphone");
   Socket.last.onopen();
   assert.deepEqual(Socket.last.sent[0].resume, back.resume);
-  Socket.last.receive(welcome({ resumed: true }, { hand: 2, microphone: "muted" }));
+  Socket.last.receive(welcome({ resumed: true, muted: MUTED }, { hand: 2 }));
   assert.equal(conference.isHandRaised, true);
   assert.equal(sources.isOn("microphone"), false);
   await settled();
@@ -164,18 +171,33 @@ test("without the right to be seen nothing is left open", async () => {
   done();
 });
 
-test("a new peer connection gets relay credentials that are good now", async () => {
-  const now = mock.method(performance, "now", () => 0);
-  const fresh = [{ urls: "turn:relay", username: "later", credential: "y" }];
-  const { done } = await setUp({ iceServers: [{ urls: "turn:relay", username: "early", credential: "x" }], renewIceServers: async () => fresh });
+test("interrupted by the system: the bridge is told, once more with a new connection, and when it ends", async () => {
+  const { sources, done } = await setUp();
+  await sources.start("microphone");
   Socket.last.onopen();
   Socket.last.receive(welcome());
   await settled();
-  assert.equal(PeerConnection.last.configuration.iceServers[0].username, "early");
-  now.mock.mockImplementation(() => 43_200_000);
+  sources.track("microphone").mute(true);
+  const told = () => Socket.last.of("interrupted").map(({ source, interrupted }) => `${source} ${interrupted}`);
+  assert.deepEqual(told(), ["microphone true"]);
+  assert.equal(Socket.last.of("mute").findLast(({ source }) => source === "microphone").muted, false, "its owner did not mute it");
   Socket.last.receive(welcome());
   await settled();
-  assert.deepEqual(PeerConnection.last.configuration.iceServers, fresh);
-  now.mock.restore();
+  assert.ok(told().length >= 2);
+  sources.stop("microphone");
+  assert.equal(told().at(-1), "microphone false");
+  done();
+});
+
+test("a new peer connection waits for the relay credentials that follow the welcome", async () => {
+  const relay = (username) => [{ urls: ["turn:relay"], username, credential: "x" }];
+  const { conference, done } = await setUp({ iceServers: relay("early") });
+  Socket.last.onopen();
+  Socket.last.receive(welcome());
+  await settled();
+  assert.equal(conference.peer, null);
+  Socket.last.receive({ type: "token", token: "t2", expires_s: 600, ice_servers: relay("later") });
+  await settled();
+  assert.equal(PeerConnection.last.configuration.iceServers[0].username, "later");
   done();
 });

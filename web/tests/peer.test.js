@@ -52,7 +52,7 @@ class Connection {
   close = () => void (this.signalingState = "closed");
 }
 
-function setUp({ isOpen = true, iceServers = async () => null } = {}) {
+function setUp({ isOpen = true, iceServers = () => [] } = {}) {
   globalThis.RTCPeerConnection = Connection;
   globalThis.RTCRtpReceiver = { getCapabilities: () => null };
   mock.method(console, "warn", () => undefined);
@@ -163,7 +163,7 @@ test("what could not be sent waits for the channel, not for the clock", async ()
 
 test("a restart uses the relay credentials that are good now", async () => {
   const fresh = [{ urls: "turn:relay", username: "later", credential: "x" }];
-  const { peer, pc, offers } = await joined({ iceServers: async () => fresh });
+  const { peer, pc, offers } = await joined({ iceServers: () => fresh });
   peer.restartIce();
   await settled();
   assert.deepEqual(pc.configuration.iceServers, fresh);

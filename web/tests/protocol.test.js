@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Connection, parseMessage, reconnectDelay, silenceLimit } from "../protocol/connection.js";
+import { Connection, parseMessage, reconnectDelay } from "../protocol/connection.js";
 
 /** Timers that run when the test says so. */
 class Clock {
@@ -91,7 +91,7 @@ function setUp({ refresh = async () => ({ token: "fresh" }), ...options } = {}) 
     participant: "p-1",
     resume: { secret: "s1", seconds: 30 },
     resumed: false,
-    count: 3,
+    beat_s: 4,
     ...changes,
   });
   return { clock, connection, sockets, states, messages, endings, welcome, last: () => sockets[sockets.length - 1] };
@@ -130,7 +130,7 @@ test("a dropped socket comes back with the resume secret", () => {
   assert.equal(sockets.length, 2);
   last().open();
   assert.deepEqual(last().sent[0].resume, { participant: "p-1", secret: "s1" });
-  last().receive({ type: "welcome", participant: "p-1", resume: { secret: "s2", seconds: 30 }, resumed: true });
+  last().receive({ type: "welcome", participant: "p-1", resume: { secret: "s2", seconds: 30 }, resumed: true, beat_s: 4 });
   assert.deepEqual(states, ["connecting", "joined", "reconnecting", "joined"]);
 });
 
@@ -278,7 +278,7 @@ test("waiting in the lobby survives until admitted", () => {
   const { connection, last, states, welcome } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
   assert.equal(connection.state, "waiting");
   last().receive(welcome());
   assert.deepEqual(states, ["connecting", "waiting", "joined"]);
@@ -288,7 +288,7 @@ test("somebody turned away from the lobby is told and does not come back", async
   const { clock, connection, endings, last, sockets } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
   last().receive({ type: "error", code: "refused", for: "join" });
   await new Promise((resolve) => setImmediate(resolve));
   clock.advance(60_000);
@@ -321,12 +321,14 @@ test("an error after the join ends nothing", () => {
   assert.equal(messages.at(-1).code, "rate-limited");
 });
 
-test("a bridge that reports quality and then falls silent is taken for lost", () => {
+test("a bridge that misses three beats is taken for lost, one that says anything is not", () => {
   const { clock, connection, last } = joined();
-  last().receive({ type: "quality", rtt_ms: 20 });
-  clock.advance(8000);
-  assert.equal(connection.state, "joined");
-  clock.advance(2000);
+  for (let beat = 0; beat < 5; beat++) {
+    clock.advance(11_900);
+    last().receive(beat % 2 ? { type: "beat" } : { type: "quality", rtt_ms: 20 });
+    assert.equal(connection.state, "joined");
+  }
+  clock.advance(12_000);
   assert.equal(connection.state, "reconnecting");
 });
 
@@ -342,44 +344,16 @@ test("an old socket's late messages are ignored", () => {
   assert.equal(connection.state, "reconnecting");
 });
 
-test("in a ceremony of a thousand a page waits for as long as its bridge takes to report", () => {
-  const { clock, connection, last, welcome } = setUp();
-  connection.open();
-  last().open();
-  last().receive(welcome({ count: 1000 }));
-  for (let report = 0; report < 5; report++) {
-    last().receive({ type: "quality", rtt_ms: 20 });
-    clock.advance(20_000);
-  }
-  assert.equal(connection.state, "joined");
-  clock.advance(61_000);
-  assert.equal(connection.state, "reconnecting");
-  assert.equal(silenceLimit(2), 9000);
-  assert.equal(silenceLimit(1000), 81_000);
-});
-
-test("the interval that the bridge names counts, and arms the watch by itself", () => {
-  const { clock, connection, last, welcome } = setUp();
-  connection.open();
-  last().open();
-  last().receive(welcome({ quality_s: 5 }));
-  clock.advance(20_500);
-  assert.equal(connection.state, "joined");
-  clock.advance(1000);
-  assert.equal(connection.state, "reconnecting");
-});
-
-test("a lobby that spoke regularly and falls silent is left for a new attempt", () => {
+test("a lobby that falls silent is left for a new attempt", () => {
   const { clock, connection, last, sockets } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
-  clock.advance(600_000);
-  assert.equal(connection.state, "waiting", "a bridge without a beat is waited for");
-  last().receive({ type: "waiting" });
-  clock.advance(5000);
-  last().receive({ type: "waiting" });
-  clock.advance(17_000);
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
+  clock.advance(11_000);
+  last().receive({ type: "beat" });
+  clock.advance(11_000);
+  assert.equal(connection.state, "waiting");
+  clock.advance(1000);
   assert.equal(connection.state, "reconnecting");
   clock.advance(2000);
   assert.equal(sockets.length, 2);
@@ -389,7 +363,7 @@ test("the network's return leaves a lobby that may be gone", () => {
   const { connection, last, sockets } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
   connection.retryNow();
   assert.equal(sockets.length, 2);
 });
@@ -398,12 +372,12 @@ test("after a sleep a bridge that says nothing is left within seconds, one that 
   const { clock, connection, last } = joined();
   last().receive({ type: "quality" });
   connection.woke();
-  clock.advance(2000);
-  last().receive({ type: "quality" });
-  clock.advance(5000);
+  clock.advance(4000);
+  last().receive({ type: "beat" });
+  clock.advance(11_000);
   assert.equal(connection.state, "joined");
   connection.woke();
-  clock.advance(3000);
+  clock.advance(4500);
   assert.equal(connection.state, "reconnecting");
 });
 
@@ -435,6 +409,13 @@ for (const [code, reason] of [[1001, "over"], [4000, "left"], [4001, "moved"], [
     assert.equal(sockets.length, 1);
   });
 }
+
+test("a link that is revoked ends with the words for it", () => {
+  const { endings, last } = joined();
+  last().receive({ type: "error", code: "revoked-link" });
+  last().lose(4007);
+  assert.equal(endings[0].error.code, "revoked-link");
+});
 
 test("a room that takes nobody now is asked again", () => {
   const { clock, connection, last, sockets } = setUp();

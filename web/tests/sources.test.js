@@ -19,9 +19,9 @@ function setUp(preferred = {}) {
   const ended = [];
   sources.observer = {
     changed: () => undefined,
-    muteChanged: (source, isMuted, isInterrupted) => told.set(source, isInterrupted ? "interrupted" : isMuted ? "muted" : "on"),
+    muteChanged: (source, isMuted) => told.set(source, isMuted ? "muted" : sources.isInterrupted(source) ? "interrupted" : "on"),
     ended: (source) => ended.push(source),
-    interrupted: () => undefined,
+    interrupted: (source) => told.set(source, sources.isInterrupted(source) ? "interrupted" : "on"),
   };
   sources.attach({ setTrack: async (source, track) => void sent.set(source, track) });
   return { devices, sources, told, sent, ended };
