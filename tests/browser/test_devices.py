@@ -94,3 +94,56 @@ async def test_a_page_whose_level_meter_fails_sends_what_it_shows(
     assert await site.evaluate(IS_MICROPHONE_ON)
     assert site.errors == []
     await site.context.close()
+
+
+SELF = "window.hoichan.state?.self ?? null"
+IS_CONNECTED = "window.hoichan.peer?.isConnected === true"
+MY_MICROPHONE = "window.hoichan.state.me.microphone"
+# What a phone does to a page when a call comes in, and when it ends.
+INTERRUPT = """
+isInterrupted => {
+  const track = window.hoichan.sources.track("microphone");
+  Object.defineProperty(track, "muted", { value: isInterrupted, configurable: true });
+  track.dispatchEvent(new Event(isInterrupted ? "mute" : "unmute"));
+}
+"""
+
+
+async def test_a_page_in_the_room_is_interrupted_loaded_anew_and_moved_to_another_tab(
+    server: BridgeServer, browser_of_all: Site
+) -> None:
+    site = await page_with(browser_of_all)
+    link = server.link("presenter", CLINIC, room="moves")
+    await site.open(link)
+    assert "#" not in site.page.url, "the invitation stays in the address"
+    await site.join()
+    await site.until(f"{MY_MICROPHONE} === 'on'", "a microphone that the bridge lists as on")
+    await site.evaluate(INTERRUPT, True)
+    await site.until(f"{MY_MICROPHONE} === 'interrupted'", "an interrupted microphone in the list")
+    assert await site.page.locator("#muted-hint").is_visible()
+    await site.evaluate(INTERRUPT, False)
+    await site.until(f"{MY_MICROPHONE} === 'on'", "a microphone that is back in the list")
+
+    await site.press("microphone")
+    await site.press("hand")
+    await site.until("window.hoichan.state.me.hand !== null", "a raised hand")
+    participant = await site.evaluate(SELF)
+    await site.page.reload()
+    await site.until(IS_CONNECTED, "connected media after loading anew")
+    assert await site.evaluate(SELF) == participant
+    assert await site.evaluate("window.hoichan.state.me.hand !== null")
+    assert not await site.evaluate(IS_MICROPHONE_ON)
+    await site.until("window.hoichan.sources.isOn('camera')", "the camera as it was")
+
+    other = Site(site.name, site.camera, site.browser, site.context, await site.context.new_page())
+    other.page.on("pageerror", lambda error: other.errors.append(str(error)))
+    await other.page.goto(link)
+    await other.until(
+        "document.querySelector('#notice-title').dataset.text === 'elsewhere.title'", "a question"
+    )
+    await other.page.locator("#notice-actions .primary").click()
+    await other.until(IS_CONNECTED, "connected media in the other tab")
+    assert await other.evaluate(SELF) == participant
+    assert await site.evaluate("document.querySelector('#notice-title').dataset.text") == "moved.title"
+    assert site.errors == other.errors == []
+    await site.context.close()

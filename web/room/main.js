@@ -46,11 +46,12 @@ let room = null;
 /** Under which name the room was entered. */
 let enteredAs = "";
 let arriving = new AbortController();
-/** Whether the page is about to be loaded anew; only some browsers tell it from a tab that is closed. */
-let isReturning = !("navigation" in window);
+/** How this tab was in the room before its link was opened anew. @type {Return | null} */
+let before = null;
 
 const session = new Session();
-const prejoin = new Prejoin((start) => enter(start, null));
+// What was on before is not on by itself: the page before the room has asked.
+const prejoin = new Prejoin((start) => enter(start, before && { ...before, isMicrophoneOn: false, isCameraOn: false }));
 const tabs = new Tabs(() => {
   const entered = conference;
   return entered && invitation ? { invitation, handOver: () => handOver(entered) } : null;
@@ -99,7 +100,9 @@ async function openInvitation() {
   arriving = new AbortController();
   const { signal } = arriving;
   const back = session.takeReturn(Date.now());
+  const isSame = invitationIn(location.hash) === session.invitation;
   const given = takeInvitation();
+  before = isSame ? back : null;
   invitation = given ?? invitation ?? session.invitation;
   if (!invitation) {
     notice({ title: "invitation.missing.title", text: "invitation.missing.text", asksLink: true });
@@ -205,6 +208,7 @@ function enter(start, back) {
   const base = address("ws");
   base.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   enteredAs = start.name;
+  before = null;
   conference = new Conference(
     {
       url: base.href,
@@ -283,28 +287,11 @@ function leaveRoom({ reason, error }) {
   else notice({ title: "left.title", text: "left.text", actions });
 }
 
-/** The page goes: back in a moment, or for good. */
+/** The page goes, back in a moment or for good: no browser says which, so the bridge waits for it. */
 function pageHidden() {
   if (!conference) return;
-  if (isReturning) {
-    session.keepReturn(conference.keep(enteredAs));
-    conference.connection.handOver();
-  } else conference.leave();
-}
-
-function watchNavigation() {
-  if ("navigation" in window) {
-    const { navigation } = /** @type {{navigation: EventTarget}} */ (/** @type {unknown} */ (window));
-    navigation.addEventListener("navigate", (event) => {
-      const { navigationType } = /** @type {Event & {navigationType: string}} */ (event);
-      isReturning = navigationType === "reload" || navigationType === "traverse";
-    });
-  }
-  window.addEventListener("pagehide", pageHidden);
-  // Shown again out of the browser's memory, the page has no room behind it.
-  window.addEventListener("pageshow", (event) => {
-    if (event.persisted) location.reload();
-  });
+  session.keepReturn(conference.keep(enteredAs));
+  conference.connection.handOver();
 }
 
 function begin() {
@@ -334,7 +321,11 @@ function begin() {
     // The same link once more, into the address of the page that is open.
     else if (invitationIn(location.hash) === invitation) takeInvitation();
   });
-  watchNavigation();
+  window.addEventListener("pagehide", pageHidden);
+  // Shown again out of the browser's memory, the page has no room behind it.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
   void openInvitation();
 }
 
