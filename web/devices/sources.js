@@ -5,7 +5,7 @@
  * both (after a rejoin everything is attached again).
  */
 
-import { DeviceFailed, openCamera, openMicrophone, openScreen, openTogether, otherCamera } from "./media.js";
+import { openCamera, openMicrophone, openScreen, openTogether, otherCamera } from "./media.js";
 import { LevelMeter } from "./sound.js";
 import { Source } from "./source.js";
 
@@ -51,9 +51,8 @@ export class Sources {
       auxiliary: this.#make("auxiliary", async (deviceId, how) => {
         const { camera } = this.#sources;
         const chosen = deviceId && deviceId !== camera.deviceId ? deviceId : await otherCamera(camera.deviceId);
-        // The same face once more helps nobody.
-        if (!chosen) throw new DeviceFailed("missing");
-        return openCamera(chosen, { ...how, isExact: true });
+        // With one camera, that one: turned to the document, it is the second picture, too.
+        return openCamera(chosen, { ...how, isExact: chosen !== "" });
       }),
     };
     for (const name of /** @type {const} */ (["microphone", "camera", "auxiliary"])) this.#sources[name].prefer(preferred[name]);

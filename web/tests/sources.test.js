@@ -202,11 +202,15 @@ test("a phone on which the second camera ends the first without a word: the firs
   assert.equal(told.get("camera"), "muted");
 });
 
-test("with one camera there is no second one", async () => {
-  const { devices, sources } = setUp();
-  devices.video = ["cam-1"];
+test("the second camera is another one where there is another", async () => {
+  const { devices, sources, sent } = setUp();
   await sources.start("camera");
-  assert.equal(await problem(sources.start("auxiliary")), "missing");
+  await sources.start("auxiliary");
+  assert.equal(sent.get("auxiliary").deviceId, "cam-2");
+  sources.stop("auxiliary");
+  devices.video = ["cam-1"];
+  await sources.start("auxiliary");
+  assert.equal(sent.get("auxiliary").deviceId, "cam-1");
 });
 
 test("interrupted by the system and given back: told both times, and not as muted by its owner", async () => {
