@@ -1,9 +1,9 @@
 /**
- * Devices: asking for camera and microphone, naming what went wrong, hearing
- * how loud the microphone is.
+ * Devices: asking for camera and microphone, and naming what went wrong.
  */
 
-/** @typedef {"denied" | "missing" | "busy" | "insecure" | "unsuitable" | "unknown"} DeviceProblem */
+/** @typedef {"denied" | "missing" | "busy" | "insecure" | "unsuitable" | "unknown"} KnownProblem */
+/** @typedef {KnownProblem | "abandoned"} DeviceProblem  abandoned: nobody waits for the device any more */
 
 export class DeviceFailed extends Error {
   /** @param {DeviceProblem} problem */
@@ -40,75 +40,158 @@ function devices() {
   return navigator.mediaDevices;
 }
 
+/** Another program often lets a device go a moment later. */
+const BUSY_PAUSE_MS = 1000;
+
+/**
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<void>}
+ */
+function busyPause(signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, BUSY_PAUSE_MS);
+    const abort = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
+/**
+ * Ask for devices. What is opened after nobody waits for it any more is
+ * closed at once: a device cannot be called back while a prompt is open.
+ * @param {() => Promise<MediaStream>} ask
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<MediaStream>} fails with DeviceFailed
+ */
+async function request(ask, signal) {
+  try {
+    const stream = await ask();
+    if (!signal?.aborted) return stream;
+    for (const track of stream.getTracks()) track.stop();
+  } catch (error) {
+    if (!signal?.aborted) throw new DeviceFailed(problemOf(error));
+  }
+  throw new DeviceFailed("abandoned");
+}
+
 /**
  * @param {MediaStreamConstraints} constraints
+ * @param {AbortSignal} [signal]
  * @returns {Promise<MediaStreamTrack>}
  */
-async function open(constraints) {
+async function open(constraints, signal) {
+  const ask = () => devices().getUserMedia(constraints);
+  /** @type {MediaStream} */
+  let stream;
   try {
-    const stream = await devices().getUserMedia(constraints);
-    const track = stream.getTracks()[0];
-    if (!track) throw new DeviceFailed("missing");
-    return track;
+    stream = await request(ask, signal);
   } catch (error) {
-    throw new DeviceFailed(problemOf(error));
+    if (problemOf(error) !== "busy") throw error;
+    await busyPause(signal);
+    if (signal?.aborted) throw new DeviceFailed("abandoned");
+    stream = await request(ask, signal);
   }
+  const track = stream.getTracks()[0];
+  if (!track) throw new DeviceFailed("missing");
+  return track;
+}
+
+const VOICE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
+
+/**
+ * @typedef {object} Opening
+ * @property {boolean} [isExact]  this device and no other; else a device that is unplugged today is replaced by the default one
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * @param {string} deviceId  empty for the default one
+ * @param {Opening} [how]
+ * @returns {Promise<MediaStreamTrack>}
+ */
+export async function openMicrophone(deviceId, how = {}) {
+  return asVoice(await withFallback(deviceId, how, (device) => open({ audio: { ...VOICE, ...device } }, how.signal)));
 }
 
 /**
  * @param {string} deviceId  empty for the default one
+ * @param {Opening} [how]
  * @returns {Promise<MediaStreamTrack>}
  */
-export async function openMicrophone(deviceId) {
-  const processing = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-  const track = await withFallback(deviceId, (device) => open({ audio: { ...processing, ...device } }));
+export async function openCamera(deviceId, how = {}) {
+  return withFallback(deviceId, how, async (device) => {
+    try {
+      return await open({ video: { ...PICTURE, ...device } }, how.signal);
+    } catch (error) {
+      if (problemOf(error) !== "unsuitable") throw error;
+      // An old document camera has one size and one rate: they will do.
+      return open({ video: device.deviceId ? device : true }, how.signal);
+    }
+  });
+}
+
+/**
+ * Open both by one request: on some phones a second request silences what
+ * the first one opened.
+ * @param {string} microphoneId
+ * @param {string} cameraId
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{microphone: MediaStreamTrack, camera: MediaStreamTrack}>} fails when either cannot be had
+ */
+export async function openTogether(microphoneId, cameraId, signal) {
+  const audio = { ...VOICE, ...wanted(microphoneId) };
+  const video = { ...PICTURE, ...wanted(cameraId) };
+  const stream = await request(() => devices().getUserMedia({ audio, video }), signal);
+  const [microphone] = stream.getAudioTracks();
+  const [camera] = stream.getVideoTracks();
+  if (microphone && camera) return { microphone: asVoice(microphone), camera };
+  for (const track of stream.getTracks()) track.stop();
+  throw new DeviceFailed("missing");
+}
+
+/** @param {MediaStreamTrack} track */
+function asVoice(track) {
   track.contentHint = "speech";
   return track;
 }
 
-/**
- * @param {string} deviceId  empty for the default one
- * @returns {Promise<MediaStreamTrack>}
- */
-export async function openCamera(deviceId) {
-  const size = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
-  return withFallback(deviceId, (device) => open({ video: { ...size, ...device } }));
+/** @param {string} deviceId @returns {MediaTrackConstraints} */
+function wanted(deviceId) {
+  return deviceId ? { deviceId: { exact: deviceId } } : {};
 }
 
 /**
  * A device remembered from last week may be unplugged today: take the default one then.
  * @param {string} deviceId
- * @param {(device: MediaTrackConstraints) => Promise<MediaStreamTrack>} request
+ * @param {Opening} how
+ * @param {(device: MediaTrackConstraints) => Promise<MediaStreamTrack>} ask
  */
-async function withFallback(deviceId, request) {
-  if (!deviceId) return request({});
+async function withFallback(deviceId, { isExact = false }, ask) {
   try {
-    return await request({ deviceId: { exact: deviceId } });
+    return await ask(wanted(deviceId));
   } catch (error) {
     const problem = problemOf(error);
-    if (problem !== "missing" && problem !== "unsuitable") throw error;
-    return request({});
+    if (!deviceId || isExact || (problem !== "missing" && problem !== "unsuitable")) throw error;
+    return ask({});
   }
 }
 
 /**
+ * @param {AbortSignal} [signal]
  * @returns {Promise<MediaStreamTrack>} a screen or window of the user's choice
  */
-export async function openScreen() {
-  if (!navigator.mediaDevices?.getDisplayMedia) throw new DeviceFailed("insecure");
-  try {
-    const stream = await navigator.mediaDevices.getDisplayMedia({
-      video: { frameRate: { ideal: 15, max: 30 } },
-      audio: false,
-    });
-    const track = stream.getVideoTracks()[0];
-    if (!track) throw new DeviceFailed("missing");
-    // An X-ray or a page of text must stay sharp; frames may be dropped instead.
-    track.contentHint = "detail";
-    return track;
-  } catch (error) {
-    throw new DeviceFailed(problemOf(error));
-  }
+export async function openScreen(signal) {
+  if (!canShareScreen()) throw new DeviceFailed("insecure");
+  const video = { frameRate: { ideal: 15, max: 30 } };
+  const stream = await request(() => navigator.mediaDevices.getDisplayMedia({ video, audio: false }), signal);
+  const [track] = stream.getVideoTracks();
+  if (!track) throw new DeviceFailed("missing");
+  // An X-ray or a page of text must stay sharp; frames may be dropped instead.
+  track.contentHint = "detail";
+  return track;
 }
 
 export function canShareScreen() {
@@ -116,15 +199,17 @@ export function canShareScreen() {
 }
 
 /**
- * @typedef {{microphones: MediaDeviceInfo[], cameras: MediaDeviceInfo[], speakers: MediaDeviceInfo[]}} DeviceList
+ * What is plugged in. Before a permission is given, browsers tell that there
+ * is something, but neither its id nor its name: such kinds are `hidden`.
+ * @typedef {{microphones: MediaDeviceInfo[], cameras: MediaDeviceInfo[], speakers: MediaDeviceInfo[], hidden: Set<MediaDeviceKind>}} DeviceList
  * @returns {Promise<DeviceList>}
  */
 export async function listDevices() {
-  if (!navigator.mediaDevices?.enumerateDevices) return { microphones: [], cameras: [], speakers: [] };
-  const all = await navigator.mediaDevices.enumerateDevices();
+  const all = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
   /** @param {MediaDeviceKind} kind */
   const of = (kind) => all.filter((device) => device.kind === kind && device.deviceId !== "");
-  return { microphones: of("audioinput"), cameras: of("videoinput"), speakers: of("audiooutput") };
+  const hidden = new Set(all.filter(({ deviceId }) => deviceId === "").map(({ kind }) => kind));
+  return { microphones: of("audioinput"), cameras: of("videoinput"), speakers: of("audiooutput"), hidden };
 }
 
 /**
@@ -143,80 +228,4 @@ export function onDevicesChanged(listener) {
   if (!source) return () => undefined;
   source.addEventListener("devicechange", listener);
   return () => source.removeEventListener("devicechange", listener);
-}
-
-/** @type {AudioContext | null} */
-let audioContext = null;
-
-function context() {
-  audioContext ??= new AudioContext();
-  if (audioContext.state === "suspended") void audioContext.resume();
-  return audioContext;
-}
-
-/** Hears how loud a microphone track is, 0 (silence) to 1 (very loud). */
-export class LevelMeter {
-  /** @param {MediaStreamTrack} track */
-  constructor(track) {
-    const audio = context();
-    this.source = audio.createMediaStreamSource(new MediaStream([track]));
-    this.analyser = audio.createAnalyser();
-    this.analyser.fftSize = 1024;
-    this.samples = new Float32Array(this.analyser.fftSize);
-    this.source.connect(this.analyser);
-  }
-
-  /** @returns {number} -50 dBFS or less gives 0, -5 dBFS gives 1 */
-  level() {
-    this.analyser.getFloatTimeDomainData(this.samples);
-    let sum = 0;
-    for (const sample of this.samples) sum += sample * sample;
-    const decibels = 10 * Math.log10(sum / this.samples.length + 1e-10);
-    return Math.min(1, Math.max(0, (decibels + 50) / 45));
-  }
-
-  stop() {
-    this.source.disconnect();
-  }
-}
-
-/**
- * Two soft notes on the chosen loudspeaker, to hear that it works.
- * @param {string} speakerId  empty for the default one
- */
-export async function playTestSound(speakerId) {
-  const audio = context();
-  const destination = audio.createMediaStreamDestination();
-  const start = audio.currentTime + 0.05;
-  for (const [index, frequency_hz] of [523.25, 659.25].entries()) {
-    const oscillator = audio.createOscillator();
-    const volume = audio.createGain();
-    oscillator.frequency.value = frequency_hz;
-    volume.gain.setValueAtTime(0, start + index * 0.35);
-    volume.gain.linearRampToValueAtTime(0.25, start + index * 0.35 + 0.03);
-    volume.gain.linearRampToValueAtTime(0, start + index * 0.35 + 0.33);
-    oscillator.connect(volume).connect(destination);
-    oscillator.start(start + index * 0.35);
-    oscillator.stop(start + index * 0.35 + 0.35);
-  }
-  const player = new Audio();
-  player.srcObject = destination.stream;
-  await setSpeaker(player, speakerId);
-  await player.play();
-  setTimeout(() => (player.srcObject = null), 1200);
-}
-
-/**
- * Send an element's sound to the chosen loudspeaker, where the browser can.
- * @param {HTMLMediaElement} player
- * @param {string} speakerId
- */
-export async function setSpeaker(player, speakerId) {
-  if (!("setSinkId" in player) || !speakerId) return;
-  try {
-    await player.setSinkId(speakerId);
-  } catch (error) {
-    // The remembered loudspeaker is gone: the default one goes on playing.
-    if (!(error instanceof DOMException)) throw error;
-  }
 }

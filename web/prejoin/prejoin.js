@@ -1,45 +1,44 @@
 /**
  * The page before the room: who one is, and whether camera, microphone and
- * loudspeaker work. Ends with tracks that are already open, so that the
- * first picture leaves as soon as the room is joined.
+ * loudspeaker work. The sources that it opens are those that the room sends,
+ * so that what its buttons show is what is sent, and the first picture leaves
+ * as soon as the room is joined.
  */
 
 import { fillDeviceChoices } from "../devices/devices.js";
+import { problemText } from "../devices/explain.js";
 import { byId, element, icon, showTrack } from "../shared/dom.js";
-import { LevelMeter, onDevicesChanged, openCamera, openMicrophone, playTestSound, problemOf } from "../devices/media.js";
+import { listDevices, onDevicesChanged, problemOf } from "../devices/media.js";
+import { playTestSound } from "../devices/sound.js";
+import { Sources } from "../devices/sources.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
 import { addTexts, setText } from "../shared/text/text.js";
 import { en } from "./texts.en.js";
 import { vi } from "./texts.vi.js";
 
 /** @typedef {import("../shared/types.js").Admission} Admission */
-/** @typedef {import("../devices/media.js").DeviceProblem} DeviceProblem */
+/** @typedef {import("../devices/media.js").DeviceProblem | "blank"} Problem  blank: the camera is open and gives no picture */
+/** @typedef {{name: string, sources: Sources}} Start  who enters the room, and with what */
+/** @typedef {"microphone" | "camera"} Kind */
 
 addTexts({ vi, en });
 
-/**
- * @typedef {object} Start
- * @property {string} name
- * @property {MediaStreamTrack | null} microphone
- * @property {MediaStreamTrack | null} camera
- * @property {boolean} isMicrophoneOn
- * @property {boolean} isCameraOn
- */
-
+const KINDS = /** @type {const} */ (["microphone", "camera"]);
 /** Loudness at which the page says that it hears a voice. */
 const VOICE_LEVEL = 0.35;
 const METER_INTERVAL_MS = 60;
+/** A camera that has given no picture by then gives none. */
+const BLANK_MS = 6000;
+/** Other cameras that are offered in place of one that cannot be used. */
+const OFFERS_MAX = 3;
 
 export class Prejoin {
-  /** @type {Record<"microphone" | "camera", MediaStreamTrack | null>} */
-  #tracks = { microphone: null, camera: null };
-  /** @type {Record<"microphone" | "camera", boolean>} what the user wants */
-  #wants = { microphone: true, camera: true };
-  /** @type {Map<"microphone" | "camera", DeviceProblem>} */ #problems = new Map();
-  /** @type {LevelMeter | null} */ #meter = null;
+  /** @type {Sources | null} */ #sources = null;
+  /** @type {Map<Kind, Problem>} */ #problems = new Map();
+  /** @type {MediaDeviceInfo[]} */ #cameras = [];
   /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
-  #generation = { microphone: 0, camera: 0 };
-  #isOpening = false;
+  /** @type {MediaStreamTrack | null} the camera whose first picture is awaited */ #awaited = null;
+  #blankMs = 0;
   #heardAt = 0;
   #mayPublish = true;
   /** @type {(start: Start) => void} */ #joined;
@@ -79,6 +78,7 @@ export class Prejoin {
 
   /** @param {Admission} admission */
   async open(admission) {
+    this.close();
     byId("prejoin-room", HTMLElement).textContent = admission.room.title;
     byId("prejoin-site", HTMLElement).textContent = admission.site;
     byId("preview-site", HTMLElement).textContent = admission.site;
@@ -89,100 +89,122 @@ export class Prejoin {
     if (recording !== "off") setText(byId("prejoin-recording-text", HTMLElement), "text", `prejoin.recording.${recording}`);
     byId("prejoin-name", HTMLInputElement).value = admission.name || loadSettings().name;
     this.#mayPublish = admission.role !== "observer";
-    this.#wants = { microphone: this.#mayPublish, camera: this.#mayPublish };
-    this.#problems.clear();
-    this.#isOpening = this.#mayPublish;
+    const sources = new Sources(loadSettings());
+    sources.observer = {
+      changed: () => this.#draw(),
+      muteChanged: () => undefined,
+      ended: (kind) => this.#failed(kind, "missing"),
+      interrupted: () => this.#draw(),
+    };
+    this.#sources = sources;
     this.#stopListening = onDevicesChanged(() => void this.#listDevices());
     this.#timer = setInterval(() => this.#measure(), METER_INTERVAL_MS);
     this.#draw();
-    if (this.#mayPublish) await Promise.all([this.#start("microphone"), this.#start("camera")]);
-    this.#isOpening = false;
-    this.#draw();
+    if (this.#mayPublish) {
+      for (const [kind, error] of await sources.startBoth()) this.#failed(kind, problemOf(error));
+    }
+    if (sources !== this.#sources) return;
     await this.#listDevices();
   }
 
+  /** Leave the page; what it has opened is closed, and so is what opens later. */
   close() {
+    this.#sources?.close();
+    this.#handOver();
+  }
+
+  /** Leave the page without its sources. */
+  #handOver() {
+    this.#sources = null;
+    this.#problems.clear();
     clearInterval(this.#timer);
     this.#stopListening();
-    this.#meter?.stop();
-    this.#meter = null;
+    this.#awaited = null;
     showTrack(this.#video, null);
-    this.#tracks = { microphone: null, camera: null };
   }
 
   async #listDevices() {
-    const { speaker } = loadSettings();
-    await fillDeviceChoices(this.#selects, {
-      microphone: this.#tracks.microphone?.getSettings().deviceId ?? "",
-      camera: this.#tracks.camera?.getSettings().deviceId ?? "",
-      speaker,
-    });
+    const sources = this.#sources;
+    if (!sources) return;
+    const chosen = { microphone: sources.deviceId("microphone"), camera: sources.deviceId("camera"), speaker: loadSettings().speaker };
+    /** @type {Map<string, import("../devices/media.js").DeviceProblem>} */
+    const problems = new Map();
+    for (const [kind, problem] of this.#problems) if (problem !== "blank") problems.set(kind, problem);
+    await fillDeviceChoices(this.#selects, chosen, problems);
+    this.#cameras = (await listDevices()).cameras;
+    if (sources === this.#sources) this.#draw();
   }
 
-  /** @param {"microphone" | "camera"} kind */
+  /** @param {Kind} kind */
   async #start(kind) {
-    const generation = ++this.#generation[kind];
-    const deviceId = loadSettings()[kind];
+    await this.#attempt(kind, (sources) => sources.start(kind));
+  }
+
+  /**
+   * @param {Kind} kind
+   * @param {(sources: Sources) => Promise<void>} change
+   */
+  async #attempt(kind, change) {
+    const sources = this.#sources;
+    if (!sources) return;
+    this.#problems.delete(kind);
     try {
-      const track = await (kind === "microphone" ? openMicrophone(deviceId) : openCamera(deviceId));
-      if (generation !== this.#generation[kind] || !this.#wants[kind]) {
-        track.stop();
-        return;
-      }
-      this.#stop(kind);
-      this.#tracks[kind] = track;
-      this.#problems.delete(kind);
-      if (kind === "microphone") this.#meter = new LevelMeter(track);
+      await change(sources);
     } catch (error) {
-      this.#problems.set(kind, problemOf(error));
-      this.#wants[kind] = false;
+      if (sources === this.#sources) this.#failed(kind, problemOf(error));
     }
+    await this.#listDevices();
+  }
+
+  /**
+   * @param {import("../shared/types.js").Source} kind
+   * @param {Problem} problem
+   */
+  #failed(kind, problem) {
+    if (!this.#sources || (kind !== "microphone" && kind !== "camera")) return;
+    this.#problems.set(kind, problem);
     this.#draw();
   }
 
-  /** @param {"microphone" | "camera"} kind */
-  #stop(kind) {
-    this.#tracks[kind]?.stop();
-    this.#tracks[kind] = null;
-    if (kind === "microphone") {
-      this.#meter?.stop();
-      this.#meter = null;
-    }
-  }
-
-  /** @param {"microphone" | "camera"} kind */
+  /** @param {Kind} kind */
   #toggle(kind) {
-    this.#wants[kind] = !this.#wants[kind];
-    if (this.#wants[kind]) void this.#start(kind).then(() => this.#listDevices());
-    else this.#stop(kind);
+    const sources = this.#sources;
+    if (!sources) return;
+    if (sources.isWished(kind)) {
+      this.#problems.delete(kind);
+      sources.release(kind);
+    } else void this.#start(kind);
     this.#draw();
   }
 
   /**
-   * @param {"microphone" | "camera"} kind
+   * @param {Kind} kind
    * @param {string} deviceId
    */
   async #choose(kind, deviceId) {
+    if (!deviceId) return;
     saveSettings({ [kind]: deviceId });
-    this.#wants[kind] = true;
-    await this.#start(kind);
+    await this.#attempt(kind, async (sources) => {
+      await sources.choose(kind, deviceId);
+      await sources.start(kind);
+    });
   }
 
-  /** @param {boolean} mayPublish  false: join without camera and microphone */
-  #join(mayPublish) {
+  /** @param {boolean} isSending  false: join without camera and microphone */
+  #join(isSending) {
+    const sources = this.#sources;
     const name = byId("prejoin-name", HTMLInputElement).value.trim();
-    if (!name) return;
+    if (!name || !sources) return;
     saveSettings({ name });
-    if (!mayPublish) {
-      this.#stop("microphone");
-      this.#stop("camera");
-    }
-    const { microphone, camera } = this.#tracks;
-    this.#joined({ name, microphone, camera, isMicrophoneOn: microphone !== null, isCameraOn: camera !== null });
+    if (!isSending || !this.#mayPublish) for (const kind of KINDS) sources.release(kind);
+    this.#handOver();
+    this.#joined({ name, sources });
   }
 
   #measure() {
-    const level = this.#meter?.level() ?? 0;
+    const sources = this.#sources;
+    if (!sources) return;
+    const level = sources.level();
     const meter = byId("prejoin-meter", HTMLElement);
     meter.style.setProperty("--level", String(level));
     meter.setAttribute("aria-valuenow", String(Math.round(level * 100)));
@@ -191,51 +213,96 @@ export class Prejoin {
     const isHeard = this.#heardAt > 0 && now - this.#heardAt < 3000;
     const word = byId("prejoin-heard", HTMLElement);
     word.classList.toggle("heard", isHeard);
-    setText(word, "text", !this.#meter ? "prejoin.mic.off" : isHeard ? "prejoin.heard" : "prejoin.speak");
+    setText(word, "text", this.#levelWord(sources, isHeard));
+    this.#watchPicture(sources);
+  }
+
+  /**
+   * @param {Sources} sources
+   * @param {boolean} isHeard
+   */
+  #levelWord(sources, isHeard) {
+    if (sources.isInterrupted("microphone")) return "device.interrupted.microphone";
+    if (!sources.isOn("microphone")) return sources.isWished("microphone") ? "prejoin.mic.opening" : "prejoin.mic.off";
+    if (!sources.isMeasuring) return "prejoin.unmeasured";
+    return isHeard ? "prejoin.heard" : "prejoin.speak";
+  }
+
+  /** A virtual camera may be open and never give a picture. @param {Sources} sources */
+  #watchPicture(sources) {
+    const camera = sources.track("camera");
+    if (camera !== this.#awaited) {
+      this.#awaited = camera;
+      this.#blankMs = 0;
+    }
+    if (!camera || this.#video.videoWidth > 0) {
+      if (this.#problems.get("camera") === "blank") {
+        this.#problems.delete("camera");
+        this.#draw();
+      }
+      return;
+    }
+    if (document.hidden) return;
+    this.#blankMs += METER_INTERVAL_MS;
+    if (this.#blankMs >= BLANK_MS && !this.#problems.has("camera")) this.#failed("camera", "blank");
   }
 
   #draw() {
-    for (const kind of /** @type {const} */ (["microphone", "camera"])) {
-      const isOn = this.#wants[kind];
+    const sources = this.#sources;
+    if (!sources) return;
+    for (const kind of KINDS) {
+      const isOn = sources.isWished(kind);
       const short = kind === "microphone" ? "mic" : "camera";
       const button = byId(`prejoin-${short}`, HTMLButtonElement);
-      button.disabled = !this.#mayPublish;
-      button.setAttribute("aria-pressed", String(isOn));
-      button.replaceChildren(
-        icon(isOn ? short : `${short}-off`),
-        element("span", { text: `prejoin.switch.${short}.${isOn ? "on" : "off"}` }),
-      );
+      // The words say the state, so that a screen reader hears it once.
+      button.dataset.on = String(isOn);
+      button.dataset.test = String(!this.#mayPublish);
+      const state = isOn ? "on" : this.#mayPublish ? "off" : "test";
+      const span = button.querySelector("span");
+      if (span?.dataset.text === `prejoin.switch.${short}.${state}`) continue;
+      button.replaceChildren(icon(isOn ? short : `${short}-off`), element("span", { text: `prejoin.switch.${short}.${state}` }));
     }
-    const { camera } = this.#tracks;
+    const camera = sources.isOn("camera") ? sources.track("camera") : null;
     showTrack(this.#video, camera);
-    const empty = byId("preview-empty", HTMLElement);
-    empty.hidden = camera !== null;
+    byId("preview-empty", HTMLElement).hidden = camera !== null;
     const text = this.#problems.has("camera")
       ? "prejoin.camera.none"
-      : this.#wants.camera && this.#isOpening
+      : sources.isWished("camera")
         ? "prejoin.camera.opening"
         : "prejoin.camera.off";
     setText(byId("preview-empty-text", HTMLElement), "text", text);
-    this.#drawProblems();
+    this.#drawProblems(sources);
     byId("prejoin-listen", HTMLButtonElement).hidden = !this.#mayPublish;
   }
 
-  /** @param {("microphone" | "camera")[]} kinds */
+  /** @param {Kind[]} kinds */
   async #retry(kinds) {
-    for (const kind of kinds) {
-      this.#wants[kind] = true;
-      await this.#start(kind);
-    }
-    await this.#listDevices();
+    // One after the other: their prompts would cover each other.
+    for (const kind of kinds) await this.#start(kind);
   }
 
-  #drawProblems() {
+  /** @param {Sources} sources */
+  #drawProblems(sources) {
     const holder = byId("prejoin-problems", HTMLElement);
-    /** @type {Map<DeviceProblem, ("microphone" | "camera")[]>} one cause is explained once */
+    const used = sources.deviceId("camera");
+    const others = this.#problems.has("camera") && this.#problems.get("camera") !== "denied"
+      ? this.#cameras.filter(({ deviceId, label }) => label && deviceId !== used).slice(0, OFFERS_MAX)
+      : [];
+    const key = JSON.stringify([[...this.#problems], others.map(({ label }) => label), this.#mayPublish]);
+    // Made anew only when something is new: a screen reader says it again.
+    if (holder.dataset.shown === key) return;
+    holder.dataset.shown = key;
+    /** @type {Map<Problem, Kind[]>} one cause is explained once */
     const kinds = new Map();
     for (const [kind, problem] of this.#problems) kinds.set(problem, [...(kinds.get(problem) ?? []), kind]);
-    const notes = [...kinds].map(([problem, failed]) =>
-      element(
+    const notes = [...kinds].map(([problem, failed]) => {
+      const offers = failed.includes("camera")
+        ? others.map(({ label, deviceId }) =>
+            element("button", { class: "button", text: ["device.use", { device: label }], click: () => void this.#choose("camera", deviceId) }),
+          )
+        : [];
+      const again = element("button", { class: "button", text: "common.retry", click: () => void this.#retry(failed) });
+      return element(
         "div",
         { class: "problem" },
         icon("warning"),
@@ -243,11 +310,11 @@ export class Prejoin {
           "div",
           {},
           ...failed.map((kind) => element("p", {}, element("strong", { text: `device.problem.${kind}` }))),
-          element("p", { text: `device.problem.${problem}` }),
+          element("p", { text: problem === "blank" ? "device.problem.blank" : problemText(problem) }),
         ),
-        element("button", { class: "button", text: "common.retry", click: () => void this.#retry(failed) }),
-      ),
-    );
+        element("div", { class: "problem-actions" }, ...(problem === "blank" ? [] : [again]), ...offers),
+      );
+    });
     if (!this.#mayPublish) {
       notes.push(element("div", { class: "problem calm" }, icon("listen"), element("p", { text: "prejoin.observer" })));
     }

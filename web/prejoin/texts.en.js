@@ -17,9 +17,13 @@ export const en = {
   "prejoin.camera.off": "The camera is off",
   "prejoin.camera.none": "No picture from the camera",
   "prejoin.camera.opening": "Opening the camera…",
-  "prejoin.observer": "Observer site: microphone and camera can be turned on only when the chair gives you the floor.",
+  "prejoin.observer": "Observer site: microphone and camera can be turned on only when the chair gives you the floor. Test them now; they are off when you enter.",
   "prejoin.switch.mic.on": "Microphone on",
   "prejoin.switch.mic.off": "Microphone off",
   "prejoin.switch.camera.on": "Camera on",
-  "prejoin.switch.camera.off": "Camera off"
+  "prejoin.switch.camera.off": "Camera off",
+  "prejoin.unmeasured": "The microphone is on (this browser cannot measure its level)",
+  "prejoin.mic.opening": "Opening the microphone…",
+  "prejoin.switch.mic.test": "Test the microphone",
+  "prejoin.switch.camera.test": "Test the camera"
 };

@@ -16,9 +16,13 @@ export const vi = {
   "prejoin.camera.off": "Camera đang tắt",
   "prejoin.camera.none": "Không có hình từ camera",
   "prejoin.camera.opening": "Đang mở camera…",
-  "prejoin.observer": "Điểm cầu dự thính: micrô và camera chỉ bật được khi chủ tọa mời phát biểu.",
+  "prejoin.observer": "Điểm cầu dự thính: micrô và camera chỉ bật được khi chủ tọa mời phát biểu. Hãy thử chúng ngay bây giờ; khi vào phòng, chúng sẽ tắt.",
   "prejoin.switch.mic.on": "Micrô bật",
   "prejoin.switch.mic.off": "Micrô tắt",
   "prejoin.switch.camera.on": "Camera bật",
-  "prejoin.switch.camera.off": "Camera tắt"
+  "prejoin.switch.camera.off": "Camera tắt",
+  "prejoin.unmeasured": "Micrô đang bật (trình duyệt này không đo được mức âm thanh)",
+  "prejoin.mic.opening": "Đang mở micrô…",
+  "prejoin.switch.mic.test": "Thử micrô",
+  "prejoin.switch.camera.test": "Thử camera"
 };

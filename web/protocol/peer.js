@@ -20,7 +20,8 @@ import { reportTransport } from "./report.js";
  * @property {(offer: Offer) => boolean} offer  hand the offer to the bridge; false when the channel is down
  * @property {() => void} slotsAdded  new slots exist and have their mids
  * @property {(isConnected: boolean) => void} connectedChanged
- * @property {() => void} lost  ICE restarts did not help, or the bridge has forgotten this connection: a new one is needed
+ * @property {() => void} lost  ICE restarts did not help, the browser takes no answer, or the bridge has forgotten this connection: a new one is needed
+ * @property {() => RTCIceServer[]} iceServers  those that are good now
  */
 
 const VOICES = 3;
@@ -31,6 +32,12 @@ const DISCONNECTED_LIMIT_MS = 2000;
 /** A restarted ICE that is not connected by then is restarted again. */
 const RESTART_LIMIT_MS = 6000;
 const RESTARTS_MAX = 4;
+/** An offer that has not been answered by then was lost, or dropped unread. */
+const ANSWER_LIMIT_MS = 10_000;
+/** A refused offer is made again, first after this long, then ever more slowly. */
+const REFUSED_DELAY_MS = 2000;
+/** After so many offers in vain the connection is given up. */
+const OFFERS_MAX = 4;
 /** For this long a source that was switched on is sent although nobody asked for it yet. */
 const FRESH_MS = 5000;
 
@@ -92,6 +99,8 @@ export class Peer {
   #isOfferNeeded = false;
   #isIceRestart = false;
   #restarts = 0;
+  /** Offers that were refused or not answered since the last answer. */ #failures = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} until the answer, or until the next offer */ #waiting;
   /** @type {ReturnType<typeof setTimeout> | null} */ #watch = null;
   #isClosed = false;
   #isConnected = false;
@@ -176,19 +185,43 @@ export class Peer {
     if (this.#isNegotiating || this.#isClosed) return;
     this.#isNegotiating = true;
     this.#isOfferNeeded = false;
+    clearTimeout(this.#waiting);
+    try {
+      await this.#makeOffer();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  async #makeOffer() {
+    if (this.#isIceRestart) {
+      // Credentials of a relay are good for some hours only.
+      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: this.#observer.iceServers() });
+    }
     const offer = await this.pc.createOffer({ iceRestart: this.#isIceRestart });
     if (this.#isClosed) return;
     await this.pc.setLocalDescription(offer);
     if (this.#isClosed) return;
-    let hasNewSlots = false;
-    for (const slot of this.slots) {
-      if (slot.mid === null && slot.transceiver.mid !== null) {
-        slot.mid = slot.transceiver.mid;
-        hasNewSlots = true;
-      }
-    }
-    if (hasNewSlots) this.#observer.slotsAdded();
+    this.#readMids();
     this.#sendOffer();
+  }
+
+  /** Slots have the mid of the offer that is made, and lose it when that is taken back. */
+  #readMids() {
+    let hasChanged = false;
+    for (const slot of this.slots) {
+      if (slot.mid === slot.transceiver.mid) continue;
+      slot.mid = slot.transceiver.mid;
+      hasChanged = true;
+    }
+    if (hasChanged) this.#observer.slotsAdded();
+  }
+
+  /** The browser does not do what it is asked to: only a new connection can help. @param {unknown} error */
+  #failed(error) {
+    if (this.#isClosed) return;
+    console.warn("negotiation failed:", error);
+    this.#observer.lost();
   }
 
   #sendOffer() {
@@ -202,7 +235,17 @@ export class Peer {
     for (const { mid, role } of this.slots) if (mid !== null) slots[mid] = role;
     this.#offerId += 1;
     // The first offer says that it is a new peer connection, whatever the bridge still has of an old one.
-    this.#observer.offer({ id: this.#offerId, sdp, publications, slots, replace: this.#negotiations === 0 });
+    const isSent = this.#observer.offer({ id: this.#offerId, sdp, publications, slots, replace: this.#negotiations === 0 });
+    clearTimeout(this.#waiting);
+    // What could not be sent is sent when the channel is back.
+    if (isSent) this.#waiting = setTimeout(() => this.#unanswered(), ANSWER_LIMIT_MS);
+  }
+
+  #unanswered() {
+    if (this.#isClosed || this.pc.signalingState !== "have-local-offer") return;
+    this.#failures += 1;
+    if (this.#failures >= OFFERS_MAX) this.#observer.lost();
+    else this.#sendOffer();
   }
 
   /**
@@ -211,32 +254,49 @@ export class Peer {
    */
   async answered(id, sdp) {
     if (id !== this.#offerId || this.pc.signalingState !== "have-local-offer") return;
-    await this.pc.setRemoteDescription({ type: "answer", sdp });
+    clearTimeout(this.#waiting);
+    try {
+      await this.pc.setRemoteDescription({ type: "answer", sdp });
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
     this.#isNegotiating = false;
     this.#isIceRestart = false;
     this.#negotiations += 1;
-    for (const source of SOURCES) this.#tune(source);
+    this.#failures = 0;
+    for (const source of SOURCES) void this.#tune(source);
     if (this.#isOfferNeeded) await this.negotiate();
   }
 
   /**
-   * The bridge refused an offer.
+   * The bridge refused an offer: it is taken back, and made again later.
    * @param {number | null | undefined} id
    * @param {string} code
    */
   async refused(id, code) {
     if (id !== this.#offerId || this.pc.signalingState !== "have-local-offer") return;
-    if (code === MEDIA_LOST || this.#negotiations === 0) {
+    clearTimeout(this.#waiting);
+    this.#failures += 1;
+    if (code === MEDIA_LOST || this.#negotiations === 0 || this.#failures >= OFFERS_MAX) {
       this.#observer.lost();
       return;
     }
-    await this.pc.setLocalDescription({ type: "rollback" });
+    try {
+      await this.pc.setLocalDescription({ type: "rollback" });
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
     this.#isNegotiating = false;
+    if (this.#isClosed) return;
+    this.#readMids();
+    this.#waiting = setTimeout(() => void this.negotiate(), REFUSED_DELAY_MS * 2 ** (this.#failures - 1));
   }
 
   /** The control channel is back with the same session: finish what it interrupted. */
   resumed() {
-    if (this.#isNegotiating) this.#sendOffer();
+    if (this.pc.signalingState === "have-local-offer") this.#sendOffer();
     else if (!this.#isConnected) this.restartIce();
   }
 
@@ -305,7 +365,13 @@ export class Peer {
       await this.#tune(source);
     }
     // Switched off or changed meanwhile: what was decided last is what is sent.
-    if (this.#tracks.get(source) === track) await sender.replaceTrack(track);
+    if (this.#tracks.get(source) !== track || this.#isClosed) return;
+    try {
+      await sender.replaceTrack(track);
+    } catch (error) {
+      // Closed in between; the next connection is given the track anew.
+      if (!(error instanceof DOMException)) throw error;
+    }
   }
 
   /** @param {Source} source */
@@ -384,6 +450,7 @@ export class Peer {
   close() {
     this.#isClosed = true;
     this.#clearWatch();
+    clearTimeout(this.#waiting);
     for (const timer of this.#fresh.values()) clearTimeout(timer);
     this.pc.oniceconnectionstatechange = this.pc.onconnectionstatechange = null;
     this.pc.close();

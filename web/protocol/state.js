@@ -16,6 +16,8 @@
 /** @typedef {import("../shared/types.js").CaseLine} CaseLine */
 
 const CHAT_LIMIT = 500;
+/** In this order the bridge counts cameras, those of one role as they joined. @type {Role[]} */
+const RANKS = ["chair", "secretary", "presenter", "expert", "observer"];
 
 export class RoomState {
   /** @type {string | null} one's own participant id */ self = null;
@@ -149,9 +151,11 @@ export class RoomState {
     return [...this.roster.values()].filter((member) => member.participant !== this.self);
   }
 
-  /** Others whose camera is on: the list the thumbnails are counted in. @returns {Member[]} */
+  /** Others whose camera is on, in the bridge's order: the list the thumbnails are counted in. @returns {Member[]} */
   get cameras() {
-    return this.others.filter((member) => member.camera === "on");
+    return this.others
+      .filter((member) => member.camera === "on")
+      .sort((a, b) => RANKS.indexOf(a.role) - RANKS.indexOf(b.role));
   }
 
   /** Raised hands, first come first. @returns {Member[]} */

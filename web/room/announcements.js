@@ -50,7 +50,8 @@ export function narrate(message, state, panel) {
       break;
     }
     case "floor":
-      toast(message.granted ? "announce.floorGranted" : "announce.floorEnded", { durationMs: 9000 });
+      // What is given is said by a dialog.
+      if (!message.granted) toast("announce.floorEnded", { durationMs: 9000 });
       break;
     case "locked":
       announce(message.locked ? "announce.locked" : "announce.unlocked");

@@ -39,10 +39,11 @@ export class Banner {
    * @param {Conference} conference
    * @returns {TextKey | null}
    */
-  #trouble({ connection, peer }) {
+  #trouble({ connection, peer, isMediaFailing }) {
     if (connection.state === "reconnecting" || connection.state === "connecting") {
       return peer?.isConnected ? "banner.reconnecting" : "banner.rejoining";
     }
+    if (isMediaFailing) return "banner.mediaFailing";
     if (peer && !peer.isConnected && peer.negotiations > 0 && this.#hasEverConnected) return "banner.media";
     return this.isClosing ? "banner.closing" : null;
   }

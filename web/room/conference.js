@@ -6,13 +6,16 @@
 
 import { Connection } from "../protocol/connection.js";
 import { Peer } from "../protocol/peer.js";
-import { Sources } from "../devices/sources.js";
+import { SOURCES } from "../devices/sources.js";
 import { RoomState } from "../protocol/state.js";
 
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("../shared/types.js").Source} Source */
+/** @typedef {import("../devices/sources.js").Sources} Sources */
 /** @typedef {import("../protocol/connection.js").ConnectionState} ConnectionState */
 /** @typedef {import("../protocol/connection.js").Ending} Ending */
+/** @typedef {import("../protocol/connection.js").ConnectionOptions["refreshToken"]} Refresh */
+/** @typedef {import("./session.js").Return} Return */
 /** @typedef {{heights: Record<string, number>, thumbnails: {first: number, count: number}}} View */
 
 /**
@@ -22,22 +25,34 @@ import { RoomState } from "../protocol/state.js";
  * @property {() => void} changed  something to draw has changed
  * @property {() => void} slotsAdded  the peer connection has new slots (or is a new one)
  * @property {(source: Source) => void} sourceEnded
+ * @property {(source: Source) => void} sourceInterrupted  the system took the device, or gave it back
  */
 
 /**
  * @typedef {object} ConferenceOptions
  * @property {string} url  of the WebSocket
  * @property {string} token
+ * @property {number} tokenAgeMs
  * @property {string} name
  * @property {string} language
  * @property {RTCIceServer[]} iceServers
- * @property {() => Promise<string | null>} refreshToken
+ * @property {Sources} sources
+ * @property {Refresh} refreshToken
+ * @property {Return | null} back  this page was in the room before, and goes on as it was
  */
 
 const MEASURE_INTERVAL_MS = 2000;
 /** Pause before another peer connection is tried, doubled each time up to the limit. */
 const REPLACE_DELAY_MS = 500;
 const REPLACE_DELAY_MAX_MS = 8000;
+/** So many failed peer connections are worth a word. */
+const FAILING_REPLACEMENTS = 2;
+/** New relay credentials follow a welcome at once; nothing waits longer for them. */
+const ICE_SERVERS_LIMIT_MS = 1000;
+/** A clock that jumps by this much more than the interval: the machine has slept. */
+const SLEEP_MS = 5000;
+/** How long a device that the system took may take to come back, once the page is looked at again. */
+const REVIVE_DELAY_MS = 3000;
 
 export class Conference {
   /** @type {ConferenceObserver} */ #observer;
@@ -46,8 +61,15 @@ export class Conference {
   #isHandRaised = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #measuring;
   /** @type {() => void} */ #online;
+  /** @type {() => void} */ #visible;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #reviving;
   #iceServers;
+  /** @type {() => void} new relay credentials are there */ #iceServersTaken = () => undefined;
   #replacements = 0;
+  /** Which peer connection is being made. */ #round = 0;
+  #awakeAt = Date.now();
+  /** @type {Set<Source>} what the bridge was told to be on */ #told = new Set();
+  /** @type {Set<Source>} what the bridge was told to be interrupted */ #toldInterrupted = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
 
   /**
@@ -60,13 +82,21 @@ export class Conference {
     this.state = new RoomState();
     /** @type {Peer | null} */
     this.peer = null;
-    this.sources = new Sources({
+    this.sources = options.sources;
+    this.sources.observer = {
       changed: () => observer.changed(),
-      muteChanged: (source, muted) => void this.connection.send({ type: "mute", source, muted }),
+      muteChanged: (source, isMuted) => this.#tellMute(source, isMuted),
       ended: (source) => observer.sourceEnded(source),
-    });
+      interrupted: (source) => {
+        this.#tellInterrupted(source);
+        observer.sourceInterrupted(source);
+      },
+    };
+    const { back } = options;
+    if (back?.isMicrophoneOn) this.#told.add("microphone");
+    if (back?.isCameraOn) this.#told.add("camera");
     this.connection = new Connection(
-      { ...options, agent: navigator.userAgent.slice(0, 200) },
+      { ...options, resume: back?.resume ?? null, agent: navigator.userAgent.slice(0, 200) },
       {
         stateChanged: (state, ending) => {
           if (state === "closed") this.#closeMedia();
@@ -75,6 +105,11 @@ export class Conference {
         received: (message) => this.#received(message),
       },
     );
+    this.#visible = () => {
+      clearTimeout(this.#reviving);
+      // Most of what the system takes it gives back by itself.
+      if (!document.hidden) this.#reviving = setTimeout(() => this.sources.revive(), REVIVE_DELAY_MS);
+    };
     this.#online = () => {
       this.connection.retryNow();
       if (this.peer && !this.peer.isConnected) this.peer.restartIce();
@@ -83,6 +118,7 @@ export class Conference {
 
   open() {
     window.addEventListener("online", this.#online);
+    document.addEventListener("visibilitychange", this.#visible);
     this.#measuring = setInterval(() => void this.#measure(), MEASURE_INTERVAL_MS);
     this.connection.open();
   }
@@ -91,8 +127,25 @@ export class Conference {
     this.connection.leave();
   }
 
+  /** What this tab needs to come back as it is. @param {string} name @returns {Return} */
+  keep(name) {
+    const { sources } = this;
+    return {
+      name,
+      resume: this.connection.resume,
+      isMicrophoneOn: sources.isWished("microphone"),
+      isCameraOn: sources.isWished("camera"),
+      atMs: Date.now(),
+    };
+  }
+
   get isHandRaised() {
     return this.#isHandRaised;
+  }
+
+  /** Whether one peer connection after the other has failed. */
+  get isMediaFailing() {
+    return this.#replacements >= FAILING_REPLACEMENTS;
   }
 
   /** @param {boolean} raised */
@@ -113,21 +166,46 @@ export class Conference {
     if (this.connection.send({ type: "view", ...view })) this.#sentView = text;
   }
 
+  /**
+   * @param {Source} source
+   * @param {boolean} isMuted
+   */
+  #tellMute(source, isMuted) {
+    if (!this.connection.send({ type: "mute", source, muted: isMuted })) return;
+    if (isMuted) this.#told.delete(source);
+    else this.#told.add(source);
+    this.#tellInterrupted(source);
+  }
+
+  /** @param {Source} source */
+  #tellInterrupted(source) {
+    const interrupted = this.sources.isInterrupted(source);
+    if (interrupted === this.#toldInterrupted.has(source) || (source !== "microphone" && source !== "camera")) return;
+    if (!this.connection.send({ type: "interrupted", source, interrupted })) return;
+    if (interrupted) this.#toldInterrupted.add(source);
+    else this.#toldInterrupted.delete(source);
+  }
+
   /** @param {BridgeMessage} message */
   #received(message) {
     this.#observer.before(message);
     this.state.apply(message);
     switch (message.type) {
       case "welcome":
+        this.#heedMutes(message.muted);
         this.#welcomed(message.resumed);
         break;
       case "answer":
         void this.peer?.answered(message.id, message.sdp);
         break;
+      case "token":
+        this.takeIceServers(message.ice_servers);
+        break;
       case "layers":
         this.peer?.applyLayers(message.layers);
         break;
       case "muted":
+        this.#told.delete(message.source);
         this.sources.stop(message.source);
         break;
       case "floor":
@@ -147,23 +225,47 @@ export class Conference {
     this.#observer.changed();
   }
 
+  /**
+   * What a moderator muted while the socket was away stays off. What had been
+   * off already when it broke, and was switched on since, is its owner's wish.
+   * @param {{source: Source}[]} muted
+   */
+  #heedMutes(muted) {
+    for (const { source } of muted) {
+      if (this.#told.delete(source)) this.sources.stop(source);
+    }
+  }
+
   /** @param {boolean} isResumed */
   #welcomed(isResumed) {
     this.#sentView = "";
     if (!this.state.mayPublish) this.#stopPublishing();
+    if (isResumed) this.#isHandRaised = (this.state.me?.hand ?? null) !== null;
     if (isResumed && this.peer) {
       this.peer.resumed();
     } else {
-      this.#replacePeer();
-      if (this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
+      void this.#replacePeer(true);
+      if (!isResumed && this.#isHandRaised) this.connection.send({ type: "hand", raised: true });
     }
+    // A new participant is interrupted in nothing as far as the bridge knows.
+    if (!isResumed) this.#toldInterrupted.clear();
     this.sources.announce();
     if (this.#view) this.show(this.#view);
   }
 
-  #replacePeer() {
+  /** @param {boolean} isWelcomed  just now: the credentials of relays are about to come */
+  async #replacePeer(isWelcomed) {
     clearTimeout(this.#replacing);
     this.peer?.close();
+    const round = ++this.#round;
+    if (isWelcomed && this.#iceServers.length > 0) {
+      await new Promise((resolve) => {
+        this.#iceServersTaken = () => resolve(null);
+        setTimeout(resolve, ICE_SERVERS_LIMIT_MS);
+      });
+    }
+    // Left meanwhile, or welcomed once more.
+    if (round !== this.#round) return;
     const peer = new Peer(
       {
         offer: (offer) => this.connection.send({ type: "offer", ...offer }),
@@ -175,12 +277,21 @@ export class Conference {
         lost: () => {
           if (this.peer === peer) this.#replaceLater();
         },
+        iceServers: () => this.#iceServers,
       },
       { iceServers: this.#iceServers },
     );
     this.peer = peer;
     this.sources.attach(peer);
+    this.#toldInterrupted.clear();
+    for (const source of SOURCES) this.#tellInterrupted(source);
     void peer.negotiate();
+  }
+
+  /** @param {RTCIceServer[]} iceServers  just handed out, good for the next connection or restart */
+  takeIceServers(iceServers) {
+    this.#iceServers = iceServers;
+    this.#iceServersTaken();
   }
 
   #replaceLater() {
@@ -189,24 +300,31 @@ export class Conference {
     clearTimeout(this.#replacing);
     // While the control channel is down, the next welcome replaces what is lost.
     this.#replacing = setTimeout(() => {
-      if (this.connection.state === "joined") this.#replacePeer();
+      if (this.connection.state === "joined") void this.#replacePeer(false);
     }, delay);
   }
 
+  /** Without the right to be seen no light stays on, nor one that would come on later. */
   #stopPublishing() {
-    for (const source of /** @type {Source[]} */ (["microphone", "camera", "content", "auxiliary"])) {
-      if (this.sources.isOn(source)) this.sources.stop(source);
-    }
+    for (const source of SOURCES) this.sources.release(source);
   }
 
   async #measure() {
+    const now = Date.now();
+    const isAwoken = now - this.#awakeAt > MEASURE_INTERVAL_MS + SLEEP_MS;
+    this.#awakeAt = now;
+    // In a page in the background the timers come late as well, but never by so much.
+    if (isAwoken) this.connection.woke();
     if (await this.peer?.measure()) this.#observer.changed();
   }
 
   #closeMedia() {
+    this.#round += 1;
     clearInterval(this.#measuring);
     clearTimeout(this.#replacing);
     window.removeEventListener("online", this.#online);
+    document.removeEventListener("visibilitychange", this.#visible);
+    clearTimeout(this.#reviving);
     this.peer?.close();
     this.sources.close();
   }

@@ -28,6 +28,7 @@ export class Controls {
   /** @type {Map<string, HTMLButtonElement>} */ #buttons = new Map();
   #abort = new AbortController();
   #isTalkKeyDown = false;
+  /** @type {Element | null} the button that the pointer left the focus on */ #clicked = null;
 
   /**
    * @param {Control[]} controls
@@ -53,12 +54,26 @@ export class Controls {
     }
     const { signal } = this.#abort;
     window.addEventListener("keydown", (event) => this.#keyDown(event, keyboard), { signal });
+    const endTalk = () => {
+      if (!this.#isTalkKeyDown) return;
+      this.#isTalkKeyDown = false;
+      keyboard.talk(false);
+    };
     window.addEventListener("keyup", (event) => {
-      if (event.code === "Space" && this.#isTalkKeyDown) {
-        this.#isTalkKeyDown = false;
-        keyboard.talk(false);
-      }
+      if (event.code !== "Space" || !this.#isTalkKeyDown) return;
+      // Firefox clicks a focused button when the key comes up.
+      event.preventDefault();
+      endTalk();
+    }, { signal, capture: true });
+    // With the focus elsewhere the key's coming up is never heard of.
+    window.addEventListener("blur", endTalk, { signal });
+    document.addEventListener("visibilitychange", endTalk, { signal });
+    bar.addEventListener("click", (event) => {
+      const button = event.target instanceof Element ? event.target.closest("button") : null;
+      // A key that operates a button is a click without a pointer's position.
+      this.#clicked = event.detail > 0 ? button : null;
     }, { signal });
+    bar.addEventListener("focusout", () => (this.#clicked = null), { signal });
     this.draw();
   }
 
@@ -137,13 +152,16 @@ export class Controls {
       return;
     }
     const target = event.target instanceof Element ? event.target : document.body;
-    if (document.querySelector("dialog[open]")) return;
+    // In the lobby or after the end the room is hidden, and its keys mean nothing.
+    if (document.querySelector("dialog[open]") || byId("room", HTMLElement).hidden) return;
     if (event.key === "Escape") {
       keyboard.escape();
       return;
     }
     if (target.closest(TYPING)) return;
-    if (event.code === "Space" && !target.closest(OPERATED_BY_SPACE)) {
+    // A button that was clicked with the mouse keeps the focus, but the hand has left it.
+    const isLeft = this.#clicked !== null && target === this.#clicked;
+    if (event.code === "Space" && (isLeft || !target.closest(OPERATED_BY_SPACE))) {
       event.preventDefault();
       this.#isTalkKeyDown = true;
       keyboard.talk(true);

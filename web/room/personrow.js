@@ -73,7 +73,6 @@ export class PersonRow {
     );
     PersonRow.#mark(this.lost, "people.state.disconnected", "warning");
     PersonRow.#mark(this.sharing, "people.state.sharing", "good");
-    PersonRow.#mark(this.camera, "people.state.camera.off", "");
   }
 
   /**
@@ -103,9 +102,12 @@ export class PersonRow {
     this.lost.hidden = member.connected;
     this.sharing.hidden = !member.content && !member.auxiliary;
     this.camera.hidden = member.camera === "on";
+    PersonRow.#mark(this.camera, member.camera === "off" ? "people.state.camera.off" : "people.state.camera.interrupted", "");
     const isOn = member.microphone === "on";
     setIcon(this.microphone, isOn ? "mic" : "mic-off");
-    PersonRow.#mark(this.microphone, isOn ? "people.state.mic.on" : "people.state.mic.off", isOn ? "good" : "bad");
+    // Taken by a call, it was not its owner who muted it.
+    if (member.microphone === "interrupted") PersonRow.#mark(this.microphone, "people.state.mic.interrupted", "warning");
+    else PersonRow.#mark(this.microphone, isOn ? "people.state.mic.on" : "people.state.mic.off", isOn ? "good" : "bad");
     const { classList } = this.node;
     classList.toggle("away", !member.connected);
     classList.toggle("removing", state.isRemoving);

@@ -5,6 +5,7 @@
  */
 
 import { byId, setIcon } from "../shared/dom.js";
+import { onDevicesChanged } from "../devices/media.js";
 import { twoPictures } from "./layout.js";
 import { Pane } from "./pane.js";
 import { Strip } from "./strip.js";
@@ -43,6 +44,7 @@ export class Pictures {
     byId("sites-previous", HTMLButtonElement).addEventListener("click", () => this.turnPage(-1), { signal });
     byId("sites-next", HTMLButtonElement).addEventListener("click", () => this.turnPage(1), { signal });
     document.addEventListener("visibilitychange", () => this.#visibilityChanged(), { signal });
+    signal.addEventListener("abort", onDevicesChanged(() => void this.voices.speakersChanged()));
     this.resizing = new ResizeObserver(() => changed());
     this.resizing.observe(this.#pictures);
     this.resizing.observe(byId("sites", HTMLElement));

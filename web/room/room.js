@@ -10,15 +10,18 @@ import { Banner } from "./banner.js";
 import { openDeviceSettings } from "../devices/devices.js";
 import { Cases } from "./cases.js";
 import { announce } from "../shared/announce.js";
-import { confirm, toast } from "../shared/dialogs.js";
+import { closeDialog, confirm, toast } from "../shared/dialogs.js";
 import { byId } from "../shared/dom.js";
+import { problemText } from "../devices/explain.js";
 import { problemOf } from "../devices/media.js";
+import { openInvited } from "./invited.js";
 import { Moderation } from "./moderation.js";
 import { SidePanel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { showRecording } from "./recording.js";
 import { loadSettings, saveSettings } from "../shared/settings.js";
 import { onLanguage, setText } from "../shared/text/text.js";
+import { PushToTalk, UnheardHint } from "./talking.js";
 import { drawTopbar } from "./topbar.js";
 import { Unread } from "./unread.js";
 import { openTransport, showTransport } from "./transport.js";
@@ -29,19 +32,15 @@ import { openTransport, showTransport } from "./transport.js";
 /** @typedef {import("./panel.js").PanelName} PanelName */
 
 const LEVEL_INTERVAL_MS = 100;
-/** Loudness that counts as talking, and how long of it brings the hint. */
-const TALKING_LEVEL = 0.45;
-const TALKING_MS = 500;
-const HINT_MS = 4000;
 
 export class Room {
   /** @type {Conference} */ #conference;
   #isDrawing = false;
   #panel;
   #unread = new Unread();
-  #talkingMs = 0;
-  #hintUntil = 0;
-  #isTalking = false;
+  #floor = new AbortController();
+  #hint = new UnheardHint();
+  /** @type {() => void} the device dialog, if it is open, shows what is used now */ #refillSettings = () => undefined;
   #banner = new Banner();
   #abort = new AbortController();
   /** @type {any} */ #wakeLock = null;
@@ -55,8 +54,12 @@ export class Room {
     this.chat = new Chat(conference, byId("panel-chat", HTMLElement));
     this.cases = new Cases(conference, byId("panel-cases", HTMLElement));
     this.#panel = new SidePanel({ changed, focusChat: () => this.chat.focus() });
+    const talk = new PushToTalk(conference.sources, (error) => this.sourceFailed("microphone", error));
     this.controls = new Controls(controlList(this), {
-      talk: (isDown) => this.#pushToTalk(isDown),
+      talk: (isDown) => {
+        if (!isDown) talk.release();
+        else if (conference.state.mayPublish) void talk.press();
+      },
       turnPage: (step) => this.pictures.turnPage(step),
       escape: () => this.#panel.show(null),
     });
@@ -66,7 +69,7 @@ export class Room {
     byId("transport", HTMLElement).addEventListener("click", () => openTransport(conference), { signal });
     document.addEventListener("fullscreenchange", changed, { signal });
     document.addEventListener("visibilitychange", () => void this.#stayAwake(), { signal });
-    onLanguage(changed);
+    signal.addEventListener("abort", onLanguage(changed));
     void this.#stayAwake();
     this.changed();
   }
@@ -87,7 +90,10 @@ export class Room {
   async #stayAwake() {
     if (document.hidden || !("wakeLock" in navigator)) return;
     try {
-      this.#wakeLock = await navigator.wakeLock.request("screen");
+      const lock = await navigator.wakeLock.request("screen");
+      // Left while it was asked for.
+      if (this.#abort.signal.aborted) await lock.release();
+      else this.#wakeLock = lock;
     } catch (error) {
       // Not allowed on battery or by policy: the screen saver is then the machine's own choice.
       if (!(error instanceof DOMException)) throw error;
@@ -98,10 +104,22 @@ export class Room {
   hear(message) {
     narrate(message, this.#conference.state, { openPeople: () => this.#panel.show("people") });
     if (message.type === "closing") this.#banner.isClosing = true;
+    if (message.type === "floor") this.#floorChanged(message.granted);
     if (message.type === "welcome") {
+      const others = message.link_in_use ?? 0;
+      if (others > 0 && !message.resumed) toast(["elsewhere.devices", { count: others }], { isWarning: true, durationMs: 15_000 });
       this.#banner.isClosing = false;
       this.#unread.welcome(message.chat);
     }
+  }
+
+  /** @param {boolean} isGranted */
+  #floorChanged(isGranted) {
+    this.#floor.abort();
+    if (!isGranted) return;
+    this.#floor = new AbortController();
+    const { sources } = this.#conference;
+    openInvited(sources, { openSettings: () => this.openSettings(), signal: this.#floor.signal });
   }
 
   /** Something changed: draw once, with the next frame. */
@@ -142,29 +160,19 @@ export class Room {
     const level = sources.level();
     const isOn = sources.isOn("microphone");
     byId("controls", HTMLElement).style.setProperty("--level", isOn ? level.toFixed(2) : "0");
-    const now = performance.now();
-    const isTalkingMuted = !isOn && state.mayPublish && level > TALKING_LEVEL;
-    this.#talkingMs = isTalkingMuted ? this.#talkingMs + LEVEL_INTERVAL_MS : Math.max(0, this.#talkingMs - 50);
-    if (this.#talkingMs >= TALKING_MS) this.#hintUntil = now + HINT_MS;
-    if (isOn) this.#hintUntil = 0;
     const hint = byId("muted-hint", HTMLElement);
-    const isHintDue = now < this.#hintUntil;
-    if (isHintDue && hint.hidden) setText(hint, "text", "controls.mutedHint");
-    hint.hidden = !isHintDue;
+    const text = this.#hint.update(performance.now(), LEVEL_INTERVAL_MS, {
+      level,
+      isOn,
+      isInterrupted: sources.isInterrupted("microphone"),
+      mayPublish: state.mayPublish,
+    });
+    if (text && (hint.hidden || hint.dataset.text !== text)) setText(hint, "text", text);
+    hint.hidden = text === null;
     const block = byId("sound", HTMLElement);
-    block.hidden = !this.pictures.isSoundBlocked;
-  }
-
-  /** @param {boolean} isDown */
-  #pushToTalk(isDown) {
-    const { sources, state } = this.#conference;
-    if (isDown && state.mayPublish && !sources.isOn("microphone")) {
-      this.#isTalking = true;
-      void this.toggleSource("microphone");
-    } else if (!isDown && this.#isTalking) {
-      this.#isTalking = false;
-      if (sources.isOn("microphone")) void this.toggleSource("microphone");
-    }
+    const { isSoundBlocked } = this.pictures;
+    if (isSoundBlocked && block.hidden) announce("room.play", undefined, "urgent");
+    block.hidden = !isSoundBlocked;
   }
 
   /** @param {Source} source */
@@ -174,7 +182,8 @@ export class Room {
       toast("controls.notAllowed");
       return;
     }
-    if (sources.isOn(source)) {
+    // A device that is still opening is switched off as well.
+    if (sources.isWished(source)) {
       sources.stop(source);
     } else {
       try {
@@ -194,15 +203,24 @@ export class Room {
    */
   sourceFailed(source, error) {
     const problem = problemOf(error);
-    // Closing the browser's own picker is not a failure.
-    if (source === "content" && problem === "denied") return;
+    // Closing the browser's own picker is not a failure, nor is leaving.
+    if ((source === "content" && problem === "denied") || problem === "abandoned") return;
     toast(`device.problem.${source}`, { isWarning: true });
-    toast(`device.problem.${problem}`, { isWarning: true, durationMs: 9000 });
+    toast(problemText(problem), { isWarning: true, durationMs: 9000 });
   }
 
   /** @param {Source} source whose device went away by itself */
   sourceEnded(source) {
     toast(`device.ended.${source}`, { isWarning: source !== "content" });
+    this.changed();
+  }
+
+  /** @param {Source} source that the system took, or gave back */
+  sourceInterrupted(source) {
+    const { sources } = this.#conference;
+    if (source === "content") return;
+    if (sources.isInterrupted(source)) toast(`device.interrupted.${source}`, { isWarning: true, durationMs: 9000 });
+    else if (sources.isOn(source)) toast("device.resumed");
     this.changed();
   }
 
@@ -218,41 +236,28 @@ export class Room {
   }
 
   openSettings() {
-    const settings = loadSettings();
-    void openDeviceSettings(settings, (kind, deviceId) => {
-      saveSettings({ [kind]: deviceId });
-      if (kind === "speaker") this.pictures.chooseSpeaker(deviceId);
-      else if (kind === "auxiliary") void this.#startAuxiliary(deviceId);
-      else void this.#choose(kind, deviceId);
+    const { sources } = this.#conference;
+    this.#refillSettings = openDeviceSettings(sources, (kind, deviceId) => {
+      if (kind === "speaker") {
+        saveSettings({ speaker: deviceId });
+        this.pictures.chooseSpeaker(deviceId);
+      } else void this.#attempt(kind, deviceId);
     });
   }
 
-  /** @param {string} deviceId */
-  async #startAuxiliary(deviceId) {
-    const { sources } = this.#conference;
-    if (sources.isOn("auxiliary")) await this.#attempt("auxiliary", () => sources.start("auxiliary", deviceId));
-    else sources.devices.auxiliary = deviceId;
-  }
-
   /**
-   * @param {"microphone" | "camera"} source
+   * @param {"microphone" | "camera" | "auxiliary"} source
    * @param {string} deviceId
    */
-  async #choose(source, deviceId) {
-    await this.#attempt(source, () => this.#conference.sources.choose(source, deviceId));
-  }
-
-  /**
-   * @param {Source} source
-   * @param {() => Promise<void>} change
-   */
-  async #attempt(source, change) {
+  async #attempt(source, deviceId) {
     try {
-      await change();
+      await this.#conference.sources.choose(source, deviceId);
+      saveSettings({ [source]: deviceId });
       toast("device.changed");
     } catch (error) {
       this.sourceFailed(source, error);
     }
+    this.#refillSettings();
     this.changed();
   }
 
@@ -274,6 +279,8 @@ export class Room {
     clearInterval(this.timer);
     this.#banner.close();
     this.#abort.abort();
+    this.#floor.abort();
+    closeDialog();
     this.pictures.close();
     this.controls.close();
     void this.#wakeLock?.release();

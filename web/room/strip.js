@@ -143,10 +143,17 @@ export class Strip {
       else tile.hide();
     }
     if (state.me) {
-      this.#drawTile(this.self, { ...state.me, camera: sources.isOn("camera") ? "on" : "off", microphone: sources.isOn("microphone") ? "on" : "muted" });
+      this.#drawTile(this.self, { ...state.me, camera: sources.isOn("camera") ? "on" : "off", microphone: this.#ownMicrophone() });
       showTrack(this.self.video, sources.isOn("camera") ? sources.track("camera") : null);
     }
     this.#drawPager(page, pages);
+  }
+
+  /** @returns {Member["microphone"]} */
+  #ownMicrophone() {
+    const { sources } = this.#conference;
+    if (!sources.isOn("microphone")) return "muted";
+    return sources.isInterrupted("microphone") ? "interrupted" : "on";
   }
 
   /** Whose picture the stage shows on this page. */

@@ -159,7 +159,7 @@ export class Tile {
     const isMuted = member.microphone !== "on";
     this.state.classList.toggle("muted", isMuted);
     setIcon(this.state, isMuted ? "mic-off" : "mic");
-    if (isMuted || state.isSpeaking) setText(this.state, "label", isMuted ? "sites.muted" : "sites.speaking");
+    if (isMuted || state.isSpeaking) setText(this.state, "label", member.microphone === "interrupted" ? "sites.interrupted" : isMuted ? "sites.muted" : "sites.speaking");
     else clearText(this.state, "label");
     this.letters.textContent = monogram(member.site);
     if (state.isSelf) setText(this.site, "text", "common.you");

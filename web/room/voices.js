@@ -1,7 +1,9 @@
 /** The voices of the room: one audio element for each slot that carries one. */
 
+import { listDevices } from "../devices/media.js";
+import { setSpeaker } from "../devices/sound.js";
+import { toast } from "../shared/dialogs.js";
 import { byId, element, showTrack } from "../shared/dom.js";
-import { setSpeaker } from "../devices/media.js";
 
 export class Voices {
   #speakerId;
@@ -45,7 +47,26 @@ export class Voices {
   /** @param {string} speakerId */
   choose(speakerId) {
     this.#speakerId = speakerId;
-    for (const player of this.#players) void setSpeaker(player, speakerId);
+    void this.#use(speakerId);
+  }
+
+  /** @param {string} speakerId */
+  async #use(speakerId) {
+    const isThere = await Promise.all(this.#players.map((player) => setSpeaker(player, speakerId)));
+    if (isThere.includes(false)) toast("device.speaker.gone", { isWarning: true });
+  }
+
+  /** The chosen loudspeaker was unplugged, or is back: a voice must not go into nothing. */
+  async speakersChanged() {
+    const { speakers } = await listDevices();
+    if (!this.#speakerId || speakers.length === 0) return;
+    const isThere = speakers.some(({ deviceId }) => deviceId === this.#speakerId);
+    const wasThere = this.#players.every((player) => player.sinkId !== "");
+    if (isThere) await this.#use(this.#speakerId);
+    else if (wasThere) {
+      await this.#use("");
+      toast("device.speaker.gone", { isWarning: true });
+    }
   }
 
   /** Whether the browser refuses to play sound until the user clicks. */

@@ -42,7 +42,19 @@ export function toast(text, options = {}) {
   holder.append(note);
   const [key, parameters] = Array.isArray(text) ? text : [text, undefined];
   announce(key, parameters, isWarning ? "urgent" : "polite");
-  while (holder.childElementCount > TOASTS_MAX) holder.firstElementChild?.remove();
+  if (holder.childElementCount > TOASTS_MAX) {
+    // The oldest goes; not one that still offers to undo something.
+    const oldest = [...holder.children].find((one) => one !== note && !one.querySelector("button"));
+    oldest?.remove();
+  }
+}
+
+/** Close the dialog, if one is open: what it speaks of is gone. */
+export function closeDialog() {
+  const dialog = byId("dialog", HTMLDialogElement);
+  if (!dialog.open) return;
+  dialog.close();
+  endDialog(dialog);
 }
 
 /** @type {(() => void) | undefined} what the dialog that is open now wants to know of its end */

@@ -59,9 +59,9 @@
  * @property {number} thumbnails_max
  * @property {boolean} resumed
  * @property {boolean} may_publish
- * @property {number} [link_in_use]  how many others are in the room with the same link
- * @property {number} [beat_s]  the bridge says something at least so often
- * @property {{source: Source, by: string}[]} [muted]  what moderators have muted, not to be unmuted by the page
+ * @property {number} link_in_use  how many others are in the room with the same link
+ * @property {number} beat_s  the bridge says something at least so often
+ * @property {{source: Source, by: string}[]} muted  what moderators have muted, not to be unmuted by the page
  * @property {Waiting[]} [waiting]
  * @property {CaseLine[]} [cases]
  *
@@ -80,7 +80,7 @@
  * @property {number | null} [id]
  *
  * @typedef {Welcome
- *   | {type: "waiting", reason?: KnockReason, beat_s?: number}
+ *   | {type: "waiting", reason: KnockReason, beat_s: number}
  *   | {type: "beat"}
  *   | {type: "answer", id: number, sdp: string}
  *   | {type: "slots", slots: Record<string, Shown | null>, unsupported?: string[] | null}
@@ -96,7 +96,7 @@
  *   | {type: "knock", waiting: Waiting[]}
  *   | ({type: "recording"} & RecordingStatus)
  *   | {type: "cases", cases: CaseLine[]}
- *   | {type: "token", token: string, expires_s: number, ice_servers?: RTCIceServer[]}
+ *   | {type: "token", token: string, expires_s: number, ice_servers: RTCIceServer[]}
  *   | {type: "removed", by?: string | null}
  *   | {type: "closing", seconds: number}
  *   | ({type: "quality"} & Quality)

@@ -41,9 +41,9 @@ class FakeSocket {
   receive(message) {
     this.onmessage?.({ data: JSON.stringify(message) });
   }
-  lose() {
+  lose(code = 1006) {
     this.readyState = 3;
-    this.onclose?.({});
+    this.onclose?.({ code });
   }
   send(data) {
     this.sent.push(JSON.parse(data));
@@ -54,7 +54,7 @@ class FakeSocket {
   }
 }
 
-function setUp({ refresh = async () => "fresh" } = {}) {
+function setUp({ refresh = async () => ({ token: "fresh" }), ...options } = {}) {
   const clock = new Clock();
   const sockets = [];
   const states = [];
@@ -75,6 +75,8 @@ function setUp({ refresh = async () => "fresh" } = {}) {
       },
       timers: clock,
       random: () => 0.5,
+      now: () => clock.now,
+      ...options,
     },
     {
       stateChanged: (state, ending) => {
@@ -89,6 +91,7 @@ function setUp({ refresh = async () => "fresh" } = {}) {
     participant: "p-1",
     resume: { secret: "s1", seconds: 30 },
     resumed: false,
+    beat_s: 4,
     ...changes,
   });
   return { clock, connection, sockets, states, messages, endings, welcome, last: () => sockets[sockets.length - 1] };
@@ -123,11 +126,11 @@ test("nothing is sent before the welcome", () => {
 test("a dropped socket comes back with the resume secret", () => {
   const { clock, last, sockets, states } = joined();
   last().lose();
-  clock.advance(300);
+  clock.advance(1100);
   assert.equal(sockets.length, 2);
   last().open();
   assert.deepEqual(last().sent[0].resume, { participant: "p-1", secret: "s1" });
-  last().receive({ type: "welcome", participant: "p-1", resume: { secret: "s2", seconds: 30 }, resumed: true });
+  last().receive({ type: "welcome", participant: "p-1", resume: { secret: "s2", seconds: 30 }, resumed: true, beat_s: 4 });
   assert.deepEqual(states, ["connecting", "joined", "reconnecting", "joined"]);
 });
 
@@ -135,7 +138,7 @@ test("a rejoin uses the newest token the bridge sent", () => {
   const { clock, last } = joined();
   last().receive({ type: "token", token: "second", expires_s: 600 });
   last().lose();
-  clock.advance(300);
+  clock.advance(1100);
   last().open();
   assert.equal(last().sent[0].token, "second");
 });
@@ -156,7 +159,7 @@ test("an attempt that nobody answers is given up and repeated", () => {
   connection.open();
   clock.advance(10_000);
   assert.equal(connection.state, "reconnecting");
-  clock.advance(300);
+  clock.advance(1100);
   assert.equal(sockets.length, 2);
 });
 
@@ -172,34 +175,110 @@ test("the network's return ends the back-off at once", () => {
   assert.equal(sockets.length, before + 1);
 });
 
+/** Let a promise that has its answer be heard. */
+const heard = () => new Promise((resolve) => setImmediate(resolve));
+
 test("a token expired during a long outage is refreshed from the invitation", async () => {
-  const { clock, connection, last } = joined({ refresh: async () => "third" });
+  const { clock, connection, last } = joined({ refresh: async () => ({ token: "third" }) });
   last().lose();
-  clock.advance(300);
+  clock.advance(700_000);
   last().open();
   last().receive({ type: "error", code: "expired-token", for: "join" });
-  await new Promise((resolve) => setImmediate(resolve));
+  await heard();
   last().open();
   assert.equal(last().sent[0].token, "third");
   assert.equal(connection.state, "reconnecting");
 });
 
-test("an invitation that is no longer good ends the connection with its code", async () => {
-  const { clock, connection, endings, last } = joined({ refresh: async () => null });
-  last().lose();
-  clock.advance(300);
+test("who stayed before the room for longer than the token lives comes in all the same", async () => {
+  const { connection, last } = setUp({ tokenAgeMs: 660_000 });
+  connection.open();
   last().open();
   last().receive({ type: "error", code: "expired-token", for: "join" });
-  await new Promise((resolve) => setImmediate(resolve));
+  await heard();
+  last().open();
+  assert.equal(last().sent[0].token, "fresh");
+});
+
+test("a fresh token that is refused is not exchanged for ever", async () => {
+  const asked = [];
+  const { connection, endings, last } = setUp({
+    tokenAgeMs: 660_000,
+    refresh: async () => {
+      asked.push(1);
+      return { token: "fresh" };
+    },
+  });
+  connection.open();
+  for (let round = 0; round < 3 && connection.state !== "closed"; round++) {
+    last().open();
+    last().receive({ type: "error", code: "invalid-token", for: "join" });
+    await heard();
+  }
+  assert.equal(asked.length, 1);
+  assert.equal(endings[0].error.code, "invalid-token");
+});
+
+test("an invitation that is no longer good ends the connection with its code", async () => {
+  const gone = { type: "error", code: "expired-token" };
+  const { clock, connection, endings, last } = joined({ refresh: async () => ({ gone }) });
+  last().lose();
+  clock.advance(700_000);
+  last().open();
+  last().receive({ type: "error", code: "expired-token", for: "join" });
+  await heard();
   assert.equal(connection.state, "closed");
   assert.equal(endings[0].error.code, "expired-token");
+});
+
+test("a server that cannot be asked for a token now is asked again, not before it wants to be", async () => {
+  const answers = [{ laterMs: 20_000 }, { laterMs: 0 }, { token: "third" }];
+  const { clock, connection, last, sockets } = joined({ refresh: async () => answers.shift() });
+  last().lose();
+  clock.advance(700_000);
+  last().open();
+  const before = sockets.length;
+  last().receive({ type: "error", code: "expired-token", for: "join" });
+  await heard();
+  assert.equal(connection.state, "reconnecting");
+  clock.advance(20_000);
+  await heard();
+  assert.equal(answers.length, 2, "left alone for as long as it asked for");
+  for (let second = 0; second < 10; second++) {
+    clock.advance(1000);
+    await heard();
+  }
+  assert.equal(answers.length, 0);
+  assert.equal(sockets.length, before + 1);
+  last().open();
+  assert.equal(last().sent[0].token, "third");
+});
+
+test("a request for a token that hangs is given up, and its late answer changes nothing", async () => {
+  const pending = [];
+  const { clock, connection, last, sockets } = joined({ refresh: () => new Promise((resolve) => pending.push(resolve)) });
+  last().lose();
+  clock.advance(700_000);
+  last().open();
+  last().receive({ type: "error", code: "expired-token", for: "join" });
+  clock.advance(16_000);
+  assert.equal(pending.length, 2);
+  const before = sockets.length;
+  pending[0]({ gone: { type: "error", code: "expired-token" } });
+  await heard();
+  assert.equal(connection.state, "reconnecting");
+  connection.retryNow();
+  assert.equal(pending.length, 3, "the network's return asks at once");
+  pending[2]({ token: "third" });
+  await heard();
+  assert.equal(sockets.length, before + 1);
 });
 
 test("waiting in the lobby survives until admitted", () => {
   const { connection, last, states, welcome } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
   assert.equal(connection.state, "waiting");
   last().receive(welcome());
   assert.deepEqual(states, ["connecting", "waiting", "joined"]);
@@ -209,7 +288,7 @@ test("somebody turned away from the lobby is told and does not come back", async
   const { clock, connection, endings, last, sockets } = setUp();
   connection.open();
   last().open();
-  last().receive({ type: "waiting" });
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
   last().receive({ type: "error", code: "refused", for: "join" });
   await new Promise((resolve) => setImmediate(resolve));
   clock.advance(60_000);
@@ -242,12 +321,14 @@ test("an error after the join ends nothing", () => {
   assert.equal(messages.at(-1).code, "rate-limited");
 });
 
-test("a bridge that reports quality and then falls silent is taken for lost", () => {
+test("a bridge that misses three beats is taken for lost, one that says anything is not", () => {
   const { clock, connection, last } = joined();
-  last().receive({ type: "quality", rtt_ms: 20 });
-  clock.advance(8000);
-  assert.equal(connection.state, "joined");
-  clock.advance(2000);
+  for (let beat = 0; beat < 5; beat++) {
+    clock.advance(11_900);
+    last().receive(beat % 2 ? { type: "beat" } : { type: "quality", rtt_ms: 20 });
+    assert.equal(connection.state, "joined");
+  }
+  clock.advance(12_000);
   assert.equal(connection.state, "reconnecting");
 });
 
@@ -256,19 +337,132 @@ test("an old socket's late messages are ignored", () => {
   const [old] = sockets;
   const listener = old.onmessage;
   last().lose();
-  clock.advance(300);
+  clock.advance(1100);
   const before = messages.length;
   listener({ data: JSON.stringify({ type: "removed" }) });
   assert.equal(messages.length, before);
   assert.equal(connection.state, "reconnecting");
 });
 
-test("rejoining drops the session, so that the bridge makes a new participant", () => {
-  const { connection, last } = joined();
-  connection.rejoin();
+test("a lobby that falls silent is left for a new attempt", () => {
+  const { clock, connection, last, sockets } = setUp();
+  connection.open();
   last().open();
-  assert.equal(last().sent[0].resume, undefined);
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
+  clock.advance(11_000);
+  last().receive({ type: "beat" });
+  clock.advance(11_000);
+  assert.equal(connection.state, "waiting");
+  clock.advance(1000);
+  assert.equal(connection.state, "reconnecting");
+  clock.advance(2000);
+  assert.equal(sockets.length, 2);
 });
+
+test("the network's return leaves a lobby that may be gone", () => {
+  const { connection, last, sockets } = setUp();
+  connection.open();
+  last().open();
+  last().receive({ type: "waiting", reason: "locked", beat_s: 4 });
+  connection.retryNow();
+  assert.equal(sockets.length, 2);
+});
+
+test("after a sleep a bridge that says nothing is left within seconds, one that speaks is kept", () => {
+  const { clock, connection, last } = joined();
+  last().receive({ type: "quality" });
+  connection.woke();
+  clock.advance(4000);
+  last().receive({ type: "beat" });
+  clock.advance(11_000);
+  assert.equal(connection.state, "joined");
+  connection.woke();
+  clock.advance(4500);
+  assert.equal(connection.state, "reconnecting");
+});
+
+test("a page that was loaded anew goes on as who it was", () => {
+  const resume = { participant: "p-7", secret: "kept" };
+  const { connection, last, welcome } = setUp({ resume });
+  connection.open();
+  last().open();
+  assert.deepEqual(last().sent[0].resume, resume);
+  last().receive(welcome({ resumed: true }));
+  assert.deepEqual(connection.resume, { participant: "p-1", secret: "s1" });
+});
+
+test("handing over says nothing to the bridge", () => {
+  const { connection, endings, last } = joined();
+  connection.handOver();
+  assert.equal(last().sent.length, 1);
+  assert.equal(last().isClosed, true);
+  assert.equal(endings[0].reason, "moved");
+});
+
+for (const [code, reason] of [[1001, "over"], [4000, "left"], [4001, "moved"], [4002, "removed"], [4005, "refused"]]) {
+  test(`a socket that ends with ${code} is not opened again`, () => {
+    const { clock, connection, endings, last, sockets } = joined();
+    last().lose(code);
+    clock.advance(60_000);
+    assert.equal(connection.state, "closed");
+    assert.equal(endings[0].reason, reason);
+    assert.equal(sockets.length, 1);
+  });
+}
+
+test("a link that is revoked ends with the words for it", () => {
+  const { endings, last } = joined();
+  last().receive({ type: "error", code: "revoked-link" });
+  last().lose(4007);
+  assert.equal(endings[0].error.code, "revoked-link");
+});
+
+test("a room that takes nobody now is asked again", () => {
+  const { clock, connection, last, sockets } = setUp();
+  connection.open();
+  last().open();
+  last().receive({ type: "error", code: "no-more-rooms", for: "join" });
+  clock.advance(5000);
+  assert.equal(connection.state, "reconnecting");
+  assert.equal(sockets.length, 2);
+});
+
+/** A hundred pages that lose a server which is back after `downMs`: when each has joined again. */
+function comeBack(downMs) {
+  const returns = [];
+  let seed = 1;
+  const random = () => {
+    seed = (seed * 48_271) % 2_147_483_647;
+    return seed / 2_147_483_647;
+  };
+  for (let page = 0; page < 100; page++) {
+    const { clock, last, sockets, welcome } = joined({ random });
+    const lostAt = clock.now;
+    last().lose(1012);
+    while (clock.now - lostAt < 60_000) {
+      const before = sockets.length;
+      clock.advance(10);
+      if (sockets.length === before) continue;
+      if (clock.now - lostAt < downMs) last().lose();
+      else break;
+    }
+    last().open();
+    last().receive(welcome());
+    returns.push(clock.now - lostAt);
+  }
+  return returns;
+}
+
+for (const downMs of [200, 3000, 8000]) {
+  test(`a hundred pages that lose a server for ${downMs} ms come back spread, and soon`, () => {
+    const returns = comeBack(downMs);
+    const perSecond = new Map();
+    for (const at of returns) perSecond.set(Math.floor(at / 1000), (perSecond.get(Math.floor(at / 1000)) ?? 0) + 1);
+    assert.ok(Math.max(...perSecond.values()) <= 60, JSON.stringify([...perSecond]));
+    assert.ok(Math.max(...returns) <= downMs + 7000, String(Math.max(...returns)));
+    assert.ok(Math.max(...returns) <= 15_000, String(Math.max(...returns)));
+  });
+}
 
 test("what is not a message is ignored", () => {
   const { connection, last, messages } = joined();
@@ -280,9 +474,10 @@ test("what is not a message is ignored", () => {
   assert.equal(connection.state, "joined");
 });
 
-test("the delay grows to five seconds and is spread by a quarter either way", () => {
-  assert.equal(reconnectDelay(0, 0.5), 250);
-  assert.equal(reconnectDelay(20, 0.5), 5000);
-  assert.ok(reconnectDelay(3, 0) < reconnectDelay(3, 1));
-  assert.ok(reconnectDelay(50, 1) <= 6250);
+test("the delay is any time up to a limit that grows to five seconds", () => {
+  assert.equal(reconnectDelay(0, 0), 100);
+  assert.equal(reconnectDelay(0, 1), 2000);
+  assert.equal(reconnectDelay(1, 1), 4000);
+  assert.equal(reconnectDelay(20, 1), 5000);
+  assert.equal(reconnectDelay(50, 0), 100);
 });

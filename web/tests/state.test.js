@@ -186,3 +186,16 @@ test("who is welcomed without cases forgets those of an earlier role", () => {
   state.apply(welcome([member("a")], { role: "observer" }));
   assert.deepEqual(state.cases, []);
 });
+
+test("a page counts cameras in the bridge's order: the chair who joined last is on the first page, not on the second", () => {
+  const state = new RoomState();
+  const roster = [member("a"), ...Array.from({ length: 9 }, (_, index) => member(`p${index}`)), member("chair", { role: "chair" })];
+  state.apply(welcome(roster));
+  const shown = ["chair", "p0", "p1", "p2"];
+  const slots = Object.fromEntries(shown.map((participant, index) => [String(index), { participant, source: "camera" }]));
+  state.apply({ type: "slots", slots });
+  const mids = ["0", "1", "2", "3"];
+  assert.deepEqual(state.page(mids, 0, 4).pictures.map((one) => one.member.participant), shown);
+  state.apply({ type: "slots", slots: { 0: null, 1: null, 2: null, 3: null } });
+  assert.deepEqual(state.page(mids, 4, 4).plain.map(({ participant }) => participant), ["p3", "p4", "p5", "p6"]);
+});

@@ -52,9 +52,13 @@ export function setLanguage(wish) {
   for (const listener of listeners) listener();
 }
 
-/** @param {() => void} listener called after every change of language */
+/**
+ * @param {() => void} listener called after every change of language
+ * @returns {() => void} stop listening
+ */
 export function onLanguage(listener) {
   listeners.add(listener);
+  return () => void listeners.delete(listener);
 }
 
 /**
