@@ -65,7 +65,7 @@ async def conference(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
                 )
                 await chair.open(server.link("chair", CHAIR))
                 await province.open(server.link("presenter", PROVINCE))
-                await fox.open(f"{origin}/#i={server.invite('presenter', CLINIC)}")
+                await fox.open(f"{origin}/room/#i={server.invite('presenter', CLINIC)}")
                 for site in (chair, province, fox):
                     await site.join()
                 yield Conference(server, chair, province, fox, network, line, origin)
@@ -162,7 +162,7 @@ async def test_firefox_plays_a_recording_of_the_library(conference: Conference) 
     key = Tokens(token_secret(server.state_dir)).archive(
         site=CHAIR, level=Level.CENTRAL, role=Role.SECRETARY, lifetime_s=3600
     )
-    await fox.goto(f"{conference.origin}/archive.html#i={key}")
+    await fox.goto(f"{conference.origin}/library/#i={key}")
     await fox.until("document.querySelector('.recording a')", "a recording")
     await fox.click(".recording a")
     await fox.until("document.querySelector('#video')?.readyState >= 2", "a picture")
