@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from networks import CHROMIUM
 from pictures import Colour, name_of, write_camera, write_voice
 from playwright.async_api import (
     Browser,
@@ -19,7 +20,6 @@ from playwright.async_api import (
     async_playwright,
 )
 
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pages import CHROMIUM
+CHROMIUM = "/usr/bin/chromium"
 
 LOOPBACK = "127.0.0.1"
 PREFIX = "hc"
