@@ -2,6 +2,8 @@
 # make test     everything a change must pass; installs what it needs (system packages only as root)
 # make lint     formatting, lint and types only
 # make web      the list of its modules in each page, after a change of imports
+# make lock     both lock files anew, from the newest versions that pyproject.toml allows
+# make sbom     build/hoichan.cdx.json: what runs, with licences and what rides in the wheels (CycloneDX)
 # make bench    the short benchmarks, one JSON line each
 # make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory
 
@@ -15,9 +17,9 @@ SOAK_SECONDS ?= 3600
 BIN := $(VENV)/bin
 
 # What `make test` drives from outside: a real browser, a real Prometheus, a WHIP encoder that is not ours,
-# a firewall to break networks with, a medical archive (Orthanc) and a judge of DICOM files (dciodvfy).
+# a firewall to break networks with, a proxy, a medical archive (Orthanc) and a judge of DICOM files (dciodvfy).
 TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute2 \
-	orthanc orthanc-dicomweb dicom3tools openssl \
+	orthanc orthanc-dicomweb dicom3tools openssl nginx-light \
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 
@@ -25,16 +27,18 @@ TEST_PACKAGES := ca-certificates chromium prometheus nodejs npm nftables iproute
 # kills would be late beside others.
 SIDE_BY_SIDE := tests/unit tests/peers --numprocesses 2 --dist loadfile
 ONE_BY_ONE := tests/system tests/browser tests/hostile
+# What takes the time is told at the end of each run.
+SLOWEST := --durations 10 --durations-min 1
 
-.PHONY: run test lint python-lint web-lint web unit bench soak lock clean
+.PHONY: run test lint python-lint web-lint web unit bench soak lock sbom clean
 
 run: $(VENV)/.run-installed
-	@exec $(BIN)/hoichan serve --demo $(RUN_ARGS)
+	@exec $(BIN)/hoichan serve --demo --state-dir state $(RUN_ARGS)
 
 test: $(VENV)/.system-packages $(VENV)/.test-installed lint
 	cd web && node --test $$(find tests -name '*.test.*js')
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest $(ONE_BY_ONE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SLOWEST) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ONE_BY_ONE) $(SLOWEST) $(PYTEST_ARGS)
 
 lint: python-lint web-lint
 
@@ -50,7 +54,7 @@ web: | $(BIN)/python
 	$(BIN)/python web/preload.py
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(SLOWEST) $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.packet_path --json
@@ -65,14 +69,33 @@ soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
 	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
 
-# Writes requirements-test.lock anew from the newest versions that pyproject.toml allows.
+# Writes both lock files anew from the newest versions that pyproject.toml allows, with the checksums of the
+# index that pip asks. setuptools is in them because it installs the bridge itself. What runs is a part of
+# what is tested, to the version.
+UV = $(VENV)/lock/bin/uv pip compile --quiet pyproject.toml $(VENV)/lock/build.in --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock" --upgrade \
+	--default-index "$$($(VENV)/lock/bin/pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)"
+
 lock:
 	rm -rf $(VENV)/lock
 	$(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet '.[test]'
-	@{ echo "# Exact versions of what runs and tests the bridge, dependencies included. Written by \`make lock\`."; \
-		$(VENV)/lock/bin/pip freeze --exclude hoichan; } > requirements-test.lock
+	$(VENV)/lock/bin/pip install --quiet uv
+	echo "setuptools>=80" > $(VENV)/lock/build.in
+	$(UV) --extra test --output-file requirements-test.lock
+	$(UV) --extra s3 --constraint requirements-test.lock --output-file requirements.lock
 	rm -rf $(VENV)/lock
+
+# In environments of their own: one that has what runs and nothing else, and one with the tool that lists it.
+sbom:
+	rm -rf $(VENV)/bill $(VENV)/cyclonedx && mkdir -p build
+	$(PYTHON) -m venv $(VENV)/bill && $(PYTHON) -m venv $(VENV)/cyclonedx
+	$(VENV)/bill/bin/pip install --quiet --require-hashes --requirement requirements.lock
+	$(VENV)/bill/bin/pip install --quiet --no-deps --no-build-isolation .
+	$(VENV)/cyclonedx/bin/pip install --quiet cyclonedx-bom
+	$(VENV)/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file build/hoichan.cdx.json $(VENV)/bill/bin/python
+	$(VENV)/bill/bin/python -m release.wheels build/hoichan.cdx.json
+	rm -rf $(VENV)/bill $(VENV)/cyclonedx
 
 clean:
 	rm -rf $(VENV) web/node_modules build hoichan.egg-info
@@ -89,13 +112,18 @@ $(BIN)/python:
 		fi; }
 	$(PYTHON) -m venv $(VENV)
 
-# The tested versions are constraints here too, so that what runs is what was tested.
-$(VENV)/.run-installed: pyproject.toml requirements-test.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-test.lock --editable .
+# Exactly the files whose checksums are locked, then the bridge itself: one call of pip cannot do both.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL_BRIDGE := $(INSTALL) --no-deps --no-build-isolation --editable .
+
+$(VENV)/.run-installed: pyproject.toml requirements.lock | $(BIN)/python
+	$(INSTALL) --require-hashes --requirement requirements.lock
+	$(INSTALL_BRIDGE)
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml requirements-test.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-test.lock --editable .
+	$(INSTALL) --require-hashes --requirement requirements-test.lock
+	$(INSTALL_BRIDGE)
 	@touch $@ $(VENV)/.run-installed
 
 $(VENV)/.system-packages: Makefile | $(BIN)/python

@@ -201,7 +201,7 @@ class Walk:
         self._burst = Burst([ear.getsockname()[1] for ear in self._ears])
         self._burst_number = 0
         known = [uri for uri in extension_ids if uri in EXTENSION_URIS]
-        self._ids = ExtensionIds({EXTENSION_URIS[uri]: extension_ids[uri] for uri in known})
+        self._ids = ExtensionIds({extension_ids[uri]: EXTENSION_URIS[uri] for uri in known})
 
     async def begin(self) -> None:
         """Put the camera on every stage and let its key frame switch it there."""

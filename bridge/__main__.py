@@ -1,4 +1,4 @@
-"""The command line: `hoichan serve`, `invite`, `token`, `check-config`, `archive`."""
+"""The command line: `hoichan serve`, `invite`, `token`, `links`, `check-config`, `archive`."""
 
 import argparse
 import asyncio
@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -17,17 +19,22 @@ from bridge import __version__
 from bridge.base.errors import InvalidConfig, InvalidMessage
 from bridge.base.words import ConferenceKind, Level, Role
 from bridge.commands import demo
-from bridge.commands.parser import add_archive
+from bridge.commands.check import report
+from bridge.commands.links import add_links
+from bridge.commands.parser import LANGUAGES, add_archive
+from bridge.commands.texts import Speech, language
 from bridge.conference.roles import ARCHIVE_ROLES
-from bridge.config import Config, load
-from bridge.node.certificate import server_context
-from bridge.node.host import base_url, certificate_files, prepare_state_dir, token_secret, web_dir
+from bridge.config import Config, check, load
+from bridge.node.host import base_url, existing_token_secret, prepare_state_dir
+from bridge.node.links import LinkFiles
+from bridge.node.log import write_log
 from bridge.tokens import TokenKind, Tokens
 
 logger = logging.getLogger("bridge")
 
 # Browsers take plain http for a secure context on loopback only, where 8080 is the custom.
 PLAIN_HTTP_PORT = 8080
+HOUR_S = 3600
 DAY_S = 86400
 EXIT_INVALID = 2
 
@@ -67,13 +74,29 @@ def _parser() -> argparse.ArgumentParser:
 
     holder = argparse.ArgumentParser(add_help=False)
     holder.add_argument("--site", required=True, help="the bridge point's name")
-    holder.add_argument("--level", type=Level, choices=list(Level), default=Level.DISTRICT)
+    holder.add_argument(
+        "--level",
+        type=Level,
+        choices=list(Level),
+        default=Level.DISTRICT,
+        help="district: a regional centre, between province and commune; default: %(default)s",
+    )
     holder.add_argument("--name", help="the person's or device's name")
-    holder.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life = holder.add_mutually_exclusive_group()
+    life.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
+    life.add_argument("--hours", type=_hours, metavar="N", help="for how many hours it is good")
+    life.add_argument(
+        "--until",
+        type=_moment,
+        metavar="TIME",
+        help="until when, local time: 2026-12-01T17:30, or a whole day",
+    )
 
     invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
     _add_room(invite, is_required=True)
-    invite.add_argument("--role", type=Role, choices=list(Role), default=Role.PRESENTER)
+    invite.add_argument(
+        "--role", type=Role, choices=list(Role), default=Role.PRESENTER, help="default: %(default)s"
+    )
     invite.add_argument("--token-only", action="store_true", help="print the token in place of the link")
     invite.set_defaults(command=_invite)
 
@@ -89,14 +112,18 @@ def _parser() -> argparse.ArgumentParser:
         type=Role,
         choices=sorted(ARCHIVE_ROLES),
         default=Role.SECRETARY,
-        help="for archive: in which capacity its holder reads recordings",
+        help="for archive: in which capacity its holder reads recordings; default: %(default)s",
     )
     token.add_argument("--link", action="store_true", help="for archive: print a link in place of the token")
     token.set_defaults(command=_token)
 
-    check = commands.add_parser("check-config", parents=[shared], help="say whether settings can be used")
-    check.set_defaults(command=_check_config)
+    tried = commands.add_parser(
+        "check-config", parents=[shared], help="try the settings: files, folders, disks, addresses and ports"
+    )
+    tried.add_argument("--lang", choices=LANGUAGES, help="in place of the terminal's language")
+    tried.set_defaults(command=_check_config)
 
+    add_links(commands)
     add_archive(commands)
     return parser
 
@@ -124,6 +151,24 @@ def _days(text: str) -> int:
     return _whole_number(text, 1, 366)
 
 
+def _hours(text: str) -> int:
+    return _whole_number(text, 1, 366 * 24)
+
+
+def _moment(text: str) -> datetime:
+    """Read a local time; a day alone is good to its end."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time, written 2026-12-01T17:30") from None
+    if len(text) == len("2026-12-01"):
+        moment += timedelta(days=1)
+    moment = moment.astimezone()
+    if not datetime.now(UTC) < moment <= datetime.now(UTC) + timedelta(days=366):
+        raise argparse.ArgumentTypeError("must lie in the next 366 days")
+    return moment
+
+
 def _whole_number(text: str, least: int, most: int) -> int:
     value = int(text) if text.isascii() and text.isdigit() else -1
     if not least <= value <= most:
@@ -148,14 +193,14 @@ def _config(parsed: argparse.Namespace) -> Config:
         media = replace(media, port=parsed.media_port)
     if parsed.state_dir is not None:
         node = replace(node, state_dir=parsed.state_dir)
-    return replace(config, http=http, media=media, node=node)
+    config = replace(config, http=http, media=media, node=node)
+    check(config)
+    return config
 
 
 def _serve(parsed: argparse.Namespace) -> int:
     config = _config(parsed)
-    logging.basicConfig(
-        level=config.node.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    write_log(config.node.log_level)
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(config, with_demo=parsed.demo))
@@ -205,6 +250,7 @@ async def _run(config: Config, *, with_demo: bool) -> None:
 
 
 def _demo_links(config: Config, tokens: Tokens) -> str:
+    say = Speech(language(None))
     lines = ["", demo.TITLE, ""]
     for guest in demo.GUESTS:
         invitation = tokens.invitation(
@@ -216,10 +262,12 @@ def _demo_links(config: Config, tokens: Tokens) -> str:
             lifetime_s=config.rooms.invitation_lifetime_days * DAY_S,
             conference_kind=demo.KIND,
         )
-        lines += [f"  {guest.role.value}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
+        _note(config, invitation, TokenKind.INVITATION)
+        role = say(f"role.{guest.role.value}")
+        lines += [f"  {role}: {guest.site}", f"  {base_url(config)}/room/#i={invitation}", ""]
     if config.http.tls and not config.http.certificate_file:
-        lines += ["The certificate is self-signed: the browser will ask once whether to go on.", ""]
-    lines.append("Open each link in its own browser window. Ctrl-C ends the bridge.")
+        lines += [say("demo.self-signed"), ""]
+    lines.append(say("demo.open"))
     return "\n".join(lines)
 
 
@@ -235,6 +283,7 @@ def _invite(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, invitation, TokenKind.INVITATION)
     print(invitation if parsed.token_only else f"{base_url(config)}/room/#i={invitation}")
     return 0
 
@@ -257,6 +306,7 @@ def _token(parsed: argparse.Namespace) -> int:
         lifetime_s=_lifetime_s(config, parsed),
         conference_kind=parsed.conference_kind,
     )
+    _note(config, bearer, kind)
     print(bearer)
     return 0
 
@@ -269,24 +319,32 @@ def _archive_token(config: Config, parsed: argparse.Namespace) -> int:
         name=parsed.name,
         lifetime_s=_lifetime_s(config, parsed),
     )
+    _note(config, key, TokenKind.ARCHIVE)
     print(f"{base_url(config)}/library/#i={key}" if parsed.link else key)
     return 0
 
 
 def _check_config(parsed: argparse.Namespace) -> int:
-    config = _config(parsed)
-    web_dir(config)
-    if config.http.certificate_file:
-        server_context(certificate_files(config, Path(config.node.state_dir)))
-    print("the settings can be used")
-    return 0
+    return report(_config(parsed), parsed.config, os.environ, language(parsed.lang))
 
 
 def _tokens(config: Config) -> Tokens:
-    return Tokens(token_secret(prepare_state_dir(config)))
+    tokens = Tokens(existing_token_secret(config))
+    print(Speech(language(None))("signed", folder=config.node.state_dir), file=sys.stderr)
+    return tokens
+
+
+def _note(config: Config, token: str, kind: TokenKind) -> None:
+    """Write down that a link is out, before anybody has it: only so can it be found and revoked."""
+    claims = Tokens(existing_token_secret(config)).read(token, kind)
+    LinkFiles(prepare_state_dir(config)).issued(claims, time.time())
 
 
 def _lifetime_s(config: Config, parsed: argparse.Namespace) -> int:
+    if parsed.until is not None:
+        return int(parsed.until.timestamp() - time.time())
+    if parsed.hours is not None:
+        return int(parsed.hours) * HOUR_S
     days: int = parsed.days or config.rooms.invitation_lifetime_days
     return days * DAY_S
 

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
@@ -25,6 +25,8 @@ RECORDING_POLICIES = tuple(RecordingPolicy)
 RETENTION_CLASSES = tuple(RetentionClass)
 
 _SITE_CODE = re.compile(r"[A-Z0-9]{1,16}")
+# RFC 7065, 3.1.
+_TURN_URL = re.compile(r"turns?:([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(\?transport=(udp|tcp))?")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -42,13 +44,27 @@ class HttpConfig:
     """The page, the signalling WebSocket, and the API."""
 
     host: str = ""
-    port: int = _between(8443, 0, 65535)
+    port: int = _between(8443, 1, 65535)
     tls: bool = True
     certificate_file: str = ""
     private_key_file: str = ""
     public_url: str = ""
     web_dir: str = ""
     joins_per_minute: int = _between(600, 0, 1_000_000)
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+
+    def check(self) -> None:
+        """Check the keys of this section against each other."""
+        if bool(self.certificate_file) != bool(self.private_key_file):
+            raise InvalidConfig("http.certificate_file and http.private_key_file must be set together")
+        if self.certificate_file and not self.tls:
+            raise InvalidConfig("http.certificate_file is set although http.tls is false")
+        if self.host:
+            _check_address("http.host", self.host)
+        if self.public_url:
+            _check_origin(self.public_url)
+        for proxy in self.trusted_proxies:
+            _check_network("http.trusted_proxies", proxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,16 @@ class MediaConfig:
     tcp: bool = True
     announced_addresses: tuple[str, ...] = ()
 
+    def check(self) -> None:
+        """Check the addresses: those that are announced must lead somewhere."""
+        if self.host:
+            _check_address("media.host", self.host)
+        for text in self.announced_addresses:
+            address = _check_address("media.announced_addresses", text)
+            # A link-local one is reached only by name of the other's interface.
+            if address.is_unspecified or address.is_multicast or address.is_link_local:
+                raise InvalidConfig(f"media.announced_addresses must each name one machine, not {text!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
@@ -67,7 +93,17 @@ class TurnConfig:
 
     urls: tuple[str, ...] = ()
     secret_file: str = ""
-    credential_lifetime_s: int = _between(43200, 60, 604800)
+    credential_lifetime_s: int = _between(43200, 600, 604800)
+
+    def check(self) -> None:
+        """Check the keys of this section against each other."""
+        if bool(self.urls) != bool(self.secret_file):
+            raise InvalidConfig("turn.urls and turn.secret_file must be set together")
+        for url in self.urls:
+            if not _TURN_URL.fullmatch(url):
+                raise InvalidConfig(
+                    f"turn.urls must look like turns:turn.example.vn:443?transport=tcp, not {url!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +112,10 @@ class RoomsConfig:
 
     rooms_max: int = _between(100, 1, 10000)
     participants_max: int = _between(500, 2, 5000)
+    participants_per_link: int = _between(4, 1, 5000)
     invitation_lifetime_days: int = _between(30, 1, 366)
     empty_close_s: int = _between(600, 1, 86400)
+    wait_for_chair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +133,13 @@ class RecordingConfig:
     warn_free_mb: int = _between(10240, 1, 10_000_000)
     shed_free_mb: int = _between(4096, 1, 10_000_000)
     stop_free_mb: int = _between(512, 1, 10_000_000)
+
+    def check(self) -> None:
+        """Check that the thresholds rise."""
+        if not self.stop_free_mb <= self.shed_free_mb <= self.warn_free_mb:
+            raise InvalidConfig(
+                "recording.stop_free_mb, shed_free_mb and warn_free_mb must rise: warn first, stop last"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +160,19 @@ class ArchiveConfig:
     s3_access_key_file: str = ""
     s3_secret_key_file: str = ""
 
+    def check(self) -> None:
+        """Check the keys of this section against each other."""
+        if not _SITE_CODE.fullmatch(self.site_code):
+            raise InvalidConfig("archive.site_code must be 1 to 16 capital letters and digits")
+        s3 = (self.s3_endpoint, self.s3_bucket, self.s3_access_key_file, self.s3_secret_key_file)
+        if any((*s3, self.s3_region)) and not all(s3):
+            raise InvalidConfig(
+                "archive.s3_endpoint, s3_bucket, s3_access_key_file and s3_secret_key_file "
+                "must be set together, and s3_region only with them"
+            )
+        _check_url("archive.s3_endpoint", self.s3_endpoint)
+        _check_url("archive.timestamp_url", self.timestamp_url)
+
 
 @dataclass(frozen=True, slots=True)
 class DicomConfig:
@@ -132,6 +190,17 @@ class DicomConfig:
     institution: str = ""
     retry_max_s: int = _between(3600, 1, 86400)
 
+    def check(self) -> None:
+        """Check the keys of this section against each other."""
+        _check_url("dicom.stow_url", self.stow_url)
+        if self.method == "stow" and not self.stow_url:
+            raise InvalidConfig("dicom.stow_url must be set when dicom.method is stow")
+        if self.method == "c-store" and not self.host:
+            raise InvalidConfig("dicom.host must be set when dicom.method is c-store")
+        for key, title in (("dicom.called_aet", self.called_aet), ("dicom.calling_aet", self.calling_aet)):
+            if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title:
+                raise InvalidConfig(f"{key} must be 1 to 16 ASCII characters (PS3.5, AE)")
+
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
@@ -140,12 +209,18 @@ class AdminConfig:
     host: str = "127.0.0.1"
     port: int = _between(9465, 0, 65535)
 
+    def check(self) -> None:
+        """Check the address."""
+        if not self.host:
+            raise InvalidConfig("admin.host must name one address: metrics are not for everybody")
+        _check_address("admin.host", self.host)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """The process itself."""
 
-    state_dir: str = "state"
+    state_dir: str = "/var/lib/hoichan"
     log_level: str = _one_of("info", "debug", "info", "warning", "error")
     drain_s: int = _between(5, 0, 3600)
 
@@ -169,7 +244,7 @@ def load(path: Path | None, environment: Mapping[str, str] = MappingProxyType({}
     """Read the file (if any), then the environment; raise InvalidConfig with one sentence naming the key."""
     config = Config() if path is None else from_tables(_read_tables(path), str(path))
     config = _with_environment(config, environment)
-    _check_whole(config)
+    check(config)
     return config
 
 
@@ -262,73 +337,73 @@ def _with_value(section: Any, item: "Field[Any]", raw: Any, where: str) -> Any:
     return replace(section, **{item.name: value})
 
 
-def _check_whole(config: Config) -> None:
-    """Check what one key alone cannot tell."""
-    http = config.http
-    if bool(http.certificate_file) != bool(http.private_key_file):
-        raise InvalidConfig("http.certificate_file and http.private_key_file must be set together")
-    if http.certificate_file and not http.tls:
-        raise InvalidConfig("http.certificate_file is set although http.tls is false")
-    for key, host in (
-        ("http.host", http.host),
-        ("media.host", config.media.host),
-        ("admin.host", config.admin.host),
-    ):
-        if host:
-            _check_address(key, host)
-    for address in config.media.announced_addresses:
-        _check_address("media.announced_addresses", address)
-    if not config.admin.host:
-        raise InvalidConfig("admin.host must name one address: metrics are not for everybody")
-    if http.public_url:
-        _check_origin(http.public_url)
-    if bool(config.turn.urls) != bool(config.turn.secret_file):
-        raise InvalidConfig("turn.urls and turn.secret_file must be set together")
-    for url in config.turn.urls:
-        if not url.startswith(("turn:", "turns:")):
-            raise InvalidConfig(f"turn.urls must start with turn: or turns:, not {url!r}")
-    _check_recording(config)
-    if http.port and http.port == config.admin.port:
+def check(config: Config) -> None:
+    """Check what one key alone cannot tell; raises InvalidConfig with one sentence."""
+    for section in fields(Config):
+        checked = getattr(config, section.name)
+        if hasattr(checked, "check"):
+            checked.check()
+    http, media, admin = config.http, config.media, config.admin
+    if http.port == admin.port:
         raise InvalidConfig(f"http.port and admin.port are both {http.port}")
-    if http.port and config.media.tcp and http.port == config.media.port:
+    if media.tcp and http.port == media.port:
         raise InvalidConfig(f"http.port and media.port are both {http.port}, and media.tcp needs its own")
+    _check_folders(config)
 
 
-def _check_recording(config: Config) -> None:
-    recording, archive, dicom = config.recording, config.archive, config.dicom
-    if not recording.stop_free_mb <= recording.shed_free_mb <= recording.warn_free_mb:
-        raise InvalidConfig(
-            "recording.stop_free_mb, shed_free_mb and warn_free_mb must rise: warn first, stop last"
-        )
-    if not _SITE_CODE.fullmatch(archive.site_code):
-        raise InvalidConfig("archive.site_code must be 1 to 16 capital letters and digits")
-    s3 = (archive.s3_endpoint, archive.s3_bucket, archive.s3_access_key_file, archive.s3_secret_key_file)
-    if any(s3) and not all(s3):
-        raise InvalidConfig(
-            "archive.s3_endpoint, s3_bucket, s3_access_key_file and s3_secret_key_file must be set together"
-        )
-    for key, url in (("archive.timestamp_url", archive.timestamp_url), ("dicom.stow_url", dicom.stow_url)):
-        if url and urlsplit(url).scheme not in ("http", "https"):
-            raise InvalidConfig(f"{key} must start with http:// or https://, not {url!r}")
-    if dicom.method == "stow" and not dicom.stow_url:
-        raise InvalidConfig("dicom.stow_url must be set when dicom.method is stow")
-    if dicom.method == "c-store" and not dicom.host:
-        raise InvalidConfig("dicom.host must be set when dicom.method is c-store")
-    for key, title in (("dicom.called_aet", dicom.called_aet), ("dicom.calling_aet", dicom.calling_aet)):
-        if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title:
-            raise InvalidConfig(f"{key} must be 1 to 16 ASCII characters (PS3.5, AE)")
+def _check_folders(config: Config) -> None:
+    """Each of the three is read as a whole by what owns it, so that none may be, or lie in, another's."""
+    state = _resolved(config.node.state_dir)
+    recording = _resolved(config.recording.dir) if config.recording.dir else state / "recordings"
+    archive = _resolved(config.archive.dir) if config.archive.dir else state / "archive"
+    if recording.is_relative_to(archive) or archive.is_relative_to(recording):
+        raise InvalidConfig(f"recording.dir {recording} and archive.dir {archive} must not hold each other")
+    for key, folder in (("recording.dir", recording), ("archive.dir", archive)):
+        if state.is_relative_to(folder):
+            raise InvalidConfig(f"{key} {folder} must not hold node.state_dir {state}")
 
 
-def _check_address(key: str, text: str) -> None:
+def _resolved(text: str) -> Path:
+    return Path(text).expanduser().resolve()
+
+
+def _check_address(key: str, text: str) -> IPv4Address | IPv6Address:
     try:
-        ip_address(text)
+        return ip_address(text)
     except ValueError as error:
         raise InvalidConfig(f"{key} must be an IP address, not {text!r}") from error
 
 
+def _check_url(key: str, text: str) -> None:
+    """An empty one is not set."""
+    if text and not _is_url(text):
+        raise InvalidConfig(f"{key} must start with http:// or https:// and a host, not {text!r}")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_host = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_host and text.isprintable() and " " not in text
+
+
+def _check_network(key: str, text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise InvalidConfig(
+            f"{key} must be addresses or networks such as 10.1.2.0/24, not {text!r}"
+        ) from error
+
+
 def _check_origin(text: str) -> None:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+    """Links are made of it, and pages compared with it: it is scheme, host and port, and nothing else."""
+    has_more = (
+        not _is_url(text) or urlsplit(text).path not in ("", "/") or any(mark in text for mark in "?#@")
+    )
+    if has_more:
         raise InvalidConfig(f"http.public_url must look like https://bridge.example.vn, not {text!r}")
 
 

@@ -25,14 +25,16 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.words import PackageState, RecordingState, Role, Source
+from bridge.base.words import PackageState, RecordingState, RecordProblem, Role, Source
 from bridge.conference.participants import LeaveReason
+from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.rooms import Rooms
 from bridge.sfu import LegStats
 
 QUANTILES = (0.5, 0.95, 1.0)
 LOW_QUANTILES = (0.0, 0.05, 0.5)
+ENDPOINTS = ("whip", "whep")
 PROTOCOLS = ("udp", "tcp", "none")
 
 # Attribute, metric name without `_total`, help.
@@ -45,8 +47,18 @@ _PORT_COUNTERS = (
     ("stun_responses", "hoichan_stun_responses", "STUN binding responses sent."),
     ("tcp_connections", "hoichan_tcp_connections", "TCP connections accepted at the media port."),
     ("dtls_handshakes", "hoichan_dtls_handshakes", "DTLS handshakes completed."),
-    ("dtls_failures", "hoichan_dtls_failures", "DTLS handshakes that failed."),
     ("path_changes", "hoichan_path_changes", "Legs that went on from another address or protocol."),
+    (
+        "paths_unproven",
+        "hoichan_paths_unproven",
+        "Addresses media was to move to that did not answer for it.",
+    ),
+    ("rollovers_found", "hoichan_srtp_rollovers_found", "Streams that had wrapped before they came in."),
+    (
+        "streams_unauthentic",
+        "hoichan_srtp_streams_unauthentic",
+        "Streams given up: SRTP authentication fails.",
+    ),
     ("consent_expired", "hoichan_consent_expired", "Legs that ended because nothing arrived any more."),
 )
 _SFU_COUNTERS = (
@@ -141,6 +153,7 @@ class BridgeCollector(Collector):
         rooms: Rooms,
         signalling: Signalling,
         receive_overflows: Callable[[], int],
+        connections: Callable[[], int],
     ) -> None:
         self._port = port_counters
         self._sfu = sfu_counters
@@ -148,6 +161,7 @@ class BridgeCollector(Collector):
         self._rooms = rooms
         self._signalling = signalling
         self._receive_overflows = receive_overflows
+        self._connections = connections
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("hoichan_build_info", "The running version; always 1.", labels=["version"])
@@ -168,6 +182,12 @@ class BridgeCollector(Collector):
             "Datagrams that the kernel dropped because the bridge did not read fast enough.",
             value=self._receive_overflows(),
         )
+        failures = CounterMetricFamily(
+            "hoichan_dtls_failures", "DTLS handshakes that failed, and why.", labels=["reason"]
+        )
+        for failure, count in self._port.dtls_failures.items():
+            failures.add_metric([failure.value], count)
+        yield failures
         dropped = CounterMetricFamily(
             "hoichan_packets_dropped", "Packets that went nowhere, and why.", labels=["at", "reason"]
         )
@@ -191,6 +211,15 @@ class BridgeCollector(Collector):
             ERRORS,
             session.joins_refused,
         )
+        devices = CounterMetricFamily(
+            "hoichan_devices_refused",
+            "Encoders (whip) and players (whep) that were refused.",
+            labels=["endpoint", "code"],
+        )
+        for endpoint in ENDPOINTS:
+            for code in ERRORS:
+                devices.add_metric([endpoint, code], session.devices_refused.get((endpoint, code), 0))
+        yield devices
         yield CounterMetricFamily(
             "hoichan_resumes", "Participants whose WebSocket came back in time.", value=session.resumes
         )
@@ -209,6 +238,16 @@ class BridgeCollector(Collector):
             "Signalling messages that did not have the protocol's form.",
             value=session.messages_invalid,
         )
+        for value, name, text in (
+            (session.connections_evicted, "evicted", "Idle HTTP connections closed to make room for others."),
+            (session.connections_refused, "refused", "HTTP connections that found no room."),
+        ):
+            yield CounterMetricFamily(f"hoichan_http_connections_{name}", text, value=value)
+        yield CounterMetricFamily(
+            "hoichan_descriptors_lacking",
+            "Times that no file descriptor was free.",
+            value=session.descriptors_lacking,
+        )
         yield _histogram(
             "hoichan_join_latency_seconds",
             "From the join message to the participant's first connected transport.",
@@ -224,6 +263,9 @@ class BridgeCollector(Collector):
         rooms = list(self._rooms.rooms.values())
         participants = [participant for room in rooms for participant in room.participants.values()]
         yield GaugeMetricFamily("hoichan_rooms", "Conferences open now.", value=len(rooms))
+        yield GaugeMetricFamily(
+            "hoichan_http_connections", "HTTP connections open now.", value=self._connections()
+        )
         yield GaugeMetricFamily(
             "hoichan_websockets", "Signalling connections open now.", value=self._signalling.sockets
         )
@@ -260,7 +302,7 @@ class BridgeCollector(Collector):
             "Publications with packets arriving now.",
             "source",
             [source.value for source in Source],
-            (source.value for leg in legs for source in Source if _is_live(leg.publication(source))),
+            (source.value for leg in legs for source in Source if _is_arriving(leg.publication(source))),
         )
         yield from _collect_statistics(statistics)
 
@@ -273,12 +315,15 @@ class RecordCollector(Collector):
         *,
         recording: RecordingCounters,
         archive: ArchiveCounters,
-        states: Callable[[], Iterable[RecordingState]],
+        recordings: Callable[[], Iterable[RecordingStatus]],
         status: Callable[[], ArchiveStatus],
+        thresholds_bytes: Mapping[str, int],
     ) -> None:
+        """`thresholds_bytes` are those of the disk of the recordings, by what happens below them."""
+        self._thresholds_bytes = thresholds_bytes
         self._recording = recording
         self._archive = archive
-        self._states = states
+        self._recordings = recordings
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
@@ -289,12 +334,20 @@ class RecordCollector(Collector):
         recording = self._recording
         for attribute, name, text in _RECORDING_COUNTERS:
             yield CounterMetricFamily(name, text, value=getattr(recording, attribute))
+        recordings = list(self._recordings())
         yield _labelled_gauge(
             "hoichan_recordings",
             "Rooms by what their recording does now.",
             "state",
             [state.value for state in RecordingState],
-            (state.value for state in self._states()),
+            (status.state.value for status in recordings),
+        )
+        yield _labelled_gauge(
+            "hoichan_recording_problems",
+            "Rooms whose recording is threatened or harmed now, and by what.",
+            "problem",
+            [problem.value for problem in RecordProblem],
+            (status.problem.value for status in recordings if status.problem is not None),
         )
         yield _labelled_counter(
             "hoichan_recording_gaps",
@@ -311,6 +364,14 @@ class RecordCollector(Collector):
             "Free on the disk of the recordings.",
             value=recording.disk_free_bytes,
         )
+        thresholds = GaugeMetricFamily(
+            "hoichan_recording_disk_threshold_bytes",
+            "Free space below which is warned, small pictures are left out, or nothing is recorded.",
+            labels=["level"],
+        )
+        for level, size_bytes in self._thresholds_bytes.items():
+            thresholds.add_metric([level], size_bytes)
+        yield thresholds
         yield _histogram(
             "hoichan_recording_sync_seconds", "Waiting for the disk of the recordings.", recording.sync_s
         )
@@ -377,8 +438,8 @@ def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
     )
 
 
-def _is_live(publication: object) -> bool:
-    return publication is not None and bool(getattr(publication, "is_live", False))
+def _is_arriving(publication: object) -> bool:
+    return publication is not None and bool(getattr(publication, "is_arriving", False))
 
 
 def _quantile_values(values: Iterable[float], quantiles: Sequence[float]) -> Iterator[tuple[str, float]]:

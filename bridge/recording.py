@@ -24,6 +24,7 @@ from bridge.capture.recorder import SHUTDOWN, Node, Recorder
 from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
+from bridge.conference.cases import CaseBook
 from bridge.conference.record import RecordObserver
 from bridge.config import RecordingConfig
 from bridge.store.journal import Chain, EventKind
@@ -36,6 +37,10 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 # A conference that comes back to its room later than this is another one.
 RESUME_WITHIN_MS = 3_600_000
+# Unless its cases are planned and it has not begun.
+RESUME_PREPARED_WITHIN_MS = 12 * 3_600_000
+# Pages try again every few seconds; however soon empty rooms are closed, they are given the time.
+BACK_WITHIN_S = 60.0
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
 
@@ -61,8 +66,11 @@ class Recordings:
         counters: RecordingCounters,
         empty_close_s: float,
         on_archivable: Callable[[Path], None],
+        on_starved: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_archivable` hears of each session of which something new can be archived."""
+        """`on_archivable` hears of each session of which something new can be archived, and `on_starved` when
+        there was no file descriptor for a file.
+        """
         # Passed by argument.
         self._folder = folder
         self._site_code = site_code
@@ -83,6 +91,7 @@ class Recordings:
             archivable=self._archivable,
             ended=self._ended,
             disk_refused=self._disk_refused,
+            starved=on_starved,
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
         self._full_until = float("-inf")
@@ -146,10 +155,15 @@ class Recordings:
             earlier = self._held.pop(session.room, None)
             if earlier is not None:
                 self._end(earlier.session)
-            if self._at_ms(now) - session.ended_ms > RESUME_WITHIN_MS:
+            is_prepared = CaseBook(session.events).is_prepared
+            within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
+            if self._at_ms(now) - session.ended_ms > within_ms:
                 self._end(session)
             else:
-                self._held[session.room] = _Held(session, now + self._empty_close_s)
+                keep_s = max(self._empty_close_s, BACK_WITHIN_S)
+                if is_prepared:
+                    keep_s = RESUME_PREPARED_WITHIN_MS / 1000
+                self._held[session.room] = _Held(session, now + keep_s)
 
     def poll(self, now: float) -> None:
         """Do what is due."""

@@ -6,7 +6,7 @@ One housekeeping task does for all of them what is due later.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,12 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.conference.cases import strictest
+from bridge.conference.participants import device_lines
 from bridge.conference.record import OpenRecord, record_nothing
-from bridge.conference.room import Room
-from bridge.tokens import Tokens
+from bridge.conference.room import Room, no_ice_servers
+from bridge.messages import IceServer
+from bridge.tokens import Claims, Tokens
 
 if TYPE_CHECKING:
     from bridge.sfu import Sfu
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 RESTART_AFTER_S = 1.0
+# A list of cases that was made in the morning, or on the evening before, is there when people come.
+PREPARED_KEEP_S = 12 * 3600.0
 
 
 class Rooms:
@@ -40,7 +45,10 @@ class Rooms:
         wall_clock: Callable[[], float] = time.time,
         rooms_max: int = 1000,
         capacity: int = 1500,
+        per_link: int = 4,
         empty_close_s: float = 600.0,
+        wait_for_chair: bool = False,
+        ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
@@ -53,6 +61,9 @@ class Rooms:
         self._rooms_max = rooms_max
         self._capacity = capacity
         self._empty_close_s = empty_close_s
+        self._wait_for_chair = wait_for_chair
+        self._per_link = per_link
+        self._ice_servers = ice_servers
         self._policies = policies
         self._open_record = open_record
         # Allocated by this.
@@ -60,10 +71,15 @@ class Rooms:
         self.is_draining = False
         self._housekeeping: asyncio.Task[None] | None = None
 
+    def check_device_offer(self, sdp: str, *, watch: bool) -> None:
+        """Raise NegotiationFailed for an offer that no room could answer, so that none is opened for it."""
+        self._sfu.check_offer(sdp, *device_lines(watch=watch))
+
     def open(self, room_id: str, title: str, kind: ConferenceKind = ConferenceKind.CONSULTATION) -> Room:
         """Return the room of this id, made if it is not there; raises Refused.
 
-        Whoever opens a room decides what kind it is, unless its session goes on after a crash.
+        Whoever opens a room decides what kind it is, unless its session goes on after a crash. Links of
+        another kind may come in, and then as little is recorded as the strictest of them says.
         """
         room = self.rooms.get(room_id)
         if room is not None:
@@ -71,7 +87,7 @@ class Rooms:
                 logger.warning("room %s is a %s, but a link calls it a %s", room_id, room.kind, kind)
             return room
         if self.is_draining or len(self.rooms) >= self._rooms_max:
-            raise Refused("refused", "this server opens no more rooms now")
+            raise Refused("no-more-rooms", "this server opens no more rooms now")
         room = Room(
             room_id,
             title,
@@ -81,6 +97,9 @@ class Rooms:
             clock=self._clock,
             wall_clock=self._wall_clock,
             capacity=self._capacity,
+            per_link=self._per_link,
+            ice_servers=self._ice_servers,
+            wait_for_chair=self._wait_for_chair,
             kind=kind,
             policies=self._policies,
             open_record=self._open_record,
@@ -88,6 +107,17 @@ class Rooms:
         self.rooms[room_id] = room
         logger.info("room %s opened", room_id)
         return room
+
+    def recording_policy(self, room_id: str, kind: ConferenceKind) -> RecordingPolicy:
+        """Return when a room will be recorded once somebody with a link of this kind is in it."""
+        own = self._policies.get(kind, RecordingPolicy.OFF)
+        room = self.rooms.get(room_id)
+        return own if room is None else strictest(own, room.proceedings.policy)
+
+    def link_in_use(self, claims: Claims) -> int:
+        """Return how many participants are in the room with this link."""
+        room = self.rooms.get(claims.room)
+        return 0 if room is None else len(room.holders(claims.id))
 
     def get(self, room_id: str) -> Room | None:
         """Return the room of this id, if it is open."""
@@ -99,6 +129,11 @@ class Rooms:
         if room is not None:
             room.close(reason)
             logger.info("room %s closed", room_id)
+
+    def expel_revoked(self) -> None:
+        """Send out everybody whose link was revoked."""
+        for room in list(self.rooms.values()):
+            room.expel_revoked()
 
     def start(self) -> None:
         """Begin the housekeeping; needs a running event loop."""
@@ -147,7 +182,8 @@ class Rooms:
 
     def _poll(self, room: Room, now: float) -> None:
         room.poll(now)
-        if room.empty_since is not None and not room.lobby and now - room.empty_since > self._empty_close_s:
+        keep_s = max(self._empty_close_s, PREPARED_KEEP_S * room.proceedings.is_prepared)
+        if room.empty_since is not None and not room.lobby.guests and now - room.empty_since > keep_s:
             self.close(room.id)
 
     async def _keep_house(self) -> None:

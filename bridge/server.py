@@ -11,15 +11,21 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from aiohttp import web, web_response
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
+from bridge.api.clients import TrustedProxies
+from bridge.api.connections import CONNECTIONS, Connections, Places, bodies_in_time
 from bridge.api.devices.whep import whep_endpoint
 from bridge.api.devices.whip import whip_endpoint
+from bridge.api.headers import add_security_headers, http_logger
 from bridge.api.health import HealthApi
 from bridge.api.join import JoinApi
 from bridge.api.library.endpoint import ArchiveApi
@@ -38,9 +44,13 @@ from bridge.base.counters import (
     SfuCounters,
 )
 from bridge.base.errors import InvalidConfig
-from bridge.base.words import ConferenceKind, RecordingPolicy, RecordingState
+from bridge.base.rate import limited_networks
+from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.capture.disk import MB
 from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
 from bridge.config import Config
+from bridge.messages import IceServer
+from bridge.messages.objects import RecordingStatus
 from bridge.metrics import BridgeCollector, RecordCollector, registry
 from bridge.node import garbage
 from bridge.node.certificate import load_into, server_context
@@ -48,11 +58,13 @@ from bridge.node.host import (
     archive_dir,
     base_url,
     certificate_files,
+    free_descriptors,
     prepare_state_dir,
     recording_dir,
     token_secret,
     web_dir,
 )
+from bridge.node.links import Revocations
 from bridge.recording import Recordings
 from bridge.rooms import Rooms
 from bridge.sfu import Router, Sfu
@@ -61,35 +73,18 @@ from bridge.tokens import Tokens
 from bridge.transport import Certificate, MediaPort
 
 logger = logging.getLogger(__name__)
-http_logger = logging.getLogger("bridge.http")
 
 # The largest legitimate body is an SDP offer with some sixty m-lines, about 100 kB.
 REQUEST_MAX_BYTES = 256 * 1024
 # Who has connected and asks nothing; aiohttp's own patience is an hour, and each takes a descriptor.
 IDLE_CONNECTION_S = 75.0
+# What is left of a body after its request was answered is read for so long.
+LINGERING_S = 2.0
 LAG_INTERVAL_S = 0.25
 GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
+REVOCATIONS_INTERVAL_S = 1.0
 SHOWN_AFTER_S = 5.0
-
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob: mediastream:; connect-src 'self'; object-src 'none'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Permissions-Policy": (
-        "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), "
-        "screen-wake-lock=(self), geolocation=(), payment=(), usb=()"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-# Whom it serves need not know which versions it runs on. There is no setting for it, and what aiohttp says to
-# those who speak no HTTP passes by all handlers.
-vars(web_response)["SERVER_SOFTWARE"] = "hoichan"
 
 
 class Server:
@@ -103,7 +98,8 @@ class Server:
         self.sfu_counters = SfuCounters()
         self.session_counters = SessionCounters()
         self.state_dir = prepare_state_dir(config)
-        self.tokens = Tokens(token_secret(self.state_dir))
+        self._revocations = Revocations(self.state_dir, clock=time.time)
+        self.tokens = Tokens(token_secret(self.state_dir), revoked=self._revocations)
         self.recording_counters = RecordingCounters()
         self.archive_counters = ArchiveCounters()
         self.catalogue = Catalogue(archive_dir(config))
@@ -117,6 +113,8 @@ class Server:
             )
         )
         self._relays = _relays(config)
+        self._proxies = TrustedProxies([ip_network(network) for network in config.http.trusted_proxies])
+        self._connections: Connections | None = None
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -150,13 +148,24 @@ class Server:
             counters=self.session_counters,
             rooms_max=config.rooms.rooms_max,
             capacity=config.rooms.participants_max,
+            per_link=config.rooms.participants_per_link,
             empty_close_s=config.rooms.empty_close_s,
+            wait_for_chair=config.rooms.wait_for_chair,
+            ice_servers=self._ice_servers,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
-        self.signalling = Signalling(self.rooms, self.tokens, counters=self.session_counters)
+        # One for all doors: a link costs what its pages and devices cost together.
+        self._accounts = Accounts()
+        self.signalling = Signalling(
+            self.rooms,
+            self.tokens,
+            counters=self.session_counters,
+            accounts=self._accounts,
+            public_host=urlsplit(base_url(config)).netloc,
+        )
         collector = BridgeCollector(
             port_counters=self.port_counters,
             sfu_counters=self.sfu_counters,
@@ -164,24 +173,35 @@ class Server:
             rooms=self.rooms,
             signalling=self.signalling,
             receive_overflows=lambda: self.port.receive_overflows,
+            connections=lambda: len(self._connections) if self._connections is not None else 0,
         )
         record_collector = RecordCollector(
             recording=self.recording_counters,
             archive=self.archive_counters,
-            states=self._recording_states,
+            recordings=self._recording_statuses,
             status=lambda: self.supervisor.status,
+            thresholds_bytes={
+                "warn": config.recording.warn_free_mb * MB,
+                "shed": config.recording.shed_free_mb * MB,
+                "stop": config.recording.stop_free_mb * MB,
+            },
         )
         metrics = registry(collector, record_collector)
-        await self._listen(self._admin_application(metrics), "admin", config.admin.host)
-        await self._listen(self._application(), "http", config.http.host, self._tls_context())
+        await self._listen_for_operators(self._admin_application(metrics))
+        await self._listen(self._application(), self._tls_context())
         # Before the listeners: they would wait for open WebSockets, and then cut them without a goodbye.
         self._closers.append(self.signalling.close)
         self._begin(self._measure_lag(), "event-loop-lag")
+        self._begin(self._watch_revocations(), "revocations")
         garbage.take_over()
         self._begin(self._collect_garbage(), "garbage")
         self.supervisor.start()
         self._closers.append(self.supervisor.stop)
         self._is_ready = True
+
+    def _ice_servers(self, holder: str) -> Iterator[IceServer]:
+        relays = self._relays.credentials(holder)
+        return (IceServer(relay.urls, relay.username, relay.credential) for relay in relays)
 
     async def _open_recordings(self) -> OpenRecord:
         config = self.config
@@ -195,6 +215,7 @@ class Server:
             counters=self.recording_counters,
             empty_close_s=config.rooms.empty_close_s,
             on_archivable=self.supervisor.session_changed,
+            on_starved=self._starved,
         )
         self._closers.append(recordings.stop)
         await recordings.start()
@@ -234,8 +255,10 @@ class Server:
                 logger.exception("not everything could be closed in order")
 
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=REQUEST_MAX_BYTES)
-        application.on_response_prepare.append(_add_security_headers)
+        application = web.Application(
+            client_max_size=REQUEST_MAX_BYTES, middlewares=[self._proxies.middleware(), bodies_in_time]
+        )
+        application.on_response_prepare.append(add_security_headers)
         application.router.add_get("/ws", self.signalling.handle)
         admission = Admission(self.config.http.joins_per_minute, counters=self.session_counters)
         join = JoinApi(
@@ -243,11 +266,12 @@ class Server:
             self._relays,
             admission=admission,
             counters=self.session_counters,
-            policies=_recording_policies(self.config),
+            rooms=self.rooms,
         )
         join.add_routes(application.router)
-        whip_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
-        whep_endpoint(self.rooms, self.tokens, self._relays, admission).add_routes(application.router)
+        shared = (self.rooms, self.tokens, self._relays, admission, self._accounts)
+        whip_endpoint(*shared).add_routes(application.router)
+        whep_endpoint(*shared).add_routes(application.router)
         self._library(admission).add_routes(application.router)
         Pages(web_dir(self.config)).add_routes(application.router)
         return application
@@ -255,8 +279,8 @@ class Server:
     async def _close_catalogue(self) -> None:
         await asyncio.to_thread(self.catalogue.close)
 
-    def _recording_states(self) -> Iterator[RecordingState]:
-        return (room.proceedings.status.state for room in self.rooms.rooms.values())
+    def _recording_statuses(self) -> Iterator[RecordingStatus]:
+        return (room.proceedings.status for room in self.rooms.rooms.values())
 
     def _library(self, admission: Admission) -> ArchiveApi:
         return ArchiveApi(
@@ -276,23 +300,48 @@ class Server:
         HealthApi(lambda: self._is_ready and not self.rooms.is_draining).add_routes(application.router)
         return application
 
-    async def _listen(
-        self, application: web.Application, section: str, host: str, context: ssl.SSLContext | None = None
-    ) -> None:
-        port: int = getattr(self.config, section).port
-        # No access log: it would hold addresses of people and a line for each of their pages.
+    async def _listen_for_operators(self, application: web.Application) -> None:
+        host, port = self.config.admin.host, self.config.admin.port
         runner = web.AppRunner(
-            application,
-            access_log=None,
-            logger=http_logger,
-            handle_signals=False,
-            shutdown_timeout=2.0,
-            keepalive_timeout=IDLE_CONNECTION_S,
+            application, access_log=None, logger=http_logger, handle_signals=False, shutdown_timeout=2.0
         )
         await runner.setup()
         self._closers.append(runner.cleanup)
-        with _naming(section, host, port):
-            await web.TCPSite(runner, host or None, port, ssl_context=context, backlog=1024).start()
+        with _naming("admin", host, port):
+            await web.TCPSite(runner, host, port).start()
+
+    async def _listen(self, application: web.Application, context: ssl.SSLContext | None) -> None:
+        host, port = self.config.http.host, self.config.http.port
+        # No access log: it would hold addresses of people and a line for each of their pages.
+        settings: dict[str, Any] = {
+            "access_log": None,
+            "logger": http_logger,
+            "keepalive_timeout": IDLE_CONNECTION_S,
+            "lingering_time": LINGERING_S,
+        }
+        connections = Connections(
+            places=Places.within(free_descriptors()),
+            networks=self._networks,
+            counters=self.session_counters,
+            context=context,
+            settings=settings,
+        )
+        application[CONNECTIONS] = self._connections = connections
+        runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=2.0, **settings)
+        await runner.setup()
+        self._closers.append(runner.cleanup)
+        self._closers.append(connections.close)
+        assert runner.server is not None
+        with _naming("http", host, port):
+            connections.listen(runner.server, host or None, port)
+
+    def _networks(self, host: str) -> tuple[bytes, ...]:
+        """Return the networks of a peer; none for a proxy, which stands for a whole hospital."""
+        return () if host in self._proxies else limited_networks(host)
+
+    def _starved(self) -> None:
+        if self._connections is not None:
+            self._connections.starved()
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if not self.config.http.tls:
@@ -314,6 +363,13 @@ class Server:
                 load_into(context, certificate_files(self.config, self.state_dir))
             except InvalidConfig as error:
                 logger.error("the old certificate stays in use: %s", error)
+
+    async def _watch_revocations(self) -> None:
+        """A revoked link is of no use within seconds, to those either who are in the room by it."""
+        while True:
+            await asyncio.sleep(REVOCATIONS_INTERVAL_S)
+            if await asyncio.to_thread(self._revocations.poll):
+                self.rooms.expel_revoked()
 
     async def _collect_garbage(self) -> None:
         schedule = garbage.GarbageSchedule(time.monotonic())
@@ -369,20 +425,3 @@ def _naming(section: str, host: str, port: int) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InvalidConfig(f"{section}.host {host or '(all)'}, {section}.port {port}: {reason}") from error
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Keep what strangers do wrong out of aiohttp's log lines, and the addresses of people, too."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        return False
-    if error is not None:
-        record.msg, record.args = "a request could not be handled", ()
-    return True
-
-
-http_logger.addFilter(_is_ours)
-
-
-async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)

@@ -13,8 +13,8 @@ for a quarter of an hour, is renewed while the page is open, and for half a day 
 import os
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ import jwt
 
 from bridge.base import schema
 from bridge.base.errors import InvalidConfig, InvalidMessage, Refused
+from bridge.base.names import one_spelling, tidy_name
 from bridge.base.schema import Between, Characters
 from bridge.base.words import ArchiveScope, ConferenceKind, Level, Role
 
@@ -118,11 +119,18 @@ def _create_secret(path: Path) -> None:
 
 
 class Tokens:
-    """Makes and checks tokens with one secret; `clock` gives Unix seconds."""
+    """Makes and checks tokens with one secret; `clock` gives Unix seconds, `revoked` the dead links."""
 
-    def __init__(self, secret: bytes, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, secret: bytes, *, clock: Callable[[], float] = time.time, revoked: Container[str] = ()
+    ) -> None:
         self._secret = secret
         self._clock = clock
+        self._revoked = revoked
+
+    def is_revoked(self, claims: Claims) -> bool:
+        """Whether the link behind these claims was made worthless."""
+        return claims.id in self._revoked
 
     def invitation(
         self,
@@ -206,13 +214,21 @@ class Tokens:
         return min(claims.exp, int(self._clock()) + LIBRARY_TOTAL_S)
 
     def read(self, token: str, kind: TokenKind) -> Claims:
-        """Return what the token says; raises Refused with `invalid-token` or `expired-token`."""
+        """Return what the token says; raises Refused: `invalid-token`, `revoked-link` or `expired-token`."""
         claims = self._verify(token)
         if claims.kind is not kind:
             raise Refused("invalid-token", f"a token of kind {claims.kind.value}, not {kind.value}")
+        if self.is_revoked(claims):
+            raise Refused("revoked-link", "the link behind this token was revoked")
         if claims.expires_at <= self._clock():
             raise Refused("expired-token", "the token has expired")
-        return claims
+        # Links of older versions are as they were typed.
+        return replace(
+            claims,
+            title=one_spelling(claims.title),
+            site=one_spelling(claims.site),
+            name=None if claims.name is None else one_spelling(claims.name),
+        )
 
     def _issue(
         self,
@@ -227,8 +243,8 @@ class Tokens:
         conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
         claims = Claims(
-            kind, room, title, site, level, role, secrets.token_urlsafe(12), 0, name,
-            conference_kind=conference_kind,
+            kind, room, tidy_name(title), tidy_name(site), level, role, secrets.token_urlsafe(12), 0,
+            None if name is None else tidy_name(name), conference_kind=conference_kind,
         )  # fmt: skip
         value = schema.to_json(claims)
         # What could not be read back must not be signed: the fault is the caller's, and shows here.

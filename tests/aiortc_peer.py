@@ -161,7 +161,7 @@ class Device:
         ) as response:
             answer = await response.text()
             assert response.status == 201, answer
-            self.resource = response.headers["Location"]
+            self.resource = "/" + response.headers["Location"]
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
 
     async def delete(self, base_url: str) -> int:

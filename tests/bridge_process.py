@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -54,6 +55,8 @@ class BridgeServer:
     state_dir: Path
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    # How many files and sockets the process may have open; as many as this one unless given.
+    descriptors: int | None = None
     http_port: int = field(default_factory=free_port)
     media_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
@@ -105,8 +108,13 @@ class BridgeServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                preexec_fn=self._limit if self.descriptors else None,
             )
         self._wait_until_ready()
+
+    def _limit(self) -> None:
+        assert self.descriptors is not None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """End the process and return its exit status (negative: the signal that killed it)."""

@@ -90,6 +90,8 @@ def random_datagram(source: random.Random) -> bytes:
 
 def stranger_datagram(captured: Sequence[bytes], source: random.Random) -> bytes:
     """Return what somebody without keys may send: nonsense, or a damaged copy of what was overheard."""
+    if source.random() < 0.02:
+        return stun_of_empty_attributes(source.choice((548, 1232, 2048)))
     if not captured or source.random() < 0.3:
         return random_datagram(source)
     original = source.choice(captured)
@@ -98,6 +100,11 @@ def stranger_datagram(captured: Sequence[bytes], source: random.Random) -> bytes
     if source.random() < 0.5:
         return mutated(original, source, spare_end=FINGERPRINT_BYTES)
     return forged_check(original, source)
+
+
+def stun_of_empty_attributes(size: int) -> bytes:
+    """Return a Binding request of nothing but attributes without a value, as costly to read as any."""
+    return b"\x00\x01" + (size - 20).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12 + size - 20)
 
 
 def forged_check(original: bytes, source: random.Random) -> bytes:

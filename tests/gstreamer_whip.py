@@ -76,7 +76,7 @@ class Encoder:
             self._url, offer.encode(), {**self._headers, "Content-Type": "application/sdp"}
         )
         with urllib.request.urlopen(request, timeout=10) as response:
-            self.location = response.headers["Location"]
+            self.location = "/" + response.headers["Location"]
             text = response.read().decode()
         _, answer = GstSdp.SDPMessage.new_from_text(text)
         self._webrtc.emit(

@@ -36,6 +36,11 @@ class RecordingObserver:
         self.rtcp: list[bytes] = []
         self.arrivals: list[float] = []
         self.states: list[TransportState] = []
+        # SSRCs that are in use.
+        self.in_use: set[int] = set()
+
+    def receives(self, ssrc: int) -> bool:
+        return ssrc in self.in_use
 
     def receive_rtp(self, data: bytes, arrival: float) -> None:
         self.rtp.append(data)
@@ -83,6 +88,9 @@ class IceClient:
         self.rtp: list[bytes] = []
         self.rtcp: list[bytes] = []
         self.stun_responses: list[stun.Message] = []
+        # Checks of the bridge, which a full ICE agent answers; clear `answers_checks` to have none answered.
+        self.stun_requests: list[stun.Message] = []
+        self.answers_checks = True
         self.datagrams_received = 0
         # Set to drop everything that comes in, as a broken network does.
         self.is_deaf = False
@@ -127,8 +135,10 @@ class IceClient:
     def use_credentials(self, ufrag: str, pwd: str) -> None:
         self._remote_ufrag, self._remote_pwd = ufrag, pwd
 
-    async def open_path(self, host: str, port: int, *, protocol: str = "udp") -> None:
-        """Use a new socket from now on."""
+    async def open_path(
+        self, host: str, port: int, *, protocol: str = "udp", bound_to: tuple[str, int] | None = None
+    ) -> None:
+        """Use a new socket from now on, with a local address if one is given."""
         self.close_path()
         if protocol == "tcp":
             reader, self._writer = await asyncio.open_connection(host, port)
@@ -137,6 +147,8 @@ class IceClient:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.setblocking(False)
+        if bound_to is not None:
+            self._socket.bind(bound_to)
         self._socket.connect((host, port))
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
 
@@ -259,8 +271,11 @@ class IceClient:
         first = data[0]
         if first < 4:
             message = stun.parse_message(data)
-            assert message.check_message_integrity(self._remote_pwd.encode())
-            self.stun_responses.append(message)
+            if message.message_class is stun.Class.REQUEST:
+                self._receive_check(message)
+            else:
+                assert message.check_message_integrity(self._remote_pwd.encode())
+                self.stun_responses.append(message)
         elif first < 64:
             self._wire.records.put_nowait(data)
         elif 192 <= data[1] < 224:
@@ -271,6 +286,17 @@ class IceClient:
             except pylibsrtp.Error as error:
                 raise AssertionError("the bridge sent RTP that cannot be unprotected") from error
         self._received.set()
+
+    def _receive_check(self, message: stun.Message) -> None:
+        assert message.check_message_integrity(self.pwd.encode())
+        assert message.attributes["USERNAME"] == f"{self.ufrag}:{self._remote_ufrag}"
+        assert "ICE-CONTROLLED" in message.attributes
+        self.stun_requests.append(message)
+        if self.answers_checks and self._socket is not None:
+            response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, message.transaction_id)
+            response.attributes["XOR-MAPPED-ADDRESS"] = self._socket.getpeername()[:2]
+            response.add_message_integrity(self.pwd.encode())
+            self.send(bytes(response))
 
 
 async def open_port(**options: Any) -> MediaPort:

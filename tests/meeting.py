@@ -37,7 +37,7 @@ RECEIVER_TICK_S = 0.01
 REPORT_S = 1.0
 VIDEO_RATE_HZ = 30.0
 VOICE_S = 0.02
-SLOT_IDS = ExtensionIds({Extension.ABS_SEND_TIME: ABS_SEND_TIME_ID, Extension.AUDIO_LEVEL: AUDIO_LEVEL_ID})
+SLOT_IDS = ExtensionIds({ABS_SEND_TIME_ID: Extension.ABS_SEND_TIME, AUDIO_LEVEL_ID: Extension.AUDIO_LEVEL})
 FINGERPRINT = "sha-256 " + ":".join(["CD"] * 32)
 SEND_MIDS = {Source.MICROPHONE: "0", Source.CAMERA: "1", Source.CONTENT: "2", Source.AUXILIARY: "3"}
 RIDS = {Source.CAMERA: ("l", "m", "h"), Source.CONTENT: ("l", "h"), Source.AUXILIARY: ("l", "m", "h")}
@@ -93,6 +93,7 @@ def _section(
         f"a=mid:{mid}",
         f"a={direction}",
         "a=rtcp-mux",
+        "a=rtcp-rsize",
         *(f"a=extmap:{number} {uri}" for number, uri in extensions.items()),
     ]
     for name in codecs:
@@ -127,6 +128,7 @@ class Client:
         thumbnails: int = 0,
         has_rtx: bool = True,
         rate_hz: float = VIDEO_RATE_HZ,
+        is_device: bool = False,
     ) -> None:
         network = meeting.network
         self.name = name
@@ -147,6 +149,9 @@ class Client:
         self.obeys_layers = True
         self.remb_bps: int | None = None
         self._remb_sent = 0.0
+        # How often this client's streams are reported; infinite for a device that reports nothing.
+        self.sender_report_s = 0.0
+        self._sender_report_due = 0.0
         # This client's own clock: nothing to do with anybody else's.
         self.ntp_at_zero = network.random.getrandbits(50) << 12
         self.up = Link(network, self._arrive_at_bridge)
@@ -158,7 +163,7 @@ class Client:
         self.encodings: dict[Source, dict[str, VideoEncoding]] = {}
         for source in sources:
             self.start_sending(source)
-        self.leg: Leg = meeting.router.create_leg(name, self)
+        self.leg: Leg = meeting.router.create_leg(name, self, is_device=is_device)
         self.transport: Any = self.leg.transport
         self.receivers: dict[str, SlotReceiver] = {}
         self._receiver_by_ssrc: dict[int, tuple[SlotReceiver, bool]] = {}
@@ -359,6 +364,9 @@ class Client:
                         if encoding.ssrc == packet.media_ssrc:
                             self.plis.append((now, source, encoding.rid))
                             encoding.wants_keyframe = True
+            case rtcp.FullIntraRequest():
+                for ssrc, _ in packet.entries:
+                    self._feedback(rtcp.PictureLossIndication(packet.sender_ssrc, ssrc), now)
             case rtcp.Nack():
                 for encodings in self.encodings.values():
                     for encoding in encodings.values():
@@ -399,6 +407,9 @@ class Client:
         streams = [one.stream for group in self.encodings.values() for one in group.values() if one.pictures]
         if self.voice is not None:
             streams.append(self.voice.stream)
+        if now < self._sender_report_due:
+            return
+        self._sender_report_due = now + self.sender_report_s
         for stream in streams:
             self.up.send(stream.sender_report(self.ntp(now), now))
         if self.remb_bps is not None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,18 @@ class Network:
         return sum(one["counter"]["packets"] for one in listed["nftables"] if "counter" in one)
 
 
+@dataclass(frozen=True, slots=True)
+class TwoLines:
+    """A browser with two networks for its media, as a laptop on a cable and on 4G, and one for the rest."""
+
+    chromium: str
+    # This machine's address on the line for HTTP and WebSocket, and on those for media.
+    server_host: str
+    media_hosts: tuple[str, str]
+    # Cuts the line on which this machine has an address.
+    cut: Callable[[str], None]
+
+
 def _run(*command: str, text: str = "") -> str:
     return subprocess.run(command, input=text, check=True, capture_output=True, text=True, timeout=10).stdout
 
@@ -111,6 +123,50 @@ def without_udp(directory: Path) -> Iterator[Network]:
     with clinic(directory) as network:
         network.drop_udp()
         yield network
+
+
+@contextmanager
+def two_lines(directory: Path) -> Iterator[TwoLines]:
+    """A network namespace with three lines to this machine, of which one carries no UDP; needs root."""
+    _delete_left_behind()
+    name = f"{PREFIX}{os.getpid()}"
+    third, fourth = os.getpid() >> 5 & 0xFF, (os.getpid() & 0x1F) << 3
+    _run("ip", "netns", "add", name)
+    devices: dict[str, str] = {}
+    try:
+        for number, letter in enumerate("cde"):
+            here, there = (f"10.{214 + number}.{third}.{fourth + last}" for last in (1, 2))
+            outside, inside = f"{name}{letter}", f"{name}{letter.upper()}"
+            _run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
+            _run("ip", "address", "add", f"{here}/30", "dev", outside)
+            _run("ip", "link", "set", outside, "up")
+            _run("ip", "-n", name, "address", "add", f"{there}/30", "dev", inside)
+            _run("ip", "-n", name, "link", "set", inside, "up")
+            devices[here] = inside
+        _run("ip", "-n", name, "link", "set", "lo", "up")
+        page_host, *media_hosts = devices
+        _run(
+            *("ip", "netns", "exec", name, "nft", "-f", "-"),
+            text=f"""
+                table inet lines {{
+                    chain leaving {{
+                        type filter hook output priority 0;
+                        oifname "{devices[page_host]}" meta l4proto udp drop;
+                    }}
+                }}
+            """,
+        )
+        chromium = directory / "chromium-on-two-lines"
+        chromium.write_text(f'#!/bin/sh\nexec ip netns exec {name} {CHROMIUM} "$@"\n', encoding="utf-8")
+        chromium.chmod(0o755)
+        yield TwoLines(
+            str(chromium),
+            page_host,
+            (media_hosts[0], media_hosts[1]),
+            lambda host: _run("ip", "-n", name, "link", "set", devices[host], "down") and None,
+        )
+    finally:
+        _run("ip", "netns", "delete", name)
 
 
 class Line:

@@ -120,6 +120,11 @@ class VideoEncoding:
         self.pictures = 0
         self.keyframes = 0
         self.wants_keyframe = True
+        # An encoder that ignores requests begins a group of pictures when its own time has come.
+        self.obeys = True
+        self.starts_group = False
+        # Of a screen that does not change: nothing is sent until a key frame is asked for.
+        self.is_still = False
         self.retransmitted = 0
         self._since_keyframe = 0
         self._picture_id = numbers & 0x7FFF
@@ -136,7 +141,10 @@ class VideoEncoding:
         if not self.is_active:
             self.wants_keyframe = True
             return []
-        is_keyframe, self.wants_keyframe = self.wants_keyframe, False
+        if self.is_still and not self.wants_keyframe:
+            return []
+        is_keyframe = self.starts_group or (self.wants_keyframe and self.obeys)
+        self.wants_keyframe = self.starts_group = False
         if is_keyframe:
             self._since_keyframe = 0
             self.keyframes += 1
@@ -219,6 +227,8 @@ class Voice:
         self.stream = Stream(mid=mid, ssrc=ssrc, payload_type=OPUS, clock_rate_hz=AUDIO_HZ, numbers=numbers)
         # RFC 6464: 0 is the loudest, 127 silence.
         self.level: Callable[[float], int] = lambda now: 127
+        # Most encoders write no levels.
+        self.tells_levels = True
         self.frames = 0
 
     @property
@@ -228,7 +238,8 @@ class Voice:
     def frame(self, captured: float) -> bytes:
         self.frames += 1
         piece = Piece(self.ssrc, self.frames, 0, 1, False, 0, -1, captured).pack()
-        extensions = {AUDIO_LEVEL_ID: bytes((0x80 | self.level(captured),))}
+        level = bytes((0x80 | self.level(captured),))
+        extensions = {AUDIO_LEVEL_ID: level} if self.tells_levels else {}
         return self.stream.next_packet(bytes(60) + piece, captured, marker=False, extensions=extensions)
 
 

@@ -1,19 +1,26 @@
 """How often one network may ask to come in. Every such request costs a signature, most of them an answer."""
 
+import logging
 import time
 from collections.abc import Callable
 
 from aiohttp import web
 
+from bridge.api.clients import client_of
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
-from bridge.base.errors import Refused
-from bridge.base.rate import RateLimits, limited_network
+from bridge.base.errors import Refused, RequestError
+from bridge.base.rate import NetworkLimits, RateLimits, limited_networks
+from bridge.store.audit import network_of
+
+logger = logging.getLogger(__name__)
 
 # Links are signed, so that guessing is hopeless; whoever shows us nonsense is only to cost little. A clinic
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
 FAILURE_COST = 4.0
-_FAILURES = frozenset({"invalid-token", "expired-token"})
+_FAILURES = frozenset({"invalid-token", "expired-token", "revoked-link"})
+# Who guesses is to be seen in the log, and not to fill it.
+TOLD_EVERY_S = 60.0
 
 
 class Admission:
@@ -29,26 +36,45 @@ class Admission:
         self._per_minute = per_minute
         self._counters = counters
         self._clock = clock
-        self._limits = RateLimits(per_s=per_minute / 60, burst=per_minute)
+        self._limits = NetworkLimits(per_s=per_minute / 60, burst=per_minute)
+        self._told = RateLimits(per_s=1 / TOLD_EVERY_S, burst=1)
 
-    def limiting(self, handler: Handler) -> Handler:
-        """Wrap a handler so that it is only called within the limit; raises Refused beyond."""
-        if not self._per_minute:
-            return handler
+    def limiting(self, handler: Handler, *, endpoint: str | None = None) -> Handler:
+        """Wrap a handler so that it is only called within the limit; raises Refused beyond.
+
+        Refusals of devices are counted here, under the name of their `endpoint`.
+        """
 
         async def limited(request: web.Request) -> web.StreamResponse:
-            network = limited_network(request.remote)
-            if network is None:
-                return await handler(request)
-            if not self._limits.allow(network, self._clock()):
-                refused = self._counters.joins_refused
-                refused["rate-limited"] = refused.get("rate-limited", 0) + 1
+            networks = limited_networks(client_of(request))
+            is_limited = bool(self._per_minute and networks)
+            if is_limited and not self._limits.allow(networks, self._clock()):
+                self._count("rate-limited", endpoint)
                 raise Refused("rate-limited", f"more than {self._per_minute} requests to join per minute")
             try:
                 return await handler(request)
-            except Refused as error:
+            except RequestError as error:
                 if error.code in _FAILURES:
-                    self._limits.charge(network, FAILURE_COST, self._clock())
+                    if is_limited:
+                        self._limits.charge(networks, FAILURE_COST, self._clock())
+                    self._tell(request, error.code)
+                if endpoint is not None:
+                    self._count(error.code, endpoint)
                 raise
 
         return limited
+
+    def _count(self, code: str, endpoint: str | None) -> None:
+        if endpoint is None:
+            refused = self._counters.joins_refused
+            refused[code] = refused.get(code, 0) + 1
+        else:
+            key = endpoint, code.partition(":")[0]
+            devices = self._counters.devices_refused
+            devices[key] = devices.get(key, 0) + 1
+
+    def _tell(self, request: web.Request, code: str) -> None:
+        """Log a link or key that was not right, once per network and minute; the network tells no desk."""
+        network = network_of(client_of(request))
+        if self._told.allow(network, self._clock()):
+            logger.warning("links or keys from %s are refused: %s", network, code)

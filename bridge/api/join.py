@@ -1,6 +1,5 @@
 """POST /api/join: an invitation, taken from the link, becomes a short-lived join token."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from bridge.base import schema
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused
 from bridge.base.schema import Characters
-from bridge.base.words import ConferenceKind, RecordingPolicy
+from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
 
 
@@ -34,13 +33,13 @@ class JoinApi:
         *,
         admission: Admission,
         counters: SessionCounters,
-        policies: Mapping[ConferenceKind, RecordingPolicy],
+        rooms: Rooms,
     ) -> None:
         self._tokens = tokens
         self._relays = relays
         self._admission = admission
         self._counters = counters
-        self._policies = policies
+        self._rooms = rooms
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         join = self._admission.limiting(self._join)
@@ -67,7 +66,9 @@ class JoinApi:
             "role": claims.role,
             "name": claims.name,
             # People learn before they come in whether they may be recorded.
-            "recording": self._policies[claims.conference_kind],
-            "ice_servers": [credential.as_json() for credential in self._relays.credentials()],
+            "recording": self._rooms.recording_policy(claims.room, claims.conference_kind),
+            # And whether they are in already, in another tab or on another device.
+            "link_in_use": self._rooms.link_in_use(claims),
+            "ice_servers": [credential.as_json() for credential in self._relays.credentials(claims.id)],
         }
         return web.json_response(answer, headers={"Cache-Control": "no-store"})

@@ -13,9 +13,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _STATUS = {
     "invalid-token": 401,
     "expired-token": 401,
+    "revoked-link": 401,
     "not-permitted": 403,
     "refused": 403,
-    "room-locked": 403,
+    "room-locked": 503,
     "unknown-participant": 404,
     "unknown-recording": 404,
     "not-ready": 409,
@@ -23,10 +24,14 @@ _STATUS = {
     "precondition-failed": 412,
     "rate-limited": 429,
     "room-full": 503,
+    "no-more-rooms": 503,
+    "link-full": 503,
     "busy": 503,
     "archive-unavailable": 503,
 }
 _RETRY_AFTER_S = {429: 5, 503: 30}
+# Somebody may be at the door of the room to let it in.
+_RETRY_KNOCKING_S = 10
 
 
 def problem_response(error: RequestError, *, request: str) -> web.Response:
@@ -37,7 +42,8 @@ def problem_response(error: RequestError, *, request: str) -> web.Response:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in _RETRY_AFTER_S:
-        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+        seconds = _RETRY_KNOCKING_S if family == "room-locked" else _RETRY_AFTER_S[status]
+        headers["Retry-After"] = str(seconds)
     return web.json_response(to_json(error_from(error, request=request)), status=status, headers=headers)
 
 

@@ -30,8 +30,8 @@ class RelayCredential:
 class Relays:
     """Makes credentials from the secret that this bridge and the relay share.
 
-    The user name is the time of expiry and the password its HMAC-SHA1
-    (draft-uberti-behave-turn-rest; coturn's `use-auth-secret`).
+    The user name is the time of expiry and whose it is, the password its HMAC-SHA1
+    (draft-uberti-behave-turn-rest; coturn's `use-auth-secret`, which counts quotas by the second part).
     """
 
     def __init__(
@@ -42,10 +42,13 @@ class Relays:
         self._lifetime_s = lifetime_s
         self._wall_clock = wall_clock
 
-    def credentials(self) -> list[RelayCredential]:
-        """Return a fresh credential for all relays, or nothing when there are none."""
+    def credentials(self, holder: str) -> list[RelayCredential]:
+        """Return a fresh credential for all relays, or nothing when there are none.
+
+        `holder` is the id of a link, so that the relay's log tells whose traffic it was.
+        """
         if not self._urls:
             return []
-        username = str(int(self._wall_clock()) + self._lifetime_s)
+        username = f"{int(self._wall_clock()) + self._lifetime_s}:{holder}"
         digest = hmac.digest(self._secret, username.encode(), "sha1")
         return [RelayCredential(self._urls, username, b64encode(digest).decode())]

@@ -76,7 +76,7 @@ class VideoPart:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something of a track that is not in the recording, and why ("loss", "disk", "overload", "crash")."""
+    """Something of a track that is not in the recording, and why (a `GapReason`, "crash", "damaged")."""
 
     track: str
     participant: str

@@ -5,9 +5,9 @@ Decoding begins at the last key frame before what is asked for, and damage costs
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ SEEK_MS: Final = 4_000.0
 EARLY_MS: Final = 1_500.0
 # The end of a track is logged by arrival, and its last pictures may be placed after it.
 LATE_END_MS: Final = 100.0
+# Some encoders send a picture before others that are shown before it (B-frames), by less than this.
+AHEAD_MS: Final = 500.0
 # A decoder's bitmap of hostile size is never made: 4096 x 2304.
 PIXELS_MAX: Final = 4096 * 2304
 
@@ -123,6 +125,10 @@ class Tape:
         # The packet to be decoded next, and when it was taken.
         self._next: tuple[float, Any] | None = None
         self._position_ms = -math.inf
+        # How far packets are decoded before their time, so that pictures can be put in order.
+        self._ahead_ms = 0.0
+        # Decoded pictures whose time has not come.
+        self._coming: deque[Shot] = deque()
         self._shot: Shot | None = None
         self._shots = 0
         self._broken_since_ms: float | None = None
@@ -132,12 +138,14 @@ class Tape:
         """Return the last picture taken up to a moment."""
         if self._index < 0 or (at_ms - self._position_ms > SEEK_MS and not self._is_waiting_for(at_ms)):
             self._seek(at_ms)
-        while self._next is not None and (self._next[0] <= at_ms or self._is_held_up(at_ms)):
-            if self._next[0] <= at_ms:
+        while self._next is not None and (self._next[0] <= at_ms + self._ahead_ms or self._is_held_up(at_ms)):
+            if self._next[0] <= at_ms + self._ahead_ms:
                 self._decode(*self._next)
             else:
                 self._open(self._index + 1)
             self._advance()
+        while self._coming and self._coming[0].at_ms <= at_ms:
+            self._shot = self._coming.popleft()
         self._position_ms = at_ms
         return self._shot
 
@@ -146,9 +154,13 @@ class Tape:
         if self._index < 0 and self.track.start_ms < at_ms:
             self._open(0)
             self._advance()
-        if self._next is not None and self._next[0] < at_ms:
+        while self._next is not None and self._next[0] < at_ms and not self._coming:
             self._decode(*self._next)
             self._advance()
+            if not self._ahead_ms:
+                break
+        if self._coming and self._coming[0].at_ms < at_ms:
+            self._shot = self._coming.popleft()
         return self._shot
 
     def has_ended(self, at_ms: float) -> bool:
@@ -173,6 +185,7 @@ class Tape:
         self._tell_broken()
         self._broken_since_ms = None
         self._close_segment()
+        self._coming.clear()
         self._next, self._shot, self._index = None, None, -1
         self._position_ms = -math.inf
 
@@ -230,8 +243,10 @@ class Tape:
         self._decoder = self._file.stream.codec_context
         self._decoder.thread_count = 1
         self._decoder.options = {"max_pixels": str(PIXELS_MAX)}
-        # No reordering in what browsers send: a picture comes out when its packet goes in.
-        self._decoder.flags |= av.codec.context.Flags.low_delay
+        self._ahead_ms = AHEAD_MS if self._file.has_reordering else 0.0
+        if not self._file.has_reordering:
+            # As browsers send them: a picture comes out when its packet goes in.
+            self._decoder.flags |= av.codec.context.Flags.low_delay
         self._packets = self._file.packets()
 
     def _advance(self) -> None:
@@ -241,6 +256,7 @@ class Tape:
             try:
                 pts_ms, packet = next(self._packets)
             except StopIteration:
+                self._drain()
                 self._note_end()
             except DamagedSegment:
                 self._broken_since_ms = self._broken_since_ms or last_ms or self._start_ms()
@@ -281,8 +297,24 @@ class Tape:
             if frame.is_corrupt:
                 self._broken_since_ms = taken_ms
                 continue
-            self._shots += 1
-            self._shot = Shot(_planar(frame), taken_ms, (self.track.name, self._shots))
+            self._take(frame, taken_ms)
+
+    def _take(self, frame: av.VideoFrame, taken_ms: float) -> None:
+        """Keep a decoded picture for its own time: with reordering that is not its packet's."""
+        if self._ahead_ms and frame.pts is not None and self._file is not None:
+            stream = self.track.segments[self._index].stream
+            taken_ms = self.track.at_ms(stream, float(frame.pts * self._file.stream.time_base * 1000))
+        self._shots += 1
+        self._coming.append(Shot(_planar(frame), taken_ms, (self.track.name, self._shots)))
+
+    def _drain(self) -> None:
+        """Take the pictures that the decoder has held back to put them in order."""
+        if not self._ahead_ms or self._decoder is None or self._broken_since_ms is not None:
+            return
+        with suppress(av.FFmpegError):
+            for frame in self._decoder.decode(None):
+                if not frame.is_corrupt:
+                    self._take(frame, self._start_ms())
 
     def _close_segment(self) -> None:
         self._packets = iter(())

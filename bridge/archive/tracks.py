@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import av
 
-from bridge.archive.clocks import Placement, SenderReport, StreamTimes, place_streams
+from bridge.archive.clocks import Placement, place_streams
 from bridge.archive.model import Gap, Span
+from bridge.archive.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
 
 LOG_NAME: Final = "track.jsonl"
@@ -44,6 +45,11 @@ class SegmentFile:
             self.close()
             raise DamagedSegment(f"{path.name}: holds no media")
         self.stream: Any = self._container.streams[0]
+
+    @property
+    def has_reordering(self) -> bool:
+        """Whether pictures come in another order than they are shown in (B-frames)."""
+        return self.stream.type == "video" and bool(self.stream.codec_context.has_b_frames)
 
     def packets(self) -> Iterator[tuple[float, Any]]:
         """Yield the packets, each with its `pts_ms`."""
@@ -117,7 +123,8 @@ class _Log:
 
     folder: Path
     head: Mapping[str, Any] = field(default_factory=dict)
-    arrivals: defaultdict[int, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    arrivals: defaultdict[int, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
+    pauses: defaultdict[int, list[Pause]] = field(default_factory=lambda: defaultdict(list))
     reports: defaultdict[int, list[SenderReport]] = field(default_factory=lambda: defaultdict(list))
     # (stream, pts_ms, file, width, height)
     segments: list[tuple[int, float, str, int, int]] = field(default_factory=list)
@@ -131,7 +138,7 @@ class _Log:
             case "track":
                 self.head = line
             case "stream":
-                self.arrivals[int(line["stream"])].append((0.0, float(line["at_ms"])))
+                self.arrivals[int(line["stream"])].append(Arrival(0.0, float(line["at_ms"])))
             case "segment":
                 stream, pts_ms = int(line["stream"]), float(line["pts_ms"])
                 size = int(line.get("width", 0)), int(line.get("height", 0))
@@ -139,24 +146,29 @@ class _Log:
                     raise ValueError(pts_ms)
                 # Of the name's last part only, so that no log leads out of its folder.
                 self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size))
-                self.arrivals[stream].append((pts_ms, float(line["at_ms"])))
+                self.arrivals[stream].append(Arrival(pts_ms, float(line["at_ms"])))
             case "clock":
-                rtt_ms = line.get("rtt_ms")
-                report = SenderReport(
-                    float(line["pts_ms"]),
-                    float(line["ntp_ms"]),
-                    float(line["at_ms"]),
-                    None if rtt_ms is None else float(rtt_ms),
-                )
-                self.reports[int(line["stream"])].append(report)
+                times = float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"])
+                self.reports[int(line["stream"])].append(SenderReport(*times, _rtt_ms(line)))
+            case "arrival":
+                arrival = Arrival(float(line["pts_ms"]), float(line["at_ms"]), _rtt_ms(line))
+                self.arrivals[int(line["stream"])].append(arrival)
+            case "pause":
+                times = float(line["from_pts_ms"]), float(line["to_pts_ms"]), float(line["at_ms"])
+                self.pauses[int(line["stream"])].append(Pause(*times))
             case "gap":
-                times = float(line["from_pts_ms"]), float(line["to_pts_ms"])
-                self.gaps.append((int(line["stream"]), *times, str(line["reason"])))
+                ends = float(line["from_pts_ms"]), float(line["to_pts_ms"])
+                self.gaps.append((int(line["stream"]), *ends, str(line["reason"])))
             case "end":
                 self.ended_ms = float(line["at_ms"])
                 self.was_interrupted = line.get("reason") == INTERRUPTED
             case _:
                 pass
+
+
+def _rtt_ms(line: Mapping[str, Any]) -> float | None:
+    rtt_ms = line.get("rtt_ms")
+    return None if rtt_ms is None else float(rtt_ms)
 
 
 def read_tracks(folder: Path) -> list[Track]:
@@ -165,7 +177,10 @@ def read_tracks(folder: Path) -> list[Track]:
     usable = [log for log in logs if log is not None]
     times = {
         (log.folder.name, stream): StreamTimes(
-            str(log.head.get("sync", log.folder.name)), log.reports[stream], arrivals
+            str(log.head.get("sync", log.folder.name)),
+            log.reports[stream],
+            arrivals,
+            log.pauses[stream],
         )
         for log in usable
         for stream, arrivals in log.arrivals.items()

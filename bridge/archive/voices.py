@@ -25,6 +25,8 @@ PER_MS: Final = RATE_HZ // 1000
 PREROLL_MS: Final = 80.0
 # Timestamps in whole milliseconds, and senders that round: nearer packets follow each other.
 JOIN_MS: Final = 3.0
+# Between two packets that follow each other in the sender's time and not in ours: its clock stood still.
+PAUSE_MS: Final = 30.0
 # Beyond a window, so that reading between samples has neighbours, and ends are known as ends.
 MARGIN_MS: Final = 150.0
 # After a gap a decoder is not right at once.
@@ -45,13 +47,25 @@ class _Chunk:
     pts_ms: float
     samples: Samples
 
+    # When it was said.
+    at_ms: float
+
     @property
-    def end_ms(self) -> float:
+    def end_pts_ms(self) -> float:
         return self.pts_ms + len(self.samples) / PER_MS
 
-    def is_followed_by(self, stream: int, pts_ms: float) -> bool:
+    @property
+    def end_ms(self) -> float:
+        # Not by its placement: right after it the sender's clock may have stood still.
+        return self.at_ms + len(self.samples) / PER_MS
+
+    def is_followed_by(self, other: "_Chunk") -> bool:
         """Return whether there is nothing between this packet and another."""
-        return stream == self.stream and abs(pts_ms - self.end_ms) <= JOIN_MS
+        return (
+            other.stream == self.stream
+            and abs(other.pts_ms - self.end_pts_ms) <= JOIN_MS
+            and abs(other.at_ms - self.end_ms) <= PAUSE_MS
+        )
 
 
 class Voice:
@@ -77,7 +91,7 @@ class Voice:
             if self._at_ms(self._next) >= from_ms - MARGIN_MS - PREROLL_MS:
                 self._decode(*self._next)
             self._next = next(self._packets, None)
-        while self._chunks and self._end_ms(self._chunks[0]) < from_ms - MARGIN_MS:
+        while self._chunks and self._chunks[0].end_ms < from_ms - MARGIN_MS:
             self._chunks.popleft()
         for run in _runs(self._chunks):
             self._add_run(mix, from_ms, run)
@@ -127,15 +141,14 @@ class Voice:
             return
         if frames:
             samples = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
-            self._chunks.append(_Chunk(stream, pts_ms, samples.astype(np.float32, copy=False)))
+            at_ms = self.track.at_ms(stream, pts_ms)
+            self._chunks.append(_Chunk(stream, pts_ms, samples.astype(np.float32, copy=False), at_ms))
 
     def _add_run(self, mix: Samples, from_ms: float, run: Sequence[_Chunk]) -> None:
         placement = self.track.placements[run[0].stream]
         samples = np.concatenate([chunk.samples for chunk in run])
-        begin_ms = placement.at_ms(run[0].pts_ms)
-        end_ms = placement.at_ms(run[0].pts_ms + len(samples) / PER_MS)
-        first = max(int(np.ceil((begin_ms - from_ms) * PER_MS)), 0)
-        last = min(int((end_ms - from_ms) * PER_MS), len(mix))
+        first = max(int(np.ceil((run[0].at_ms - from_ms) * PER_MS)), 0)
+        last = min(int((run[-1].end_ms - from_ms) * PER_MS), len(mix))
         if first >= last:
             return
         moments = from_ms + np.arange(first, last) / PER_MS
@@ -144,9 +157,6 @@ class Voice:
 
     def _at_ms(self, packet: tuple[int, float, Any]) -> float:
         return self.track.at_ms(packet[0], packet[1])
-
-    def _end_ms(self, chunk: _Chunk) -> float:
-        return self.track.at_ms(chunk.stream, chunk.end_ms)
 
 
 class Limiter:
@@ -186,7 +196,7 @@ def _runs(chunks: Sequence[_Chunk]) -> Iterator[list[_Chunk]]:
     """Yield chunks that follow each other without a gap."""
     run: list[_Chunk] = []
     for chunk in chunks:
-        if run and not run[-1].is_followed_by(chunk.stream, chunk.pts_ms):
+        if run and not run[-1].is_followed_by(chunk):
             yield run
             run = []
         run.append(chunk)

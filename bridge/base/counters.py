@@ -11,6 +11,8 @@ class GapReason(StrEnum):
     LOSS = "loss"
     DISK = "disk"
     OVERLOAD = "overload"
+    # Pictures came, and none that a recording could begin with.
+    KEYFRAME = "keyframe"
 
 
 class DropReason(StrEnum):
@@ -31,6 +33,7 @@ class DropReason(StrEnum):
     SEND_FAILED = "send-failed"
     TCP_BUFFER_FULL = "tcp-buffer-full"
     TCP_REFUSED = "tcp-refused"
+    RATE_LIMITED = "rate-limited"
     # The forwarding unit.
     MALFORMED_RTP = "malformed-rtp"
     MALFORMED_RTCP = "malformed-rtcp"
@@ -39,6 +42,20 @@ class DropReason(StrEnum):
     UNKNOWN_PAYLOAD_TYPE = "unknown-payload-type"
     DUPLICATE = "duplicate"
     PADDING = "padding"
+
+
+class DtlsFailure(StrEnum):
+    """Why a DTLS handshake failed."""
+
+    TIMEOUT = "timeout"
+    CERTIFICATE_CURVE = "certificate-curve"
+    NO_CERTIFICATE = "no-certificate"
+    FINGERPRINT = "fingerprint"
+    NO_COMMON_CIPHER = "no-common-cipher"
+    NO_SRTP_PROFILE = "no-srtp-profile"
+    VERSION = "version"
+    REFUSED_BY_PEER = "refused-by-peer"
+    PROTOCOL = "protocol"
 
 
 class Histogram:
@@ -73,8 +90,11 @@ class PortCounters:
         self.stun_responses = 0
         self.tcp_connections = 0
         self.dtls_handshakes = 0
-        self.dtls_failures = 0
+        self.dtls_failures = dict.fromkeys(DtlsFailure, 0)
         self.path_changes = 0
+        self.paths_unproven = 0
+        self.rollovers_found = 0
+        self.streams_unauthentic = 0
         self.consent_expired = 0
         self.dropped = _no_drops()
 
@@ -115,10 +135,17 @@ class SessionCounters:
     def __init__(self) -> None:
         self.joins = 0
         self.joins_refused: dict[str, int] = {}
+        # Devices by endpoint and code.
+        self.devices_refused: dict[tuple[str, str], int] = {}
         self.resumes = 0
         self.leaves: dict[str, int] = {}
         self.messages_received = 0
         self.messages_invalid = 0
+        # HTTP connections that had to make room for newer ones, or found none.
+        self.connections_evicted = 0
+        self.connections_refused = 0
+        # Times that no file descriptor was free.
+        self.descriptors_lacking = 0
         # From the `join` message to the first connected transport of that participant.
         self.join_latency_s = Histogram((0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0))
         self.event_loop_lag_s = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0))

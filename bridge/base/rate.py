@@ -7,6 +7,40 @@ from typing import Final
 KEYS_MAX: Final = 10_000
 # A subscriber has a whole /64 (RFC 6177), and may take another address of it for every request.
 IPV6_NETWORK_BYTES: Final = 8
+# How many times as much a /64, the /56 around it and the /48 around that may have, in this order.
+NETWORK_SHARES: Final = (1, 2, 4)
+
+
+class Budget:
+    """One token bucket that is asked for every packet: plain numbers, in whatever unit the costs have."""
+
+    __slots__ = ("_at", "_burst", "_per_s", "_tokens")
+
+    def __init__(self, *, per_s: float, burst: float, now: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def spend(self, cost: float, now: float) -> bool:
+        """Take `cost`; False, and nothing is taken, when nothing is left. The last one may overdraw."""
+        tokens = self._tokens + (now - self._at) * self._per_s
+        self._at = now
+        if tokens <= 0.0:
+            self._tokens = tokens
+            return False
+        self._tokens = (tokens if tokens < self._burst else self._burst) - cost
+        return True
+
+    def charge(self, cost: float, now: float) -> None:
+        """Take `cost`, whether it is there or not."""
+        tokens = self._tokens + (now - self._at) * self._per_s
+        self._at = now
+        self._tokens = (tokens if tokens < self._burst else self._burst) - cost
+
+    def wait_s(self, now: float) -> float:
+        """Return how long it takes until something is left again."""
+        return max(0.0, -(self._tokens + (now - self._at) * self._per_s) / self._per_s)
 
 
 class RateLimits:
@@ -22,12 +56,16 @@ class RateLimits:
         # Tokens, and when they were counted; the longest unused first.
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
-    def allow(self, key: Hashable, now: float) -> bool:
-        """Take a token; False when there is none."""
+    def allow(self, key: Hashable, now: float, count: float = 1.0) -> bool:
+        """Take so many tokens; False, and none is taken, when there are fewer."""
         tokens = self._tokens(key, now)
-        is_allowed = tokens >= 1.0
-        self._set(key, tokens - 1.0 if is_allowed else tokens, now)
+        is_allowed = tokens >= count
+        self._set(key, tokens - count if is_allowed else tokens, now)
         return is_allowed
+
+    def has(self, key: Hashable, now: float, count: float = 1.0) -> bool:
+        """Tell whether there are so many tokens, without taking them."""
+        return self._tokens(key, now) >= count
 
     def charge(self, key: Hashable, count: float, now: float) -> None:
         """Take so many tokens, or all that are there."""
@@ -47,21 +85,60 @@ class RateLimits:
         self._buckets[key] = (tokens, now)
 
 
-def network_of(packed: bytes) -> bytes:
-    """Return the network that a packed address counts for: an IPv4 address itself, the /64 of an IPv6 one."""
-    return packed if len(packed) == 4 else packed[:IPV6_NETWORK_BYTES]
+class NetworkLimits:
+    """Token buckets for all the networks that an address counts for, the wider ones with larger shares.
+
+    `per_s` and `burst` are those of an IPv4 address or a /64; see `NETWORK_SHARES` for the others.
+    """
+
+    def __init__(self, *, per_s: float, burst: float, keys_max: int = KEYS_MAX) -> None:
+        self._limits = [
+            RateLimits(per_s=per_s * share, burst=burst * share, keys_max=keys_max)
+            for share in NETWORK_SHARES
+        ]
+
+    def allow(self, networks: tuple[bytes, ...], now: float, count: float = 1.0) -> bool:
+        """Take so many tokens of each network (see `networks_of`); False when one has fewer.
+
+        What is refused takes nothing: one busy /64 is not to use up what its /48 has for the others.
+        """
+        asked = list(zip(self._limits, networks, strict=False))
+        if not all(limits.has(network, now, count) for limits, network in asked):
+            return False
+        for limits, network in asked:
+            limits.allow(network, now, count)
+        return True
+
+    def charge(self, networks: tuple[bytes, ...], count: float, now: float) -> None:
+        """Take so many tokens of each, or all that are there."""
+        for limits, network in zip(self._limits, networks, strict=False):
+            limits.charge(network, count, now)
+
+    def __len__(self) -> int:
+        return sum(len(limits) for limits in self._limits)
 
 
-def limited_network(host: str | None) -> bytes | None:
-    """Return the network of a peer's address as text, or None for what is never limited.
+def networks_of(packed: bytes) -> tuple[bytes, ...]:
+    """Return all networks that a packed address counts for, the smallest first.
 
-    That is this machine: a proxy on it speaks for everybody, and has limits of its own.
+    An IPv4 address stands for itself. Homes have a /56 and companies a /48 of IPv6 (RFC 6177): they may ask
+    from many /64s, but not from each anew.
+    """
+    if len(packed) == 4:
+        return (packed,)
+    return tuple(packed[: IPV6_NETWORK_BYTES - wider] for wider in range(len(NETWORK_SHARES)))
+
+
+def limited_networks(host: str | None) -> tuple[bytes, ...]:
+    """Return the networks of a peer's address as text, or none for what is never limited.
+
+    That is this machine: who asks from it without saying for whom needs no network to do harm.
     """
     try:
         address = ip_address((host or "").partition("%")[0])
     except ValueError:
         # A Unix socket has no address.
-        return None
+        return ()
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return None if address.is_loopback else network_of(address.packed)
+    return () if address.is_loopback else networks_of(address.packed)

@@ -228,7 +228,8 @@ def _string_reader(bound: Characters) -> Reader:
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise _fail(path, "no lone surrogates")
         if not value.isprintable() and any(
-            (character < " " or character == "\x7f") and character not in allowed for character in value
+            (character < " " or "\x7f" <= character <= "\x9f") and character not in allowed
+            for character in value
         ):
             raise _fail(path, "no control characters")
         return value

@@ -32,7 +32,10 @@ class SlotRole(StrEnum):
 
 
 class Level(StrEnum):
-    """A site's place in the health system."""
+    """A site's place in the health system.
+
+    `district` lies between province and commune: since districts ended (July 2025), regional centres.
+    """
 
     CENTRAL = "central"
     PROVINCE = "province"

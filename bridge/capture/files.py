@@ -30,6 +30,8 @@ CLUSTER_BYTES_MAX = 4 << 20
 LAST_FRAME_MS_MAX = 100
 # The disk, or somebody's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# The process or the machine has for a moment no descriptor or memory left, or was interrupted.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN)
 # What a full disk may keep waiting: an hour of a lively conference.
 EVENTS_MAX = 20_000
 LINES_MAX = 10_000
@@ -309,6 +311,8 @@ class TrackFile:
     def flush(self) -> None:
         """Write everything that waits."""
         try:
+            # The session makes its folder itself, and takes one that is there for somebody else's.
+            self.session.open()
             self._log.flush()
         except OSError as error:
             self.session.refused(error)

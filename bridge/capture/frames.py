@@ -61,6 +61,7 @@ class FrameBuffer:
         "_held",
         "_is_hoped",
         "_is_sound",
+        "_known_parameter_set",
         "_next",
         "_packets",
         "_parameter_sets",
@@ -69,11 +70,21 @@ class FrameBuffer:
         "needs_keyframe",
     )
 
-    def __init__(self, codec: Codec, *, is_hoped: Callable[[int], bool]) -> None:
-        """`is_hoped` tells whether a missing packet may still come."""
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        is_hoped: Callable[[int], bool],
+        known_parameter_set: Callable[[int], bytes | None] = lambda kind: None,
+    ) -> None:
+        """`is_hoped` tells whether a missing packet may still come.
+
+        `known_parameter_set` returns the newest SPS or PPS (by kind) from before what is received here.
+        """
         self._codec = codec
         self._is_sound = codec is Codec.OPUS
         self._is_hoped = is_hoped
+        self._known_parameter_set = known_parameter_set
         # The number that is due next; -1 before the first packet.
         self._next = -1
         # What came too early; None for a number under which nothing was sent.
@@ -103,6 +114,8 @@ class FrameBuffer:
         self._next = extended_sequence_number
         self._held.clear()
         self._packets.clear()
+        # Others may have come since.
+        self._parameter_sets.clear()
         self.lost_packets = 0
         self.needs_keyframe = not self._is_sound
 
@@ -230,6 +243,10 @@ class FrameBuffer:
                 self._parameter_sets[kind] = unit
             elif kind == IDR_SLICE:
                 has_picture = True
+        for kind in (SPS, PPS):
+            known = self._known_parameter_set(kind) if kind not in self._parameter_sets else None
+            if known is not None and len(known) >= _PARAMETERS_BYTES_MIN[kind]:
+                self._parameter_sets[kind] = known
         if has_picture and len(self._parameter_sets) == 2:
             frame.is_keyframe = True
             # Zero where it cannot be read, which is for the decoder to judge.

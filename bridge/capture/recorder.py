@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import RecordProblem, Source
 from bridge.capture.disk import DiskLevel, Value
-from bridge.capture.files import EVENTS_MAX, FULL, SessionFile, TrackFile
+from bridge.capture.files import EVENTS_MAX, FULL, PASSING, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
 from bridge.capture.sessions import track_name
 from bridge.capture.taps import Surroundings
@@ -42,6 +42,8 @@ LINGER_S = 10.0
 RTT_MS = 300.0
 # People are not asked to wait longer for their first word.
 RTT_MS_MAX = 1000.0
+# When files could not be opened or written for a reason that passes, it is tried again after this.
+AGAIN_S = 2.0
 # After a case, its last segments are given this long to end at a key frame.
 CUT_S = 2.0
 HEAD_BYTES = 512
@@ -49,7 +51,7 @@ SHUTDOWN = "shutdown"
 # What a journal can do without when the disk is full for so long that not everything can wait: none of it
 # says what belongs to which patient, or who was there.
 DISPENSABLE = frozenset(
-    {EventKind.SPEAKERS, EventKind.HAND, EventKind.STAGE, EventKind.CONTENT, EventKind.CHAT, EventKind.FLOOR}
+    {EventKind.SPEAKERS, EventKind.HAND, EventKind.STAGE, EventKind.CONTENT, EventKind.CHAT, EventKind.MUTED}
 )
 
 
@@ -65,6 +67,7 @@ class Node:
     archivable: Callable[[Path], None]
     ended: Callable[[Recorder], None]
     disk_refused: Callable[[float], None]
+    starved: Callable[[], None]
 
 
 def _contained(
@@ -132,9 +135,11 @@ class Recorder:
         self._captures_from = 0.0
         self._level = DiskLevel.ENOUGH
         self._problem: RecordProblem | None = None
+        # Until when nothing is written, because something had passed into the way.
+        self._waits_until = float("-inf")
         self._cut_at: float | None = None
         self._tend_at = 0.0
-        self._is_failed = False
+        self._is_failed = self._is_broken = False
         self._is_closed = False
         node.writer.open(self._file, self._refused)
         router.recorder = self
@@ -172,6 +177,13 @@ class Recorder:
             self._reconsider_all(now)
         else:
             self._stop_all(now)
+
+    def retry(self) -> bool:
+        """Take `capture` again after a failure of the disk; after a bug nobody knows what is sound."""
+        if self._is_broken or self._is_closed:
+            return False
+        self._is_failed = False
+        return True
 
     @_contained
     def cut(self) -> None:
@@ -236,6 +248,8 @@ class Recorder:
     @_contained
     def set_disk_level(self, level: DiskLevel, now: float) -> None:
         """The disk has more or less room than before."""
+        if now < self._waits_until:
+            level = DiskLevel.FULL
         if level is not self._level:
             self._level = level
             self._reconsider_all(now)
@@ -243,6 +257,8 @@ class Recorder:
     @_contained
     def set_problem(self, problem: RecordProblem | None) -> None:
         """The recording is threatened or harmed, or no longer is."""
+        if problem is None and self._node.clock() < self._waits_until:
+            problem = RecordProblem.WRITER_BEHIND
         if problem is self._problem or self._is_closed:
             return
         self._problem = problem
@@ -254,13 +270,24 @@ class Recorder:
         """The writer could not write something."""
         if error.errno in FULL:
             self._node.disk_refused(self._node.clock())
+        elif error.errno in PASSING:
+            self._wait()
         elif not self._is_failed:
             logger.error("session %s cannot be recorded any more: %s", self.session, error)
             self._stop_all(self._node.clock())
             self._fail()
 
+    def _wait(self) -> None:
+        """Leave a gap until what stands in the way has passed: it must not end the record of a case."""
+        self._node.starved()
+        now = self._node.clock()
+        self._waits_until = now + AGAIN_S
+        self.set_disk_level(DiskLevel.FULL, now)
+        self.set_problem(RecordProblem.WRITER_BEHIND)
+
     def broke(self) -> None:
         """A bug of ours was met: end the recording, touching as little as possible."""
+        self._is_broken = True
         for track in self._tracks.values():
             track.publication.recorded_rid = None
             for encoding in track.publication.encodings.values():
@@ -342,8 +369,8 @@ class Recorder:
         if publication.is_video and publication.is_muted:
             return None
         if value is Value.THUMBNAIL:
-            return publication.rids[0] if self._node.config.thumbnail_cameras else None
-        return publication.rids[-1]
+            return publication.ranked_rids[0] if self._node.config.thumbnail_cameras else None
+        return publication.ranked_rids[-1]
 
     def _reconsider_all(self, now: float) -> None:
         for leg in self._router.legs.values():
@@ -352,7 +379,9 @@ class Recorder:
 
     def _reconsider(self, publication: Publication, now: float) -> None:
         leg = self._router.legs.get(publication.leg_id)
-        if leg is None or not publication.is_live or self._is_closed:
+        # A track that has ended for now is still to be stopped, and is to go on when packets come again.
+        has_come = publication.is_live or publication in self._tracks
+        if leg is None or not has_come or self._is_closed:
             return
         wanted = self._wanted_rid(publication)
         is_urgent = wanted != publication.recorded_rid

@@ -92,12 +92,16 @@ def repair_track(folder: Path) -> int:
     log = folder / TRACK_LOG
     lines = _repair_lines(log)
     newest = {path.name: repair_segment(path) for path in sorted(folder.glob("*.mkv"))}
-    began_ms = {line["stream"]: line["at_ms"] for line in lines if line.get("k") == "stream"}
+    # How far the server's clock was before each stream's in the end: a sender's clock may have stood still.
+    ahead_ms: dict[int, int] = {}
+    for line in lines:
+        if line["k"] in ("stream", "segment", "arrival", "pause"):
+            ahead_ms[line["stream"]] = line["at_ms"] - line.get("to_pts_ms", line.get("pts_ms", 0))
     ended_ms = 0
     for line in lines:
         pts_ms = newest.get(line.get("file", ""))
         if line.get("k") == "segment" and pts_ms is not None:
-            ended_ms = max(ended_ms, began_ms.get(line["stream"], 0) + pts_ms)
+            ended_ms = max(ended_ms, ahead_ms.get(line["stream"], 0) + pts_ms)
         elif line.get("k") == "end":
             return max(ended_ms, int(line["at_ms"]))
     if lines:

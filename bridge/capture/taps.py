@@ -24,6 +24,12 @@ P = ParamSpec("P")
 LEAP_MS = 10_000
 OPUS_HZ = 48_000
 VIDEO_HZ = 90_000
+# Frames that come after a rest of so long, and by so much later or earlier than their timestamps say: the
+# sender's clock may have stood still, as that of a browser's microphone does while it is muted.
+REST_MS = 200
+PARTED_MS = 100
+# How often the least delayed frame is written down.
+ARRIVAL_S = 5.0
 # Fewer packets than this before the first one were only overtaken by it.
 OVERTAKEN_MAX = 64
 
@@ -86,6 +92,7 @@ class StreamTap:
     """Records one encoding as streams of its track, from a key frame on."""
 
     __slots__ = (
+        "_arrival_due",
         "_awaits_keyframe",
         "_first_ticks",
         "_frames",
@@ -97,15 +104,18 @@ class StreamTap:
         "_is_started",
         "_last_arrival",
         "_last_pts_ms",
+        "_least_late",
         "_not_before",
         "_recorded_until_ms",
         "_refused_packets",
+        "_resumed_at",
         "_seen",
         "_ticks",
         "_track",
         "around",
         "encoding",
         "stream",
+        "unseen_since",
     )
 
     def __init__(self, track: Track, encoding: Encoding, around: Surroundings, *, not_before: float) -> None:
@@ -113,9 +123,15 @@ class StreamTap:
         self.encoding = encoding
         # Its number in the track, from 1; 0 before its first frame.
         self.stream = 0
+        # When pictures began to come of which none can be the first; None for sound, and from that one on.
+        self.unseen_since: float | None = None
         self._track = track
         self.around = around
-        self._frames = FrameBuffer(encoding.codec, is_hoped=encoding.losses.is_missing)
+        self._frames = FrameBuffer(
+            encoding.codec,
+            is_hoped=encoding.losses.is_missing,
+            known_parameter_set=encoding.parameter_sets.newest,
+        )
         self._is_sound = encoding.is_audio
         self._hz = OPUS_HZ if self._is_sound else VIDEO_HZ
         self._not_before = not_before
@@ -128,6 +144,11 @@ class StreamTap:
         self._first_ticks = 0
         self._last_pts_ms = 0
         self._last_arrival = 0.0
+        # The least delayed frame that is not written down yet: how late, its time, and its arrival.
+        self._least_late: tuple[float, int, float] | None = None
+        self._arrival_due = 0.0
+        # Older reports may be of a clock that has stood still since.
+        self._resumed_at = float("-inf")
         self._recorded_until_ms = 0
         # Whether pictures are left out because one was refused. The buffer may be ahead of that.
         self._awaits_keyframe = False
@@ -182,6 +203,7 @@ class StreamTap:
         """Leave out what arrives from now on, or take it in again; neither is a gap."""
         if is_muted is not self._is_muted:
             self._is_muted = is_muted
+            self._resumed_at = self.around.clock()
             # Whatever was sent so far may have been said while muted.
             self._is_beginning = True
             self._seen = self.encoding.fan.highest
@@ -191,6 +213,22 @@ class StreamTap:
         """Record nothing more, and forget what waits."""
         if self.encoding.tap is self:
             self.encoding.tap = None
+
+    def write_arrival(self) -> None:
+        """Write down the least delayed frame since the last time, if there is one."""
+        if self._least_late is None:
+            return
+        _, pts_ms, arrival = self._least_late
+        self._least_late = None
+        self._track.line(
+            {
+                "k": "arrival",
+                "stream": self.stream,
+                "pts_ms": pts_ms,
+                "at_ms": self.around.at_ms(arrival),
+                "rtt_ms": self._rtt_ms,
+            }
+        )
 
     def unfinished_gap(self, now: float) -> tuple[int, int, int] | None:
         """Return from when to when, and how many packets, are missing at the end of the stream."""
@@ -215,6 +253,8 @@ class StreamTap:
         if number <= self._seen:
             return False
         self._is_beginning = False
+        if not self._is_sound and not self._is_started:
+            self.unseen_since = packet.arrival
         was_overtaken = self._seen >= 0 and number - self._seen <= OVERTAKEN_MAX
         self._frames.start(self._seen + 1 if was_overtaken else number)
         return True
@@ -234,8 +274,13 @@ class StreamTap:
         pts_ms = round((ticks - self._first_ticks) * 1000 / self._hz)
         if self._is_started:
             elapsed_ms = (frame.arrival - self._last_arrival) * 1000
-            if abs(pts_ms - self._last_pts_ms - elapsed_ms) > LEAP_MS:
+            passed_ms = pts_ms - self._last_pts_ms
+            parted_ms = abs(passed_ms - elapsed_ms)
+            if parted_ms > LEAP_MS:
+                self.write_arrival()
                 self._is_started = False
+            elif parted_ms > PARTED_MS and max(passed_ms, elapsed_ms) > REST_MS:
+                self._write_pause(pts_ms, frame.arrival)
         if not self._is_started:
             if not frame.is_keyframe:
                 self._awaits_keyframe = True
@@ -252,6 +297,12 @@ class StreamTap:
             self._recorded_until_ms = pts_ms
             if self._is_sound:
                 self._recorded_until_ms += round(duration_ms(frame.packets[0].payload))
+            late = frame.arrival - pts_ms / 1000
+            if self._least_late is None or late < self._least_late[0]:
+                self._least_late = late, pts_ms, frame.arrival
+            if frame.arrival >= self._arrival_due:
+                self._arrival_due = frame.arrival + ARRIVAL_S
+                self.write_arrival()
         else:
             self._refused_packets = lost + len(frame.packets)
             self._gap_reason = GapReason.OVERLOAD
@@ -264,10 +315,31 @@ class StreamTap:
         self._first_ticks = self._ticks.unwrap(frame.timestamp)
         self._last_pts_ms = self._recorded_until_ms = 0
         self._last_arrival = frame.arrival
+        self._arrival_due = frame.arrival + ARRIVAL_S
         self._refused_packets = frame.lost_packets = 0
         self.stream = self._track.begin_stream(self, frame)
+        self.unseen_since = None
         # The newest report may be seconds old, and is as good as the next one.
-        self._write_clock()
+        if self.encoding.report is not None and self.encoding.report[2] >= self._resumed_at:
+            self._write_clock()
+
+    @property
+    def _rtt_ms(self) -> float | None:
+        rtt_ms = self._track.rtt_ms
+        return None if rtt_ms is None else round(rtt_ms, 1)
+
+    def _write_pause(self, pts_ms: int, arrival: float) -> None:
+        """Write down that time may have stood still for the sender before a frame."""
+        self.write_arrival()
+        self._track.line(
+            {
+                "k": "pause",
+                "stream": self.stream,
+                "from_pts_ms": self._recorded_until_ms,
+                "to_pts_ms": pts_ms,
+                "at_ms": self.around.at_ms(arrival),
+            }
+        )
 
     def _write_clock(self) -> None:
         """Write down the newest report; not one without a wall clock, nor of another count of timestamps."""
@@ -288,6 +360,6 @@ class StreamTap:
                 "pts_ms": round(pts_ms, 3),
                 "ntp_ms": round(unix_ms(ntp), 3),
                 "at_ms": self.around.at_ms(arrival),
-                "rtt_ms": None if self._track.rtt_ms is None else round(self._track.rtt_ms, 1),
+                "rtt_ms": self._rtt_ms,
             }
         )

@@ -15,6 +15,8 @@ from bridge.leg.publication import Publication
 
 # A stream is not left for a better one sooner than this after the last change: layers come and go.
 SWITCH_AFTER_S = 3.0
+# A key frame that was asked for comes sooner; encoders that heed no requests send one when they like.
+KEYFRAME_S = 1.0
 
 
 class TrackCapture:
@@ -118,7 +120,7 @@ class TrackCapture:
     def stream_ended(self, tap: StreamTap) -> None:
         """The encoding that a tap was on is no more."""
         if tap is self._pending:
-            self._pending = None
+            self._drop_pending()
         elif tap is self._current:
             self._current = None
             self._end_stream(tap, self._around.clock())
@@ -126,38 +128,22 @@ class TrackCapture:
     def begin_stream(self, tap: StreamTap, frame: Frame) -> int:
         """Return the number of the stream that begins with that frame."""
         now = self._around.clock()
+        before: StreamTap | None = None
         if tap is self._pending:
             before, self._current, self._pending = self._current, tap, None
             if before is not None:
                 before.leave()
                 self._end_stream(before, now)
-        if self._file is None:
-            self.name, self._file = self._open_file(self)
-            self.line(
-                {
-                    "k": "track",
-                    "track": self.name,
-                    "participant": self.publication.leg_id,
-                    "source": self.publication.source.value,
-                    "codec": self.publication.codec.value,
-                    "sync": self._sync,
-                }
-            )
+        self._open_track()
         self._tell_left(now)
         self._switched_at = now
-        self._streams += 1
         self._has_segment = False
-        encoding = tap.encoding
-        self.line(
-            {
-                "k": "stream",
-                "stream": self._streams,
-                "ssrc": encoding.ssrc,
-                "rid": encoding.rid,
-                "clock_hz": OPUS_HZ if encoding.is_audio else VIDEO_HZ,
-                "at_ms": self._around.at_ms(frame.arrival),
-            }
-        )
+        self._write_stream(tap.encoding, frame.arrival)
+        since = tap.unseen_since
+        # What was recorded until now leaves no gap.
+        if since is not None and before is None and frame.arrival - since > KEYFRAME_S:
+            missing_ms = round((frame.arrival - since) * 1000)
+            self.write_gap(self._streams, -missing_ms, 0, 0, GapReason.KEYFRAME)
         return self._streams
 
     def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
@@ -234,6 +220,7 @@ class TrackCapture:
         self._around.writer.put(file.begin, name, self._header, line)
 
     def _end_stream(self, tap: StreamTap, now: float) -> None:
+        tap.write_arrival()
         gap = tap.unfinished_gap(now)
         if gap is not None:
             self.write_gap(tap.stream, *gap, tap.gap_reason)
@@ -241,10 +228,45 @@ class TrackCapture:
             self._around.writer.put(self._file.end)
         self._has_segment = False
 
+    def _open_track(self) -> None:
+        if self._file is not None:
+            return
+        self.name, self._file = self._open_file(self)
+        self.line(
+            {
+                "k": "track",
+                "track": self.name,
+                "participant": self.publication.leg_id,
+                "source": self.publication.source.value,
+                "codec": self.publication.codec.value,
+                "sync": self._sync,
+            }
+        )
+
+    def _write_stream(self, encoding: Encoding, arrival: float) -> None:
+        self._streams += 1
+        self.line(
+            {
+                "k": "stream",
+                "stream": self._streams,
+                "ssrc": encoding.ssrc,
+                "rid": encoding.rid,
+                "clock_hz": OPUS_HZ if encoding.is_audio else VIDEO_HZ,
+                "at_ms": self._around.at_ms(arrival),
+            }
+        )
+
     def _drop_pending(self) -> None:
-        if self._pending is not None:
-            self._pending.leave()
-            self._pending = None
+        tap, self._pending = self._pending, None
+        if tap is None:
+            return
+        tap.leave()
+        now, since = self._around.clock(), tap.unseen_since
+        if self._current is None and since is not None and now - since > KEYFRAME_S:
+            # Nothing else would say that somebody's picture was there.
+            self._open_track()
+            self._write_stream(tap.encoding, since)
+            self.write_gap(self._streams, 0, round((now - since) * 1000), 0, GapReason.KEYFRAME)
 
     def _tell_left(self, now: float) -> None:
         if self._left is not None:

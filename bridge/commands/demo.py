@@ -22,7 +22,7 @@ GUESTS = (
     Guest("Bệnh viện Trung ương (điểm chủ trì)", Level.CENTRAL, Role.CHAIR),
     Guest("Bệnh viện Trung ương, Khoa Chẩn đoán hình ảnh", Level.CENTRAL, Role.EXPERT),
     Guest("Bệnh viện Đa khoa tỉnh Điện Biên", Level.PROVINCE, Role.PRESENTER),
-    Guest("Trung tâm Y tế huyện Mường Nhé", Level.DISTRICT, Role.PRESENTER),
-    Guest("Trung tâm Y tế huyện đảo Cô Tô", Level.DISTRICT, Role.PRESENTER),
+    Guest("Trung tâm Y tế khu vực Mường Nhé", Level.DISTRICT, Role.PRESENTER),
+    Guest("Trung tâm Y tế đặc khu Cô Tô", Level.DISTRICT, Role.PRESENTER),
     Guest("Trạm Y tế xã Sín Thầu", Level.COMMUNE, Role.OBSERVER),
 )

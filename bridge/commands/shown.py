@@ -143,14 +143,18 @@ class Screen:
             yield "field.fixity", self.say("yes" if entry.fixity_ok else "no")
         if entry.seal is not None:
             yield "field.seal", entry.seal
-            yield "field.retention", f"{entry.retention.value}, {until(self.say, entry.retention_until)}"
+            yield (
+                "field.retention",
+                f"{self.say(f'retention.{entry.retention.value}')}, {until(self.say, entry.retention_until)}",
+            )
             yield "field.hold", self.say("yes" if entry.legal_hold else "no")
         for item in deliveries:
             end = "" if item.error_code is None else self.say.failure(item.error_code, item.error or "")
             yield "field.deliveries", f"{local_text(item.at_ms)}  {item.method}  {end or self.say('yes')}"
         for line in audit:
             network = f"  {line.network}" if line.network else ""
-            yield "field.audit", f"{local_text(line.at_ms)}  {line.action.value}  {line.who}{network}"
+            action, who = self.say(f"action.{line.action.value}"), self.say.who(line.who)
+            yield "field.audit", f"{local_text(line.at_ms)}  {action}  {who}{network}"
 
 
 def until(say: Speech, day: str | None) -> str:

@@ -7,6 +7,38 @@ from typing import Final
 from bridge.messages.texts import Text
 
 TEXTS: Final[Mapping[str, Text]] = {
+    "check.file": Text(vi="Cài đặt: {path}", en="Settings: {path}"),
+    "check.defaults": Text(vi="mặc định, không có tệp (--config)", en="defaults, without a file (--config)"),
+    "check.environment": Text(vi="Biến môi trường: {names}", en="Environment: {names}"),
+    "check.user": Text(vi="Người dùng hệ thống: {user}", en="Tried as user: {user}"),
+    "check.address": Text(vi="Địa chỉ trong liên kết: {url}", en="Address in links: {url}"),
+    "check.free": Text(
+        vi="{setting} {path}: còn trống {free_mb} MB", en="{setting} {path}: {free_mb} MB free"
+    ),
+    "check.short": Text(
+        vi="CHÚ Ý: {setting} {path}: chỉ còn {free_mb} MB, dưới recording.warn_free_mb",
+        en="NOTE: {setting} {path}: only {free_mb} MB free, below recording.warn_free_mb",
+    ),
+    "check.in-use": Text(
+        vi="CHÚ Ý: {setting}, {host} cổng {port}: đang được dùng, có thể do chính máy chủ đang chạy",
+        en="NOTE: {setting}, {host} port {port}: is in use, maybe by the running bridge",
+    ),
+    "check.self-signed": Text(
+        vi="CHÚ Ý: chưa đặt http.certificate_file: trình duyệt sẽ cảnh báo chứng chỉ tự ký",
+        en="NOTE: http.certificate_file is not set: browsers will warn of a self-signed certificate",
+    ),
+    "check.empty": Text(vi="{setting} {path}: tệp trống", en="{setting} {path}: is empty"),
+    "check.unreadable": Text(
+        vi="{setting} {path}: không đọc được: {reason}", en="{setting} {path}: cannot be read: {reason}"
+    ),
+    "check.unwritable": Text(
+        vi="{setting} {path}: không ghi được vào {there}", en="{setting} {path}: {there} cannot be written to"
+    ),
+    "check.unbound": Text(
+        vi="{setting}.host {host}, {setting}.port {port}: không mở được: {reason}",
+        en="{setting}.host {host}, {setting}.port {port}: cannot be listened on: {reason}",
+    ),
+    "check.good": Text(vi="dùng được các cài đặt này", en="the settings can be used"),
     "column.package": Text(vi="Gói", en="Package"),
     "column.title": Text(vi="Phiên", en="Conference"),
     "column.code": Text(vi="Mã ca", en="Case code"),
@@ -35,12 +67,69 @@ TEXTS: Final[Mapping[str, Text]] = {
     "state.recording": Text(vi="đang ghi", en="recording"),
     "state.queued": Text(vi="đang chờ", en="queued"),
     "state.repairing": Text(vi="đang sửa tệp", en="repairing"),
-    "state.composing": Text(vi="đang dựng hình", en="composing"),
+    "state.composing": Text(vi="đang dựng video", en="composing"),
     "state.sealing": Text(vi="đang niêm phong", en="sealing"),
     "state.sealed": Text(vi="đã niêm phong", en="sealed"),
     "state.delivering": Text(vi="đang gửi PACS", en="delivering"),
     "state.delivered": Text(vi="đã gửi PACS", en="delivered"),
     "state.failed": Text(vi="lỗi", en="failed"),
+    "links.none": Text(vi="Không có đường liên kết nào còn hiệu lực.", en="No links are good."),
+    "links.which": Text(
+        vi="Hãy ghi mã đường liên kết cần thu hồi, hoặc --room cho cả một phòng.",
+        en="Name the ids of the links to revoke, or --room for all of a room.",
+    ),
+    "links.unknown": Text(vi="{id}: không có đường liên kết này", en="{id}: there is no such link"),
+    "links.revoked": Text(vi="{id}: đã thu hồi ({site})", en="{id}: revoked ({site})"),
+    "links.column.id": Text(vi="Mã", en="Id"),
+    "links.column.kind": Text(vi="Loại", en="Kind"),
+    "links.column.room": Text(vi="Phòng", en="Room"),
+    "links.column.role": Text(vi="Vai trò", en="Role"),
+    "links.column.site": Text(vi="Điểm cầu", en="Site"),
+    "links.column.name": Text(vi="Tên", en="Name"),
+    "links.column.until": Text(vi="Hiệu lực đến", en="Good until"),
+    "links.column.state": Text(vi="Trạng thái", en="State"),
+    "links.state.good": Text(vi="còn hiệu lực", en="good"),
+    "links.state.expired": Text(vi="đã hết hạn", en="expired"),
+    "links.state.revoked": Text(vi="đã thu hồi", en="revoked"),
+    "role.chair": Text(vi="chủ tọa", en="chair"),
+    "role.secretary": Text(vi="thư ký", en="secretary"),
+    "role.presenter": Text(vi="người trình bày", en="presenter"),
+    "role.expert": Text(vi="chuyên gia", en="expert"),
+    "role.observer": Text(vi="dự thính", en="observer"),
+    "retention.ordinary": Text(vi="hồ sơ thường 10 năm", en="ordinary record, 10 years"),
+    "retention.accident": Text(vi="tai nạn hoặc tâm thần 20 năm", en="accident or psychiatric, 20 years"),
+    "retention.death": Text(vi="tử vong 30 năm", en="death, 30 years"),
+    "retention.transplant": Text(vi="ghép tạng 30 năm", en="transplant, 30 years"),
+    "retention.incident": Text(vi="sự cố y khoa", en="medical incident"),
+    "retention.training": Text(vi="đào tạo 5 năm", en="training, 5 years"),
+    "action.list": Text(vi="xem danh sách", en="listed"),
+    "action.view": Text(vi="mở xem", en="viewed"),
+    "action.play": Text(vi="phát video", en="played"),
+    "action.export": Text(vi="tải một tệp", en="took a file"),
+    "action.download": Text(vi="tải cả gói", en="took the package"),
+    "action.seal": Text(vi="niêm phong", en="sealed"),
+    "action.deliver": Text(vi="gửi kho y khoa", en="delivered"),
+    "action.retry": Text(vi="yêu cầu thử lại", en="asked to try again"),
+    "action.fixity": Text(vi="kiểm tra toàn vẹn", en="checked"),
+    "action.retain": Text(vi="đổi thời hạn lưu giữ", en="changed the term"),
+    "action.hold": Text(vi="đặt lệnh giữ pháp lý", en="put on legal hold"),
+    "action.release": Text(vi="bỏ lệnh giữ pháp lý", en="lifted the legal hold"),
+    "action.purge": Text(vi="xóa dữ liệu ghi tạm", en="purged the working tracks"),
+    "action.delete": Text(vi="xóa bản ghi", en="deleted"),
+    "action.recover": Text(vi="khôi phục danh mục", en="recovered"),
+    "who.bridge": Text(vi="máy chủ (tự động)", en="the server, by itself"),
+    "who.command line": Text(vi="dòng lệnh của máy chủ", en="the server's command line"),
+    "signed": Text(
+        vi="hoichan: ký bằng khóa bí mật trong {folder}", en="hoichan: signed with the secret in {folder}"
+    ),
+    "demo.self-signed": Text(
+        vi="Chứng chỉ tự ký: trình duyệt sẽ hỏi một lần có tiếp tục không.",
+        en="The certificate is self-signed: the browser will ask once whether to go on.",
+    ),
+    "demo.open": Text(
+        vi="Mở mỗi liên kết trong một cửa sổ trình duyệt riêng. Ctrl-C để dừng máy chủ.",
+        en="Open each link in its own browser window. Ctrl-C ends the bridge.",
+    ),
     "list.none": Text(vi="Không tìm thấy gói nào.", en="No packages found."),
     "list.more": Text(vi="{shown} trong số {total} gói.", en="{shown} of {total} packages."),
     "verify.whole": Text(vi="{package}: nguyên vẹn", en="{package}: proven"),
@@ -150,6 +239,14 @@ class Speech:
     def __call__(self, key: str, **values: object) -> str:
         """Return a text with its values."""
         return self._in_language(TEXTS[key]).format(**values)
+
+    def who(self, text: str) -> str:
+        """Return who did something: a program of ours, or a role, then site and name as they are."""
+        head, comma, rest = text.partition(", ")
+        for key in (f"who.{text}", f"role.{head}"):
+            if key in TEXTS:
+                return self(key) + (comma + rest if key.startswith("role.") else "")
+        return text
 
     def failure(self, code: str, sentence: str) -> str:
         """Return why something failed; the English sentence has the details."""

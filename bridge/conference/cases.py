@@ -10,8 +10,8 @@ consent starts as unknown: silence is not consent.
     a moderator stopped   stopped    until a moderator starts
     a moderator paused    paused     until a moderator resumes
     nobody is here        waiting    until somebody comes
-    consent ended         waiting    while a case is active whose patient has refused or withdrawn
-    on-consent only       waiting    while no case is active, or its consent has not been stated
+    no consent            waiting    while a case is active whose patient has not said yes
+    on-consent only       waiting    while no case is active
     else                  recording
 """
 
@@ -61,6 +61,11 @@ class CaseBook:
         return tuple(self._cases.values())
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether there is a list for a conference that has not begun with it."""
+        return bool(self._cases) and all(case.state is CaseState.PLANNED for case in self._cases.values())
+
+    @property
     def active(self) -> Case | None:
         """The case that is discussed now."""
         return next((case for case in self._cases.values() if case.state is CaseState.ACTIVE), None)
@@ -98,8 +103,8 @@ class CaseBook:
         case = self._get(case_id)
         if consent is ConsentState.UNKNOWN:
             raise InvalidMessage("invalid-message", "state: what was said cannot be unsaid")
-        if not _is_open(case):
-            raise Refused("wrong-case-state", "the case is finished")
+        if not _is_open(case) and consent is not ConsentState.WITHDRAWN:
+            raise Refused("wrong-case-state", "the case is finished: consent can only be withdrawn")
         if case.consent is consent:
             return False
         if consent is ConsentState.WITHDRAWN and case.consent is not ConsentState.GRANTED:
@@ -185,7 +190,9 @@ class Verdict:
         return self.state is RecordingState.RECORDING
 
 
-_CONSENT_ENDED = {
+_WITHOUT_CONSENT = {
+    # Silence is not consent, whatever the kind of conference.
+    ConsentState.UNKNOWN: WaitingReason.NO_CONSENT,
     ConsentState.REFUSED: WaitingReason.CONSENT_REFUSED,
     ConsentState.WITHDRAWN: WaitingReason.CONSENT_WITHDRAWN,
 }
@@ -217,10 +224,17 @@ def _reason_to_wait(
 ) -> WaitingReason | None:
     if not is_anybody_here:
         return WaitingReason.NOBODY_HERE
-    if active is not None and active.consent in _CONSENT_ENDED:
-        return _CONSENT_ENDED[active.consent]
-    if policy is RecordingPolicy.AUTO:
-        return None
-    if active is None:
-        return WaitingReason.NO_CASE
-    return None if active.consent is ConsentState.GRANTED else WaitingReason.NO_CONSENT
+    if active is not None:
+        return _WITHOUT_CONSENT.get(active.consent)
+    return None if policy is RecordingPolicy.AUTO else WaitingReason.NO_CASE
+
+
+def strictest(*policies: RecordingPolicy) -> RecordingPolicy:
+    """Return the policy that records least."""
+    return min(policies, key=list(RecordingPolicy).index)
+
+
+def policy_after(events: Iterable[Event], otherwise: RecordingPolicy) -> RecordingPolicy:
+    """Return the policy of an interrupted session, which links of other kinds may have made stricter."""
+    noted = [RecordingPolicy(event.data["policy"]) for event in events if event.kind is EventKind.POLICY]
+    return strictest(otherwise, *noted)

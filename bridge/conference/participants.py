@@ -21,6 +21,7 @@ from bridge.messages import (
     MediaProtocol,
     Member,
     MicrophoneState,
+    MutedSource,
     Picture,
     Quality,
     Slots,
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # As many m-lines as one offer may have; heights of mids that never existed are not kept beyond it.
 HEIGHTS_MAX = 128
+# Whoever hears nothing for three of these takes its line for dead.
+BEAT_S = 4
 
 
 class LeaveReason(StrEnum):
@@ -49,6 +52,7 @@ class LeaveReason(StrEnum):
     DISCONNECTED = "disconnected"
     MEDIA_LOST = "media-lost"
     NEVER_CONNECTED = "never-connected"
+    REVOKED = "revoked"
     CLOSED = "closed"
 
 
@@ -63,6 +67,7 @@ class CloseCode:
     NO_JOIN = 4003
     REFUSED = 4005
     TOO_MANY_MESSAGES = 4006
+    REVOKED = 4007
 
 
 class Channel(Protocol):
@@ -88,14 +93,22 @@ class Home(Protocol):
     def media_connected(self, participant: "Participant") -> None:
         """The first packets can flow."""
 
-    def media_lost(self, participant: "Participant", reason: str) -> None:
+    def media_lost(self, participant: "Participant", cause: str) -> None:
         """The leg has ended by itself."""
 
     def sending_changed(self, participant: "Participant") -> None:
         """What others can see or hear of the participant is no longer the same."""
 
     def voices_shown_changed(self, participant: "Participant") -> None:
-        """Other voices are in the participant's voice slots."""
+        """Other voices are in the participant's voice slots, or another picture in a slot is seen."""
+
+
+def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[str, SlotRole] | None]:
+    """Return what the m-lines of a device may be: publications, slots.
+
+    Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
+    """
+    return ({}, None) if watch else (None, {})
 
 
 class _LegWatch:
@@ -157,12 +170,18 @@ class Participant:
         self.hand: int | None = None
         self.window: ThumbnailWindow | None = None
         self.is_gone = False
+        # Whether somebody else in the room came with the same link.
+        self.shares_link = False
         self.has_connected = False
         self.next_token_at = joined_at
         self.next_quality_at = joined_at
+        self.next_beat_at = joined_at + BEAT_S
         self._has_lost_media = False
         self._live: set[Source] = set()
         self._muted: set[Source] = set()
+        self._interrupted: set[Source] = set()
+        # Which of the muted ones a moderator muted.
+        self._muted_by: dict[Source, str] = {}
         self._heights_px: dict[str, int] = {}
         self._slots: dict[SlotRole, list[Slot]] = {}
         self._pictures: list[Slot] = []
@@ -184,6 +203,11 @@ class Participant:
     @property
     def may_moderate(self) -> bool:
         return roles.has(self.role, Permission.MODERATE)
+
+    @property
+    def is_self_named(self) -> bool:
+        """Whether its name is its own word, and not that of whoever made the link."""
+        return self.claims.name is None and not self.is_device
 
     @property
     def is_connected(self) -> bool:
@@ -211,11 +235,13 @@ class Participant:
             role=self.role,
             level=self.claims.level,
             microphone=self._microphone(),
-            camera=CameraState.ON if self.is_sending(Source.CAMERA) else CameraState.OFF,
+            camera=self._camera(),
             content=self.is_sending(Source.CONTENT),
             auxiliary=self.is_sending(Source.AUXILIARY),
             hand=self.hand,
             connected=self.is_connected,
+            shares_link=self.shares_link,
+            self_named=self.is_self_named,
         )
 
     def _microphone(self) -> MicrophoneState:
@@ -223,7 +249,24 @@ class Participant:
             return MicrophoneState.OFF
         if Source.MICROPHONE in self._muted:
             return MicrophoneState.MUTED
+        if Source.MICROPHONE in self._interrupted:
+            return MicrophoneState.INTERRUPTED
         return MicrophoneState.ON if Source.MICROPHONE in self._live else MicrophoneState.OFF
+
+    def _camera(self) -> CameraState:
+        if not self.is_sending(Source.CAMERA):
+            return CameraState.OFF
+        return CameraState.INTERRUPTED if Source.CAMERA in self._interrupted else CameraState.ON
+
+    def set_interrupted(self, source: Source, interrupted: bool) -> bool:
+        """Note that the system has taken a device away, or given it back; return whether that is news."""
+        if (source in self._interrupted) == interrupted:
+            return False
+        if interrupted:
+            self._interrupted.add(source)
+        else:
+            self._interrupted.discard(source)
+        return True
 
     def set_muted(self, source: Source, muted: bool) -> bool:
         """Mute or unmute one source at the bridge; return whether that changed anything."""
@@ -233,15 +276,33 @@ class Participant:
             self._muted.add(source)
         else:
             self._muted.discard(source)
+            self._muted_by.pop(source, None)
         self._apply_mutes()
         return True
+
+    def mute_by(self, source: Source, moderator_id: str) -> bool:
+        """Mute one source for a moderator; return whether that changed anything."""
+        if not self.set_muted(source, True):
+            return False
+        self._muted_by[source] = moderator_id
+        return True
+
+    @property
+    def muted_by_moderators(self) -> tuple[MutedSource, ...]:
+        """What moderators have muted and the participant has not unmuted since."""
+        return tuple(MutedSource(source, by) for source, by in self._muted_by.items())
 
     def set_may_publish(self, may_publish: bool) -> None:
         """Give or take the floor; whoever loses it, or has just got it, starts muted."""
         if self.may_publish == may_publish:
             return
         self.may_publish = may_publish
-        self._muted.update(Source)
+        self._muted_by.clear()
+        if may_publish and self.is_device:
+            # It has no switch of its own.
+            self._muted.clear()
+        else:
+            self._muted.update(Source)
         self._apply_mutes()
 
     def _apply_mutes(self) -> None:
@@ -269,8 +330,7 @@ class Participant:
     ) -> str:
         """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
         if self.is_device:
-            # Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
-            publications, slots = ({}, None) if self.claims.kind is TokenKind.WATCH else (None, {})
+            publications, slots = device_lines(watch=self.claims.kind is TokenKind.WATCH)
         if self.leg is not None and not replace:
             answer = self.leg.negotiate(sdp, publications, slots)
         elif self._has_lost_media and not replace:
@@ -289,9 +349,12 @@ class Participant:
         publications: Mapping[str, Source] | None,
         slots: Mapping[str, SlotRole] | None,
     ) -> str:
+        if self.leg is not None:
+            # The one that works is given up only for one that can be had.
+            self._room.router.check_offer(sdp, publications, slots)
         self.close_leg("replaced")
         watch = _LegWatch(self)
-        leg = self._room.router.create_leg(self.id, watch)
+        leg = self._room.router.create_leg(self.id, watch, is_device=self.is_device)
         # Set before the negotiation: the leg may report from inside it.
         self.leg, self.watch = leg, watch
         try:
@@ -320,6 +383,7 @@ class Participant:
         self._pictures = []
         self._slots_told.clear()
         self._layers.clear()
+        self._interrupted.clear()
         if leg is None:
             return
         leg.close(reason)
@@ -383,17 +447,22 @@ class Participant:
             return
         told = self._slots_told
         news: dict[str, Picture | None] = {}
+        unsupported: list[str] = []
         for slot in self._pictures:
-            publication = slot.shown
+            publication = slot.seen
             if slot.mid not in told or told[slot.mid] is not publication:
                 told[slot.mid] = publication
                 news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
+                if publication is not None and not slot.takes(publication):
+                    unsupported.append(slot.mid)
+                    shown = (publication.leg_id, publication.source.value, publication.codec.value)
+                    logger.info("%s cannot be shown %s's %s: it did not offer %s", self.id, *shown)
         for mid, leg_id in self.leg.voice_assignment().items():
             if mid not in told or told[mid] != leg_id:
                 told[mid] = leg_id
                 news[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
         if news:
-            self.send(Slots(news))
+            self.send(Slots(news, tuple(unsupported) or None))
 
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""

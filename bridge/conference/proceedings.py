@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bridge import messages
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, RecordProblem
-from bridge.conference.cases import CaseBook, Hold, Verdict, decide, hold_after
+from bridge.conference.cases import (
+    CaseBook,
+    Hold,
+    Verdict,
+    decide,
+    hold_after,
+    policy_after,
+    strictest,
+)
 from bridge.conference.participants import LeaveReason, Participant
 from bridge.conference.record import OpenRecord, RoomRecord
 from bridge.messages import BridgeMessage, CaseLine, ChatLine, RecordingStatus
@@ -52,8 +60,11 @@ class Proceedings:
         # Passed by argument.
         self._audience = audience
         self._wall_clock = wall_clock
+        self._policies = policies
         # Allocated by this.
         self._present: set[str] = set()
+        # False after so long without any person that devices alone do not make a conference.
+        self._is_attended = True
         self._problem: RecordProblem | None = None
         self._has_failed = False
         self._policy = RecordingPolicy.OFF
@@ -69,10 +80,16 @@ class Proceedings:
         self.record = open_record(room_id, title, kind, router, self)
         self.kind = kind if self.record is None else _kind(self.record.restored, kind)
         if self.record is not None:
-            self._policy = policies.get(self.kind, RecordingPolicy.OFF)
+            own = policies.get(self.kind, RecordingPolicy.OFF)
+            self._policy = policy_after(self.record.restored, own)
             self._book = CaseBook(self.record.restored)
             self._hold = hold_after(self.record.restored)
             self._verdict, self._case_id = self._decide(), self._active_id
+
+    @property
+    def restored(self) -> Sequence[Event]:
+        """The events so far of an interrupted session that goes on."""
+        return () if self.record is None else self.record.restored
 
     # What everybody may know.
 
@@ -88,6 +105,16 @@ class Proceedings:
             problem=self._problem,
             since_ms=self._since_ms,
         )
+
+    @property
+    def policy(self) -> RecordingPolicy:
+        """When the room is recorded, whatever a link says of it."""
+        return self._policy
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether cases are planned for a conference that has not begun with them."""
+        return self._book.is_prepared
 
     @property
     def cases(self) -> tuple[CaseLine, ...]:
@@ -136,6 +163,9 @@ class Proceedings:
     def control(self, action: RecordAction, *, by: Participant) -> None:
         """Pause, resume, stop or start the recording; harmless when that is done already."""
         wanted = {RecordAction.PAUSE: Hold.PAUSED, RecordAction.STOP: Hold.STOPPED}.get(action, Hold.NONE)
+        if action is RecordAction.START and self._has_failed and self._policy is not RecordingPolicy.OFF:
+            self._start_again(by)
+            return
         if not self._is_possible(action, wanted):
             raise Refused("not-recording", f"the recording is {self._verdict.state}: no {action} now")
         if wanted is not self._hold:
@@ -153,6 +183,14 @@ class Proceedings:
             return self._hold is Hold.PAUSED
         return action is RecordAction.STOP or self._hold is Hold.STOPPED
 
+    def _start_again(self, by: Participant) -> None:
+        """Record after a failure: the disk may be well again, and only people know."""
+        if self.record is None or not self.record.retry():
+            raise Refused("not-recording", "the recording cannot be started again in this room")
+        self._has_failed = False
+        self._hold = Hold.NONE
+        self._change(by=by)
+
     # What happens in the room.
 
     def participant_joined(self, participant: Participant) -> None:
@@ -164,16 +202,32 @@ class Proceedings:
             "role": participant.role.value,
             "name": participant.name,
             "device": participant.is_device,
+            # By it the same site is known again after a restart; nobody can come in with it.
+            "link": participant.claims.id,
         }
         # A screen that only watches (WHEP) does not make a conference.
         if not participant.is_device or participant.may_publish:
             self._present.add(participant.id)
-        self._change((EventKind.PARTICIPANT_JOINED, data))
+        self._is_attended = self._is_attended or not participant.is_device
+        events: list[tuple[EventKind, Mapping[str, Any]]] = [(EventKind.PARTICIPANT_JOINED, data)]
+        policy = strictest(self._policy, self._policies.get(participant.claims.conference_kind, self._policy))
+        if policy is not self._policy:
+            # Its holder was told, and may have told a patient, that no more than this is recorded.
+            self._policy = policy
+            events.append((EventKind.POLICY, {"policy": policy.value, "participant": participant.id}))
+        self._change(*events)
 
     def participant_left(self, participant: Participant, reason: LeaveReason) -> None:
         """Somebody is no longer in the room."""
         self._present.discard(participant.id)
         self._change((EventKind.PARTICIPANT_LEFT, {"participant": participant.id, "reason": reason.value}))
+
+    def nobody_attends(self) -> None:
+        """No person has been there for long: an open case is held, and devices alone are not recorded."""
+        self._is_attended = False
+        if self._book.active is not None and self._hold is Hold.NONE:
+            self._hold = Hold.PAUSED
+        self._change()
 
     def chat(self, line: ChatLine) -> None:
         """Somebody wrote a line; it is kept only while the room is recorded."""
@@ -248,7 +302,7 @@ class Proceedings:
             self._policy,
             self._book.active,
             hold=self._hold,
-            is_anybody_here=bool(self._present),
+            is_anybody_here=bool(self._present) and self._is_attended,
             has_failed=self._has_failed,
         )
 

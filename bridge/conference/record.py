@@ -25,7 +25,7 @@ class RecordObserver(Protocol):
         """The recording is threatened or harmed, or no longer is."""
 
     def record_failed(self) -> None:
-        """Nothing can be captured any more; said once. The conference goes on."""
+        """Nothing can be captured any more, until `retry`; said once. The conference goes on."""
 
 
 class RoomRecord(Protocol):
@@ -44,6 +44,9 @@ class RoomRecord(Protocol):
 
     def capture(self, is_on: bool) -> None:
         """Write media into tracks from now on, or no longer; segments are cut either way."""
+
+    def retry(self) -> bool:
+        """Take `capture` again after a failure; False when the record cannot."""
 
     def cut(self) -> None:
         """End all segments here, so that what lies before can be archived while the room goes on."""

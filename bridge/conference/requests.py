@@ -1,4 +1,7 @@
-"""What each client message does to a room: a method per message, found by the message's type."""
+"""What each client message does to a room: a function per message, found by the message's type.
+
+Two tables say who may ask: everybody in the room, or only those who may moderate.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,22 +12,22 @@ from bridge.base.words import Role, Source
 from bridge.conference import roles
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.conference.room import Room
-from bridge.store.journal import EventKind
 
 
 def handle(room: Room, participant: Participant, message: messages.ClientMessage) -> None:
     """Carry out what the participant asks for; raises Refused or NegotiationFailed."""
-    if participant.id in room.lobby and not isinstance(message, messages.Leave):
-        raise Refused("not-joined", "wait until a moderator has admitted you")
-    handler = _HANDLERS.get(type(message))
+    if isinstance(message, messages.Leave):
+        room.leave(participant, LeaveReason.LEFT, CloseCode.LEFT)
+        return
+    # Frames of a socket that is being closed still arrive: who has gone is not in the room either.
+    if participant.id not in room.participants:
+        raise Refused("not-joined", "you are not in the room, or a moderator has yet to admit you")
+    if type(message) in FOR_MODERATORS and not participant.may_moderate:
+        raise Refused("not-permitted", "only the chair and the secretary may do this")
+    handler = FOR_ALL.get(type(message)) or FOR_MODERATORS.get(type(message))
     if handler is None:
         raise Refused("refused", "joined already")
     handler(room, participant, message)
-
-
-def _moderator(participant: Participant) -> None:
-    if not participant.may_moderate:
-        raise Refused("not-permitted", "only the chair and the secretary may do this")
 
 
 def _offer(room: Room, participant: Participant, message: messages.Offer) -> None:
@@ -51,6 +54,10 @@ def _mute(room: Room, participant: Participant, message: messages.Mute) -> None:
         room.sending_changed(participant)
 
 
+def _interrupt(room: Room, participant: Participant, message: messages.Interrupt) -> None:
+    room.set_interrupted(participant, message.source, message.interrupted)
+
+
 def _hand(room: Room, participant: Participant, message: messages.RaiseHand) -> None:
     room.set_hand(participant, message.raised)
 
@@ -60,120 +67,93 @@ def _chat(room: Room, participant: Participant, message: messages.SendChat) -> N
 
 
 def _stage(room: Room, participant: Participant, message: messages.ChooseStage) -> None:
-    _moderator(participant)
     target = None if message.participant is None else room.participant(message.participant)
-    room.sight.choose_stage(target)
+    room.choose_stage(target, by=participant)
 
 
 def _show_content(room: Room, participant: Participant, message: messages.ShowContent) -> None:
-    _moderator(participant)
     target = None if message.participant is None else room.participant(message.participant)
-    room.sight.choose_content(target, message.source)
+    room.sight.choose_content(target, message.source, participant.id)
 
 
 def _mute_participant(room: Room, participant: Participant, message: messages.MuteParticipant) -> None:
-    _moderator(participant)
-    _mute_other(room, room.participant(message.participant), message.source, participant)
+    room.mute(room.participant(message.participant), message.source, by=participant)
 
 
 def _mute_all(room: Room, participant: Participant, _: messages.MuteAll) -> None:
-    _moderator(participant)
     for other in list(room.participants.values()):
         if other is not participant and not other.may_moderate:
-            _mute_other(room, other, Source.MICROPHONE, participant)
-
-
-def _mute_other(room: Room, target: Participant, source: Source, by: Participant) -> None:
-    if target.set_muted(source, True):
-        target.send(messages.Muted(source, by.id))
-        room.sending_changed(target)
+            room.mute(other, Source.MICROPHONE, by=participant)
 
 
 def _lower_hand(room: Room, participant: Participant, message: messages.LowerHand) -> None:
-    _moderator(participant)
-    room.set_hand(room.participant(message.participant), False)
+    room.set_hand(room.participant(message.participant), False, by=participant)
 
 
 def _floor(room: Room, participant: Participant, message: messages.GiveFloor) -> None:
-    _moderator(participant)
     target = room.participant(message.participant)
     if target.role in (Role.CHAIR, Role.SECRETARY):
         raise Refused("not-permitted", "moderators always have the floor")
-    if target.may_publish != message.granted:
-        target.set_may_publish(message.granted)
-        target.send(messages.Floor(message.granted))
-        data = {"participant": target.id, "granted": message.granted, "by": participant.id}
-        room.proceedings.note(EventKind.FLOOR, data)
-        room.sending_changed(target)
-    if message.granted:
-        room.set_hand(target, False)
+    room.set_floor(target, message.granted, by=participant)
 
 
 def _remove(room: Room, participant: Participant, message: messages.Remove) -> None:
-    _moderator(participant)
     target = room.participant(message.participant)
     if not roles.may_act_on(participant.role, target.role):
-        raise Refused("not-permitted", "nobody may remove a chair")
+        raise Refused("not-permitted", "only a chair may remove a chair")
     room.remove(target, by=participant)
 
 
 def _lock(room: Room, participant: Participant, message: messages.Lock) -> None:
-    _moderator(participant)
-    room.set_locked(message.locked)
+    room.set_locked(message.locked, by=participant)
 
 
 def _admit(room: Room, participant: Participant, message: messages.Admit) -> None:
-    _moderator(participant)
-    guest = room.lobby.get(message.participant)
+    guest = room.lobby.guests.get(message.participant)
     if guest is None:
         raise Refused("unknown-participant", "nobody of this id is waiting")
     if message.admitted:
-        room.admit(guest)
+        room.admit(guest, by=participant)
     else:
-        room.turn_away(guest)
+        room.turn_away(guest, by=participant)
 
 
 def _add_case(room: Room, participant: Participant, message: messages.AddCase) -> None:
-    _moderator(participant)
     site = None if message.participant is None else room.participant(message.participant).site
     room.proceedings.add_case(message.code, site, by=participant)
 
 
 def _remove_case(room: Room, participant: Participant, message: messages.RemoveCase) -> None:
-    _moderator(participant)
     room.proceedings.remove_case(message.case, by=participant)
 
 
 def _start_case(room: Room, participant: Participant, message: messages.StartCase) -> None:
-    _moderator(participant)
     room.proceedings.start_case(message.case, by=participant)
 
 
 def _finish_case(room: Room, participant: Participant, message: messages.FinishCase) -> None:
-    _moderator(participant)
     room.proceedings.finish_case(message.case, by=participant)
 
 
 def _consent(room: Room, participant: Participant, message: messages.StateConsent) -> None:
-    _moderator(participant)
     room.proceedings.state_consent(message.case, message.state, by=participant)
 
 
 def _record(room: Room, participant: Participant, message: messages.Record) -> None:
-    _moderator(participant)
     room.proceedings.control(message.action, by=participant)
 
 
-def _leave(room: Room, participant: Participant, _: messages.Leave) -> None:
-    room.leave(participant, LeaveReason.LEFT, CloseCode.LEFT)
+Handler = Callable[[Room, Participant, Any], None]
 
-
-_HANDLERS: Mapping[type, Callable[[Room, Participant, Any], None]] = {
+FOR_ALL: Mapping[type, Handler] = {
     messages.Offer: _offer,
     messages.View: _view,
     messages.Mute: _mute,
+    messages.Interrupt: _interrupt,
     messages.RaiseHand: _hand,
     messages.SendChat: _chat,
+}
+FOR_MODERATORS: Mapping[type, Handler] = {
     messages.ChooseStage: _stage,
     messages.ShowContent: _show_content,
     messages.MuteParticipant: _mute_participant,
@@ -189,5 +169,4 @@ _HANDLERS: Mapping[type, Callable[[Room, Participant, Any], None]] = {
     messages.FinishCase: _finish_case,
     messages.StateConsent: _consent,
     messages.Record: _record,
-    messages.Leave: _leave,
 }

@@ -40,5 +40,5 @@ def rank(role: Role) -> int:
 
 
 def may_act_on(actor: Role, target: Role) -> bool:
-    """Whether a moderator may remove the target or take its floor: nobody does so to a chair."""
-    return has(actor, Permission.MODERATE) and target is not Role.CHAIR
+    """Whether a moderator may remove the target: only a chair does so to a chair."""
+    return has(actor, Permission.MODERATE) and (target is not Role.CHAIR or actor is Role.CHAIR)

@@ -10,22 +10,30 @@ import hmac
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
-from bridge.base.words import ConferenceKind, RecordingPolicy
-from bridge.conference.participants import Channel, CloseCode, LeaveReason, Participant
+from bridge.base.names import tidy_name
+from bridge.base.words import ConferenceKind, RecordingPolicy, Source
+from bridge.conference import roles
+from bridge.conference.attendance import Attendance
+from bridge.conference.holders import Holders
+from bridge.conference.lobby import LOBBY_MAX, Lobby
+from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
+from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
+from bridge.conference.rounds import Rounds
 from bridge.conference.sight import Sight
-from bridge.messages import BridgeMessage, ChatLine, WaitingGuest
+from bridge.conference.standing import Standing, remember
+from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
 from bridge.store.journal import EventKind
-from bridge.tokens import Claims, Tokens
+from bridge.tokens import Claims, TokenKind, Tokens
 
 if TYPE_CHECKING:
     from bridge.sfu import Router
@@ -35,15 +43,13 @@ logger = logging.getLogger(__name__)
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
-TOKEN_EVERY_S = 240.0
-QUALITY_EVERY_S = 2.0
-# In a large room each participant hears of its quality more rarely, so that a room never asks its
-# legs for more than fifty snapshots per second.
-QUALITY_SNAPSHOTS_PER_S = 50
-# A device that has its answer and does not come: as long as a page may be away.
-NEVER_CONNECTED_S = 30.0
-LOBBY_MAX = 100
-DISTRUSTED_MAX = 1000
+# Chairs and secretaries that fit into a full room.
+MODERATOR_PLACES = 8
+
+
+def no_ice_servers(holder: str) -> Iterable[IceServer]:
+    """The relays of a node that has none, for whichever link."""
+    return ()
 
 
 class Room:
@@ -60,7 +66,10 @@ class Room:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         capacity: int,
+        per_link: int,
+        wait_for_chair: bool = False,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
+        ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
     ) -> None:
@@ -72,12 +81,11 @@ class Room:
         self._clock = clock
         self._wall_clock = wall_clock
         self._capacity = capacity
+        self._per_link = per_link
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
-        self.lobby: dict[str, Participant] = {}
-        self.is_locked = False
         self.is_closed = False
-        self.empty_since: float | None = clock()
+        self._attendance = Attendance(clock())
         self.router = router(self)
         self.proceedings = Proceedings(
             room_id,
@@ -89,13 +97,22 @@ class Room:
             audience=self,
             wall_clock=wall_clock,
         )
+        # What an interrupted session left behind.
+        standing = Standing(self.proceedings.restored)
+        self.lobby = Lobby(
+            standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
+        )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
         self._roster = Roster()
-        self._chat: deque[ChatLine] = deque(maxlen=messages.CHAT_KEPT)
+        self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
+        self._holders = Holders()
+        self._chat = deque(map(write_object, standing.chat), maxlen=messages.CHAT_KEPT)
+        # By link: to whom a moderator gave the floor, and from whom it was taken.
+        self._floors = standing.floors
+        # The link that was on stage before a restart, until it is back or somebody else is chosen.
+        self._awaited_on_stage = standing.on_stage
         self._order = 0
         self._hands = 0
-        # Invitations somebody was removed with: they have to knock. Oldest first.
-        self._distrusted: dict[str, None] = {}
         self._voices: tuple[str, ...] = ()
         self._are_speakers_news = False
         self._next_speakers_at = 0.0
@@ -107,6 +124,11 @@ class Room:
         """What the conference is for."""
         return self.proceedings.kind
 
+    @property
+    def empty_since(self) -> float | None:
+        """Since when all people have gone; None while there are some, or devices wait for the first."""
+        return self._attendance.empty_since(has_devices=bool(self.participants))
+
     # Coming in.
 
     def join(
@@ -116,14 +138,18 @@ class Room:
         channel: Channel,
         resume: messages.ResumeRequest | None = None,
     ) -> Participant:
-        """Let somebody in, back in, or wait; the channel is told which. Raises Refused."""
+        """Let somebody in, back in, or wait; the channel is told which. Raises Refused or InvalidMessage.
+
+        A name in the link is binding; without one, the person's own word is taken, and shown as such.
+        """
         returning = self._returning(claims, resume)
         if returning is not None:
             self._resume(returning, channel)
             return returning
-        self._refuse_if_full()
+        name = claims.name or tidy_name(name)
+        self._refuse_if_full(claims)
         participant = self._new_participant(claims, name, channel)
-        if self._must_knock(participant):
+        if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
         else:
             self._let_in(participant)
@@ -133,13 +159,21 @@ class Room:
         """Let a WHIP (or, with `watch`, WHEP) client in; return it with the answer to its offer.
 
         Raises Refused or NegotiationFailed. A device has no control channel: it leaves when its
-        leg closes, or when the caller says so.
+        leg closes, or when the caller says so, and where others wait in the lobby it is to ask again.
         """
-        self._refuse_if_full()
+        ghost = None if watch else next((one for one in self._holders.of(claims.id) if one.is_device), None)
+        if ghost is not None:
+            # The encoder died without a word, or was started anew: it is the same participant as before.
+            answer = ghost.negotiate(sdp, replace=True)
+            self.sight.sending_changed(ghost)
+            return ghost, answer
+        self._refuse_if_full(claims)
         name = claims.name or claims.site[:80]
         participant = self._new_participant(claims, name, None, may_publish=not watch)
-        if self._must_knock(participant):
-            raise Refused("room-locked", "the room is locked, and a device cannot wait in the lobby")
+        if self.lobby.reason_to_wait(participant) is not None:
+            self.lobby.put(participant, self._clock())
+            self._knock()
+            raise Refused("room-locked", "a moderator has to let this device in: ask again in a moment")
         try:
             answer = participant.negotiate(sdp)
         except NegotiationFailed:
@@ -150,17 +184,35 @@ class Room:
         self.sight.show_all(participant)
         return participant, answer
 
-    def _refuse_if_full(self) -> None:
+    def _refuse_if_full(self, claims: Claims) -> None:
         if self.is_closed:
             raise Refused("refused", "the room has closed")
-        if len(self.participants) >= self._capacity:
+        if len(self.participants) >= self._places(claims):
             raise Refused("room-full", f"the room has its {self._capacity} participants")
+        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
+        holders = self._holders.of(claims.id)
+        if len(holders) + waiting < self._per_link or claims.kind is TokenKind.PUBLISH:
+            return
+        lost = next((holder for holder in holders if holder.absent_since is not None), None)
+        if lost is None:
+            raise Refused("link-full", f"{len(holders) + waiting} participants came with this link")
+        # A page that was closed without a word is not to keep out the one opened in its place.
+        self.leave(lost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+
+    def _places(self, claims: Claims) -> int:
+        """Return how many participants keep whoever has these claims out; moderators always fit."""
+        moderates = roles.has(claims.role, Permission.MODERATE) and claims.kind is TokenKind.JOIN
+        return self._capacity + (MODERATOR_PLACES if moderates else 0)
+
+    def holders(self, link: str) -> tuple[Participant, ...]:
+        """Return who is in the room with this link."""
+        return self._holders.of(link)
 
     def _new_participant(
         self, claims: Claims, name: str, channel: Channel | None, may_publish: bool | None = None
     ) -> Participant:
         self._order += 1
-        return Participant(
+        participant = Participant(
             participant_id=f"p-{secrets.token_hex(4)}",
             claims=claims,
             name=name,
@@ -170,24 +222,31 @@ class Room:
             channel=channel,
             may_publish=may_publish,
         )
-
-    def _must_knock(self, participant: Participant) -> bool:
-        if participant.claims.id in self._distrusted:
-            return True
-        passes_the_lock = participant.may_moderate and participant.channel is not None
-        return self.is_locked and not passes_the_lock
+        granted = self._floors.get(claims.id)
+        if granted is not None and not participant.may_moderate and claims.kind is not TokenKind.WATCH:
+            participant.set_may_publish(granted)
+        return participant
 
     def _let_in(self, participant: Participant) -> None:
         now = self._clock()
         # Before the newcomer hears of the room, so that its welcome says whether it is recorded.
         self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
-        self.empty_since = None
+        self._attendance.came(participant)
         self._counters.joins += 1
+        for other in self._holders.add(participant):
+            self._roster.update(other)
         self._roster.update(participant)
-        participant.next_quality_at = now + self._quality_every_s()
+        # However long it waited in the lobby.
+        participant.joined_at = now
+        self._rounds.begin(participant, now)
         self._welcome(participant, is_resumed=False)
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
+        if participant.claims.id == self._awaited_on_stage:
+            self.choose_stage(participant, by=None)
+        if participant.may_moderate and not participant.is_device:
+            self.lobby.chair_has_come()
+            self._let_in_who_may_pass()
 
     def _welcome(self, participant: Participant, *, is_resumed: bool) -> None:
         if participant.channel is None:
@@ -200,22 +259,32 @@ class Room:
             room=messages.RoomState(
                 self.id,
                 self.title,
-                self.is_locked,
+                self.lobby.is_locked,
                 self.sight.stage,
                 self.sight.content,
                 self.proceedings.status,
             ),
             roster=(),
             count=len(self.participants),
-            chat=tuple(self._chat),
+            chat=(),
             thumbnails_max=messages.THUMBNAILS_MAX,
             resumed=is_resumed,
             may_publish=participant.may_publish,
-            waiting=self._waiting() if participant.may_moderate else None,
+            link_in_use=len(self._holders.of(participant.claims.id)) - 1,
+            beat_s=BEAT_S,
+            muted=participant.muted_by_moderators,
+            waiting=self.lobby.listed() if participant.may_moderate else None,
             cases=self.proceedings.cases if participant.may_moderate else None,
         )
-        participant.channel.send(messages.serialise(welcome, roster=self._roster.serialised()))
-        self._renew_token(participant, self._clock())
+        # What everybody is told is written once, and not for each newcomer.
+        chat = f"[{','.join(self._chat)}]"
+        text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
+        participant.channel.send(text)
+        self._rounds.renew_token(participant, self._clock())
+
+    def can_resume(self, claims: Claims, resume: messages.ResumeRequest | None) -> bool:
+        """Whether this is somebody of the room who is back on a new socket."""
+        return self._returning(claims, resume) is not None
 
     def _returning(self, claims: Claims, resume: messages.ResumeRequest | None) -> Participant | None:
         if resume is None:
@@ -233,6 +302,7 @@ class Room:
         participant.absent_since = None
         self._counters.resumes += 1
         self._roster.update(participant)
+        self.sight.presence_changed(participant)
         self._welcome(participant, is_resumed=True)
         participant.tell_media_again()
         self._are_speakers_news = True
@@ -240,42 +310,56 @@ class Room:
     # The lobby.
 
     def _let_wait(self, participant: Participant) -> None:
-        if len(self.lobby) >= LOBBY_MAX:
-            raise Refused("room-locked", "the room is locked and its lobby is full")
-        self.lobby[participant.id] = participant
-        participant.send(messages.Waiting())
+        reason = self.lobby.reason_to_wait(participant)
+        assert reason is not None
+        self.lobby.put(participant, self._clock())
+        participant.send(messages.Waiting(reason, BEAT_S))
         self._knock()
-
-    def _waiting(self) -> tuple[WaitingGuest, ...]:
-        return tuple(WaitingGuest(guest.id, guest.site, guest.name) for guest in self.lobby.values())
 
     def _knock(self) -> None:
-        self.tell_moderators(messages.Knock(self._waiting()))
+        self.tell_moderators(messages.Knock(self.lobby.listed()))
 
-    def admit(self, guest: Participant) -> None:
-        """Let somebody in from the lobby; raises Refused when the room is full."""
-        self._refuse_if_full()
-        del self.lobby[guest.id]
-        self._distrusted.pop(guest.claims.id, None)
-        self._let_in(guest)
+    def admit(self, guest: Participant, *, by: Participant) -> None:
+        """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
+        if len(self.participants) >= self._places(guest.claims):
+            raise Refused("room-full", f"the room has its {self._capacity} participants")
+        self._note_admission(guest, True, by)
+        self.lobby.admit(guest)
+        if not guest.is_device:
+            self._let_in(guest)
         self._knock()
 
-    def turn_away(self, guest: Participant) -> None:
+    def turn_away(self, guest: Participant, *, by: Participant) -> None:
         """Send somebody in the lobby away."""
+        self._note_admission(guest, False, by)
+        self.lobby.turn_away(guest, self._clock())
         guest.send(messages.error_from(Refused("refused", "a moderator did not admit you"), request="join"))
         self.leave(guest, LeaveReason.NOT_ADMITTED, CloseCode.REFUSED)
+        self._knock()
 
-    def set_locked(self, locked: bool) -> None:
+    def _note_admission(self, guest: Participant, admitted: bool, by: Participant) -> None:
+        data = {"participant": guest.id, "link": guest.claims.id, "admitted": admitted, "by": by.id}
+        self.proceedings.note(EventKind.ADMITTED, data)
+
+    def set_locked(self, locked: bool, *, by: Participant) -> None:
         """Lock or unlock; unlocking lets in everybody who waited only for that."""
-        if self.is_locked == locked:
+        if self.lobby.is_locked == locked:
             return
-        self.is_locked = locked
+        self.lobby.set_locked(locked)
+        self.proceedings.note(EventKind.LOCK, {"locked": locked, "by": by.id})
         self.broadcast(messages.Locked(locked))
-        if locked:
-            return
-        for guest in list(self.lobby.values()):
-            if not self._must_knock(guest) and len(self.participants) < self._capacity:
-                self.admit(guest)
+        self._let_in_who_may_pass()
+
+    def _let_in_who_may_pass(self) -> None:
+        passing = self.lobby.passing()
+        for guest in passing:
+            has_place = len(self.participants) < self._capacity or guest.is_device
+            if has_place and guest.id in self.lobby.guests:
+                del self.lobby.guests[guest.id]
+                if not guest.is_device:
+                    self._let_in(guest)
+        if passing:
+            self._knock()
 
     # Going.
 
@@ -285,41 +369,58 @@ class Room:
             return
         participant.is_gone = True
         was_in = self.participants.pop(participant.id, None) is not None
-        was_waiting = self.lobby.pop(participant.id, None) is not None
+        was_waiting = self.lobby.guests.pop(participant.id, None) is not None
         self._voices_shown_changed.discard(participant)
         if was_in:
             self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
             self._roster.remove(participant)
+            for other in self._holders.remove(participant):
+                self._roster.update(other)
             self.proceedings.participant_left(participant, reason)
             self.sight.participant_left(participant)
             logger.info("room %s: %s left: %s", self.id, participant.id, reason)
+            # For who looks for a site that drops out again and again; names of sites are not in the log else.
+            logger.debug("room %s: %s was %s", self.id, participant.id, participant.site)
         participant.close_leg(reason)
         if participant.channel is not None:
             participant.channel.close(close_code, reason)
             participant.channel = None
         if was_waiting:
             self._knock()
-        if not self.participants:
-            self.empty_since = self._clock()
+        self._attendance.left(self.participants.values(), self._clock())
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
-        """Send somebody out; whoever comes with the same invitation has to knock from now on."""
-        while len(self._distrusted) >= DISTRUSTED_MAX:
-            del self._distrusted[next(iter(self._distrusted))]
-        self._distrusted[participant.claims.id] = None
-        participant.send(messages.Removed(by.id))
-        self.leave(participant, LeaveReason.REMOVED, CloseCode.REMOVED)
+        """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""
+        link = participant.claims.id
+        # Nobody locks themselves out: of one's own link only the one that was named goes.
+        going = (participant,) if link == by.claims.id else self._holders.of(link)
+        if link != by.claims.id:
+            self.lobby.distrust(link)
+        for one in going:
+            data = {"participant": one.id, "link": link if link != by.claims.id else None, "by": by.id}
+            self.proceedings.note(EventKind.REMOVED, data)
+            one.send(messages.Removed(by.id))
+            self.leave(one, LeaveReason.REMOVED, CloseCode.REMOVED)
+
+    def expel_revoked(self) -> None:
+        """Send out everybody whose link was revoked, from the lobby, too."""
+        for participant in [*self.lobby.guests.values(), *self.participants.values()]:
+            if self._tokens.is_revoked(participant.claims):
+                refusal = Refused("revoked-link", "the link behind your token was revoked")
+                participant.send(messages.error_from(refusal, request=""))
+                self.leave(participant, LeaveReason.REVOKED, CloseCode.REVOKED)
 
     def channel_closed(self, participant: Participant, channel: Channel) -> None:
         """The participant's socket is gone; its place and its media are kept for the resume window."""
         if participant.channel is not channel:
             return
         participant.channel = None
-        if participant.id in self.lobby:
+        if participant.id in self.lobby.guests:
             self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         elif not participant.is_gone:
             participant.absent_since = self._clock()
             self._roster.update(participant)
+            self.sight.presence_changed(participant)
 
     def close(self, reason: str = "room-closed") -> None:
         """End the room: everybody leaves, then record and router close; harmless twice.
@@ -329,7 +430,7 @@ class Room:
         if self.is_closed:
             return
         self.is_closed = True
-        for participant in [*self.lobby.values(), *self.participants.values()]:
+        for participant in [*self.lobby.guests.values(), *self.participants.values()]:
             self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
         self.proceedings.close(reason)
         self.router.close()
@@ -343,21 +444,50 @@ class Room:
             raise Refused("unknown-participant", "nobody of this id is in the room")
         return participant
 
-    def set_hand(self, participant: Participant, raised: bool) -> None:
+    def choose_stage(self, participant: Participant | None, *, by: Participant | None) -> None:
+        """Put somebody on stage, or let the stage follow the speaker again."""
+        self._awaited_on_stage = None
+        self.sight.choose_stage(participant, by.id if by else None)
+
+    def set_floor(self, target: Participant, granted: bool, *, by: Participant) -> None:
+        """Let somebody publish, or no longer, and whoever comes with the same link."""
+        link = target.claims.id
+        remember(self._floors, link, granted)
+        if target.may_publish != granted:
+            target.set_may_publish(granted)
+            target.send(messages.Floor(granted))
+            data = {"participant": target.id, "link": link, "granted": granted, "by": by.id}
+            self.proceedings.note(EventKind.FLOOR, data)
+            self.sending_changed(target)
+        if granted:
+            self.set_hand(target, False, by=by)
+
+    def mute(self, target: Participant, source: Source, *, by: Participant) -> None:
+        """Mute a publication of somebody else, who may unmute it again."""
+        if target.mute_by(source, by.id):
+            data = {"participant": target.id, "source": source.value, "by": by.id}
+            self.proceedings.note(EventKind.MUTED, data)
+            target.send(messages.Muted(source, by.id))
+            self.sending_changed(target)
+
+    def set_hand(self, participant: Participant, raised: bool, *, by: Participant | None = None) -> None:
         """Raise or lower a hand; hands keep the order in which they were raised."""
         if raised == (participant.hand is not None):
             return
         if raised:
             self._hands += 1
         participant.hand = self._hands if raised else None
-        self.proceedings.note(EventKind.HAND, {"participant": participant.id, "raised": raised})
+        data: dict[str, Any] = {"participant": participant.id, "raised": raised}
+        if by is not None:
+            data["by"] = by.id
+        self.proceedings.note(EventKind.HAND, data)
         self._roster.update(participant)
 
     def say(self, participant: Participant, text: str) -> None:
         """Add a line to the chat."""
         at_ms = int(self._wall_clock() * 1000)
         line = ChatLine(participant.id, participant.name, participant.site, text, at_ms)
-        self._chat.append(line)
+        self._chat.append(write_object(line))
         self.proceedings.chat(line)
         self.broadcast(messages.Chat(line.participant, line.name, line.site, line.text, line.at_ms))
 
@@ -374,11 +504,17 @@ class Room:
             participant.has_connected = True
             self._counters.join_latency_s.observe(self._clock() - participant.joined_at)
 
-    def media_lost(self, participant: Participant, reason: str) -> None:
+    def media_lost(self, participant: Participant, cause: str) -> None:
         """The leg has ended: a page may bring a new one, a device leaves."""
-        logger.info("room %s: media of %s ended: %s", self.id, participant.id, reason)
+        logger.info("room %s: media of %s ended: %s", self.id, participant.id, cause)
         if participant.is_device:
-            self.leave(participant, LeaveReason.MEDIA_LOST, CloseCode.LEFT)
+            reason = LeaveReason.MEDIA_LOST if participant.has_connected else LeaveReason.NEVER_CONNECTED
+            self.leave(participant, reason, CloseCode.LEFT)
+
+    def set_interrupted(self, participant: Participant, source: Source, interrupted: bool) -> None:
+        """The participant's system has taken the device of a source away, or given it back."""
+        if participant.set_interrupted(source, interrupted):
+            self._roster.update(participant)
 
     def voices_shown_changed(self, participant: Participant) -> None:
         """Other voices are in the participant's slots; told with the next tick."""
@@ -425,8 +561,11 @@ class Room:
             self.broadcast(change)
         if now >= self._next_round_at:
             self._next_round_at = now + ROUND_EVERY_S
-            for participant in list(self.participants.values()):
-                self._look_after(participant, now)
+            self._rounds.go(self.lobby.guests.values(), now)
+            if self._attendance.has_become_unattended(now):
+                self.proceedings.nobody_attends()
+            if self.lobby.forget_silent_devices(now):
+                self._knock()
 
     def _tell_speakers(self, now: float) -> None:
         self._are_speakers_news = False
@@ -436,29 +575,3 @@ class Room:
         dominant_id = dominant.id if dominant else None
         self.broadcast(messages.Speakers(voices, dominant_id))
         self.proceedings.note(EventKind.SPEAKERS, {"voices": list(voices), "dominant": dominant_id})
-
-    def _look_after(self, participant: Participant, now: float) -> None:
-        if participant.absent_since is not None:
-            if now - participant.absent_since > messages.RESUME_WINDOW_S:
-                self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
-            return
-        if participant.is_device:
-            if not participant.has_connected and now - participant.joined_at > NEVER_CONNECTED_S:
-                self.leave(participant, LeaveReason.NEVER_CONNECTED, CloseCode.LEFT)
-            return
-        if now >= participant.next_token_at:
-            self._renew_token(participant, now)
-        if now >= participant.next_quality_at:
-            participant.next_quality_at = now + self._quality_every_s()
-            quality = participant.quality()
-            if quality is not None:
-                participant.send(quality)
-
-    def _quality_every_s(self) -> float:
-        return max(QUALITY_EVERY_S, len(self.participants) / QUALITY_SNAPSHOTS_PER_S)
-
-    def _renew_token(self, participant: Participant, now: float) -> None:
-        participant.next_token_at = now + TOKEN_EVERY_S
-        lifetime_s = self._tokens.join_lifetime_s(participant.claims)
-        if lifetime_s > 0:
-            participant.send(messages.FreshToken(self._tokens.join(participant.claims), lifetime_s))

@@ -87,6 +87,7 @@ class Sight:
         self._note = note
         # Allocated by this.
         self._pinned: Participant | None = None
+        self._mode = StageMode.SPEAKER
         self._dominant: Participant | None = None
         self._on_stage: Participant | None = None
         self._stage_shown: Publication | None = None
@@ -104,7 +105,7 @@ class Sight:
     def stage(self) -> StageState:
         """Who is on stage, and who decides it."""
         on_stage = self._on_stage.id if self._on_stage else None
-        return StageState(on_stage, StageMode.CHAIR if self._pinned else StageMode.SPEAKER)
+        return StageState(on_stage, self._mode)
 
     @property
     def content(self) -> Picture | None:
@@ -118,13 +119,13 @@ class Sight:
 
     # What moderators ask for.
 
-    def choose_stage(self, participant: Participant | None) -> None:
+    def choose_stage(self, participant: Participant | None, by: str | None) -> None:
         """Put somebody on stage, or let the stage follow the speaker again."""
         before = self.stage
         self._pinned = participant
-        self._evaluate_stage(before)
+        self._evaluate_stage(before, by)
 
-    def choose_content(self, participant: Participant | None, source: Source | None) -> None:
+    def choose_content(self, participant: Participant | None, source: Source | None, by: str) -> None:
         """Choose among what is shared now, or follow the newest share again; raises Refused."""
         if participant is None:
             self._chosen_share = None
@@ -134,7 +135,7 @@ class Sight:
             if not shared:
                 raise Refused("refused", "this participant does not share that")
             self._chosen_share = shared[0]
-        self._evaluate_content()
+        self._evaluate_content(by)
 
     # What happens in the room.
 
@@ -149,6 +150,11 @@ class Sight:
         self._note_shares(participant)
         self._evaluate_stage(self.stage)
         self._evaluate_content()
+
+    def presence_changed(self, participant: Participant) -> None:
+        """The participant's line is lost, or it is back."""
+        if participant is self._pinned:
+            self._evaluate_stage(self.stage)
 
     def participant_left(self, participant: Participant) -> None:
         """The participant, already out of the room's mapping, is forgotten everywhere."""
@@ -201,8 +207,10 @@ class Sight:
         """Show the next slice of viewers what has changed; return whether more are to follow."""
         for _ in range(min(SLICE, len(self._unshown))):
             viewer = next(iter(self._unshown))
+            # Before it is shown: a viewer that cannot be is not to hold up its room for ever.
+            with_thumbnails = self._unshown.pop(viewer)
             self._show_stage_and_content(viewer)
-            if self._unshown.pop(viewer):
+            if with_thumbnails:
                 self.show_thumbnails(viewer)
             viewer.tell_slots()
         return bool(self._unshown)
@@ -218,15 +226,17 @@ class Sight:
 
     # Stage.
 
-    def _evaluate_stage(self, before: StageState) -> None:
-        on_stage = self._next_on_stage()
+    def _evaluate_stage(self, before: StageState, by: str | None = None) -> None:
+        pinned = self._pinned_now()
+        self._mode = StageMode.SPEAKER if pinned is None else StageMode.CHAIR
+        on_stage = self._next_on_stage(pinned)
         if on_stage is not self._on_stage:
             if self._on_stage is not None:
                 self._forget_earlier(self._on_stage)
                 self._earlier.appendleft(self._on_stage)
             self._on_stage = on_stage
         if self.stage != before:
-            self._tell_stage()
+            self._tell_stage(by)
         shown = on_stage.picture(Source.CAMERA) if on_stage else None
         if self.stage.participant != before.participant or shown is not self._stage_shown:
             self._stage_shown = shown
@@ -236,18 +246,28 @@ class Sight:
             self._show_stage_and_content(on_stage)
             on_stage.tell_slots()
 
-    def _tell_stage(self) -> None:
+    def _tell_stage(self, by: str | None) -> None:
         participant, mode = self.stage.participant, self.stage.mode
         self._broadcast(StageChange(participant, mode))
-        self._note(EventKind.STAGE, {"participant": participant, "mode": mode.value})
+        data: dict[str, Any] = {"participant": participant, "mode": mode.value}
+        if by is not None:
+            data["by"] = by
+        if mode is StageMode.CHAIR and self._on_stage is not None:
+            data["link"] = self._on_stage.claims.id
+        self._note(EventKind.STAGE, data)
 
     def _forget_earlier(self, participant: Participant) -> None:
         if participant in self._earlier:
             self._earlier.remove(participant)
 
-    def _next_on_stage(self) -> Participant | None:
-        if self._pinned is not None:
-            return self._pinned
+    def _pinned_now(self) -> Participant | None:
+        """Return whom a moderator chose, unless that site has lost its line: meanwhile it is the speaker."""
+        pinned = self._pinned
+        return pinned if pinned is not None and (pinned.is_connected or _is_visible(pinned)) else None
+
+    def _next_on_stage(self, pinned: Participant | None) -> Participant | None:
+        if pinned is not None:
+            return pinned
         for candidate in (self._dominant, self._on_stage, *self._earlier, self._cameras.first()):
             if candidate is not None and _is_visible(candidate):
                 return candidate
@@ -272,25 +292,26 @@ class Sight:
             elif not is_shared and share in self._shares:
                 self._shares.remove(share)
 
-    def _evaluate_content(self) -> None:
+    def _evaluate_content(self, by: str | None = None) -> None:
         before = self.content
         if self._chosen_share not in self._shares:
             self._chosen_share = None
         self._content = self._chosen_share or (self._shares[-1] if self._shares else None)
         if self.content != before:
-            self._tell_content()
+            self._tell_content(by)
         shown = self._content[0].picture(self._content[1]) if self._content else None
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
             self._show_everybody()
 
-    def _tell_content(self) -> None:
+    def _tell_content(self, by: str | None) -> None:
         picture = self.content
         participant, source = (picture.participant, picture.source) if picture else (None, None)
         self._broadcast(ContentChange(participant, source))
-        self._note(
-            EventKind.CONTENT, {"participant": participant, "source": source.value if source else None}
-        )
+        data: dict[str, Any] = {"participant": participant, "source": source.value if source else None}
+        if by is not None:
+            data["by"] = by
+        self._note(EventKind.CONTENT, data)
 
     def _content_for(self, viewer: Participant) -> "Publication | None":
         if self._content is None or self._content[0] is viewer:

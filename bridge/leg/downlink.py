@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from bridge.base.counters import SfuCounters
 from bridge.base.words import SlotRole, Source
-from bridge.leg.encoding import Encoding
+from bridge.leg.encoding import Codec, Encoding
 from bridge.leg.fan import ALL_TEMPORAL_LAYERS
 from bridge.leg.negotiation import Negotiation
 from bridge.leg.publication import Publication
@@ -20,17 +21,27 @@ from bridge.rtp import rtcp
 from bridge.transport import Fanout
 
 VOICE_BPS = 48_000
-# What a VP8 encoding of three temporal layers spends on the lower two.
+# What a VP8 encoding of three temporal layers spends on the lower two, until that was measured; what saves
+# less than this is no step down.
 BASE_LAYERS_SHARE = 0.65
+SAVING_SHARE = 0.9
 # Before a receiver report has measured it; longer than a LAN, shorter than a satellite hop.
 ROUND_TRIP_S = 0.1
 # A round trip that much above the shortest one means a queue on the path, and one that matters.
 QUEUE_S = 0.1
-# Twenty reports of 28 bytes stay below any path's packet size.
+# Twenty reports of 28 bytes, and 16 of description each, stay below any path's packet size.
 SENDER_REPORTS_MAX = 20
-# One datagram can name some 6,000 packets; who misses that many needs a key frame.
+# One datagram, in one request or in many, can name some 8,000 packets; who misses that many needs a
+# key frame.
 NACKED_AT_ONCE = 256
 PRIORITIES = {SlotRole.CONTENT: 0, SlotRole.STAGE: 1, SlotRole.THUMBNAIL: 2}
+
+
+class RequestKeyframe(Protocol):
+    """Asks for a key frame of an encoding, to begin with it or to repair what was lost."""
+
+    def __call__(self, encoding: Encoding, now: float, *, is_repair: bool = False) -> None:
+        """Ask, unless that was done just now."""
 
 
 class Downlink:
@@ -40,6 +51,8 @@ class Downlink:
         "_budget",
         "_counters",
         "_fanout",
+        "_nacked_at",
+        "_nacked_count",
         "_negotiation",
         "_octets_counted",
         "_rated_at",
@@ -61,7 +74,7 @@ class Downlink:
         counters: SfuCounters,
         fanout: Fanout,
         server_clock: ServerClock,
-        request_keyframe: Callable[[Encoding, float], None],
+        request_keyframe: RequestKeyframe,
         send_rtcp: Callable[[bytes], None],
     ) -> None:
         self._negotiation = negotiation
@@ -71,9 +84,13 @@ class Downlink:
         self._request_keyframe = request_keyframe
         self._send_rtcp = send_rtcp
         self.estimate = DownlinkEstimate()
+        self.estimate.sent_bps = 0.0
         # The share of packets lost in the last report interval, of the worst slot.
         self.loss = 0.0
         self._budget = RetransmissionBudget()
+        # How many numbers the datagram that arrived then has named so far.
+        self._nacked_at = 0.0
+        self._nacked_count = 0
         self._octets_counted = 0
         # What is sent now, first transmissions only: measured over each report interval.
         self.sent_bps = 0.0
@@ -88,6 +105,11 @@ class Downlink:
         return ROUND_TRIP_S if self._round_trip_s is None else self._round_trip_s
 
     @property
+    def measured_s(self) -> float | None:
+        """The smoothed round trip; None before the first report."""
+        return self._round_trip_s
+
+    @property
     def rtt_ms(self) -> float | None:
         """The smoothed round trip in milliseconds; None before the first report."""
         return None if self._round_trip_s is None else self._round_trip_s * 1000
@@ -98,34 +120,58 @@ class Downlink:
 
     # What each slot shows.
 
+    def release(self, publication: Publication) -> list[Slot]:
+        """Show nothing of a publication that is no more; return the slots that did."""
+        slots = [slot for slot in self._negotiation.slots.values() if slot.shown is publication]
+        for slot in slots:
+            self.show(slot, None)
+        return slots
+
     def show(self, slot: Slot, publication: Publication | None) -> None:
         """Give a slot to a publication, or to nobody; `allocate` does the rest."""
         if slot.shown is not None:
             slot.shown.watchers.discard(slot)
         slot.shown = publication
         slot.desired = None
-        if publication is None or slot.role is SlotRole.CONTENT:
+        current = slot.current
+        is_face = current is not None and current.publication.is_face and slot.role is not SlotRole.CONTENT
+        if publication is None or not is_face:
             # A face may stay until the next one is here; one patient's image never under another's name.
             slot.aim(None, ALL_TEMPORAL_LAYERS)
+        if publication is None or slot.role is SlotRole.CONTENT or slot.forwarder.packets == 0:
+            # Pages cover what was shared before until a picture comes that is newer than the name.
+            slot.seen = publication
+        elif slot.current is None:
+            # The page's last picture may be somebody else's.
+            slot.seen = None
         if publication is not None:
             publication.watchers.add(slot)
 
-    def hear(self, voices: list[Publication]) -> bool:
-        """Put the voices, first ranks first, into the voice slots; tell whether that changed anything."""
+    def take_voices(self, voices: list[Publication]) -> bool:
+        """Put these voices into the voice slots, those that are there where they are; tell of any change."""
         slots = self.slots(SlotRole.VOICE)
-        if not slots:
-            return False
-        wanted = voices[: len(slots)]
-        seats = {slot: slot.shown if slot.shown in wanted else None for slot in slots}
-        missing = [publication for publication in wanted if publication not in seats.values()]
+        seats = {slot: slot.shown if slot.shown in voices else None for slot in slots}
+        missing = [publication for publication in voices if publication not in seats.values()]
         for slot in slots:
             if seats[slot] is None and missing:
                 seats[slot] = missing.pop(0)
         self._seat_stage_first(slots, seats)
         changed = {slot: seat for slot, seat in seats.items() if slot.shown is not seat}
+        # All of them fall silent first: no voice goes on in one slot when it begins in another.
+        for slot in changed:
+            self.show(slot, None)
         for slot, seat in changed.items():
             self.show(slot, seat)
+            self._listen(slot)
         return bool(changed)
+
+    def _listen(self, slot: Slot) -> None:
+        """Let the voice of a slot be heard from its next packet on; sound needs no key frame."""
+        publication = slot.shown
+        if publication is not None and not publication.is_muted:
+            slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+        else:
+            slot.aim(None, ALL_TEMPORAL_LAYERS)
 
     def _seat_stage_first(self, slots: list[Slot], seats: dict[Slot, Publication | None]) -> None:
         """Move the voice of the stage to the first slot, which is the one synchronised with its picture."""
@@ -155,7 +201,10 @@ class Downlink:
                 demands.append(_demand(slot, publication, now))
             else:
                 budget_bps -= VOICE_BPS
-                slot.aim(publication.nearest_alive(publication.rids[0]), ALL_TEMPORAL_LAYERS)
+                self._listen(slot)
+        self.estimate.demand_bps = max(
+            (option.bitrate_bps for demand in demands for option in demand.options), default=0.0
+        )
         for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
             self._follow(slot, choice, now)
 
@@ -214,8 +263,13 @@ class Downlink:
         """Somebody cannot decode a slot any more (PLI, FIR)."""
         self._counters.plis_received += 1
         slot = self._negotiation.slot_by_ssrc.get(ssrc)
-        if slot is not None and slot.is_video and slot.aimed is not None:
-            self._request_keyframe(slot.aimed, now)
+        if slot is None or not slot.is_video or slot.aimed is None:
+            return
+        if slot.aimed.lacks_parameter_sets:
+            # They may be what was lost; a new beginning brings them again.
+            slot.begin_anew()
+        if slot.picture_losses.take(now):
+            self._request_keyframe(slot.aimed, now, is_repair=True)
 
     def nack(self, nack: rtcp.Nack, now: float) -> None:
         """Send again what was lost on the way, within the budget (RFC 4585, RFC 4588)."""
@@ -225,27 +279,26 @@ class Downlink:
         counters = self._counters
         self._earn_retransmissions()
         counters.nacks_received += len(nack.sequence_numbers)
-        for number in nack.sequence_numbers[:NACKED_AT_ONCE]:
-            found = slot.forwarder.original(number)
-            if found is None:
-                continue
-            span, extended = found
-            packet = span.fan.source.cache.get(extended)
-            if packet is None or packet.temporal_id > span.temporal_limit:
-                continue
+        if now != self._nacked_at:
+            self._nacked_at, self._nacked_count = now, 0
+        for number in nack.sequence_numbers[: NACKED_AT_ONCE - self._nacked_count]:
+            self._nacked_count += 1
             if slot.sent_recently.is_recent(number, now, self.round_trip_s):
                 counters.retransmissions_suppressed += 1
+                continue
+            found = slot.forwarder.remembered(number)
+            if found is None:
+                continue
+            span, packet = found
+            if not slot.can_repeat(span):
                 continue
             if not self._budget.allow(len(packet.payload), now):
                 counters.retransmissions_suppressed += 1
                 break
             slot.sent_recently.note(number, now)
             rows = slot.retransmission_rows(span, self._fanout.route)
-            if rows is not None:
-                original = slot.forwarder.repeat(span, packet, rows)
-                counters.retransmissions_sent += self._fanout.send(
-                    retransmission(packet, original), rows, 1, now
-                )
+            original = slot.forwarder.repeat(span, packet, rows)
+            counters.retransmissions_sent += self._fanout.send(retransmission(packet, original), rows, 1, now)
 
     def _earn_retransmissions(self) -> None:
         octets = self._octets()
@@ -256,6 +309,7 @@ class Downlink:
         octets = self._octets()
         if self._rated_at is not None and now > self._rated_at:
             self.sent_bps = 8 * (octets - self._rated_octets) / (now - self._rated_at)
+            self.estimate.sent_bps = self.sent_bps
         self._rated_at, self._rated_octets = now, octets
 
     def _octets(self) -> int:
@@ -270,7 +324,7 @@ class Downlink:
             span = slot.forwarder.span
             if span is None:
                 continue
-            ticks = span.fan.source.clock.rtp_at(ntp)
+            ticks = span.fan.source.clock.rtp_at(now)
             if ticks is None:
                 continue
             reports.append(
@@ -285,17 +339,21 @@ class Downlink:
         for start in range(0, len(reports), SENDER_REPORTS_MAX):
             part = reports[start : start + SENDER_REPORTS_MAX]
             packed = [report.pack() for report in part]
-            self._send_rtcp(b"".join((*packed, self._negotiation.description)))
+            description = self._negotiation.description(report.ssrc for report in part)
+            self._send_rtcp(b"".join((*packed, description)))
 
 
 def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
     options = []
-    for rid in publication.rids:
-        bitrate_bps = publication.bitrate_bps(rid, now)
+    ranked = publication.ranked_rids
+    for rid in ranked:
+        bitrate_bps = publication.price_bps(rid, now)
         height_px = publication.picture_height_px(rid)
-        if rid == publication.rids[0] and publication.source is Source.CAMERA:
+        if rid == ranked[0] and publication.source is Source.CAMERA:
             # Half the pictures of the smallest encoding are the last step before none at all.
-            options.append(LayerOption(rid, 1, bitrate_bps * BASE_LAYERS_SHARE, height_px))
+            limit, share = _last_step(publication, rid)
+            if share < SAVING_SHARE:
+                options.append(LayerOption(rid, limit, bitrate_bps * share, height_px))
         options.append(LayerOption(rid, ALL_TEMPORAL_LAYERS, bitrate_bps, height_px))
     return Demand(
         slot_key=slot.mid,
@@ -304,3 +362,13 @@ def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
         options=tuple(options),
         current=slot.desired,
     )
+
+
+def _last_step(publication: Publication, rid: str) -> tuple[int, float]:
+    """Return the temporal limit that leaves out an encoding's upper layers, and the share that is left."""
+    encoding = publication.encodings.get(rid)
+    if encoding is None or encoding.shares is None:
+        return 1, BASE_LAYERS_SHARE if publication.codec is Codec.VP8 else 1.0
+    # Of three layers the lower two, of two the lowest (Firefox).
+    limit = 1 if encoding.shares[1] < SAVING_SHARE else 0
+    return limit, encoding.shares[limit]

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import MalformedPacket
-from bridge.leg.fan import Fan, MakeRoute
-from bridge.leg.forwarder import Forwarder, Span
+from bridge.base.words import Source
+from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan, MakeRoute, Span
+from bridge.leg.forwarder import Forwarder
 from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket
+from bridge.media.parameter_sets import ParameterSets, holds_both
 from bridge.media.reception import ReceptionStatistics
-from bridge.media.rows import Rows
+from bridge.media.replay import ReplayWindow
 from bridge.media.throttle import KeyframeRequests
 from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
 from bridge.rtp.header import RtpPacket
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
+from bridge.transport import FanoutRows
 
-# Two to three seconds of the largest camera layer: longer than any receiver goes on asking. Sound
-# is never sent again; there the cache only tells duplicates.
-CACHED_PACKETS = 512
-CACHED_AUDIO_PACKETS = 64
+# A sender's clock is told of while it sends: a microphone's may stand still afterwards, while a screen that
+# does not change sends a picture now and then.
+SOUND_RESTS_S = 0.5
+PICTURE_RESTS_S = 10.0
+# Long enough for a key frame not to count for much.
+MEASURED_S = 2.0
+# How far the neighbours of a lost packet are looked for.
+NEAR_MAX = 32
 SEVEN_BITS = 7
 # RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
 UNTOLD_LEVEL = 30
@@ -60,31 +67,66 @@ class Tap(Protocol):
         """The encoding is no more; said once, and never after the tap was taken off."""
 
 
+class Owner(Protocol):
+    """What an encoding is one of: the publication, as far as others ask an encoding for it."""
+
+    @property
+    def leg_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def source(self) -> Source:
+        """What it shows."""
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether nothing of it may go out."""
+
+    @property
+    def is_face(self) -> bool:
+        """Whether its picture may stand for a moment where another one's is to be."""
+
+
 class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
 
     __slots__ = (
+        "_commands",
         "_counters",
         "_latecomers",
+        "_measured",
+        "_measured_octets",
+        "_newcomers",
+        "_parameters_timestamp",
         "_picture_ids",
+        "_replays",
+        "_rtx_payload_type",
         "_unwrapper",
         "cache",
         "clock",
         "codec",
         "fan",
+        "feedback",
         "height_px",
         "is_new",
         "is_stalled",
         "keyframes",
+        "lacks_parameter_sets",
         "last_arrival",
         "losses",
+        "parameter_sets",
+        "patience",
         "payload_type",
         "publication",
         "reception",
         "report",
         "rid",
+        "shares",
         "ssrc",
+        "stalled_at",
         "tap",
+        "tells_levels",
+        "usual_bps",
         "waiting",
         "width_px",
     )
@@ -92,10 +134,13 @@ class Encoding:
     def __init__(
         self,
         *,
-        publication: Any,
+        publication: Owner,
         rid: str,
         ssrc: int,
         payload_type: int,
+        rtx_payload_type: int | None,
+        parameter_sets: Iterable[bytes] = (),
+        feedback: frozenset[str] = frozenset(),
         codec: Codec,
         clock_rate_hz: int,
         clock_offset: ClockOffset,
@@ -107,28 +152,51 @@ class Encoding:
         self.ssrc = ssrc
         self.payload_type = payload_type
         self.codec = codec
-        self.fan = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
-        self.cache: PacketCache[MediaPacket] = PacketCache(
-            CACHED_AUDIO_PACKETS if codec is Codec.OPUS else CACHED_PACKETS
-        )
-        self.losses = NackGenerator()
+        self.fan: Fan[Encoding] = Fan(source=self, clock_rate_hz=clock_rate_hz, make_route=make_route)
+        # Empty where the stream is sound, which is never sent again.
+        self.cache: PacketCache[MediaPacket] = PacketCache()
+        self.losses = NackGenerator(is_asking="nack" in feedback, has_rtx=rtx_payload_type is not None)
         self.reception = ReceptionStatistics(ssrc, clock_rate_hz)
-        self.clock = SenderClock(clock_rate_hz, clock_offset)
+        rests_s = SOUND_RESTS_S if codec is Codec.OPUS else PICTURE_RESTS_S
+        self.clock = SenderClock(clock_rate_hz, clock_offset, rests_s=rests_s)
+        # What was agreed to ask of the sender: rtcp-fb messages as in the SDP.
+        self.feedback = feedback
         self.keyframes = KeyframeRequests()
         # Slots that will show this encoding from its next key frame on, with their temporal limits.
-        self.waiting: dict[Forwarder, int] = {}
+        self.waiting: dict[Forwarder[Encoding], int] = {}
         # Whoever records this encoding.
         self.tap: Tap | None = None
         # The newest sender report: NTP time, RTP time, and when it arrived.
         self.report: tuple[int, int, float] | None = None
+        # Of H.264, and empty otherwise.
+        self.parameter_sets = ParameterSets(parameter_sets)
+        # Whether the last key frame came without parameter sets, so that newcomers need those from before.
+        self.lacks_parameter_sets = False
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
+        # What it takes when it is sent: measured over seconds, and kept while it is switched off.
+        self.usual_bps = 0.0
+        # Which part of its bytes each temporal limit gets (0 to 3); None before it was measured.
+        self.shares: tuple[float, ...] | None = None
+        self._measured = 0.0
+        self._measured_octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        # How much longer than others it may be silent, and when it last was for too long.
+        self.patience = 1.0
+        self.stalled_at = -1e9
         # Until its owner has told those who watch the publication.
         self.is_new = True
         self.is_stalled = False
-        self._latecomers: tuple[int, list[Span]] | None = None
+        self._newcomers: tuple[MediaPacket, list[Span[Encoding]]] | None = None
+        # The timestamp of the newest packet with parameter sets; -1 before the first.
+        self._parameters_timestamp = -1
+        self._commands = 0
+        self._rtx_payload_type = rtx_payload_type
+        # Of sound: whether the packets carry the level of what is in them (RFC 6464).
+        self.tells_levels = True
+        self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
         self._unwrapper = SequenceUnwrapper()
+        self._replays = ReplayWindow()
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters
@@ -143,20 +211,28 @@ class Encoding:
         """Whether `catch_up` has something to yield."""
         return self._latecomers is not None
 
+    def next_command(self) -> int:
+        """Return the number of the next full intra request (RFC 5104, 4.3.1.2)."""
+        self._commands = (self._commands + 1) & 0xFF
+        return self._commands
+
     def receive(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
         """Take in a packet of this stream's own SSRC; None when nobody is to see it."""
-        if packet.payload_type != self.payload_type:
-            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
-            return None
+        # Whatever the packet is, its number is used up: the next one must be judged by it.
         extended = self._unwrapper.unwrap(packet.sequence_number)
-        self.last_arrival = arrival
         self.reception.received(extended, packet.timestamp, arrival, len(packet.data))
-        if extended <= self.fan.highest and self.cache.get(extended) is not None:
+        if not self._replays.take(extended):
             self._drop(DropReason.DUPLICATE)
             return None
         self.losses.received(extended, arrival)
+        if packet.payload_type != self.payload_type:
+            self._skip(extended, packet.timestamp, arrival)
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
+        self.last_arrival = arrival
+        self.clock.packet(packet.timestamp, arrival)
         if packet.payload_offset >= packet.payload_end:
-            self._skip(extended)
+            self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.PADDING)
             return None
         return self._read(extended, packet, packet.payload, arrival)
@@ -166,22 +242,26 @@ class Encoding:
 
         Only awaited ones count: browsers repeat old packets there to probe for bandwidth.
         """
+        if packet.payload_type != self._rtx_payload_type:
+            self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
+            return None
         payload = packet.payload
         if len(payload) <= 2:
             self._drop(DropReason.PADDING)
             return None
-        extended = self._unwrapper.unwrap(int.from_bytes(payload[:2], "big"))
-        if not self.losses.is_missing(extended):
+        # Without memory: what is asked for never is the newest, and a stray number must not lead astray.
+        extended = self._unwrapper.near(int.from_bytes(payload[:2], "big"))
+        if extended is None or not self.losses.is_missing(extended) or not self._replays.take(extended):
             self._drop(DropReason.DUPLICATE)
             return None
         self._counters.retransmissions_received += 1
-        self.losses.received(extended, arrival)
+        self.losses.repaired(extended, arrival)
         return self._read(extended, packet, payload[2:], arrival)
 
-    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+    def forward(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
         """Return who gets `packet`; at a key frame those who waited for it come in.
 
-        Where the key frame came late, `catch_up` must follow.
+        `lead_in` comes before it, and where the key frame came late, `catch_up` must follow.
         """
         if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
             self.fan.leap(packet.extended_sequence_number)
@@ -192,33 +272,92 @@ class Encoding:
                 self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
 
-    def catch_up(self) -> Iterator[tuple[MediaPacket, Rows, int]]:
+    def lead_in(self) -> tuple[MediaPacket, FanoutRows, int] | None:
+        """Return the parameter sets that those who have just come in need first, and their rows."""
+        newcomers, self._newcomers = self._newcomers, None
+        if newcomers is None:
+            return None
+        prelude, spans = newcomers
+        return prelude, self.fan.first_rows(prelude, spans), len(spans)
+
+    def catch_up(self) -> Iterator[tuple[MediaPacket, FanoutRows, int]]:
         """Yield what those who came in at a late key frame have missed since, and their rows."""
         latecomers, self._latecomers = self._latecomers, None
         if latecomers is None:
             return
         keyframe, spans = latecomers
+        columns = self.fan.late_columns(spans)
         for number in range(keyframe + 1, self.fan.highest + 1):
             packet = self.cache.get(number)
-            watched = None if packet is None else self.fan.forward_again(packet, spans)
+            watched = (
+                self.fan.forward_again(packet, columns) if packet is not None and packet.payload else None
+            )
             if packet is not None and watched is not None:
                 yield packet, *watched
 
-    def _let_in(self, packet: MediaPacket) -> list[Span]:
-        """Let those who wait begin with `packet`."""
+    def _let_in(self, packet: MediaPacket) -> list[Span[Encoding]]:
+        """Let those who wait begin with `packet`, or with the parameter sets that it does not have."""
+        prelude = self._prelude(packet)
         spans = []
         for forwarder, temporal_limit in self.waiting.items():
             spans.append(
-                forwarder.switch(self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit)
+                forwarder.switch(
+                    self.fan, packet, codec=self.codec.value, temporal_limit=temporal_limit, prelude=prelude
+                )
             )
             self._counters.switches += 1
         self.waiting.clear()
+        if prelude is not None:
+            self._newcomers = prelude, spans
         return spans
+
+    def _prelude(self, packet: MediaPacket) -> MediaPacket | None:
+        """Return the remembered parameter sets as a packet of their own before `packet`, if it lacks any."""
+        payload = self.parameter_sets.aggregate
+        if not payload or holds_both(packet.payload):
+            return None
+        return MediaPacket(
+            packet.extended_sequence_number - 1, packet.timestamp, False, payload, packet.arrival
+        )
 
     @property
     def is_watched(self) -> bool:
         """Whether a slot shows or awaits this encoding, or it is recorded."""
         return bool(self.waiting) or len(self.fan) > 0 or self.tap is not None
+
+    def needs_repair(self, number: int) -> bool:
+        """Whether a key frame must repair what was lost under that number.
+
+        Not where only upper temporal layers can have been lost: they come right at the next picture that
+        leans on the base layer alone.
+        """
+        before = next(
+            (one for one in map(self.cache.get, range(number - 1, number - NEAR_MAX, -1)) if one), None
+        )
+        after = next((one for one in map(self.cache.get, range(number + 1, number + NEAR_MAX)) if one), None)
+        if before is None or after is None or min(before.tl0_picture_index, after.tl0_picture_index) < 0:
+            return True
+        is_same = before.picture_id == after.picture_id
+        if (is_same or not before.marker) and before.temporal_id == 0:
+            return True
+        if not is_same and not after.starts_frame and after.temporal_id == 0:
+            return True
+        bases = (after.tl0_picture_index - before.tl0_picture_index) & 0xFF
+        return bases != (not is_same and after.temporal_id == 0)
+
+    def measure(self, now: float) -> None:
+        """See, every few seconds, what this stream takes and how much of it each temporal limit gets."""
+        if now - self._measured < MEASURED_S or self.is_stalled:
+            return
+        before, octets = self._measured_octets, list(self.fan.octets)
+        elapsed_s, self._measured, self._measured_octets = now - self._measured, now, octets
+        whole = octets[ALL_TEMPORAL_LAYERS] - before[ALL_TEMPORAL_LAYERS]
+        if elapsed_s > 2 * MEASURED_S or not whole:
+            # The first look, or one after a pause.
+            return
+        self.shares = tuple((octets[at] - before[at]) / whole for at in range(ALL_TEMPORAL_LAYERS + 1))
+        bps = 8 * whole / elapsed_s
+        self.usual_bps = bps if not self.usual_bps else self.usual_bps + (bps - self.usual_bps) * 0.3
 
     def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
         """Take in what the publisher's clocks say of this stream."""
@@ -228,14 +367,18 @@ class Encoding:
         if self.tap is not None:
             self.tap.reported()
 
+    def let_go(self) -> None:
+        """Send nothing more to any slot, also to those that were only held until another picture is there."""
+        self.waiting.clear()
+        for span in list(self.fan.spans):
+            span.owner.stop()
+
     def close(self) -> None:
-        """Let go of every slot that shows or awaits this encoding."""
+        """End: let go of every slot that shows or awaits this encoding."""
         tap, self.tap = self.tap, None
         if tap is not None:
             tap.ended()
-        self.waiting.clear()
-        for span in list(self.fan.spans):
-            span.forwarder.stop()
+        self.let_go()
         # Slots remember their last sources; the packets are not to live as long.
         self.cache.clear()
 
@@ -244,18 +387,21 @@ class Encoding:
             media = _READERS[self.codec](self, extended, packet, payload, arrival)
         except MalformedPacket:
             self._drop(DropReason.MALFORMED_PAYLOAD)
-            self._skip(extended)
+            self._skip(extended, packet.timestamp, arrival)
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
+            self.losses.keyframe(extended)
             # One that came too late lets nobody in: who waits needs another.
             if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
-                self.keyframes.keyframe_received()
-        self.cache.put(extended, media)
+                self.keyframes.keyframe_received(arrival)
+        if not self.is_audio:
+            self.cache.put(extended, media)
         return media
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         level = packet.audio_level
+        self.tells_levels = level is not None
         if level is None:
             # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
             level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE
@@ -296,6 +442,10 @@ class Encoding:
         seen = inspect(payload)
         if seen.height_px:
             self.width_px, self.height_px = seen.width_px, seen.height_px
+        if self.parameter_sets.take(extended, payload):
+            self._parameters_timestamp = packet.timestamp
+        if seen.is_keyframe and seen.starts_frame:
+            self.lacks_parameter_sets = packet.timestamp != self._parameters_timestamp
         return MediaPacket(
             extended,
             packet.timestamp,
@@ -307,8 +457,14 @@ class Encoding:
             seen.starts_frame,
         )
 
-    def _skip(self, extended: int) -> None:
-        self.fan.skip(extended)
+    def _skip(self, extended: int, timestamp: int, arrival: float) -> None:
+        """Nothing worth forwarding was sent under this number."""
+        if extended > self.fan.highest:
+            self.fan.skip(extended)
+        elif not self.is_audio:
+            # Too late to close the gap: receivers ask for the number, and are told that it was nothing.
+            nothing = MediaPacket(extended, timestamp, False, b"", arrival, starts_frame=False)
+            self.cache.put(extended, nothing)
         if self.tap is not None:
             self.tap.skip(extended)
 

@@ -15,42 +15,176 @@ A late packet is numbered as if it had come in time: the skips after it are take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.media.packet import MediaPacket
 from bridge.media.rows import Rows
 from bridge.media.skips import SkipLog
-
-if TYPE_CHECKING:
-    from bridge.leg.forwarder import Span
+from bridge.transport import FanoutRows, Route, Transport
 
 ALL_TEMPORAL_LAYERS = 3
 # A gap of more packets than this is not repaired (`NackGenerator` gives it up at once).
 LEAP_MIN = 1000
 
-MakeRoute = Callable[[Sequence[Any]], Any]
+S = TypeVar("S")
+MakeRoute = Callable[[Sequence[Transport]], Route]
 
 
-class Fan:
+class SpanOwner(Protocol[S]):
+    """Whose output a span is a stretch of."""
+
+    def relimit(self, temporal_limit: int) -> Span[S]:
+        """Go on in another span, with another temporal limit; called by the fan between pictures."""
+
+    def stop(self) -> None:
+        """Show nothing more; detaches the span."""
+
+
+class Span(Generic[S]):
+    """A stretch of a slot's output that came from one fan, with constant offsets."""
+
+    __slots__ = (
+        "_octets_before",
+        "_packets_before",
+        "abs_send_time_id",
+        "audio_level_id",
+        "destination",
+        "fan",
+        "first",
+        "owner",
+        "payload_type",
+        "picture_offset",
+        "prelude",
+        "sequence_offset",
+        "ssrc",
+        "start",
+        "temporal_limit",
+        "timestamp_offset",
+        "tl0_offset",
+    )
+
+    def __init__(
+        self,
+        owner: SpanOwner[S],
+        fan: Fan[S],
+        *,
+        destination: Transport,
+        ssrc: int,
+        payload_type: int,
+        abs_send_time_id: int,
+        audio_level_id: int,
+        temporal_limit: int,
+        first: int,
+        sequence_offset: int,
+        timestamp_offset: int,
+        picture_offset: int,
+        tl0_offset: int,
+        start: int,
+        prelude: MediaPacket | None = None,
+    ) -> None:
+        self.owner = owner
+        self.fan = fan
+        # What all its packets bear.
+        self.destination = destination
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.abs_send_time_id = abs_send_time_id
+        self.audio_level_id = audio_level_id
+        self.temporal_limit = temporal_limit
+        # The first outgoing number, and the incoming one from which on packets belong to it.
+        self.first = first
+        self.start = start
+        # What has the first outgoing number, where that is not the first incoming packet.
+        self.prelude = prelude
+        self.sequence_offset = sequence_offset
+        self.timestamp_offset = timestamp_offset
+        self.picture_offset = picture_offset
+        self.tl0_offset = tl0_offset
+        self._packets_before = fan.packets[temporal_limit]
+        self._octets_before = fan.octets[temporal_limit]
+
+    @property
+    def packets(self) -> int:
+        """How many packets this span has carried, without retransmissions."""
+        return self.fan.packets[self.temporal_limit] - self._packets_before
+
+    @property
+    def octets(self) -> int:
+        """How many payload bytes this span has carried, without retransmissions."""
+        return self.fan.octets[self.temporal_limit] - self._octets_before
+
+
+class Columns:
+    """Some spans of a fan side by side, highest temporal limit first, and the rows of their packets."""
+
+    __slots__ = (
+        "_limited",
+        "_picture_offset",
+        "_sequence_offset",
+        "_timestamp_offset",
+        "_tl0_offset",
+        "count_by_temporal_id",
+        "rows",
+    )
+
+    def __init__(self, spans: Iterable[Span[S]], make_route: MakeRoute) -> None:
+        ordered = sorted(spans, key=lambda span: -span.temporal_limit)
+        limits = [span.temporal_limit for span in ordered]
+        self.rows: FanoutRows = Rows(
+            route=make_route([span.destination for span in ordered]),
+            ssrc=[span.ssrc for span in ordered],
+            payload_type=[span.payload_type for span in ordered],
+            abs_send_time_id=[span.abs_send_time_id for span in ordered],
+            audio_level_id=[span.audio_level_id for span in ordered],
+        )
+        # Whoever gets a temporal layer is a prefix.
+        self.count_by_temporal_id = [
+            sum(limit >= temporal_id for limit in limits) for temporal_id in range(ALL_TEMPORAL_LAYERS + 1)
+        ]
+        self._limited = [
+            (slice(limits.index(limit), limits.index(limit) + limits.count(limit)), limit)
+            for limit in sorted(set(limits))
+        ]
+        self._sequence_offset = np.array([span.sequence_offset for span in ordered], np.int64)
+        self._timestamp_offset = np.array([span.timestamp_offset for span in ordered], np.int64)
+        self._picture_offset = np.array([span.picture_offset for span in ordered], np.int64)
+        self._tl0_offset = np.array([span.tl0_offset for span in ordered], np.int64)
+
+    def number(self, packet: MediaPacket, skips: Sequence[SkipLog], *, is_late: bool) -> None:
+        """Fill the rows for the newest packet, or for an earlier one as if it had come in time."""
+        rows = self.rows
+        np.add(self._sequence_offset, packet.extended_sequence_number, out=rows.sequence_number)
+        np.add(self._timestamp_offset, packet.timestamp, out=rows.timestamp)
+        if packet.picture_id_offset >= 0:
+            np.add(self._picture_offset, packet.picture_id, out=rows.picture_id)
+        if packet.tl0_offset >= 0:
+            np.add(self._tl0_offset, packet.tl0_picture_index, out=rows.tl0_picture_index)
+        for where, limit in self._limited:
+            skipped = skips[limit]
+            if not skipped.packets:
+                continue
+            packets, pictures = skipped.packets, skipped.pictures
+            if is_late:
+                packets, pictures = skipped.before(packet.extended_sequence_number)
+            rows.sequence_number[where] -= packets
+            rows.picture_id[where] -= pictures
+
+
+class Fan(Generic[S]):
     """Renumbers the packets of one encoding for every slot that shows it."""
 
     __slots__ = (
-        "_count_by_temporal_id",
+        "_columns",
         "_is_stale",
+        "_late",
         "_limit_changes",
-        "_limited",
         "_make_route",
+        "_newest_start",
         "_oldest",
-        "_picture_offset",
-        "_rows",
-        "_sequence_offset",
         "_spans",
-        "_timestamp_offset",
-        "_tl0_offset",
         "arrival",
         "clock_rate_hz",
         "highest",
@@ -63,7 +197,7 @@ class Fan:
         "tl0_picture_index",
     )
 
-    def __init__(self, *, source: Any, clock_rate_hz: int, make_route: MakeRoute) -> None:
+    def __init__(self, *, source: S, clock_rate_hz: int, make_route: MakeRoute) -> None:
         # Whoever owns this fan; handed back to those who find a packet's origin by its span.
         self.source = source
         self.clock_rate_hz = clock_rate_hz
@@ -80,45 +214,43 @@ class Fan:
         self.skips = tuple(SkipLog() for _ in range(ALL_TEMPORAL_LAYERS + 1))
         self.packets = [0] * (ALL_TEMPORAL_LAYERS + 1)
         self.octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
-        # Ordered by temporal limit, highest first: whoever gets a temporal layer is a prefix.
-        self._spans: list[Span] = []
-        self._limit_changes: dict[Span, int] = {}
+        # In the order in which they came.
+        self._spans: dict[Span[S], None] = {}
+        self._limit_changes: dict[Span[S], int] = {}
         self._is_stale = False
-        self._rows: Rows | None = None
-        self._count_by_temporal_id = [0] * (ALL_TEMPORAL_LAYERS + 1)
-        self._limited: list[tuple[slice, int]] = []
-        self._sequence_offset: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._timestamp_offset: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._picture_offset: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._tl0_offset: NDArray[np.int64] = np.zeros(0, np.int64)
+        # None while there are no spans; `_late` are those of the spans that had begun by a late packet, with
+        # how many these were: the same ones for one late packet after the other.
+        self._columns: Columns | None = None
+        self._late: tuple[int, Columns] | None = None
+        self._newest_start = -1
 
     def __len__(self) -> int:
         return len(self._spans)
 
     @property
-    def spans(self) -> Sequence[Span]:
+    def spans(self) -> Collection[Span[S]]:
         """The stretches of output that this fan feeds now."""
-        return self._spans
+        return self._spans.keys()
 
-    def attach(self, span: Span) -> None:
+    def attach(self, span: Span[S]) -> None:
         """Send the packets from now on to `span` too."""
-        self._spans.append(span)
+        self._spans[span] = None
         self._is_stale = True
 
-    def detach(self, span: Span) -> None:
+    def detach(self, span: Span[S]) -> None:
         """Send nothing more to `span`."""
-        self._spans.remove(span)
+        del self._spans[span]
         self._limit_changes.pop(span, None)
         self._is_stale = True
 
-    def change_limit(self, span: Span, temporal_limit: int) -> None:
+    def change_limit(self, span: Span[S], temporal_limit: int) -> None:
         """Let `span` have more or fewer temporal layers, at the next picture where that is possible."""
         if temporal_limit == span.temporal_limit:
             self._limit_changes.pop(span, None)
         else:
             self._limit_changes[span] = temporal_limit
 
-    def forward(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+    def forward(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
         """Return the rows of those who get `packet`, and how many of them from the first on."""
         extended = packet.extended_sequence_number
         if extended <= self.highest:
@@ -139,19 +271,26 @@ class Fan:
         for limit in range(temporal_id, ALL_TEMPORAL_LAYERS + 1):
             self.packets[limit] += 1
             self.octets[limit] += octets
-        if self._is_stale:
-            self._rebuild()
-        count = self._count_by_temporal_id[temporal_id]
-        rows = self._rows
-        if not count or rows is None:
+        columns = self._build() if self._is_stale else self._columns
+        if columns is None:
             return None
-        self._number(packet, rows)
-        for where, limit in self._limited:
-            skips = self.skips[limit]
-            if skips.packets:
-                rows.sequence_number[where] -= skips.packets
-                rows.picture_id[where] -= skips.pictures
-        return rows, count
+        count = columns.count_by_temporal_id[temporal_id]
+        if not count:
+            return None
+        columns.number(packet, self.skips, is_late=False)
+        return columns.rows, count
+
+    def late_columns(self, spans: Iterable[Span[S]]) -> Columns:
+        """Return the columns of some spans that are to get packets which came before they did."""
+        return Columns(spans, self._make_route)
+
+    def forward_again(self, packet: MediaPacket, columns: Columns) -> tuple[FanoutRows, int] | None:
+        """Return the rows of those of `late_columns` that get `packet`."""
+        count = columns.count_by_temporal_id[packet.temporal_id]
+        if not count:
+            return None
+        columns.number(packet, self.skips, is_late=True)
+        return columns.rows, count
 
     def skip(self, extended_sequence_number: int) -> None:
         """Close the gap that a packet nobody needs (padding) would leave."""
@@ -180,59 +319,38 @@ class Fan:
             for skips in self.skips:
                 skips.leap(gap)
 
-    def _number(self, packet: MediaPacket, rows: Rows) -> None:
-        """Fill the columns for all spans, as if none of them had left anything out."""
-        np.add(self._sequence_offset, packet.extended_sequence_number, out=rows.sequence_number)
-        np.add(self._timestamp_offset, packet.timestamp, out=rows.timestamp)
-        if packet.picture_id_offset >= 0:
-            np.add(self._picture_offset, packet.picture_id, out=rows.picture_id)
-        if packet.tl0_offset >= 0:
-            np.add(self._tl0_offset, packet.tl0_picture_index, out=rows.tl0_picture_index)
+    def first_rows(self, packet: MediaPacket, spans: Sequence[Span[S]]) -> FanoutRows:
+        """Return the rows of `packet` as the very first one of each of `spans`."""
+        ordered = sorted(spans, key=lambda span: -span.temporal_limit)
+        rows = Columns(ordered, self._make_route).rows
+        for row, span in enumerate(ordered):
+            rows.sequence_number[row] = span.first
+            rows.timestamp[row] = packet.timestamp + span.timestamp_offset
+        return rows
 
-    def forward_again(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
-        """Return the rows of those of `spans` that get `packet`, which came before they did."""
-        return self._rows_of_late(
-            packet, [span for span in spans if span.temporal_limit >= packet.temporal_id]
-        )
-
-    def _forward_late(self, packet: MediaPacket) -> tuple[Rows, int] | None:
+    def _forward_late(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
         extended = packet.extended_sequence_number
         if extended < self._oldest:
             return None
-        if self._is_stale:
-            self._rebuild()
-        count = self._count_by_temporal_id[packet.temporal_id]
-        spans = [span for span in self._spans[:count] if span.start <= extended]
-        if not spans:
+        columns = self._build() if self._is_stale else self._columns
+        if columns is None:
+            return None
+        if extended < self._newest_start:
+            begun = [span for span in self._spans if span.start <= extended]
+            if not begun:
+                return None
+            # Whoever had begun by one packet had by a later one, too: as many are the same ones.
+            if self._late is None or self._late[0] != len(begun):
+                self._late = len(begun), self.late_columns(begun)
+            _, columns = self._late
+        watched = self.forward_again(packet, columns)
+        if watched is None:
             return None
         octets = len(packet.payload)
         for limit in range(packet.temporal_id, ALL_TEMPORAL_LAYERS + 1):
             self.packets[limit] += 1
             self.octets[limit] += octets
-        rows = self._rows
-        if len(spans) < count or rows is None:
-            return self._rows_of_late(packet, spans)
-        self._number(packet, rows)
-        for where, limit in self._limited:
-            packets, pictures = self.skips[limit].before(extended)
-            rows.sequence_number[where] -= packets
-            rows.picture_id[where] -= pictures
-        return rows, count
-
-    def _rows_of_late(self, packet: MediaPacket, spans: Sequence[Span]) -> tuple[Rows, int] | None:
-        if not spans:
-            return None
-        extended = packet.extended_sequence_number
-        rows = _rows(spans, self._make_route)
-        limits = {span.temporal_limit for span in spans}
-        compact = {limit: self.skips[limit].before(extended) for limit in limits}
-        for row, span in enumerate(spans):
-            packets, pictures = compact[span.temporal_limit]
-            rows.sequence_number[row] = extended - packets + span.sequence_offset
-            rows.timestamp[row] = packet.timestamp + span.timestamp_offset
-            rows.picture_id[row] = packet.picture_id - pictures + span.picture_offset
-            rows.tl0_picture_index[row] = packet.tl0_picture_index + span.tl0_offset
-        return rows, len(spans)
+        return watched
 
     def _apply_limit_changes(self, packet: MediaPacket) -> None:
         for span, wanted in list(self._limit_changes.items()):
@@ -246,35 +364,13 @@ class Fan:
             else:
                 continue
             del self._limit_changes[span]
-            successor = span.forwarder.relimit(limit)
+            successor = span.owner.relimit(limit)
             if wanted > limit:
                 self._limit_changes[successor] = wanted
 
-    def _rebuild(self) -> None:
+    def _build(self) -> Columns | None:
         self._is_stale = False
-        self._spans.sort(key=lambda span: -span.temporal_limit)
-        spans = self._spans
-        limits = [span.temporal_limit for span in spans]
-        self._count_by_temporal_id = [
-            sum(limit >= temporal_id for limit in limits) for temporal_id in range(ALL_TEMPORAL_LAYERS + 1)
-        ]
-        self._limited = [
-            (slice(limits.index(limit), limits.index(limit) + limits.count(limit)), limit)
-            for limit in sorted(set(limits))
-        ]
-        self._rows = _rows(spans, self._make_route) if spans else None
-        self._sequence_offset = np.array([span.sequence_offset for span in spans], np.int64)
-        self._timestamp_offset = np.array([span.timestamp_offset for span in spans], np.int64)
-        self._picture_offset = np.array([span.picture_offset for span in spans], np.int64)
-        self._tl0_offset = np.array([span.tl0_offset for span in spans], np.int64)
-
-
-def _rows(spans: Sequence[Span], make_route: MakeRoute) -> Rows:
-    forwarders = [span.forwarder for span in spans]
-    return Rows(
-        route=make_route([forwarder.destination for forwarder in forwarders]),
-        ssrc=[forwarder.ssrc for forwarder in forwarders],
-        payload_type=[span.payload_type for span in spans],
-        abs_send_time_id=[forwarder.abs_send_time_id for forwarder in forwarders],
-        audio_level_id=[forwarder.audio_level_id for forwarder in forwarders],
-    )
+        self._late = None
+        self._newest_start = max((span.start for span in self._spans), default=-1)
+        self._columns = Columns(self._spans, self._make_route) if self._spans else None
+        return self._columns

@@ -9,74 +9,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
-from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan
+from bridge.leg.fan import Fan, Span
+from bridge.media.cache import PacketCache
 from bridge.media.packet import MediaPacket
-from bridge.media.rows import Rows
+from bridge.transport import FanoutRows, Transport
+
+
+class Origin(Protocol):
+    """Where the packets of a span come from."""
+
+    @property
+    def cache(self) -> PacketCache[MediaPacket]:
+        """Those that may be sent again."""
+
+
+S = TypeVar("S", bound=Origin)
 
 # Twenty switches in a few seconds still leave the packets of the last one to be asked for.
 SPANS_REMEMBERED = 8
 
 
-class Span:
-    """A stretch of a slot's output that came from one fan, with constant offsets."""
-
-    __slots__ = (
-        "_octets_before",
-        "_packets_before",
-        "fan",
-        "first",
-        "forwarder",
-        "payload_type",
-        "picture_offset",
-        "sequence_offset",
-        "start",
-        "temporal_limit",
-        "timestamp_offset",
-        "tl0_offset",
-    )
-
-    def __init__(
-        self,
-        forwarder: Forwarder,
-        fan: Fan,
-        *,
-        temporal_limit: int,
-        payload_type: int,
-        first: int,
-        sequence_offset: int,
-        timestamp_offset: int,
-        picture_offset: int,
-        tl0_offset: int,
-        start: int,
-    ) -> None:
-        self.forwarder = forwarder
-        self.fan = fan
-        self.temporal_limit = temporal_limit
-        self.payload_type = payload_type
-        # The first outgoing number, and the incoming one from which on packets belong to it.
-        self.first = first
-        self.start = start
-        self.sequence_offset = sequence_offset
-        self.timestamp_offset = timestamp_offset
-        self.picture_offset = picture_offset
-        self.tl0_offset = tl0_offset
-        self._packets_before = fan.packets[temporal_limit]
-        self._octets_before = fan.octets[temporal_limit]
-
-    @property
-    def packets(self) -> int:
-        """How many packets this span has carried, without retransmissions."""
-        return self.fan.packets[self.temporal_limit] - self._packets_before
-
-    @property
-    def octets(self) -> int:
-        """How many payload bytes this span has carried, without retransmissions."""
-        return self.fan.octets[self.temporal_limit] - self._octets_before
-
-
-class Forwarder:
+class Forwarder(Generic[S]):
     """Continues one outgoing stream over changes of its source."""
 
     __slots__ = (
@@ -99,7 +54,7 @@ class Forwarder:
     def __init__(
         self,
         *,
-        destination: Any,
+        destination: Transport,
         ssrc: int,
         payload_types: Mapping[str, int],
         abs_send_time_id: int,
@@ -112,8 +67,8 @@ class Forwarder:
         self.payload_types = dict(payload_types)
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
-        self.span: Span | None = None
-        self._spans: deque[Span] = deque(maxlen=SPANS_REMEMBERED)
+        self.span: Span[S] | None = None
+        self._spans: deque[Span[S]] = deque(maxlen=SPANS_REMEMBERED)
         # The last numbers sent, while no span is open.
         self._sequence_number = first_sequence_number - 1
         self._timestamp = first_timestamp
@@ -133,11 +88,19 @@ class Forwarder:
         """Payload bytes sent so far, without retransmissions (a sender report's octet count)."""
         return self._octets + (self.span.octets if self.span else 0)
 
-    def switch(self, fan: Fan, packet: MediaPacket, *, codec: str, temporal_limit: int) -> Span:
+    def switch(
+        self,
+        fan: Fan[S],
+        packet: MediaPacket,
+        *,
+        codec: str,
+        temporal_limit: int,
+        prelude: MediaPacket | None = None,
+    ) -> Span[S]:
         """Show `fan` from `packet` on, which the fan has not forwarded yet.
 
         For video the packet must be the first of a key frame. Where it came late, the span begins in the
-        past: what came since is to be sent again to this forwarder.
+        past: what came since is to be sent again to this forwarder. A `prelude` is to be sent before it.
         """
         self.stop()
         extended = packet.extended_sequence_number
@@ -149,19 +112,23 @@ class Forwarder:
         timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
         first = self._sequence_number + 1
         skipped, skipped_pictures = fan.skips[temporal_limit].before(extended)
+        if prelude is not None:
+            self._packets += 1
+            self._octets += len(prelude.payload)
         return self._open(
             fan,
             codec_payload_type=self.payload_types[codec],
             temporal_limit=temporal_limit,
             first=first,
-            sequence_offset=first - (extended - skipped),
+            sequence_offset=first + (prelude is not None) - (extended - skipped),
             timestamp_offset=timestamp - packet.timestamp,
             picture_offset=self._picture_id + 1 - packet.picture_id + skipped_pictures,
             tl0_offset=self._tl0_picture_index + 1 - packet.tl0_picture_index,
             start=extended,
+            prelude=prelude,
         )
 
-    def relimit(self, temporal_limit: int) -> Span:
+    def relimit(self, temporal_limit: int) -> Span[S]:
         """Go on with the same encoding and another temporal limit; called by the fan between pictures."""
         span = self.span
         if span is None:
@@ -204,7 +171,7 @@ class Forwarder:
         fan.detach(span)
         self.span = None
 
-    def original(self, sequence_number: int) -> tuple[Span, int] | None:
+    def original(self, sequence_number: int) -> tuple[Span[S], int] | None:
         """Return the span and the incoming extended number of a 16-bit outgoing number, if remembered."""
         newest = self.newest
         outgoing = newest - ((newest - sequence_number) & 0xFFFF)
@@ -214,10 +181,25 @@ class Forwarder:
                 return span, extended
         return None
 
-    def repeat(self, span: Span, packet: MediaPacket, rows: Rows) -> int:
+    def remembered(self, sequence_number: int) -> tuple[Span[S], MediaPacket] | None:
+        """Return the span and the packet that went out under a 16-bit number, while the packet is kept."""
+        found = self.original(sequence_number)
+        if found is None:
+            return None
+        span, extended = found
+        packet = span.fan.source.cache.get(extended)
+        if span.prelude is not None and sequence_number == span.first & 0xFFFF:
+            packet = span.prelude
+        if packet is None or packet.temporal_id > span.temporal_limit:
+            return None
+        return span, packet
+
+    def repeat(self, span: Span[S], packet: MediaPacket, rows: FanoutRows) -> int:
         """Fill the first of `rows` with what `packet` was sent as; return its 16-bit outgoing number."""
-        packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.timestamp[0] = packet.timestamp + span.timestamp_offset
+        if packet is span.prelude:
+            return span.first & 0xFFFF
+        packets, pictures = span.fan.skips[span.temporal_limit].before(packet.extended_sequence_number)
         rows.picture_id[0] = packet.picture_id - pictures + span.picture_offset
         rows.tl0_picture_index[0] = packet.tl0_picture_index + span.tl0_offset
         return (packet.extended_sequence_number - packets + span.sequence_offset) & 0xFFFF
@@ -232,7 +214,7 @@ class Forwarder:
 
     def _open(
         self,
-        fan: Fan,
+        fan: Fan[S],
         *,
         codec_payload_type: int,
         temporal_limit: int,
@@ -242,23 +224,26 @@ class Forwarder:
         picture_offset: int,
         tl0_offset: int,
         start: int,
-    ) -> Span:
+        prelude: MediaPacket | None = None,
+    ) -> Span[S]:
         span = Span(
             self,
             fan,
-            temporal_limit=temporal_limit,
+            destination=self.destination,
+            ssrc=self.ssrc,
             payload_type=codec_payload_type,
+            abs_send_time_id=self.abs_send_time_id,
+            audio_level_id=self.audio_level_id,
+            temporal_limit=temporal_limit,
             first=first,
             sequence_offset=sequence_offset,
             timestamp_offset=timestamp_offset,
             picture_offset=picture_offset,
             tl0_offset=tl0_offset,
             start=start,
+            prelude=prelude,
         )
         self.span = span
         self._spans.append(span)
         fan.attach(span)
         return span
-
-
-__all__ = ["ALL_TEMPORAL_LAYERS", "Forwarder", "Span"]

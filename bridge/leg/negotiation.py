@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bridge.base.counters import SfuCounters
 from bridge.base.errors import NegotiationFailed
@@ -14,6 +16,7 @@ from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
 from bridge.media.timeline import ClockOffset
 from bridge.rtp import rtcp
+from bridge.rtp.h264 import sprop_parameter_sets
 from bridge.rtp.header import EXTENSION_URIS, ExtensionIds, RtpPacket
 from bridge.sdp import (
     AnswerPlan,
@@ -23,6 +26,7 @@ from bridge.sdp import (
     Sending,
     SlotPlan,
     build_answer,
+    check_sections,
     default_publications,
     default_slots,
     parse_offer,
@@ -32,9 +36,46 @@ from bridge.sdp import (
 from bridge.transport import MediaPort, Transport
 
 CNAME = "hoichan"
-SDES_CNAME = 1
 SLOTS_MAX = {SlotRole.VOICE: 3, SlotRole.STAGE: 1, SlotRole.CONTENT: 1, SlotRole.THUMBNAIL: 49}
 AUDIO_SOURCES = frozenset({Source.MICROPHONE})
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """An offer, what each of its m-lines can be used for now, and what the client wants them to be."""
+
+    offer: Offer
+    # The plans of the m-lines that send, and of those that receive, by MID.
+    sending: Mapping[str, PublishingPlan]
+    receiving: Mapping[str, SlotPlan]
+    sources: Mapping[str, Source]
+    roles: Mapping[str, SlotRole]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what the offer has ended: publications, and slots that show nothing from now on."""
+
+    sdp: str
+    ended: Sequence[Publication]
+    stopped: Sequence[Slot]
+
+
+def read_offer(
+    sdp: str, publications: Mapping[str, Source] | None, slots: Mapping[str, SlotRole] | None
+) -> Wishes:
+    """Judge an offer by itself; raises `NegotiationFailed` where no connection could be made of it."""
+    offer = parse_offer(sdp)
+    check_sections(offer)
+    sending = {section.mid: plan for section in offer.sections if (plan := plan_publishing(section))}
+    receiving = {section.mid: slot for section in offer.sections if (slot := plan_slot(section))}
+    if not sending and not receiving:
+        raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
+    sources = default_publications(sending.values()) if publications is None else publications
+    roles = default_slots(receiving.values()) if slots is None else slots
+    if not {section.mid for section in offer.sections}.issuperset((*sources, *roles)):
+        raise NegotiationFailed("negotiation-failed:unknown-mid", "a mid stands for no m-line of the offer")
+    return Wishes(offer, sending, receiving, sources, roles)
 
 
 class Negotiation:
@@ -50,9 +91,8 @@ class Negotiation:
         clock_offset: ClockOffset,
     ) -> None:
         self.ssrc = _fresh_ssrc(())
-        chunk = rtcp.SourceDescriptionChunk(self.ssrc, ((SDES_CNAME, CNAME),))
-        # Ends every compound that carries reports (RFC 3550, 6.1).
-        self.description = rtcp.SourceDescription((chunk,)).pack()
+        # Whether feedback may go out without a report before it (RFC 5506).
+        self._has_reduced_size = True
         self.extension_ids = ExtensionIds({})
         self.publications: dict[Source, Publication] = {}
         self.slots: dict[str, Slot] = {}
@@ -62,19 +102,37 @@ class Negotiation:
         self._port = port
         self._counters = counters
         self._clock_offset = clock_offset
+        self._dtls_role = "server"
+        # Slots whose m-line receives nothing now, by MID.
+        self._stopped: dict[str, Slot] = {}
         self._plans: dict[str, PublishingPlan] = {}
         self._slot_plans: dict[str, SlotPlan] = {}
         self._offer: Offer | None = None
         self._version = 0
 
+    def description(self, ssrcs: Iterable[int]) -> bytes:
+        """Return what ends a compound of reports: who each sender in it is (RFC 3550, 6.1 and 6.5.1)."""
+        chunks = [rtcp.SourceDescriptionChunk(ssrc, ((rtcp.CNAME, CNAME),)) for ssrc in ssrcs]
+        return rtcp.SourceDescription(tuple(chunks)).pack()
+
+    def feedback(self, packet: bytes) -> bytes:
+        """Return feedback as it may go out: alone only where that was agreed (RFC 5506; RFC 4585, 3.1)."""
+        if self._has_reduced_size:
+            return packet
+        return b"".join((rtcp.ReceiverReport(self.ssrc).pack(), self.description((self.ssrc,)), packet))
+
     def make_encoding(self, publication: Publication, rid: str, ssrc: int) -> Encoding:
         """Return a fresh encoding as it was agreed for the publication's m-line."""
-        codec = self._plans[publication.mid].codec
+        plan = self._plans[publication.mid]
+        codec = plan.codec
         return Encoding(
             publication=publication,
             rid=rid,
             ssrc=ssrc,
             payload_type=codec.payload_type,
+            rtx_payload_type=plan.rtx_payload_type,
+            parameter_sets=sprop_parameter_sets(codec.parameters.get("sprop-parameter-sets", "")),
+            feedback=plan.feedback,
             codec=publication.codec,
             clock_rate_hz=codec.clock_rate_hz,
             clock_offset=self._clock_offset,
@@ -87,32 +145,26 @@ class Negotiation:
         sdp: str,
         publications: Mapping[str, Source] | None,
         slots: Mapping[str, SlotRole] | None,
-    ) -> str:
-        """Take in an offer and return the answer; raises `NegotiationFailed` and then changes nothing."""
-        offer = parse_offer(sdp)
-        former = self._offer
+    ) -> Answered:
+        """Take in an offer and answer it; raises `NegotiationFailed` and then changes nothing."""
+        wishes = read_offer(sdp, publications, slots)
+        offer, former = wishes.offer, self._offer
         if former is not None and former.fingerprints != offer.fingerprints:
             raise NegotiationFailed(
                 "negotiation-failed:fingerprint-changed", "another certificate needs another connection"
             )
-        if not any(plan_publishing(section) or plan_slot(section) for section in offer.sections):
-            raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
-        sources = default_publications(offer) if publications is None else publications
-        roles = default_slots(offer) if slots is None else slots
-        _check_mids(offer, (*sources, *roles))
-        self._plan_publications(offer, sources)
-        self._plan_slots(offer, roles)
+        ended = self._end_publications(wishes)
+        stopped = self._stop_slots(wishes)
+        self._plan_publications(wishes)
+        self._plan_slots(wishes)
         self.extension_ids = ExtensionIds(
-            {
-                EXTENSION_URIS[uri]: number
-                for uri, number in offer.extension_ids.items()
-                if uri in EXTENSION_URIS
-            }
+            {number: EXTENSION_URIS[uri] for number, uri in offer.extensions.items() if uri in EXTENSION_URIS}
         )
+        self._has_reduced_size = offer.has_reduced_size
         self._start(offer, former)
         self._offer = offer
         self._version += 1
-        return build_answer(offer, self._answer_plan(offer))
+        return Answered(build_answer(offer, self._answer_plan(offer)), ended, stopped)
 
     def identify(self, packet: RtpPacket) -> tuple[Publication, str, bool] | None:
         """Find the publication, RID, and whether it is its retransmission, of a stream not seen before."""
@@ -153,14 +205,32 @@ class Negotiation:
     def _by_mid(self, mid: str) -> Publication | None:
         return next((item for item in self.publications.values() if item.mid == mid), None)
 
-    def _plan_publications(self, offer: Offer, sources: Mapping[str, Source]) -> None:
-        for mid, source in sources.items():
-            section = offer.section(mid)
-            plan = None if section is None else plan_publishing(section)
+    def _end_publications(self, wishes: Wishes) -> list[Publication]:
+        """Take out the publications whose m-line sends no more (RFC 3264, 8.4); return them."""
+        ended = [
+            publication for publication in self.publications.values() if publication.mid not in wishes.sending
+        ]
+        for publication in ended:
+            del self.publications[publication.source]
+        return ended
+
+    def _stop_slots(self, wishes: Wishes) -> list[Slot]:
+        """Take out the slots whose m-line receives no more; return them. They go on where they were later."""
+        stopped = [slot for mid, slot in self.slots.items() if mid not in wishes.receiving]
+        for slot in stopped:
+            self._stopped[slot.mid] = self.slots.pop(slot.mid)
+            del self.slot_by_ssrc[slot.ssrc]
+        return stopped
+
+    def _plan_publications(self, wishes: Wishes) -> None:
+        taken = {publication.mid for publication in self.publications.values()}
+        for mid, source in wishes.sources.items():
+            plan = wishes.sending.get(mid)
             if plan is None or (plan.kind == "audio") != (source in AUDIO_SOURCES):
                 continue
-            if source in self.publications:
+            if source in self.publications or mid in taken:
                 continue
+            taken.add(mid)
             self._plans[mid] = plan
             self.publications[source] = Publication(
                 leg_id=self._leg_id,
@@ -170,21 +240,32 @@ class Negotiation:
                 rids=plan.rids,
             )
 
-    def _plan_slots(self, offer: Offer, roles: Mapping[str, SlotRole]) -> None:
-        for mid, role in roles.items():
-            section = offer.section(mid)
-            plan = None if section is None else plan_slot(section)
+    def _plan_slots(self, wishes: Wishes) -> None:
+        counts = Counter(slot.role for slot in self.slots.values())
+        for mid, role in wishes.roles.items():
+            plan = wishes.receiving.get(mid)
             if plan is None or (plan.kind == "audio") != (role is SlotRole.VOICE) or mid in self.slots:
                 continue
-            if sum(slot.role is role for slot in self.slots.values()) >= SLOTS_MAX[role]:
+            if counts[role] >= SLOTS_MAX[role]:
+                continue
+            counts[role] += 1
+            stopped = self._stopped.pop(mid, None)
+            if stopped is not None and stopped.role is role and self._slot_plans[mid] == plan:
+                self.slots[mid] = stopped
+                self.slot_by_ssrc[stopped.ssrc] = stopped
                 continue
             self._slot_plans[mid] = plan
             self._add_slot(mid, role, plan)
+        self.slots = {
+            section.mid: self.slots[section.mid]
+            for section in wishes.offer.sections
+            if section.mid in self.slots
+        }
 
     def _add_slot(self, mid: str, role: SlotRole, plan: SlotPlan) -> None:
         ssrc = self._new_ssrc()
-        rtx_ssrc = _fresh_ssrc((*self.slot_by_ssrc, self.ssrc, ssrc)) if plan.rtx_payload_types else None
-        forwarder = Forwarder(
+        rtx_ssrc = self._new_ssrc(ssrc) if plan.rtx_payload_types else None
+        forwarder: Forwarder[Encoding] = Forwarder(
             destination=self._transport,
             ssrc=ssrc,
             payload_types=plan.payload_types,
@@ -205,13 +286,15 @@ class Negotiation:
         self.slots[mid] = slot
         self.slot_by_ssrc[ssrc] = slot
 
-    def _new_ssrc(self) -> int:
-        taken = {self.ssrc, *self.slot_by_ssrc}
-        taken.update(slot.rtx_ssrc for slot in self.slots.values() if slot.rtx_ssrc is not None)
+    def _new_ssrc(self, *others: int) -> int:
+        taken = {self.ssrc, *others}
+        for slot in (*self.slots.values(), *self._stopped.values()):
+            taken.update((slot.ssrc, slot.rtx_ssrc or 0))
         return _fresh_ssrc(taken)
 
     def _start(self, offer: Offer, former: Offer | None) -> None:
         if former is None:
+            self._dtls_role = offer.dtls_role
             self._transport.start(
                 remote_ufrag=offer.ice_ufrag,
                 remote_pwd=offer.ice_pwd,
@@ -236,6 +319,7 @@ class Negotiation:
             fingerprint=self._port.fingerprint,
             candidates=self._port.candidates(),
             sections=sections,
+            dtls_role=self._dtls_role,
             session_id=self.ssrc,
             session_version=self._version,
         )
@@ -252,14 +336,6 @@ class Negotiation:
             stream_id="stage" if is_stage else f"{slot.role.value}-{slot.mid}",
             track_id=f"slot-{slot.mid}",
         )
-
-
-def _check_mids(offer: Offer, mids: tuple[str, ...]) -> None:
-    for mid in mids:
-        if offer.section(mid) is None:
-            raise NegotiationFailed(
-                "negotiation-failed:unknown-mid", "a mid stands for no m-line of the offer"
-            )
 
 
 def _fresh_ssrc(taken: Collection[int]) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from bridge.base.words import SlotRole
 from bridge.leg.encoding import Encoding
-from bridge.leg.forwarder import Forwarder, Span
+from bridge.leg.fan import MakeRoute, Span
+from bridge.leg.forwarder import Forwarder
 from bridge.leg.publication import Publication
 from bridge.media.rows import Rows
-from bridge.media.throttle import SentRecently
+from bridge.media.throttle import Allowance, SentRecently
+from bridge.transport import FanoutRows
 
 # What a page is taken to show until it says so: the height of each kind of picture.
 HEIGHTS_PX = {SlotRole.STAGE: 720, SlotRole.CONTENT: 1080, SlotRole.THUMBNAIL: 180, SlotRole.VOICE: 0}
@@ -30,8 +31,10 @@ class Slot:
         "forwarder",
         "leg_id",
         "mid",
+        "picture_losses",
         "role",
         "rtx_ssrc",
+        "seen",
         "sent_recently",
         "shown",
         "ssrc",
@@ -44,7 +47,7 @@ class Slot:
         leg_id: str,
         mid: str,
         role: SlotRole,
-        forwarder: Forwarder,
+        forwarder: Forwarder[Encoding],
         rtx_ssrc: int | None,
         rtx_payload_types: Mapping[str, int],
     ) -> None:
@@ -55,12 +58,16 @@ class Slot:
         self.ssrc = forwarder.ssrc
         self.rtx_ssrc = rtx_ssrc
         self.shown: Publication | None = None
+        # Whose picture the receiver is told to see here: `shown` from its first picture on.
+        self.seen: Publication | None = None
         # The encoding that is shown, or will be from its next key frame on.
         self.aimed: Encoding | None = None
         # The RID and temporal limit that page and link call for, whether or not they arrive now.
         self.desired: tuple[str, int] | None = None
         self.wanted_height_px = HEIGHTS_PX[role]
         self.sent_recently = SentRecently()
+        # How often this receiver may have a key frame made for everybody who watches the same.
+        self.picture_losses = Allowance(burst=2, per_s=1.0)
         # The newest number and the packets sent when the receiver last reported, and how many numbers
         # that were never sent it may still have to report.
         self._reported = forwarder.newest, 0
@@ -68,7 +75,7 @@ class Slot:
         self._rtx_payload_types = dict(rtx_payload_types)
         # Below 2^15, far from the wrap: SRTP's rollover counter must not be guessed at the start.
         self._rtx_sequence_number = forwarder.ssrc & 0x3FFF
-        self._rtx_rows: dict[str, Rows] = {}
+        self._rtx_rows: dict[str, FanoutRows] = {}
 
     @property
     def is_video(self) -> bool:
@@ -80,6 +87,30 @@ class Slot:
         """The encoding whose packets go out now."""
         span = self.forwarder.span
         return None if span is None else span.fan.source
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the picture of somebody else is still here, until that of `shown` comes."""
+        current = self.current
+        return current is not None and current.publication is not self.shown
+
+    def follow(self, *, is_late: bool) -> bool:
+        """Note whose picture is seen now; tell whether that is `shown`, or will be told so as it `is_late`.
+
+        Where it is late, nothing is held any longer.
+        """
+        if self.is_held and not is_late:
+            return False
+        if self.is_held:
+            self.forwarder.stop()
+            self.seen = None
+            return False
+        if self.current is None and self.seen is not self.shown and not is_late:
+            # What was here is gone, what is to come is not here yet.
+            self.seen = None
+            return False
+        self.seen = self.shown
+        return True
 
     def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
         """Return how many packets were lost on the way to the receiver, and how many sent, since last time.
@@ -103,6 +134,10 @@ class Slot:
         """Whether the receiver negotiated the codec of this encoding."""
         return encoding.codec.value in self.forwarder.payload_types
 
+    def takes(self, publication: Publication) -> bool:
+        """Whether the receiver negotiated the codec that the publication comes in."""
+        return publication.codec.value in self.forwarder.payload_types
+
     def aim(self, encoding: Encoding | None, temporal_limit: int) -> bool:
         """Show `encoding` as soon as it can be, or nothing; tell whether a key frame is needed for that.
 
@@ -123,21 +158,25 @@ class Slot:
         encoding.waiting[self.forwarder] = temporal_limit
         return is_new and not encoding.is_audio
 
-    def retransmission_rows(self, span: Span, make_route: Any) -> Rows | None:
-        """Return one row for the RTX stream, its next number filled in; None where RTX was not negotiated.
+    def begin_anew(self) -> None:
+        """Show the same encoding from its next key frame on as if it were new here."""
+        span = self.forwarder.span
+        if span is not None and self.aimed is span.fan.source:
+            self.aimed.waiting.setdefault(self.forwarder, span.temporal_limit)
 
-        Called when the payload type is known to be one that the span was sent with.
-        """
+    def can_repeat(self, span: Span[Encoding]) -> bool:
+        """Whether RTX was negotiated for the payload type that the span was sent with."""
+        return self.rtx_ssrc is not None and span.fan.source.codec.value in self._rtx_payload_types
+
+    def retransmission_rows(self, span: Span[Encoding], make_route: MakeRoute) -> FanoutRows:
+        """Return one row for the RTX stream, its next number filled in, for what can be repeated."""
         codec = span.fan.source.codec.value
-        payload_type = self._rtx_payload_types.get(codec)
-        if payload_type is None or self.rtx_ssrc is None:
-            return None
         rows = self._rtx_rows.get(codec)
         if rows is None:
             rows = Rows(
                 route=make_route([self.forwarder.destination]),
-                ssrc=[self.rtx_ssrc],
-                payload_type=[payload_type],
+                ssrc=[self.rtx_ssrc or 0],
+                payload_type=[self._rtx_payload_types[codec]],
                 abs_send_time_id=[self.forwarder.abs_send_time_id],
                 audio_level_id=[self.forwarder.audio_level_id],
             )

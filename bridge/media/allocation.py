@@ -21,13 +21,15 @@ HEIGHT_ANY_PX = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class LayerOption:
-    """One way to show a publication: an encoding up to a temporal layer (0 to 3, both included)."""
+    """One way to show a publication: an encoding up to a temporal layer (0 to 3, both included).
+
+    `bitrate_bps` is what would be received now: of an encoding that does not come, that of its stand-in.
+    """
 
     encoding_key: Hashable
     temporal_limit: int
     bitrate_bps: float
     height_px: int
-    is_alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,14 @@ class _Ladder:
 
 
 def _worthwhile(demand: Demand) -> tuple[LayerOption, ...]:
-    """Return the living options that are not taller than needed, each better than the cheaper ones."""
+    """Return the options that are not taller than needed, each better than the cheaper ones."""
     if demand.wanted_height_px <= 0:
         return ()
-    alive = sorted((option for option in demand.options if option.is_alive), key=_cost)
-    heights = [option.height_px for option in alive if option.height_px >= demand.wanted_height_px]
+    options = sorted(demand.options, key=_cost)
+    heights = [option.height_px for option in options if option.height_px >= demand.wanted_height_px]
     height_max_px = min(heights, default=HEIGHT_ANY_PX)
     ladder: list[LayerOption] = []
-    for option in alive:
+    for option in options:
         if option.height_px <= height_max_px and (not ladder or _quality(option) > _quality(ladder[-1])):
             ladder.append(option)
     return tuple(ladder)
@@ -111,9 +113,9 @@ def _quality(option: LayerOption) -> tuple[int, int, float]:
 
 
 def _current_bps(demand: Demand) -> float:
-    """Return the bitrate of what the slot shows now; an encoding that died counts as nothing."""
+    """Return the bitrate of what the slot shows now."""
     for option in demand.options:
-        if option.is_alive and (option.encoding_key, option.temporal_limit) == demand.current:
+        if (option.encoding_key, option.temporal_limit) == demand.current:
             return option.bitrate_bps
     return 0.0
 

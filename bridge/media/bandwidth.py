@@ -18,6 +18,10 @@ FLOOR_BPS = 50_000.0
 CEILING_BPS = 50_000_000.0
 
 GROWTH_PER_S = 0.08
+# The estimate does not grow beyond what has been tried: half as much again as is sent, and room for the
+# largest step that could be next.
+GROWTH_BEYOND_SENT = 1.5
+STEP_HEADROOM = 1.25
 
 # Nobody asked for longer than this: the path may have become another one meanwhile.
 GROWTH_MAX_S = 10.0
@@ -62,10 +66,16 @@ class DownlinkEstimate:
         "_loss",
         "_remb_at",
         "_remb_bps",
+        "_start_bps",
+        "demand_bps",
+        "sent_bps",
     )
 
     def __init__(self, *, start_bps: float = START_BPS, ceiling_bps: float = CEILING_BPS) -> None:
-        self._bps = start_bps
+        self._bps = self._start_bps = start_bps
+        # What is sent now, and the largest encoding that could be sent; None where nobody tells.
+        self.sent_bps: float | None = None
+        self.demand_bps = 0.0
         self._ceiling_bps = ceiling_bps
         self._loss = 0.0
         self._remb_bps: float | None = None
@@ -142,9 +152,15 @@ class DownlinkEstimate:
         self._hold_until = now + self._hold_s
 
     def _grow(self, now: float) -> None:
-        since, self._grown = self._grown, now
+        since = self._grown
+        # Reports are stamped by the kernel: what calls next may be a little earlier.
+        self._grown = now if since is None else max(since, now)
         if since is None or self._is_lossy:
             return
         elapsed_s = min(now - max(since, self._hold_until), GROWTH_MAX_S)
-        if elapsed_s > 0.0:
-            self._bps = min(self._bps * (1.0 + GROWTH_PER_S) ** elapsed_s, self._ceiling_bps)
+        limit_bps = self._ceiling_bps
+        if self.sent_bps is not None:
+            tried_bps = GROWTH_BEYOND_SENT * self.sent_bps + STEP_HEADROOM * self.demand_bps
+            limit_bps = min(limit_bps, max(tried_bps, self._start_bps))
+        if elapsed_s > 0.0 and self._bps < limit_bps:
+            self._bps = min(self._bps * (1.0 + GROWTH_PER_S) ** elapsed_s, limit_bps)

@@ -25,6 +25,7 @@ class ReceptionStatistics:
         "_bucket_bytes",
         "_bucket_end",
         "_buckets",
+        "_cycles_before",
         "_first_arrival",
         "_highest",
         "_jitter",
@@ -51,6 +52,7 @@ class ReceptionStatistics:
         self.fraction_lost = 0.0
         self._base = -1
         self._highest = -1
+        self._cycles_before = 0
         self._transit = 0.0
         self._jitter = 0.0
         self._prior_expected = 0
@@ -76,6 +78,8 @@ class ReceptionStatistics:
         if extended > self._highest:
             if self._base < 0:
                 self._base = self._highest = extended
+                # A stream begins in its first cycle of numbers, whatever ours are.
+                self._cycles_before = extended & ~0xFFFF
                 self._first_arrival = arrival
                 return
             self._highest = extended
@@ -153,7 +157,7 @@ class ReceptionStatistics:
             ssrc=self.ssrc,
             fraction_lost=fraction,
             cumulative_lost=min(max(expected - received, -0x800000), 0x7FFFFF),
-            extended_highest=max(self._highest, 0) & 0xFFFFFFFF,
+            extended_highest=max(self._highest - self._cycles_before, 0) & 0xFFFFFFFF,
             jitter_ticks=min(int(self._jitter), 0xFFFFFFFF),
             last_sr=self._last_sr_middle,
             delay_since_last_sr=delay,

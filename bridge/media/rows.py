@@ -1,17 +1,21 @@
 """The columns in which the copies of one outgoing packet differ: one row per receiver."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+R = TypeVar("R")
+P = TypeVar("P")
 
-class Rows:
+
+class Rows(Generic[R, P]):
     """What `fanout.send` needs to know of each copy of a packet, as columns of plain numbers.
 
     All columns have the same length. Sequence numbers are taken modulo 2^16 and timestamps
-    modulo 2^32 when they are written, so that whoever fills them may count on.
+    modulo 2^32 when they are written, so that whoever fills them may count on. The fan-out's own are R,
+    the way to the receivers, and P, what it has prepared of the columns that never change.
     """
 
     __slots__ = (
@@ -30,7 +34,7 @@ class Rows:
     def __init__(
         self,
         *,
-        route: Any,
+        route: R,
         ssrc: Sequence[int],
         payload_type: Sequence[int],
         abs_send_time_id: Sequence[int],
@@ -39,7 +43,7 @@ class Rows:
         count = len(ssrc)
         self.route = route
         # What the fan-out keeps with these rows; the columns up to the ids never change.
-        self.prepared: Any = None
+        self.prepared: P | None = None
         self.ssrc: NDArray[np.uint32] = np.array(ssrc, dtype=np.uint32)
         self.payload_type: NDArray[np.uint8] = np.array(payload_type, dtype=np.uint8)
         self.abs_send_time_id: NDArray[np.uint8] = np.array(abs_send_time_id, dtype=np.uint8)

@@ -1,10 +1,12 @@
 """Which packets of a stream a slot leaves out, so that the numbers of the others can close up."""
 
+from array import array
 from bisect import bisect_right
 
-# At 30 pictures a second and a handful of packets each, some four seconds of skipped
-# packets: longer than a receiver goes on asking.
-REMEMBERED = 1024
+from bridge.media.replay import REMEMBERED
+
+# How many skips are noted between two looks for those that are too old.
+TIDIED_EACH = 1024
 
 
 class SkipLog:
@@ -19,10 +21,11 @@ class SkipLog:
         self.packets = 0
         self.pictures = 0
         # Of each remembered skip, in rising order: its number, the compact number that follows it,
-        # and the pictures left out before it.
-        self._numbers: list[int] = []
-        self._keys: list[int] = []
-        self._pictures_before: list[int] = []
+        # and the pictures left out before it. All skips among the numbers that a late packet may still
+        # have are here: with one forgotten, it would be given the number of another packet.
+        self._numbers = array("q")
+        self._keys = array("q")
+        self._pictures_before = array("q")
 
     def note(self, number: int, pictures: int) -> None:
         """Leave out a packet, the newest so far, with which `pictures` (0 or 1) begin."""
@@ -31,17 +34,18 @@ class SkipLog:
         self._pictures_before.append(self.pictures)
         self.packets += 1
         self.pictures += pictures
-        if len(self._numbers) >= 2 * REMEMBERED:
-            del self._numbers[:REMEMBERED]
-            del self._keys[:REMEMBERED]
-            del self._pictures_before[:REMEMBERED]
+        if len(self._numbers) % TIDIED_EACH == 0:
+            old = bisect_right(self._numbers, number - REMEMBERED)
+            del self._numbers[:old]
+            del self._keys[:old]
+            del self._pictures_before[:old]
 
     def leap(self, packets: int) -> None:
         """Leave out that many numbers at once, and forget what was before them."""
         self.packets += packets
-        self._numbers.clear()
-        self._keys.clear()
-        self._pictures_before.clear()
+        del self._numbers[:]
+        del self._keys[:]
+        del self._pictures_before[:]
 
     def before(self, number: int) -> tuple[int, int]:
         """Return how many packets and pictures had been left out before this number."""

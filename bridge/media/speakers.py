@@ -1,10 +1,10 @@
-"""Who is speaking: the voices worth hearing, and the one speaker worth showing.
+"""Who leads the conversation: the one speaker worth showing.
 
-Both live on the audio levels that publishers write into their packets (RFC 6464: 0 is the
+It lives on the audio levels that publishers write into their packets (RFC 6464: 0 is the
 loudest, 127 is silence, in -dBov), one per 20 ms. "Loudness" is 127 minus that level.
 
-`LoudestVoices` decides within milliseconds who is heard, `DominantSpeaker` within a second who is
-shown. The latter is the method of I. Volfin and I. Cohen, "Dominant speaker identification for
+`voices.py` decides within milliseconds who is heard, `DominantSpeaker` within a second who is
+shown. That is the method of I. Volfin and I. Cohen, "Dominant speaker identification for
 multipoint videoconferencing", Computer Speech and Language 27 (2013): speech activity is scored
 over three intervals that end now, each counting the active parts of the one before,
 
@@ -22,6 +22,10 @@ Somebody takes over from the dominant speaker when the logarithms of the ratios 
 exceed C1 = 3 (immediate), C2 = 2 (medium) and C3 = 0 (long). In words: the dominant speaker
 is silent right now, the other one is not, and has spoken more during the last second. Loudness
 alone never wins, nor does a cough, and a pause for breath loses nothing.
+
+A source that tells no levels (most encoders) has no scores: whether it carries speech or the silence
+of an empty room, nobody knows. It may have the word when nobody who tells levels has spoken for
+UNTOLD_AFTER_S, and loses it to whoever speaks for three mediums of the last ten.
 """
 
 from collections import deque
@@ -36,8 +40,6 @@ FRAME_S = 0.020
 
 # More speakers than a room has places that may publish; the quietest one makes room.
 SPEAKERS_MAX = 1024
-
-# --- The dominant speaker ---
 
 IMMEDIATE_PARTS = 13
 MEDIUM_FRAMES = 5
@@ -73,6 +75,11 @@ FLOOR_LOUDNESS_MAX = 82.0
 STEADY_DB = 8
 FLOOR_RISE_DB_PER_S = 1.0
 
+# Whoever speaks again within this time has only listened: an encoder must not come on in each pause.
+UNTOLD_AFTER_S = 10.0
+# Active mediums in the last second of whoever takes the word from a source without levels: no cough has them.
+UNTOLD_MEDIUMS_MIN = 3
+
 # Without packets for this long the publisher is muted or in discontinuous transmission.
 PAUSE_S = 0.1
 
@@ -93,11 +100,13 @@ _LONG_SCORES = _scores(LONG_MEDIUMS, LONG_LAMBDA)
 class _Speaker:
     """One participant's last second, newest frame last, and its scores at the last decision."""
 
-    __slots__ = ("floor", "heard", "immediate", "levels", "long", "medium")
+    __slots__ = ("floor", "heard", "immediate", "is_told", "levels", "long", "medium")
 
     def __init__(self) -> None:
         self.levels: deque[int] = deque((LEVEL_SILENCE,) * HISTORY_FRAMES, maxlen=HISTORY_FRAMES)
         self.heard = 0.0
+        # Whether its packets carry their levels.
+        self.is_told = True
         self.floor = FLOOR_LOUDNESS_MIN
         self.immediate = self.medium = self.long = SCORE_MIN
 
@@ -107,7 +116,7 @@ class _Speaker:
             self.levels.extend((LEVEL_SILENCE,) * min(int(pause_s / FRAME_S), HISTORY_FRAMES))
             self.heard = now
         self._follow_noise(elapsed_s)
-        if LEVEL_SILENCE - min(self.levels) < self.floor + PART_DB:
+        if not self.is_told or LEVEL_SILENCE - min(self.levels) < self.floor + PART_DB:
             self.immediate = self.medium = self.long = SCORE_MIN
             return
         loudness_min = self.floor + FRAME_ACTIVE_PARTS * PART_DB
@@ -118,6 +127,11 @@ class _Speaker:
         self.immediate = _IMMEDIATE_SCORES[min(max(parts, 0), IMMEDIATE_PARTS)]
         self.medium = _MEDIUM_SCORES[mediums[-1]]
         self.long = _LONG_SCORES[sum(frames > MEDIUM_ACTIVE_FRAMES for frames in mediums)]
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether most of the last second may have carried sound; all that is known without levels."""
+        return sum(level < LEVEL_SILENCE for level in self.levels) > HISTORY_FRAMES // 2
 
     def _follow_noise(self, elapsed_s: float) -> None:
         quietest = max(self.levels)
@@ -130,19 +144,25 @@ class _Speaker:
 class DominantSpeaker(Generic[K]):
     """The one participant of a room who has the word, judged by speech activity."""
 
-    __slots__ = ("_decided", "_speakers", "dominant")
+    __slots__ = ("_decided", "_speakers", "_spoken", "dominant")
 
     def __init__(self) -> None:
         self._speakers: dict[K, _Speaker] = {}
         self._decided: float | None = None
+        # When somebody whose levels are told last spoke.
+        self._spoken = float("-inf")
         # Stays when everybody is silent; None until somebody is heard or after `remove`.
         self.dominant: K | None = None
 
-    def level(self, key: K, level: int, now: float) -> None:
-        """Note the audio level (0 loudest to 127) of one packet of a participant."""
+    def level(self, key: K, level: int, now: float, *, is_told: bool = True) -> None:
+        """Note the audio level (0 loudest to 127) of one packet of a participant.
+
+        Where it is not told, the level only says whether the packet may carry sound at all.
+        """
         speaker = self._speakers.get(key)
         if speaker is None:
             speaker = self._add(key)
+        speaker.is_told = is_told
         speaker.levels.append(level)
         speaker.heard = now
 
@@ -165,10 +185,22 @@ class DominantSpeaker(Generic[K]):
             self._decided = now
             for speaker in self._speakers.values():
                 speaker.score(now, elapsed_s)
+                if speaker.long > SCORE_MIN:
+                    self._spoken = now
             successor = self._first() if self.dominant is None else self._successor(self.dominant)
+            if successor is None and now - self._spoken >= UNTOLD_AFTER_S:
+                successor = self._untold()
             if successor is not None:
                 self.dominant = successor
         return self.dominant
+
+    def _untold(self) -> K | None:
+        """While nobody is known to speak, a source without levels may have the word; another one keeps it."""
+        holding = None if self.dominant is None else self._speakers.get(self.dominant)
+        if holding is not None and not holding.is_told and holding.is_sending:
+            return None
+        sending = (key for key, one in self._speakers.items() if not one.is_told and one.is_sending)
+        return next(sending, None)
 
     def _first(self) -> K | None:
         """While nobody is dominant, anybody who is heard is better than nobody."""
@@ -182,136 +214,18 @@ class DominantSpeaker(Generic[K]):
     def _successor(self, dominant: K) -> K | None:
         """Return who exceeds the dominant speaker in all three intervals, most of all in the medium one."""
         held = self._speakers.get(dominant) or _Speaker()
+        long_min = held.long if held.is_told else _LONG_SCORES[UNTOLD_MEDIUMS_MIN - 1]
         best_ratio = MEDIUM_RATIO_MIN
         successor: K | None = None
         for key, speaker in self._speakers.items():
             # Most are silent and end here, before the logarithms.
-            if speaker.long <= held.long or key == dominant:
+            if speaker.long <= long_min or key == dominant:
                 continue
             medium_ratio = log(speaker.medium / held.medium)
             if (
                 medium_ratio > best_ratio
                 and log(speaker.immediate / held.immediate) > IMMEDIATE_RATIO_MIN
-                and log(speaker.long / held.long) > LONG_RATIO_MIN
+                and log(speaker.long / long_min) > LONG_RATIO_MIN
             ):
                 best_ratio, successor = medium_ratio, key
         return successor
-
-
-# --- The voices that are heard ---
-
-# Quieter than -70 dBov is not worth a packet to everybody.
-AUDIBLE_LOUDNESS = 57.0
-
-# Scores rise by half the difference with each packet and start from just below audible, so
-# that the first packet of a word already claims a free seat. They fall by 25 dB/s: gaps
-# between syllables cost nothing, and a new voice as loud as a seated one takes its place
-# 0.25 s after that one fell silent.
-SCORE_REST = 45.0
-ATTACK = 0.5
-DECAY_DB_PER_S = 25.0
-DECAY_DB = DECAY_DB_PER_S * FRAME_S
-
-# How much louder a voice must be than the weakest seated one, to take its seat.
-MARGIN_DB = 6.0
-
-# A seat that nobody else wants is kept for this long.
-LINGER_S = 2.0
-
-
-class _Voice:
-    """One participant's smoothed loudness."""
-
-    __slots__ = ("audible", "heard", "is_seated", "score")
-
-    def __init__(self) -> None:
-        self.score = SCORE_REST
-        self.heard = 0.0
-        self.audible = 0.0
-        self.is_seated = False
-
-
-class LoudestVoices(Generic[K]):
-    """The few voices of a room that are forwarded to everybody."""
-
-    __slots__ = ("_entry_score", "_limit", "_seated", "_voices")
-
-    def __init__(self, limit: int = 3) -> None:
-        self._limit = limit
-        self._voices: dict[K, _Voice] = {}
-        self._seated: tuple[K, ...] = ()
-        self._entry_score = AUDIBLE_LOUDNESS
-
-    def level(self, key: K, level: int, now: float) -> bool:
-        """Note the level (0 loudest to 127) of one packet; True: this voice may be due in `loudest` now."""
-        voice = self._voices.get(key)
-        if voice is None:
-            voice = self._add(key)
-        voice.heard = now
-        score = voice.score
-        loudness = LEVEL_SILENCE - level
-        if loudness > score:
-            voice.score = score = score + (loudness - score) * ATTACK
-        elif score > SCORE_REST:
-            voice.score = score = score - DECAY_DB
-        return score >= self._entry_score and not voice.is_seated
-
-    def _add(self, key: K) -> _Voice:
-        if len(self._voices) >= SPEAKERS_MAX:
-            self.remove(min(self._voices, key=lambda other: self._voices[other].score))
-        voice = self._voices[key] = _Voice()
-        return voice
-
-    def remove(self, key: K) -> None:
-        """Forget a participant who left or was muted."""
-        self._voices.pop(key, None)
-        if key in self._seated:
-            self._seated = tuple(other for other in self._seated if other != key)
-            self._entry_score = AUDIBLE_LOUDNESS
-
-    def loudest(self, now: float) -> tuple[K, ...]:
-        """Return the seated voices in the order of their seats: a successor sits where its predecessor sat.
-
-        Call every 100 ms or so, and when `level` says so. The same tuple object as before
-        means that nothing has changed.
-        """
-        voices = self._voices
-        for voice in voices.values():
-            self._decay(voice, now)
-        seats = [key for key in self._seated if now - voices[key].audible < LINGER_S]
-        waiting = [
-            key for key, voice in voices.items() if voice.score >= AUDIBLE_LOUDNESS and key not in seats
-        ]
-        waiting.sort(key=lambda key: -voices[key].score)
-        for key in waiting:
-            if len(seats) < self._limit:
-                seats.append(key)
-                continue
-            weakest = min(range(self._limit), key=lambda at: voices[seats[at]].score)
-            if voices[key].score < voices[seats[weakest]].score + MARGIN_DB:
-                break
-            seats[weakest] = key
-        self._seat(tuple(seats))
-        return self._seated
-
-    def _decay(self, voice: _Voice, now: float) -> None:
-        """Let a voice without packets (muted, discontinuous transmission) fall silent, too."""
-        pause_s = now - voice.heard
-        if pause_s >= PAUSE_S:
-            voice.score = max(voice.score - DECAY_DB_PER_S * pause_s, SCORE_REST)
-            voice.heard = now
-        if voice.score >= AUDIBLE_LOUDNESS:
-            voice.audible = now
-
-    def _seat(self, seats: tuple[K, ...]) -> None:
-        voices = self._voices
-        if seats != self._seated:
-            for key in self._seated:
-                voices[key].is_seated = False
-            for key in seats:
-                voices[key].is_seated = True
-            self._seated = seats
-        if len(seats) < self._limit:
-            self._entry_score = AUDIBLE_LOUDNESS
-        else:
-            self._entry_score = min(voices[key].score for key in seats) + MARGIN_DB

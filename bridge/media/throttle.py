@@ -1,48 +1,104 @@
 """Limits for what receivers may ask again: key frames and retransmissions."""
 
 
+class Allowance:
+    """A token bucket: so many at once, and so many a second in the long run."""
+
+    __slots__ = ("_burst", "_credit", "_last", "_per_s")
+
+    def __init__(self, *, burst: float, per_s: float) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._credit = burst
+        self._last: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one; False, and nothing taken, where there is none."""
+        last, self._last = self._last, now
+        if last is not None:
+            self._credit = min(self._credit + max(now - last, 0.0) * self._per_s, self._burst)
+        if self._credit < 1.0:
+            return False
+        self._credit -= 1.0
+        return True
+
+
 class KeyframeRequests:
     """Decides when a key frame request (PLI or FIR) goes to the publisher of one encoding.
 
     However many receivers ask, the publisher is asked at most once per interval, and again until
     the key frame is here: requests get lost, and an encoding that was just switched on ignores
-    the first ones. The interval grows by half each time, up to its maximum, because an encoding
-    that is switched off never answers.
+    the first ones. The interval doubles each time, up to its maximum, because an encoding that is
+    switched off never answers, and neither do many encoders. Everybody pays for a key frame: in the
+    long run there is one a second, and one that repairs what somebody lost waits for its second.
     """
 
-    __slots__ = ("_interval_max_s", "_interval_min_s", "_interval_s", "_last", "_tries", "is_wanted")
+    __slots__ = (
+        "_allowance",
+        "_interval_max_s",
+        "_interval_min_s",
+        "_interval_s",
+        "_last",
+        "_not_before",
+        "_received",
+        "_repair_s",
+        "_tries",
+        "is_wanted",
+    )
 
-    def __init__(self, *, interval_min_s: float = 0.3, interval_max_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        *,
+        interval_min_s: float = 0.3,
+        interval_max_s: float = 2.0,
+        repair_s: float = 1.0,
+        burst: int = 3,
+        per_s: float = 1.0,
+    ) -> None:
         self._interval_min_s = interval_min_s
         self._interval_max_s = interval_max_s
         self._interval_s = interval_min_s
+        self._repair_s = repair_s
+        self._allowance = Allowance(burst=burst, per_s=per_s)
+        # When the last request went out, and when the last key frame came.
         self._last: float | None = None
+        self._received: float | None = None
+        self._not_before = 0.0
         self._tries = 0
         self.is_wanted = False
 
-    def request(self, now: float) -> bool:
-        """Somebody needs a key frame; tell whether to send a request now."""
+    def request(self, now: float, *, is_repair: bool = False) -> bool:
+        """Somebody needs a key frame, to begin with or to go on with; tell whether to send a request now."""
+        not_before = 0.0
+        if is_repair:
+            former = [at for at in (self._last, self._received) if at is not None]
+            not_before = max(former, default=now - self._repair_s) + self._repair_s
         if not self.is_wanted:
             self.is_wanted = True
             self._tries = 0
             self._interval_s = self._interval_min_s
+            self._not_before = not_before
+        self._not_before = min(self._not_before, not_before)
         return self.due(now)
 
     def due(self, now: float) -> bool:
         """Tell whether to send a request now: the first one, or one more."""
-        if not self.is_wanted:
+        if not self.is_wanted or now < self._not_before:
             return False
         if self._last is not None and now - self._last < self._interval_s:
             return False
+        if not self._allowance.take(now):
+            return False
         if self._tries:
-            self._interval_s = min(self._interval_s * 1.5, self._interval_max_s)
+            self._interval_s = min(self._interval_s * 2.0, self._interval_max_s)
         self._tries += 1
         self._last = now
         return True
 
-    def keyframe_received(self) -> None:
+    def keyframe_received(self, now: float) -> None:
         """The wish is fulfilled."""
         self.is_wanted = False
+        self._received = now
 
     def cancel(self) -> None:
         """Nobody waits for the key frame any more."""

@@ -15,6 +15,7 @@ from bridge.base import schema
 from bridge.base.errors import InvalidMessage, RequestError
 from bridge.messages.from_bridge import (
     Answer,
+    Beat,
     Cases,
     Chat,
     Closing,
@@ -42,6 +43,7 @@ from bridge.messages.from_client import (
     ChooseStage,
     FinishCase,
     GiveFloor,
+    Interrupt,
     Join,
     Leave,
     Lock,
@@ -68,9 +70,12 @@ from bridge.messages.objects import (
     CaseLine,
     ChatLine,
     ClientDescription,
+    IceServer,
+    KnockReason,
     MediaProtocol,
     Member,
     MicrophoneState,
+    MutedSource,
     Picture,
     RecordingStatus,
     ResumeRequest,
@@ -97,6 +102,7 @@ __all__ = [
     "AddCase",
     "Admit",
     "Answer",
+    "Beat",
     "BridgeMessage",
     "CameraState",
     "CaseLine",
@@ -113,8 +119,11 @@ __all__ = [
     "Floor",
     "FreshToken",
     "GiveFloor",
+    "IceServer",
+    "Interrupt",
     "Join",
     "Knock",
+    "KnockReason",
     "Layers",
     "Leave",
     "Lock",
@@ -127,6 +136,7 @@ __all__ = [
     "MuteAll",
     "MuteParticipant",
     "Muted",
+    "MutedSource",
     "Offer",
     "Picture",
     "Quality",
@@ -162,6 +172,7 @@ __all__ = [
     "to_json",
     "type_of",
     "write_json",
+    "write_object",
 ]
 
 PROTOCOL_VERSION = 1
@@ -170,12 +181,12 @@ MESSAGE_MAX_BYTES = 256 * 1024
 RESUME_WINDOW_S = 30
 
 ClientMessage = (
-    Join | Offer | View | Mute | RaiseHand | SendChat | ChooseStage | ShowContent | MuteParticipant
-    | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase | StartCase | FinishCase
-    | StateConsent | Record | Leave
+    Join | Offer | View | Mute | Interrupt | RaiseHand | SendChat | ChooseStage | ShowContent
+    | MuteParticipant | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase
+    | StartCase | FinishCase | StateConsent | Record | Leave
 )  # fmt: skip
 BridgeMessage = (
-    Welcome | Waiting | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers
+    Welcome | Waiting | Beat | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers
     | Chat | Muted | Floor | Locked | Knock | RecordingChange | Cases | FreshToken | Removed | Closing
     | Quality | Error
 )  # fmt: skip
@@ -183,8 +194,8 @@ BridgeMessage = (
 CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {cls.type: cls for cls in ClientMessage.__args__}
 BRIDGE_MESSAGES: Mapping[str, type[BridgeMessage]] = {cls.type: cls for cls in BridgeMessage.__args__}
 OBJECTS = (
-    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, Picture, StageState, RecordingStatus,
-    CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
+    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, IceServer, Picture, StageState,
+    MutedSource, RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
 )  # fmt: skip
 
 Message = TypeVar("Message", ClientMessage, BridgeMessage)
@@ -237,6 +248,11 @@ def serialise(message: ClientMessage | BridgeMessage, **serialised: str) -> str:
         value.pop(name, None)
     text = write_json(value)
     return text[:-1] + "".join(f',"{name}":{part}' for name, part in serialised.items()) + "}"
+
+
+def write_object(value: object) -> str:
+    """Return an object of a message as it stands in the message's text."""
+    return write_json(schema.to_json(value))
 
 
 def write_json(value: Any) -> str:

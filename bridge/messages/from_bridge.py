@@ -11,15 +11,19 @@ from bridge.messages.objects import (
     CHAT_KEPT,
     MIDS_MAX,
     THUMBNAILS_MAX,
+    BeatS,
     CaseCode,
     CaseId,
     CaseLine,
     ChatLine,
     ChatText,
     Count,
+    IceServer,
+    KnockReason,
     MediaProtocol,
     Member,
     Mid,
+    MutedSource,
     Name,
     OfferId,
     ParticipantId,
@@ -54,15 +58,27 @@ class Welcome:
     thumbnails_max: Annotated[int, Between(0, THUMBNAILS_MAX)]
     resumed: bool
     may_publish: bool
+    link_in_use: Count
+    beat_s: BeatS
+    muted: Annotated[tuple[MutedSource, ...], AtMost(8)]
     waiting: Annotated[tuple[WaitingGuest, ...], AtMost(1000)] | None = None
     cases: Annotated[tuple[CaseLine, ...], AtMost(CASES_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The answer to `join` in a locked room: a moderator has to admit."""
+    """The answer to `join` of somebody who has to wait in the lobby."""
 
     type: ClassVar[str] = "waiting"
+    reason: KnockReason
+    beat_s: BeatS
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The line is alive, and there is nothing to say."""
+
+    type: ClassVar[str] = "beat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ class Slots:
 
     type: ClassVar[str] = "slots"
     slots: Annotated[Mapping[Mid, Picture | None], AtMost(MIDS_MAX)]
+    unsupported: Annotated[tuple[Mid, ...], AtMost(MIDS_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +213,12 @@ class Cases:
 
 @dataclass(frozen=True, slots=True)
 class FreshToken:
-    """A join token to come back with after a restart of the server."""
+    """A join token to come back with after a restart of the server, and fresh credentials of the relays."""
 
     type: ClassVar[str] = "token"
     token: Token
     expires_s: Annotated[int, Between(0, 86_400)]
+    ice_servers: Annotated[tuple[IceServer, ...], AtMost(16)]
 
 
 @dataclass(frozen=True, slots=True)

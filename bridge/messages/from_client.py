@@ -67,6 +67,15 @@ class Mute:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The sender's system has taken a device away from the page, or given it back: a call, an assistant."""
+
+    type: ClassVar[str] = "interrupted"
+    source: Source
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RaiseHand:
     """The sender asks for the floor, or no longer does."""
 

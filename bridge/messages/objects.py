@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from bridge.base.schema import Between, Characters
+from bridge.base.schema import AtMost, Between, Characters
 from bridge.base.words import (
     CaseState,
     ConsentState,
@@ -39,6 +39,7 @@ OfferId = Annotated[int, Between(0, 2**31 - 1)]
 HeightPx = Annotated[int, Between(0, 8640)]
 Count = Annotated[int, Between(0, 1_000_000)]
 Ratio = Annotated[float, Between(0, 1)]
+BeatS = Annotated[int, Between(1, 60)]
 
 
 class StageMode(StrEnum):
@@ -49,17 +50,27 @@ class StageMode(StrEnum):
 
 
 class MicrophoneState(StrEnum):
-    """What others can hear of a participant: muted is chosen, off has nothing to send."""
+    """What others can hear of a participant: muted is chosen, interrupted is not, off has nothing to send."""
 
     ON = "on"
     MUTED = "muted"
+    INTERRUPTED = "interrupted"
     OFF = "off"
+
+
+class KnockReason(StrEnum):
+    """Why somebody has to wait in the lobby."""
+
+    LOCKED = "locked"
+    REMOVED = "removed"
+    NO_CHAIR = "no-chair"
 
 
 class CameraState(StrEnum):
     """Whether others can see a participant."""
 
     ON = "on"
+    INTERRUPTED = "interrupted"
     OFF = "off"
 
 
@@ -106,6 +117,15 @@ class ResumeTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class IceServer:
+    """A TURN relay and what opens it for a while (RTCIceServer)."""
+
+    urls: Annotated[tuple[Annotated[str, Characters(1, 256)], ...], AtMost(16)]
+    username: Annotated[str, Characters(0, 256)]
+    credential: Annotated[str, Characters(0, 256)]
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One participant's publication."""
 
@@ -119,6 +139,14 @@ class StageState:
 
     participant: ParticipantId | None
     mode: StageMode
+
+
+@dataclass(frozen=True, slots=True)
+class MutedSource:
+    """One of the receiver's publications that a moderator muted, and who did."""
+
+    source: Source
+    by: ParticipantId
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +199,8 @@ class Member:
     auxiliary: bool
     hand: Count | None
     connected: bool
+    shares_link: bool
+    self_named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +210,9 @@ class WaitingGuest:
     participant: ParticipantId
     site: SiteName
     name: Name
+    reason: KnockReason
+    device: bool
+    self_named: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Yêu cầu không đúng định dạng. Hãy tải lại trang.",
         en="The request does not have the right form. Please reload the page.",
     ),
+    "invalid-name": Text(
+        vi="Tên phải có ít nhất một chữ cái và không có ký tự ẩn. Hãy nhập lại tên.",
+        en="A name has at least one letter and no invisible characters. Please type it again.",
+    ),
     "unsupported-version": Text(
         vi="Trang này đã cũ so với máy chủ. Hãy tải lại trang.",
         en="This page is older or newer than the server. Please reload it.",
@@ -34,6 +38,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Đường liên kết đã hết hạn. Hãy mở lại thư mời hoặc xin đường liên kết mới.",
         en="This link has expired. Please open your invitation again or ask for a new one.",
     ),
+    "revoked-link": Text(
+        vi="Đường liên kết này đã bị thu hồi. Hãy xin ban tổ chức đường liên kết mới.",
+        en="This link was revoked. Please ask the organisers for a new one.",
+    ),
     "not-permitted": Text(
         vi="Vai trò của bạn không được phép làm việc này.",
         en="Your role does not allow this.",
@@ -45,6 +53,14 @@ ERRORS: Mapping[str, Text] = {
     "room-full": Text(
         vi="Phòng đã đủ số điểm cầu.",
         en="The room is full.",
+    ),
+    "no-more-rooms": Text(
+        vi="Máy chủ lúc này không mở thêm phòng. Hãy thử lại sau ít phút.",
+        en="The server opens no more rooms now. Please try again in a few minutes.",
+    ),
+    "link-full": Text(
+        vi="Đường liên kết này đang dùng trên quá nhiều thiết bị. Hãy đóng bớt hoặc xin đường liên kết khác.",
+        en="This link is in use on too many devices. Please close one of them or ask for another link.",
     ),
     "room-locked": Text(
         vi="Phòng đã khóa. Hãy liên hệ chủ tọa hoặc thư ký.",
@@ -73,6 +89,14 @@ ERRORS: Mapping[str, Text] = {
     "busy": Text(
         vi="Máy chủ đang bận gửi các bản ghi khác. Hãy thử lại sau ít phút.",
         en="The server is busy sending other recordings. Please try again in a few minutes.",
+    ),
+    "unsupported-media-type": Text(
+        vi="Thiết bị gửi dữ liệu không đúng loại.",
+        en="The device sent data of the wrong type.",
+    ),
+    "precondition-failed": Text(
+        vi="Kết nối đã thay đổi trong lúc đó. Hãy thử lại.",
+        en="The connection has changed meanwhile. Please try again.",
     ),
     "rate-limited": Text(
         vi="Quá nhiều yêu cầu trong thời gian ngắn. Hãy chờ một chút.",

@@ -1,5 +1,7 @@
 """The machine a node runs on: its directories, addresses and files, as the settings and the kernel tell."""
 
+import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,10 +12,17 @@ from bridge.config import Config
 from bridge.node.certificate import CertificateFiles, ensure_certificate
 from bridge.tokens import load_secret
 
+TOKEN_SECRET = "token-secret"
+
+
+def state_dir(config: Config) -> Path:
+    """Return the directory of what must survive a restart."""
+    return Path(config.node.state_dir).expanduser().resolve()
+
 
 def prepare_state_dir(config: Config) -> Path:
     """Return the state directory, made if absent; raises InvalidConfig."""
-    path = Path(config.node.state_dir).expanduser().resolve()
+    path = state_dir(config)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -36,12 +45,30 @@ def _below_state_dir(config: Config, configured: str, name: str) -> Path:
     return path.expanduser().resolve()
 
 
-def token_secret(state_dir: Path) -> bytes:
+def token_secret(folder: Path) -> bytes:
     """Return the secret that signs the node's links, made on first use; raises InvalidConfig."""
-    return load_secret(state_dir / "token-secret")
+    return load_secret(folder / TOKEN_SECRET)
 
 
-def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
+def existing_token_secret(config: Config) -> bytes:
+    """Return the secret that the bridge made when it first started; raises InvalidConfig without one.
+
+    For what signs links beside the bridge: a secret of its own would make links that nobody accepts.
+    """
+    path = state_dir(config) / TOKEN_SECRET
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise InvalidConfig(f"{path}: {error.strerror}; run this as the bridge's user") from error
+    if not is_there:
+        raise InvalidConfig(
+            f"there is no secret to sign with in {path.parent}: is that the bridge's node.state_dir "
+            "(--config, --state-dir), and has the bridge been started once?"
+        )
+    return load_secret(path)
+
+
+def certificate_files(config: Config, folder: Path) -> CertificateFiles:
     """Return the configured PEM files, or the generated ones; raises InvalidConfig."""
     http = config.http
     if http.certificate_file:
@@ -51,9 +78,9 @@ def certificate_files(config: Config, state_dir: Path) -> CertificateFiles:
     lasting = [address for address in host_addresses() if ":" not in address]
     hosts = ["localhost", "127.0.0.1", "::1", *lasting]
     try:
-        return ensure_certificate(state_dir, hosts, datetime.now(UTC))
+        return ensure_certificate(folder, hosts, datetime.now(UTC))
     except OSError as error:
-        raise InvalidConfig(f"node.state_dir {state_dir}: {error.strerror}") from error
+        raise InvalidConfig(f"node.state_dir {folder}: {error.strerror}") from error
 
 
 def host_addresses() -> list[str]:
@@ -67,6 +94,12 @@ def host_addresses() -> list[str]:
         text for text in found if not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
     ]
     return sorted(dict.fromkeys(reachable), key=lambda text: ":" in text)
+
+
+def free_descriptors() -> int:
+    """Return how many more files and sockets this process may open."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most - len(os.listdir("/proc/self/fd"))
 
 
 def base_url(config: Config) -> str:

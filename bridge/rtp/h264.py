@@ -1,5 +1,6 @@
 """H.264 payloads (RFC 6184), packetization modes 0 and 1: what forwarding must know, and their NAL units."""
 
+from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ IDR_SLICE = 5
 SPS = 7
 PPS = 8
 _STAP_A = 24
-_FU_A = 28
+FU_A = 28
 # Non-IDR slice, data partition A and IDR slice begin with first_mb_in_slice (ITU-T H.264, 7.3.3).
 _SLICES = frozenset((1, 2, IDR_SLICE))
 # SEI, SPS, PPS and access unit delimiter stand before the first slice of a picture (7.4.1.2.3).
@@ -17,6 +18,12 @@ _BEFORE_SLICES = frozenset((6, SPS, PPS, 9))
 _PROFILES_WITH_CHROMA_FORMAT = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
 # Level 6.2 allows 16888 (ITU-T H.264, table A-1 and A.3.1); more is a misread SPS.
 _SIDE_PX_MAX = 16888
+# Where the size of a picture stands even behind long scaling lists, and the longest code of an id.
+_SPS_BYTES_MAX = 512
+_ID_BYTES_MAX = 3
+# No field that is read has a longer code (ITU-T H.264, 7.4.2.1.1: at most 2^32 - 2).
+_ZEROS_MAX = 32
+_SPROP_UNITS_MAX = 16
 
 
 @dataclass(slots=True)
@@ -38,7 +45,7 @@ def inspect(payload: bytes) -> H264Payload:
     if not payload:
         raise MalformedPacket("H.264 payload is empty")
     kind = payload[0] & 0x1F
-    if kind == _FU_A:
+    if kind == FU_A:
         if len(payload) < 3:
             raise MalformedPacket("H.264 fragment is cut off")
         if not payload[1] & 0x80:
@@ -67,7 +74,7 @@ def nal_units(payloads: Iterable[bytes]) -> Iterator[bytes]:
     fragments: list[bytes] = []
     for payload in payloads:
         kind = payload[0] & 0x1F if payload else 0
-        if kind == _FU_A and len(payload) > 2:
+        if kind == FU_A and len(payload) > 2:
             if payload[1] & 0x80:
                 fragments = [bytes((payload[0] & 0xE0 | payload[1] & 0x1F,))]
             if fragments:
@@ -100,6 +107,33 @@ def _inspect_unit(kind: int, unit: bytes) -> H264Payload:
     return H264Payload(starts_frame, kind == IDR_SLICE, 0, 0)
 
 
+def parameter_set_id(unit: bytes) -> int | None:
+    """Return the id of an SPS or PPS (ITU-T H.264, 7.4.2); None for anything else, and what is cut off."""
+    kind = unit[0] & 0x1F if unit else 0
+    # Three bytes of profile and level stand before an SPS's.
+    start = {SPS: 4, PPS: 1}.get(kind)
+    if start is None or len(unit) <= start:
+        return None
+    try:
+        number = _BitReader(unit[start : start + _ID_BYTES_MAX]).unsigned()
+    except IndexError:
+        return None
+    return number if number < (32 if kind == SPS else 256) else None
+
+
+def sprop_parameter_sets(value: str) -> tuple[bytes, ...]:
+    """Return the parameter sets of an SDP's sprop-parameter-sets (RFC 6184, 8.1), without what is no such."""
+    units = []
+    for part in value.split(",")[:_SPROP_UNITS_MAX]:
+        try:
+            unit = b64decode(part, validate=True)
+        except ValueError:
+            continue
+        if parameter_set_id(unit) is not None:
+            units.append(unit)
+    return tuple(units)
+
+
 class _BitReader:
     """Reads the fields of a raw byte sequence payload (ITU-T H.264, 7.2); raises IndexError at its end."""
 
@@ -120,6 +154,8 @@ class _BitReader:
         zeros = 0
         while not self.bits(1):
             zeros += 1
+            if zeros > _ZEROS_MAX:
+                raise IndexError
         return (1 << zeros) - 1 + self.bits(zeros)
 
     def signed(self) -> int:
@@ -130,8 +166,7 @@ class _BitReader:
 
 def _picture_size_px(sps: bytes) -> tuple[int, int]:
     """Return width and height; (0, 0) if the SPS cannot be read: the decoder is the judge of it, not we."""
-    # The fields that are read fit easily; no more of a long unit is looked at.
-    reader = _BitReader(sps[1:512].replace(b"\x00\x00\x03", b"\x00\x00"))
+    reader = _BitReader(sps[1:_SPS_BYTES_MAX].replace(b"\x00\x00\x03", b"\x00\x00"))
     try:
         width_px, height_px = _read_picture_size_px(reader)
     except IndexError:

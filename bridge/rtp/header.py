@@ -53,24 +53,16 @@ _ABS_SEND_TIME = Extension.ABS_SEND_TIME
 
 
 class ExtensionIds:
-    """The ids that an SDP negotiation gave to the header extensions, looked up both ways.
+    """What the ids of header extensions mean in the packets of one association.
 
     Ids outside 1..255 cannot stand in a packet (an offer may propose 4096 and up, RFC 8285, 6):
     they are left out, as if the extension had not been negotiated.
     """
 
-    __slots__ = ("_ids", "by_id")
+    __slots__ = ("by_id",)
 
-    def __init__(self, ids: Mapping[Extension, int]) -> None:
-        self._ids = {extension: number for extension, number in ids.items() if 0 < number < 256}
-        by_id: list[Extension | None] = [None] * 256
-        for extension, number in self._ids.items():
-            by_id[number] = extension
-        self.by_id = tuple(by_id)
-
-    def id_of(self, extension: Extension) -> int | None:
-        """Return the id that stands for the extension in packets; None if it was not negotiated."""
-        return self._ids.get(extension)
+    def __init__(self, meanings: Mapping[int, Extension]) -> None:
+        self.by_id = tuple(meanings.get(number) if number else None for number in range(256))
 
 
 @dataclass(slots=True)

@@ -277,11 +277,12 @@ def is_rtcp(data: bytes) -> bool:
     return len(data) >= 2 and data[0] & 0xC0 == 0x80 and 192 <= data[1] <= 223
 
 
-def parse_rtcp(data: bytes) -> tuple[list[RtcpPacket], bool]:
+def parse_rtcp(data: bytes, *, reads_transport_feedback: bool = True) -> tuple[list[RtcpPacket], bool]:
     """Read a decrypted compound; never raises.
 
     Returns the packets before the first malformed one, and whether there was such a one. Types
-    that the bridge does not know are skipped.
+    that the bridge does not know are skipped. So is transport-wide feedback when nobody is to use it:
+    each of its packets can have thousands of statuses, and a compound dozens of packets.
     """
     packets: list[RtcpPacket] = []
     position = 0
@@ -298,6 +299,9 @@ def parse_rtcp(data: bytes) -> tuple[list[RtcpPacket], bool]:
             position = end
             if first & 0x20:
                 body = _without_padding(body)
+            is_transport_feedback = kind == _TRANSPORT_LAYER_FEEDBACK and first & 0x1F == _TRANSPORT_FEEDBACK
+            if is_transport_feedback and not reads_transport_feedback:
+                continue
             parse = _PARSERS.get(kind)
             packet = parse(first & 0x1F, body) if parse is not None else None
             if packet is not None:

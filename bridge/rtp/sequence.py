@@ -28,6 +28,13 @@ class SequenceUnwrapper:
         """The highest extended number so far; None before the first."""
         return self._highest
 
+    def near(self, number: int) -> int | None:
+        """Return what `unwrap` would, and remember nothing; None before the first number."""
+        if self._highest is None:
+            return None
+        delta = (number - self._highest) & self._mask
+        return self._highest + (delta if delta < self._half else delta - self._cycle)
+
     def unwrap(self, number: int) -> int:
         """Return the extended number closest to the highest one seen; of two equally close, the lower."""
         highest = self._highest

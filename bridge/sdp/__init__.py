@@ -7,7 +7,7 @@ caller's choice.
 
 The only error is `NegotiationFailed`. Its codes: "negotiation-failed:" and one of too-large,
 malformed-line, malformed-section, duplicate-mid, missing-ice, missing-fingerprint,
-unsupported-fingerprint, unsupported-setup, nothing-usable.
+unsupported-fingerprint, unsupported-setup, nothing-usable, payload-type, extension-conflict.
 """
 
 from bridge.sdp.answer import AnswerPlan, AnswerSection, Sending, build_answer
@@ -28,6 +28,7 @@ from bridge.sdp.offer import (
 from bridge.sdp.plan import (
     PublishingPlan,
     SlotPlan,
+    check_sections,
     default_publications,
     default_slots,
     plan_publishing,
@@ -52,6 +53,7 @@ __all__ = [
     "Sending",
     "SlotPlan",
     "build_answer",
+    "check_sections",
     "default_publications",
     "default_slots",
     "parse_offer",

@@ -63,6 +63,8 @@ class AnswerPlan:
     fingerprint: str
     candidates: Sequence[str]
     sections: Sequence[AnswerSection]
+    # The bridge's, "client" or "server". It stays as it is while the association lives (RFC 8842, 5.5).
+    dtls_role: str
     session_id: int = 1
     session_version: int = 1
 
@@ -75,6 +77,7 @@ def build_answer(offer: Offer, plan: AnswerPlan) -> str:
     """
     decisions = {section.mid: section for section in plan.sections}
     live = [section for section in offer.sections if usable_codecs(section)]
+    live_mids = {section.mid for section in live}
     if not live:
         fail("nothing-usable", "No m-line of the offer has a codec in common with the bridge.")
     lines = [
@@ -88,10 +91,10 @@ def build_answer(offer: Offer, plan: AnswerPlan) -> str:
     if offer.bundle:
         lines.append(f"a=group:BUNDLE {' '.join(section.mid for section in live)}")
     for section in offer.sections:
-        if not usable_codecs(section):
+        if section.mid not in live_mids:
             lines += _rejected_lines(section)
             continue
-        lines += _live_lines(section, decisions.get(section.mid, AnswerSection(section.mid)), offer, plan)
+        lines += _live_lines(section, decisions.get(section.mid, AnswerSection(section.mid)), plan)
         if section is live[0]:
             lines += [f"a=candidate:{value}" for value in plan.candidates]
             lines.append("a=end-of-candidates")
@@ -107,7 +110,7 @@ def _mid_line(section: Section) -> list[str]:
     return [f"a=mid:{section.mid}"] if section.has_mid else []
 
 
-def _live_lines(section: Section, decision: AnswerSection, offer: Offer, plan: AnswerPlan) -> list[str]:
+def _live_lines(section: Section, decision: AnswerSection, plan: AnswerPlan) -> list[str]:
     receiving = decision.receiving if section.direction.sends else None
     sending = decision.sending if section.direction.receives else None
     direction = Direction.of(sends=sending is not None, receives=receiving is not None)
@@ -126,13 +129,13 @@ def _live_lines(section: Section, decision: AnswerSection, offer: Offer, plan: A
         f"a=ice-ufrag:{plan.ice_ufrag}",
         f"a=ice-pwd:{plan.ice_pwd}",
         f"a=fingerprint:{plan.fingerprint}",
-        f"a=setup:{'active' if offer.dtls_role == 'client' else 'passive'}",
+        f"a=setup:{'active' if plan.dtls_role == 'client' else 'passive'}",
         *_mid_line(section),
         *(_extmap_line(section.extensions[uri], uri) for uri in extensions),
         f"a={direction.value}",
         *([f"a=msid:{sending.stream_id} {sending.track_id}"] if sending else []),
         "a=rtcp-mux",
-        "a=rtcp-rsize",
+        *(["a=rtcp-rsize"] if section.has_reduced_size else []),
         *(line for codec in codecs for line in _codec_lines(codec, rtx.get(codec.payload_type), feedback)),
         *(_rid_lines(section, receiving) if receiving else []),
         *(_ssrc_lines(sending) if sending else []),

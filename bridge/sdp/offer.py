@@ -123,11 +123,15 @@ class Section:
     extensions: Mapping[str, OfferedExtension]
     rids: tuple[str, ...]
     has_simulcast: bool
+    # Whether feedback may come without a report before it (RFC 5506, 5).
+    has_reduced_size: bool
     ssrcs: tuple[int, ...]
     fid: Mapping[int, int]
     stream_id: str | None
     track_id: str | None
     is_rejected: bool
+    # It lost header extensions whose identifiers mean something else in another m-line.
+    has_conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class Offer:
     """A parsed offer; all its live sections share one ICE and DTLS association (RFC 9143).
 
     `fingerprints` are pairs of lower-case algorithm and upper-case colon-separated digest.
-    `extension_ids` is one table for the whole association: no identifier and no URI occurs twice.
+    `extensions` says for the whole association what each identifier means, without those that m-lines use
+    for different things (against RFC 9143, 7.1.4): nobody could tell what such a one means in a packet.
     """
 
     ice_ufrag: str
@@ -145,7 +150,7 @@ class Offer:
     setup: str
     bundle: tuple[str, ...]
     sections: tuple[Section, ...]
-    extension_ids: Mapping[str, int]
+    extensions: Mapping[int, str]
 
     @property
     def dtls_role(self) -> str:
@@ -154,6 +159,11 @@ class Offer:
         As DTLS server the bridge decides on the SRTP profile and loses no first flight.
         """
         return "client" if self.setup == "passive" else "server"
+
+    @property
+    def has_reduced_size(self) -> bool:
+        """Whether every live m-line, and so the association, takes feedback without a report before it."""
+        return all(section.has_reduced_size for section in self.sections if not section.is_rejected)
 
     def section(self, mid: str) -> Section | None:
         return next((section for section in self.sections if section.mid == mid), None)
@@ -169,7 +179,8 @@ def parse_offer(text: str) -> Offer:
     )
     if len({section.mid for section in sections}) != len(sections):
         fail("duplicate-mid", "Two m-lines have the same mid.")
-    extension_ids = _one_extension_table(sections)
+    extensions = _meanings(sections)
+    sections = tuple(_without_conflicts(section, extensions) for section in sections)
     transport = _transport_attributes(session, [attributes for _, attributes in blocks], sections)
     return Offer(
         ice_ufrag=_ice_value(transport, "ice-ufrag", _ICE_UFRAG),
@@ -178,8 +189,8 @@ def parse_offer(text: str) -> Offer:
         fingerprints=_fingerprints(transport),
         setup=_setup(transport),
         bundle=bundle or (),
-        sections=tuple(_without_conflicts(section, extension_ids) for section in sections),
-        extension_ids=extension_ids,
+        sections=sections,
+        extensions=extensions,
     )
 
 
@@ -262,6 +273,7 @@ def _section(
         extensions=_extensions(attributes),
         rids=rids,
         has_simulcast="simulcast" in attributes,
+        has_reduced_size="rtcp-rsize" in attributes or "rtcp-rsize" in session,
         ssrcs=_ssrcs(attributes),
         fid=_fid(attributes),
         stream_id=stream_id,
@@ -366,21 +378,21 @@ def _msid(attributes: _Attributes) -> tuple[str | None, str | None]:
     return (match[1], match[2]) if match else (None, None)
 
 
-def _one_extension_table(sections: Iterable[Section]) -> dict[str, int]:
-    """Merge the extensions of all live sections; the first claim on an identifier or URI wins."""
-    table: dict[str, int] = {}
+def _meanings(sections: Iterable[Section]) -> dict[int, str]:
+    """Return what each extension identifier means in all live sections that use it."""
+    meanings: dict[int, set[str]] = {}
     for section in sections:
-        if section.is_rejected:
-            continue
-        for uri, extension in section.extensions.items():
-            if uri not in table and extension.id not in table.values():
-                table[uri] = extension.id
-    return table
+        if not section.is_rejected:
+            for uri, extension in section.extensions.items():
+                meanings.setdefault(extension.id, set()).add(uri)
+    return {number: next(iter(uris)) for number, uris in meanings.items() if len(uris) == 1}
 
 
-def _without_conflicts(section: Section, table: Mapping[str, int]) -> Section:
-    agreed = {uri: ext for uri, ext in section.extensions.items() if table.get(uri) == ext.id}
-    return section if agreed == section.extensions else replace(section, extensions=agreed)
+def _without_conflicts(section: Section, meanings: Mapping[int, str]) -> Section:
+    agreed = {uri: ext for uri, ext in section.extensions.items() if meanings.get(ext.id) == uri}
+    if agreed == section.extensions:
+        return section
+    return replace(section, extensions=agreed, has_conflict=not section.is_rejected)
 
 
 def _transport_attributes(

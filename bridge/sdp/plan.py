@@ -1,12 +1,14 @@
 """Says what the m-lines of an offer can be used for, and chooses their codecs.
 
-Opus for sound; VP8 before H.264 for pictures, and both for a slot, because its sources differ.
+Opus for sound; for pictures VP8 or H.264, whichever the offer prefers, and both for a slot, because its
+sources differ.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
 from bridge.sdp.offer import (
     ABS_SEND_TIME_URI,
@@ -21,6 +23,8 @@ from bridge.sdp.offer import (
 )
 
 RIDS_MAX = 3
+# With the marker bit these look like RTCP, which comes on the same port (RFC 5761, 4).
+RTCP_PAYLOAD_TYPES = range(64, 96)
 
 # The dependency descriptor is left out on purpose: with it Chromium no longer writes
 # PictureID, TL0PICIDX and TID into the VP8 descriptor, which forwarding relies on.
@@ -84,28 +88,52 @@ class SlotPlan:
         return self.extension_ids.get(AUDIO_LEVEL_URI, 0)
 
 
-def default_publications(offer: Offer) -> dict[str, Source]:
+def default_publications(plans: Iterable[PublishingPlan]) -> dict[str, Source]:
     """Name the sending m-lines of a client that does not say what they are (WHIP)."""
     names = {"audio": [Source.MICROPHONE], "video": [Source.CAMERA, Source.CONTENT]}
-    publications: dict[str, Source] = {}
-    for section in offer.sections:
-        if plan_publishing(section) and names[section.kind]:
-            publications[section.mid] = names[section.kind].pop(0)
-    return publications
+    return {plan.mid: names[plan.kind].pop(0) for plan in plans if names[plan.kind]}
 
 
-def default_slots(offer: Offer) -> dict[str, SlotRole]:
+def default_slots(plans: Iterable[SlotPlan]) -> dict[str, SlotRole]:
     """Name the receiving m-lines of a client that does not say what they are for (WHEP)."""
     video_roles = [SlotRole.STAGE, SlotRole.CONTENT]
     slots: dict[str, SlotRole] = {}
-    for section in offer.sections:
-        if not plan_slot(section):
-            continue
-        if section.kind == "audio":
-            slots[section.mid] = SlotRole.VOICE
+    for plan in plans:
+        if plan.kind == "audio":
+            slots[plan.mid] = SlotRole.VOICE
         else:
-            slots[section.mid] = video_roles.pop(0) if video_roles else SlotRole.THUMBNAIL
+            slots[plan.mid] = video_roles.pop(0) if video_roles else SlotRole.THUMBNAIL
     return slots
+
+
+def check_sections(offer: Offer) -> None:
+    """Refuse what could be agreed on, but whose packets would go astray; raises NegotiationFailed."""
+    sending = [section for section in offer.sections if section.direction.sends and usable_codecs(section)]
+    for section in offer.sections:
+        if not usable_codecs(section) and any(map(_is_known, section.codecs)) and not section.is_rejected:
+            raise NegotiationFailed(
+                "negotiation-failed:payload-type",
+                f"m-line {section.mid} has only payload types 64 to 95, which cannot be told from RTCP on one"
+                " port (RFC 5761, 4); use 96 to 127, or 35 to 63",
+            )
+        if section.has_conflict and section in sending and not _is_told_apart(section, sending):
+            raise NegotiationFailed(
+                "negotiation-failed:extension-conflict",
+                f"m-line {section.mid} uses header extension identifiers that mean something else in another"
+                " m-line (RFC 9143, 7.1.4), and has neither a=ssrc lines nor payload types of its own",
+            )
+
+
+def _is_told_apart(section: Section, sending: Iterable[Section]) -> bool:
+    """Whether the packets of a section without MID or RID are known by their SSRC or payload type."""
+    plan = publishing_of(section)
+    if plan is None or (MID_URI in plan.extension_ids and (plan.rids or not section.rids)):
+        return True
+    if len(plan.ssrcs) >= max(len(section.rids[:RIDS_MAX]), 1):
+        return True
+    others = [publishing_of(other) for other in sending if other is not section]
+    taken = {other.codec.payload_type for other in others if other is not None}
+    return not section.rids and plan.codec.payload_type not in taken
 
 
 def plan_publishing(section: Section) -> PublishingPlan | None:
@@ -131,9 +159,13 @@ def publishing_of(section: Section) -> PublishingPlan | None:
     feedback = codec.feedback.intersection(_PUBLISHING_FEEDBACK[section.kind])
     if TRANSPORT_WIDE_CC_URI not in extension_ids:
         feedback -= {"transport-cc"}
-    rids = section.rids[:RIDS_MAX] if RID_URI in extension_ids else ()
     rtx_ssrcs = set(section.fid.values())
-    ssrcs = tuple(ssrc for ssrc in section.ssrcs if ssrc not in rtx_ssrcs)[: len(rids) or 1]
+    announced = tuple(ssrc for ssrc in section.ssrcs if ssrc not in rtx_ssrcs)
+    # Several streams are told apart by their RIDs, or by SSRCs that are announced in the same order.
+    rids = section.rids[:RIDS_MAX]
+    if RID_URI not in extension_ids and (not section.has_conflict or len(announced) < len(rids)):
+        rids = ()
+    ssrcs = announced[: len(rids) or 1]
     return PublishingPlan(
         mid=section.mid,
         kind=section.kind,
@@ -153,7 +185,12 @@ def slot_of(section: Section) -> SlotPlan | None:
     if not codecs:
         return None
     rtx = rtx_payload_types_of(section)
-    wanted = _SLOT_FEEDBACK[section.kind]
+    # What cannot be sent again is not to be asked for.
+    wanted = [
+        message
+        for message in _SLOT_FEEDBACK[section.kind]
+        if message != "nack" or all(codec.payload_type in rtx for codec in codecs)
+    ]
     return SlotPlan(
         mid=section.mid,
         kind=section.kind,
@@ -173,15 +210,28 @@ def slot_of(section: Section) -> SlotPlan | None:
 
 
 def usable_codecs(section: Section) -> tuple[Codec, ...]:
-    """Return one payload type per codec of ours, VP8 before H.264; empty for a rejected section."""
+    """Return one payload type per codec of ours, in the offer's order; empty for a rejected section."""
     if section.is_rejected:
         return ()
-    if section.kind == "audio":
-        return tuple(c for c in section.codecs if (c.name, c.clock_rate_hz) == ("opus", 48000))[:1]
-    video = [codec for codec in section.codecs if codec.clock_rate_hz == 90000]
-    vp8 = [codec for codec in video if codec.name == "vp8"]
-    h264 = sorted((codec for codec in video if codec.name == "h264"), key=_h264_rank)
-    return (*vp8[:1], *h264[:1])
+    known = [
+        codec
+        for codec in section.codecs
+        if _is_known(codec) and (codec.name == "opus") == (section.kind == "audio")
+    ]
+    usable = [codec for codec in known if codec.payload_type not in RTCP_PAYLOAD_TYPES]
+    best = {
+        name: min((codec for codec in usable if codec.name == name), key=_rank)
+        for name in dict.fromkeys(codec.name for codec in usable)
+    }
+    return tuple(best.values())
+
+
+def _is_known(codec: Codec) -> bool:
+    return (codec.name, codec.clock_rate_hz) in (("opus", 48000), ("vp8", 90000), ("h264", 90000))
+
+
+def _rank(codec: Codec) -> tuple[bool, int]:
+    return _h264_rank(codec) if codec.name == "h264" else (False, 0)
 
 
 def _h264_rank(codec: Codec) -> tuple[bool, int]:
@@ -204,6 +254,7 @@ def rtx_payload_types_of(section: Section) -> dict[int, int]:
     table: dict[int, int] = {}
     for codec in section.codecs:
         apt = codec.parameters.get("apt", "")
-        if codec.name == "rtx" and section.kind == "video" and re.fullmatch("[0-9]{1,3}", apt):
+        is_rtx = codec.name == "rtx" and section.kind == "video"
+        if is_rtx and codec.payload_type not in RTCP_PAYLOAD_TYPES and re.fullmatch("[0-9]{1,3}", apt):
             table.setdefault(int(apt), codec.payload_type)
     return table

@@ -4,12 +4,12 @@ The only package that imports aiortc's transports, aioice, pylibsrtp and sockets
 """
 
 from bridge.transport.dtls import Certificate
-from bridge.transport.fanout import ROWS_MAX, STRIDE_BYTES, Fanout, Route
+from bridge.transport.fanout import ROWS_MAX, STRIDE_BYTES, Fanout, FanoutRows, Route
 from bridge.transport.ice import Credentials
+from bridge.transport.paths import SelectedPath
 from bridge.transport.port import MediaPort
 from bridge.transport.transport import (
     CloseReason,
-    SelectedPath,
     Transport,
     TransportObserver,
     TransportState,
@@ -22,6 +22,7 @@ __all__ = [
     "CloseReason",
     "Credentials",
     "Fanout",
+    "FanoutRows",
     "MediaPort",
     "Route",
     "SelectedPath",

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 from aioice.ice import get_host_addresses
@@ -49,6 +50,15 @@ def _bound(family: socket.AddressFamily, address: tuple[str, int], kind: socket.
         bound.close()
         raise
     return bound
+
+
+def candidate_addresses(announced: Sequence[str], host: str | None, family: int) -> list[str]:
+    """Return the addresses for candidates, each once: those announced, or the machine's own.
+
+    No link-local ones: another machine reaches them only with the name of an interface of its own.
+    """
+    found = [ip_address(one.partition("%")[0]) for one in announced or local_addresses(host, family)]
+    return [one.compressed for one in dict.fromkeys(found) if not one.is_link_local]
 
 
 def local_addresses(host: str | None, family: int) -> list[str]:

@@ -1,12 +1,15 @@
 """DTLS-SRTP (RFC 5764): aiortc's RTCDtlsTransport without its ICE, its RTP and its one-packet writes.
 
-aiortc does the handshake, checks the fingerprint and derives the SRTP keys. We give it a wire instead of
-an ICE transport, feed it nothing but DTLS records, and take its two SRTP sessions when it is connected.
-This touches private names of aiortc (`_set_role`, `_srtp_profiles`, `_ssl`, `_write_ssl`, `_rx_srtp`,
-`_tx_srtp`, `_task`, `_create_ssl_context`): here and nowhere else, guarded by tests/unit/test_dtls_seam.py.
+aiortc does the handshake and checks the fingerprint. We give it a wire instead of an ICE transport, feed
+it nothing but DTLS records, and take the SRTP keys when it is connected: its own sessions would protect two
+packets under one number, and its handshake does not say why it failed. This touches private names of
+aiortc (`_set_role`, `_set_state`, `_srtp_profiles`, `_ssl`, `_role`, `_do_handshake`, `_write_ssl`,
+`_validate_peer_identity`, `_setup_srtp`, `_task`, `_create_ssl_context`): here and nowhere else, guarded by
+tests/unit/test_dtls_seam.py.
 """
 
 import asyncio
+import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +26,19 @@ from aiortc.rtcdtlstransport import (
     RTCDtlsParameters,
     RTCDtlsTransport,
     SRTPProtectionProfile,
+    State,
 )
 from aiortc.rtcicetransport import RTCIceTransport
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from pylibsrtp import Session
 
+from bridge.base.counters import DtlsFailure
 from bridge.base.errors import InvalidConfig
+from bridge.transport.srtp import Keys
+
+logger = logging.getLogger(__name__)
 
 DtlsRole: TypeAlias = Literal["server", "client"]
 
@@ -49,6 +56,18 @@ RECORDS_QUEUED_MAX = 32
 # Below every path MTU that occurs on the Internet (IPv6 guarantees 1280, with 48 for IP and UDP).
 DATAGRAM_BYTES_MAX = 1200
 _RECORD_HEADER_BYTES = 13
+
+
+# What the reasons of OpenSSL mean, by a part of them; the first that fits.
+_FAILURES: Final = (
+    ("wrong curve", DtlsFailure.CERTIFICATE_CURVE),
+    ("alert", DtlsFailure.REFUSED_BY_PEER),
+    ("no shared cipher", DtlsFailure.NO_COMMON_CIPHER),
+    ("no suitable", DtlsFailure.NO_COMMON_CIPHER),
+    ("unsupported protocol", DtlsFailure.VERSION),
+    ("version", DtlsFailure.VERSION),
+    ("peer did not return a certificate", DtlsFailure.NO_CERTIFICATE),
+)
 
 
 class Certificate(RTCCertificate):
@@ -178,6 +197,66 @@ class _Transport(RTCDtlsTransport):
     def __init__(self, wire: _Wire, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, wire), [certificate])
         self._srtp_profiles = PROFILES
+        self.keys: Keys | None = None
+        self.failure = DtlsFailure.PROTOCOL
+
+    async def _do_handshake(self) -> None:
+        """Shake hands until it is done, or until OpenSSL says why not.
+
+        aiortc's own reads as if for data, and forgets the reason.
+        """
+        assert self._ssl is not None
+        try:
+            while True:
+                try:
+                    self._ssl.do_handshake()
+                    break
+                except SSL.WantReadError:
+                    await self._write_ssl()
+                    await self._read_flight()
+            self.encrypted = True
+            await self._write_ssl()
+        except SSL.Error as error:
+            reasons = ", ".join(words for entry in error.args[:1] for *_, words in entry)
+            self.failure = next(
+                (failure for words, failure in _FAILURES if words in reasons), DtlsFailure.PROTOCOL
+            )
+            logger.info("DTLS failed: %s", reasons)
+            # The alert that tells the peer.
+            await self._write_ssl()
+            self._set_state(State.FAILED)
+        except ConnectionError:
+            self._set_state(State.FAILED)
+
+    async def _read_flight(self) -> None:
+        """Give OpenSSL the next datagram, or have it send its flight again when it is time (1 s at first)."""
+        assert self._ssl is not None
+        try:
+            data = await asyncio.wait_for(self.transport._recv(), timeout=self._ssl.DTLSv1_get_timeout())
+        except TimeoutError:
+            self._ssl.DTLSv1_handle_timeout()
+        else:
+            self._ssl.bio_write(data)
+
+    def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:
+        self.failure = DtlsFailure.FINGERPRINT
+        super()._validate_peer_identity(remoteParameters)
+
+    def _setup_srtp(self) -> None:
+        assert self._ssl is not None
+        selected = self._ssl.get_selected_srtp_profile()
+        profile = next((one for one in self._srtp_profiles if one.openssl_profile == selected), None)
+        if profile is None:
+            self.failure = DtlsFailure.NO_SRTP_PROFILE
+            self._set_state(State.FAILED)
+            return
+        # RFC 5764, 4.2: client's key, server's key, client's salt, server's salt.
+        view = self._ssl.export_keying_material(
+            b"EXTRACTOR-dtls_srtp", 2 * (profile.key_length + profile.salt_length)
+        )
+        client, server = profile.get_key_and_salt(view, 0), profile.get_key_and_salt(view, 1)
+        rx, tx = (client, server) if self._role == "server" else (server, client)
+        self.keys = Keys(profile.libsrtp_profile, rx, tx)
 
     async def _write_ssl(self) -> None:
         for datagram in split_records(self.take_output()):
@@ -226,8 +305,8 @@ def split_records(data: bytes) -> Iterator[bytes]:
 class Dtls:
     """One DTLS association with a peer, from its first record to close_notify.
 
-    `connected` is called with the receiving and the sending SRTP session, `ended` with True when the
-    handshake failed and False when the peer closed; neither after `close`.
+    `connected` is called with the keys for SRTP, `ended` with the reason
+    when the handshake failed and with None when the peer closed; neither after `close`.
     """
 
     def __init__(
@@ -238,8 +317,8 @@ class Dtls:
         fingerprints: Sequence[tuple[str, str]],
         turns: Turns,
         send: Callable[[bytes], None],
-        connected: Callable[[Session, Session], None],
-        ended: Callable[[bool], None],
+        connected: Callable[[Keys], None],
+        ended: Callable[[DtlsFailure | None], None],
     ) -> None:
         self._send = send
         self._connected = connected
@@ -270,16 +349,27 @@ class Dtls:
 
     async def _run(self, parameters: RTCDtlsParameters) -> None:
         await self._wire.turn()
-        if not self._wire.is_closed:
+        if self._wire.is_closed:
+            return
+        try:
             await self._transport.start(parameters)
+        except Exception:
+            # A fault of ours: nobody waits for this task, and the client would wait for the handshake.
+            logger.exception("a DTLS handshake could not be done")
+            self._end(DtlsFailure.PROTOCOL)
 
     def _state_changed(self) -> None:
         if self._wire.is_closed:
             return
         state = self._transport.state
         if state == "connected":
-            self._connected(self._transport._rx_srtp, self._transport._tx_srtp)
+            assert self._transport.keys is not None
+            self._connected(self._transport.keys)
         elif state in ("failed", "closed"):
+            self._end(self._transport.failure if state == "failed" else None)
+
+    def _end(self, failure: DtlsFailure | None) -> None:
+        if not self._wire.is_closed:
             self._wire.close()
             self._transport.remove_all_listeners()
-            self._ended(state == "failed")
+            self._ended(failure)

@@ -15,7 +15,7 @@ reading (RFC 8285, 4.2); an audio level that it did not negotiate becomes paddin
 import errno
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ from bridge.media.packet import OutgoingPacket
 from bridge.media.rows import Rows
 from bridge.transport import srtp
 from bridge.transport.mmsg import Messages, Sender, address_of, bytes_at, new_arena
+from bridge.transport.paths import UdpPath
 from bridge.transport.tcp import TcpConnection
-from bridge.transport.transport import Transport, UdpPath
+from bridge.transport.transport import Transport
 
 STRIDE_BYTES: Final = 1536
 # Rows per system call; the kernel takes no more than 1024 (UIO_MAXIOV).
@@ -136,7 +137,7 @@ class _Prepared:
 
     __slots__ = ("abs_send_time", "audio", "video", "wants_level")
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: "FanoutRows") -> None:
         count = len(rows.ssrc)
         ssrc = rows.ssrc.astype(">u4").view(np.uint8).reshape(count, 4)
         self.abs_send_time = _ABS_SEND_TIME_HEADER[rows.abs_send_time_id]
@@ -149,6 +150,9 @@ class _Prepared:
         self.audio[:, :4] = ssrc
         self.audio[:, 4:8] = np.frombuffer(_AUDIO_PREFIX[12:16], np.uint8)
         self.audio[:, 8] = rows.audio_level_id << 4
+
+
+FanoutRows: TypeAlias = Rows[Route, _Prepared]
 
 
 class Fanout:
@@ -172,7 +176,7 @@ class Fanout:
             # Retransmissions ask for the same one again and again.
             (transport,) = transports
             route = transport.own_route
-            if route is None:
+            if not isinstance(route, Route):
                 route = transport.own_route = Route([transport], self._arena_rows)
                 transport.routes.add(route)
             return route
@@ -181,13 +185,13 @@ class Fanout:
             transport.routes.add(route)
         return route
 
-    def send(self, packet: OutgoingPacket, rows: Rows, count: int, now: float) -> int:
+    def send(self, packet: OutgoingPacket, rows: FanoutRows, count: int, now: float) -> int:
         """Send `packet` to the first `count` rows; return how many datagrams and frames went out.
 
         `now` (monotonic seconds) becomes the abs-send-time. Rows that cannot be sent to are counted
         in the port's drops by reason, and the others go on.
         """
-        route: Route = rows.route
+        route = rows.route
         if route.is_stale:
             route.refresh()
         if len(packet.payload) > _PAYLOAD_BYTES_MAX:
@@ -201,7 +205,7 @@ class Fanout:
         )
 
     def _send_block(
-        self, block: _Block, packet: OutgoingPacket, rows: Rows, first: int, count: int, now: float
+        self, block: _Block, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float
     ) -> int:
         ready = block.ready_before[count]
         dropped = self._counters.dropped
@@ -258,7 +262,7 @@ class Fanout:
                 self._counters.dropped[DropReason.TCP_BUFFER_FULL] += 1
         return sent
 
-    def _write(self, packet: OutgoingPacket, rows: Rows, first: int, count: int, now: float) -> int:
+    def _write(self, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float) -> int:
         """Write `count` copies into the arena, column by column; return the length of each."""
         last = first + count
         payload = packet.payload
@@ -297,7 +301,7 @@ class Fanout:
             matrix[:count, start + packet.tl0_offset] = rows.tl0_picture_index[first:last]
         return length
 
-    def _write_few(self, packet: OutgoingPacket, rows: Rows, first: int, count: int, now: float) -> int:
+    def _write_few(self, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float) -> int:
         """As `_write`, row by row: for one or two rows numpy costs more than it saves."""
         payload = packet.payload
         abs_send_time = int(now * 262144.0) & 0xFFFFFF

@@ -66,7 +66,7 @@ _IPV6_PKTINFO = 50
 _STAMP = struct.Struct("=QiiqqQii")
 _STAMP_BYTES = 32
 _CONTROL_HEADER = struct.Struct("=Qii")
-_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 # How long a full send buffer may hold up the process before datagrams are dropped: long enough for a
 # gigabit link to take some hundred packets of a key frame's burst, short enough not to be heard.
@@ -101,7 +101,7 @@ def host_and_port(name: bytes) -> tuple[bytes, int]:
     if int.from_bytes(name[:2], "little") == socket.AF_INET:
         return name[4:8], port
     host = name[8:24]
-    return (host[12:] if host.startswith(_MAPPED_PREFIX) else host), port
+    return (host[12:] if host.startswith(MAPPED_PREFIX) else host), port
 
 
 def reply_control(control: bytes) -> bytes:

@@ -14,13 +14,22 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
-from bridge.base.counters import DropReason, PortCounters
+from bridge.base.counters import DropReason, DtlsFailure, PortCounters
 from bridge.base.errors import InvalidConfig, MalformedPacket
 from bridge.transport import srtp
-from bridge.transport.binding import bind, local_addresses
+from bridge.transport.binding import bind, candidate_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
-from bridge.transport.ice import Credentials, binding_response, host_candidates, parse_binding_request
+from bridge.transport.ice import (
+    ROLE_CONFLICT,
+    UNKNOWN_ATTRIBUTE,
+    BindingRequest,
+    Credentials,
+    binding_error,
+    binding_response,
+    host_candidates,
+    parse_binding_request,
+)
 from bridge.transport.mmsg import (
     MTU_BYTES_MAX,
     NAME_BYTES,
@@ -33,14 +42,17 @@ from bridge.transport.mmsg import (
     reply_control,
     tune,
 )
+from bridge.transport.paths import PathProofs, UdpPath
+from bridge.transport.strangers import Strangers
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
+    DTLS_COST_S,
+    MEDIA_COST_S,
     PATH_SILENCE_S,
     CloseReason,
     Transport,
     TransportObserver,
     TransportState,
-    UdpPath,
 )
 
 logger = logging.getLogger(__name__)
@@ -54,6 +66,7 @@ RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
 FAILURE: Final = "a packet could not be handled; its participant is disconnected"
+UNCLOSED: Final = "a transport could not be closed in order"
 
 
 class MediaPort:
@@ -69,6 +82,7 @@ class MediaPort:
         tcp: bool,
         consent_timeout_s: float,
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float],
     ) -> None:
         self.port: int = udp.getsockname()[1]
         self.family = int(udp.family)
@@ -80,12 +94,17 @@ class MediaPort:
         self._addresses = addresses
         self._consent_timeout_s = consent_timeout_s
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._receiver = Receiver(udp)
         self._sender = Sender(udp)
         self.fanout = Fanout(self._sender, counters)
         self._listener = TcpListener(self, counters) if tcp else None
+        self.proofs = PathProofs(
+            send=self.send, later=asyncio.get_running_loop().call_later, given_up=self._proof_given_up
+        )
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
+        self._strangers = Strangers(self.family)
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
         self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
         self._scratch_view = scratch_matrix.reshape(-1).data
@@ -105,6 +124,7 @@ class MediaPort:
         tcp: bool = True,
         consent_timeout_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> "MediaPort":
         """Bind and start reading.
 
@@ -124,17 +144,18 @@ class MediaPort:
         )
         self = cls(
             udp,
-            addresses=list(announced) or local_addresses(host, udp.family),
+            addresses=candidate_addresses(announced, host, udp.family),
             certificate=certificate,
             counters=counters,
             tcp=tcp,
             consent_timeout_s=consent_timeout_s,
             clock=clock,
+            cpu_clock=cpu_clock,
         )
         loop = asyncio.get_running_loop()
         loop.add_reader(udp, self._readable)
         if self._listener is not None and listening is not None:
-            await self._listener.listen(listening)
+            self._listener.listen(listening)
         self._sweep()
         return self
 
@@ -222,13 +243,22 @@ class MediaPort:
         """Forget credentials."""
         self._by_ufrag.pop(credentials.ufrag.encode(), None)
 
-    def add_path(self, path: UdpPath, transport: Transport) -> None:
-        """Let datagrams of this address reach the transport."""
-        self._by_name[path.name] = transport
+    def claim(self, name: bytes, transport: Transport) -> None:
+        """Let datagrams of this address reach the transport, and no other one."""
+        previous = self._by_name.get(name)
+        if previous is not transport:
+            if previous is not None:
+                previous.drop_name(name)
+            self._by_name[name] = transport
 
-    def remove_path(self, path: UdpPath) -> None:
-        """Forget an address."""
-        self._by_name.pop(path.name, None)
+    def release(self, name: bytes, transport: Transport) -> None:
+        """Forget an address, if it is the transport's."""
+        if self._by_name.get(name) is transport:
+            del self._by_name[name]
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return self._clock()
 
     def forget(self, transport: Transport) -> None:
         """Forget a transport that closed."""
@@ -262,6 +292,7 @@ class MediaPort:
         packets = receiver.packet_pointers
         lengths = receiver.length_pointers
         by_name = self._by_name
+        is_flooding = self._strangers.is_flooding
         dropped = self.counters.dropped
         unprotect = srtp.unprotect
         total = 0
@@ -272,9 +303,15 @@ class MediaPort:
             name = names[slot * NAME_BYTES : slot * NAME_BYTES + NAME_BYTES]
             transport = by_name.get(name)
             try:
+                if transport is None and is_flooding(name):
+                    dropped[DropReason.RATE_LIMITED] += 1
+                    continue
                 first = view[start]
                 if transport is None or not 128 <= first < 192:
                     self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
+                    continue
+                if not transport.budget.spend(MEDIA_COST_S, now):
+                    dropped[DropReason.RATE_LIMITED] += 1
                     continue
                 rx = transport.rx
                 if rx is None:
@@ -288,21 +325,24 @@ class MediaPort:
                     status = srtp.unprotect_rtcp(rx, packets[slot], lengths[slot])
                 if status:
                     self._count_unprotect_error(status)
+                    if is_rtp:
+                        transport.unprotect_failed(data[start : start + 12], status)
                     continue
                 transport.last_received = now
+                transport.heard_at[name] = now
                 arrival = receiver.stamp(slot) - offset
                 if not now - 1.0 < arrival <= now:
                     # The system clock was set between the stamp and now, or there is no stamp.
                     arrival = now
                 packet = data[start : start + words[16 * slot + 14]]
                 if is_rtp:
-                    if packet[8:12] not in transport.streams:
-                        transport.admit_stream(packet[8:12])
+                    ssrc = packet[8:12]
+                    if ssrc not in transport.streams:
+                        transport.admit_stream(ssrc, now)
+                    transport.streams[ssrc] = now
                     transport.receive_rtp(packet, arrival)
                 else:
-                    if packet[4:8] not in transport.streams:
-                        transport.admit_stream(packet[4:8])
-                    transport.receive_rtcp(packet, arrival)
+                    self._receive_rtcp(transport, packet, arrival, now)
             except Exception:
                 logger.exception(FAILURE)
                 # A check may have made the address known before it failed.
@@ -321,6 +361,8 @@ class MediaPort:
             self._receive_check(data, now, name=name, control=self._receiver.control(slot))
         elif transport is None:
             dropped[DropReason.UNKNOWN_SOURCE] += 1
+        elif not transport.budget.spend(DTLS_COST_S, now):
+            dropped[DropReason.RATE_LIMITED] += 1
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             dropped[DropReason.UNEXPECTED_DTLS] += 1
 
@@ -332,75 +374,140 @@ class MediaPort:
         name: bytes = b"",
         control: bytes = b"",
         connection: TcpConnection | None = None,
-    ) -> None:
-        """Verify a connectivity check, answer it, and let it move its transport's path."""
+    ) -> bool:
+        """Verify a connectivity check, answer it, and let it move its transport's path.
+
+        Returns False when it was none with keys that we gave out, or one too many.
+        """
         counters = self.counters
+        source = self._by_name.get(name) if connection is None else self._owner(connection)
+        if connection is None:
+            is_proof = self.proofs.receive(data, name)
+            if is_proof is not None:
+                counters.dropped[DropReason.UNKNOWN_SOURCE] += not is_proof
+                return is_proof
+        if source is not None and not source.checks.spend(1.0, now):
+            # Before reading it: what it is cannot be known for less than it costs.
+            counters.dropped[DropReason.RATE_LIMITED] += 1
+            return False
         try:
             request = parse_binding_request(data)
         except MalformedPacket:
             counters.dropped[DropReason.MALFORMED_STUN] += 1
-            return
+            return False
         found = self._by_ufrag.get(request.local_ufrag)
         if found is None:
             counters.dropped[DropReason.UNKNOWN_UFRAG] += 1
-            return
+            return False
         transport, pwd = found
         if not request.is_authentic(pwd):
             counters.dropped[DropReason.BAD_INTEGRITY] += 1
-            return
+            return False
+        if transport is not source and not transport.checks.spend(1.0, now):
+            counters.dropped[DropReason.RATE_LIMITED] += 1
+            return False
         counters.stun_requests += 1
-        path: UdpPath | TcpConnection
         if connection is not None:
-            if connection.owner is not transport and not self._adopt(connection, transport):
-                counters.dropped[DropReason.TCP_REFUSED] += 1
-                connection.abort()
-                return
-            path, host, port = connection, connection.host, connection.port
+            return self._pass_frame_check(request, connection, transport, pwd, now)
+        local = reply_control(control)
+        if source is not None and source is not transport and source.holds(name, now):
+            # A participant may send checks with the address of another; it must not get it.
+            if now - source.heard_at.get(name, now) < PATH_SILENCE_S:
+                counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+                return False
+            source.drop_name(name)
+            source = None
+        path = transport.udp_path(name, local, request.username)
+        answer, counts = self._answer(request, *host_and_port(name), pwd)
+        self.send(answer, path)
+        if not counts:
+            return False
+        if source is None or source is transport:
+            self.claim(name, transport)
+            transport.check_passed(path, nominates=request.nominates, now=now)
         else:
-            owner = self._by_name.get(name)
-            if owner is not None and owner is not transport:
-                # A participant may send checks with the address of another; it must not get it.
-                if now - owner.paths[name].heard_at < PATH_SILENCE_S:
-                    counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-                    return
-                owner.drop_path(owner.paths[name])
-            path = transport.udp_path(name, reply_control(control), now)
-            host, port = host_and_port(name)
-        self.send(binding_response(request.transaction_id, host, port, pwd=pwd), path)
-        counters.stun_responses += 1
-        transport.check_passed(path, nominates=request.nominates, now=now)
+            # Neither has shown that it can be reached there. Who answers has it.
+            transport.ask(path, is_wanted=request.nominates or transport.path is None)
+        return True
+
+    def _pass_frame_check(
+        self,
+        request: BindingRequest,
+        connection: TcpConnection,
+        transport: Transport,
+        pwd: bytes,
+        now: float,
+    ) -> bool:
+        if connection.owner is not transport and not self._adopt(connection, transport):
+            self.counters.dropped[DropReason.TCP_REFUSED] += 1
+            connection.abort()
+            return False
+        answer, counts = self._answer(request, connection.host, connection.port, pwd)
+        self.send(answer, connection)
+        if counts:
+            transport.check_passed(connection, nominates=request.nominates, now=now)
+        return counts
+
+    def _answer(self, request: BindingRequest, host: bytes, port: int, pwd: bytes) -> tuple[bytes, bool]:
+        """Return the answer to an authentic check, and whether the check counts."""
+        self.counters.stun_responses += 1
+        transaction_id, unknown = request.transaction_id, request.unknown_attributes
+        if unknown:
+            return binding_error(transaction_id, UNKNOWN_ATTRIBUTE, pwd=pwd, unknown=unknown), False
+        if request.is_controlled and not request.nominates:
+            # An ICE-lite agent is the controlled one (RFC 8445, 6.1.1). Who nominates all the same controls.
+            return binding_error(transaction_id, ROLE_CONFLICT, pwd=pwd), False
+        return binding_response(transaction_id, host, port, pwd=pwd), True
 
     # TCP in.
 
-    def receive_frame(self, connection: TcpConnection, data: bytes) -> None:
-        """Take one packet that came over a TCP connection."""
+    def receive_frame(self, connection: TcpConnection, data: bytes) -> bool:
+        """Take one packet that came over a TCP connection; False when it was of no use."""
         counters = self.counters
         counters.datagrams_received += 1
         counters.bytes_received += len(data)
         now = self._clock()
-        transport = connection.owner
+        is_of_use = False
         try:
-            if data and data[0] < 4:
-                self._receive_check(data, now, connection=connection)
-            elif transport is None:
-                counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
-            elif len(data) >= 2 and 128 <= data[0] < 192:
-                self._receive_media_frame(transport, data, now)
-            elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
-                counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+            is_of_use = self._handle_frame(connection, data, now)
         except Exception:
             logger.exception(FAILURE)
-            self._fail(connection.owner)
+            self._fail(self._owner(connection))
         if connection.owner is None:
-            # ICE begins with a check that passes. A stranger's empty frames are two bytes each: at more than
-            # a microsecond apiece, a few megabits of them would fill a core.
+            # ICE begins with a check that passes.
             connection.abort()
+        return is_of_use
 
-    def _receive_media_frame(self, transport: Transport, data: bytes, now: float) -> None:
+    def _handle_frame(self, connection: TcpConnection, data: bytes, now: float) -> bool:
+        transport = self._owner(connection)
+        if data[0] < 4:
+            return self._receive_check(data, now, connection=connection)
+        if transport is None:
+            self.counters.dropped[DropReason.UNKNOWN_SOURCE] += 1
+            return False
+        # Nothing is dropped for want of a budget: the connection waits until there is one.
+        if len(data) >= 2 and 128 <= data[0] < 192:
+            transport.budget.charge(MEDIA_COST_S, now)
+            return self._receive_media_frame(connection, transport, data, now)
+        transport.budget.charge(DTLS_COST_S, now)
+        if len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
+            self.counters.dropped[DropReason.UNEXPECTED_DTLS] += 1
+            return False
+        return True
+
+    @staticmethod
+    def _owner(connection: TcpConnection) -> Transport | None:
+        owner = connection.owner
+        assert owner is None or isinstance(owner, Transport)
+        return owner
+
+    def _receive_media_frame(
+        self, connection: TcpConnection, transport: Transport, data: bytes, now: float
+    ) -> bool:
         rx = transport.rx
         if rx is None:
             self.counters.dropped[DropReason.NOT_CONNECTED] += 1
-            return
+            return False
         self._scratch_view[: len(data)] = data
         length = self._scratch_length_pointer
         length[0] = len(data)
@@ -409,16 +516,32 @@ class MediaPort:
         status = unprotect(rx, self._scratch_row, length)
         if status:
             self._count_unprotect_error(status)
-            return
+            if is_rtp:
+                transport.unprotect_failed(data[:12], status)
+            return False
         transport.last_received = now
+        connection.heard_at = now
         packet = bytes_at(self._scratch_row, length[0])
-        ssrc = packet[8:12] if is_rtp else packet[4:8]
-        if ssrc not in transport.streams:
-            transport.admit_stream(ssrc)
         if is_rtp:
+            ssrc = packet[8:12]
+            if ssrc not in transport.streams:
+                transport.admit_stream(ssrc, now)
+            transport.streams[ssrc] = now
             transport.receive_rtp(packet, now)
         else:
-            transport.receive_rtcp(packet, now)
+            self._receive_rtcp(transport, packet, now, now)
+        return True
+
+    def _receive_rtcp(self, transport: Transport, packet: bytes, arrival: float, now: float) -> None:
+        """Hand on a compound, and charge what it took: one may ask for hundreds of packets again."""
+        ssrc = packet[4:8]
+        if ssrc not in transport.reporters:
+            transport.admit_reporter(ssrc, now)
+        transport.reporters[ssrc] = now
+        # Time of the processor: on a busy machine the clock on the wall goes on while others work.
+        started = self._cpu_clock()
+        transport.receive_rtcp(packet, arrival)
+        transport.budget.charge(self._cpu_clock() - started, now)
 
     def _adopt(self, connection: TcpConnection, transport: Transport) -> bool:
         is_taken = connection.owner is not None
@@ -428,6 +551,9 @@ class MediaPort:
         return True
 
     # Housekeeping.
+
+    def _proof_given_up(self) -> None:
+        self.counters.paths_unproven += 1
 
     def _fail(self, transport: Transport | None) -> None:
         """Let a bug of ours end the transport that met it, and nobody else's."""
@@ -439,11 +565,12 @@ class MediaPort:
             transport.close(reason)
         except Exception:
             # It tells its observer last, so that nothing of it is left here.
-            logger.exception("a transport could not be closed in order")
+            logger.exception(UNCLOSED)
 
     def _sweep(self) -> None:
         """Close the transports that went silent, and those whose handshake does not end."""
         now = self._clock()
+        self._strangers.forgive()
         interval_s = min(1.0, self._consent_timeout_s / 4)
         self._sweep_timer = asyncio.get_running_loop().call_later(interval_s, self._sweep)
         for transport in list(self.transports):
@@ -455,8 +582,10 @@ class MediaPort:
                 and transport.first_checked is not None
                 and now - transport.first_checked > HANDSHAKE_S
             ):
-                self.counters.dtls_failures += 1
-                self._close(transport, CloseReason.DTLS_FAILED)
+                try:
+                    transport.handshake_failed(DtlsFailure.TIMEOUT)
+                except Exception:
+                    logger.exception(UNCLOSED)
         if self._listener is not None:
             self._listener.sweep()
 

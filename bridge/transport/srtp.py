@@ -5,10 +5,11 @@ seam fails loudly when they move. Lengths are passed as pointers to 32-bit integ
 in place, so a caller may point it straight at the length field of a system call's message header.
 """
 
+from dataclasses import dataclass
 from socket import htonl
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from pylibsrtp import Session
+from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
 # A pointer or array owned by cffi, which has no types of its own.
@@ -23,8 +24,50 @@ unprotect_rtcp = lib.srtp_unprotect_rtcp
 TRAILER_BYTES_MAX = 16
 RTCP_TRAILER_BYTES_MAX = 20
 
+# How far back a packet may come late, in numbers.
+WINDOW: Final = 1024
+
 # srtp_err_status_replay_fail, _replay_old and _pkt_idx_old of srtp.h.
 REPLAY_ERRORS = frozenset({9, 10, 26})
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of an association: master key and salt of each direction, and the profile they are for."""
+
+    profile: int
+    rx_key: bytes
+    tx_key: bytes
+
+    def receiving(self) -> Session:
+        """Return the session that takes in what the client sends."""
+        return _session(self.profile, self.rx_key, Policy.SSRC_ANY_INBOUND)
+
+    def sending(self) -> Session:
+        """Return the session that protects what we send.
+
+        It refuses a number that was used before: under one number of one stream two payloads would be
+        encrypted with one nonce, which gives away both, and with AES-GCM the key of the authentication.
+        Who wants to send a packet again without RTX (RFC 4588) keeps its protected bytes and sends those.
+        """
+        return _session(self.profile, self.tx_key, Policy.SSRC_ANY_OUTBOUND)
+
+    def twin(self) -> Session:
+        """Return a session that protects as the client does."""
+        return _session(self.profile, self.rx_key, Policy.SSRC_ANY_OUTBOUND)
+
+
+def _session(profile: int, key: bytes, direction: int) -> Session:
+    policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
+    policy.allow_repeat_tx = False
+    policy.window_size = WINDOW
+    return Session(policy)
+
+
+def take_in(srtp: CData, packet: bytes) -> int:
+    """Unprotect a packet nobody is to see; return the status."""
+    memory = ffi.new("unsigned char[]", packet)
+    return int(unprotect(srtp, memory, ffi.new("int *", len(packet))))
 
 
 def pointer(session: Session) -> CData:

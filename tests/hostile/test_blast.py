@@ -45,8 +45,9 @@ BURSTS_PER_S = 100
 INSIDER_PACKETS_PER_S = 100
 # Far enough that everything in between would be missing, and near enough to be taken for later packets.
 LEAP = 30_000
-# Fills the buffer of the connection: tens of thousands of frames without a byte.
+# Fills the buffer of the connection: tens of thousands of frames without a byte, or with one.
 EMPTY_FRAMES = b"\x00\x00" * 50_000
+TINY_FRAMES = b"\x00\x01\x55" * 50_000
 CAPTURED_MIN, CAPTURED_MAX = 120, 400
 GROWTH_MAX_BYTES = 80 << 20
 SEED = 20_261_122
@@ -181,6 +182,7 @@ async def streams_of_strangers(port: int, captured: list[bytes], tally: Tally) -
                                 source.choice((b"\x00\x00", b"\x00\x01", b"\x05\xdc", b"\xff\xff")) + data,
                                 b"GET / HTTP/1.1\r\n\r\n",
                                 EMPTY_FRAMES,
+                                TINY_FRAMES,
                             )
                         )
                     )

@@ -35,9 +35,14 @@ def dashboard_queries() -> list[tuple[str, str]]:
     dashboard = json.loads((CONFIGS / "grafana" / "bridge.json").read_text(encoding="utf-8"))
     return [
         (panel["title"], _without_variables(target["expr"]))
-        for panel in dashboard["panels"]
+        for panel in panels(dashboard)
         for target in panel.get("targets", [])
     ]
+
+
+def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all panels, those in collapsed rows as well."""
+    return [inner for panel in dashboard["panels"] for inner in (panel, *panel.get("panels", []))]
 
 
 def _without_variables(expression: str) -> str:
@@ -200,6 +205,36 @@ def test_the_dashboard_shows_what_an_operator_looks_for() -> None:
         "hoichan_event_loop_lag_seconds_bucket",
         "process_cpu_seconds_total",
     }
+
+
+def test_the_first_row_of_the_dashboard_says_whether_recording_is_all_right() -> None:
+    dashboard = json.loads((CONFIGS / "grafana" / "bridge.json").read_text(encoding="utf-8"))
+    first = [panel for panel in dashboard["panels"] if panel["gridPos"]["y"] == 0]
+    asked = metric_names(" ".join(target["expr"] for panel in first for target in panel["targets"]))
+    assert asked == {
+        "hoichan_recording_problems",
+        "hoichan_recordings_failed_total",
+        "hoichan_recording_disk_free_bytes",
+        "hoichan_recording_disk_threshold_bytes",
+        "hoichan_archive_available",
+        "hoichan_archive_packages_damaged",
+    }
+    assert all(len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1 for panel in first)
+    assert {panel["type"] for panel in dashboard["panels"]} == {"stat", "row", "timeseries", "alertlist"}
+    assert {annotation["name"] for annotation in dashboard["annotations"]["list"]} == {"Restarts", "Alerts"}
+    ids = [panel["id"] for panel in panels(dashboard)]
+    assert len(ids) == len(set(ids))
+    assert all(panel.get("description") for panel in panels(dashboard) if panel["type"] != "row")
+
+
+def test_every_alert_leads_to_what_to_do_first() -> None:
+    rules = (CONFIGS / "alerts.yml").read_text(encoding="utf-8")
+    names = re.findall(r"- alert: (\w+)", rules)
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = operations.partition("### On an alert")[2].partition("\n## ")[0]
+    assert [name for name in names if name not in table] == []
+    links = re.findall(r'runbook_url: "https://[^"]*/docs/operations.md#on-an-alert"', rules)
+    assert len(links) == len(names)
 
 
 def test_a_bridge_that_is_gone_raises_the_alarm(server: BridgeServer, prometheus: Prometheus) -> None:

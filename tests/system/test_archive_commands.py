@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,10 @@ def test_everything_known_of_a_package_is_shown(command: Hoichan) -> None:
     assert [line["action"] for line in shown["audit"]] == ["seal"]
     assert shown["audit"][0]["who"] == "command line"
     assert shown["seal"] in command("show", CASE).stdout
+    vietnamese = command("show", CASE, "--lang", "vi").stdout
+    assert "hồ sơ thường 10 năm" in vietnamese
+    assert "niêm phong  dòng lệnh của máy chủ" in vietnamese
+    assert not re.search(r"\b(ordinary|seal|play|secretary|bridge)\b", vietnamese)
     assert "There is no package X" in command("show", "X", status=1).stderr
 
 

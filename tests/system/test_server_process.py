@@ -245,4 +245,5 @@ def test_an_invitation_that_could_not_be_read_back_is_not_made(tmp_path: Path) -
 
 def test_the_shipped_settings_can_be_used(tmp_path: Path) -> None:
     done = command("check-config", "--config", "configs/bridge.toml", "--state-dir", str(tmp_path))
-    assert (done.returncode, done.stdout) == (0, "the settings can be used\n")
+    assert done.returncode == 0
+    assert done.stdout.endswith("the settings can be used\n")

@@ -59,11 +59,17 @@ class Conference:
         self.room: Room = self.rooms.open("r-1", "Hội chẩn liên viện", kind)
         self._links = 0
 
-    def claims(self, role: Role = Role.EXPERT, site: str = "", kind: TokenKind = TokenKind.JOIN) -> Claims:
+    def claims(
+        self,
+        role: Role = Role.EXPERT,
+        site: str = "",
+        kind: TokenKind = TokenKind.JOIN,
+        conference_kind: ConferenceKind | None = None,
+    ) -> Claims:
         self._links += 1
         return Claims(
             kind, "r-1", "Hội chẩn liên viện", site or f"Bệnh viện {self._links}", Level.DISTRICT, role,
-            f"i-{self._links}", int(self.wall_now) + 600,
+            f"i-{self._links}", int(self.wall_now) + 600, conference_kind=conference_kind or self.room.kind,
         )  # fmt: skip
 
     def knock(self, role: Role = Role.EXPERT, claims: Claims | None = None, **arguments: Any) -> Participant:

@@ -21,6 +21,7 @@ class FakeRecord:
     events: list[tuple[EventKind, Mapping[str, Any]]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     is_capturing: bool = False
+    is_mendable: bool = True
     cut_count: int = 0
     closed: str | None = None
 
@@ -40,6 +41,9 @@ class FakeRecord:
         assert is_on != self.is_capturing, "nothing to switch"
         self.is_capturing = is_on
         self.log.append(CAPTURE_ON if is_on else CAPTURE_OFF)
+
+    def retry(self) -> bool:
+        return self.is_mendable
 
     def cut(self) -> None:
         self.cut_count += 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
+from bridge.leg.encoding import Codec
 
 PAGE_PUBLICATIONS = {
     "0": Source.MICROPHONE,
@@ -27,6 +28,7 @@ class FakePublication:
     mid: str
     is_live: bool = False
     is_muted: bool = False
+    codec: Codec = Codec.VP8
 
 
 @dataclass(eq=False)
@@ -34,6 +36,15 @@ class FakeSlot:
     mid: str
     role: SlotRole
     shown: FakePublication | None = None
+    codecs: frozenset[Codec] = frozenset(Codec)
+
+    def takes(self, publication: FakePublication) -> bool:
+        return publication.codec in self.codecs
+
+    @property
+    def seen(self) -> FakePublication | None:
+        """Pictures come at once."""
+        return self.shown
 
 
 @dataclass
@@ -128,10 +139,13 @@ class FakeRouter:
     legs: dict[str, FakeLeg] = field(default_factory=dict)
     is_closed: bool = False
 
-    def create_leg(self, leg_id: str, observer: Any) -> FakeLeg:
+    def create_leg(self, leg_id: str, observer: Any, *, is_device: bool = False) -> FakeLeg:
         assert leg_id not in self.legs
         self.legs[leg_id] = FakeLeg(leg_id, self, observer)
         return self.legs[leg_id]
+
+    def check_offer(self, sdp: str, *_: object) -> None:
+        FakeSfu.check_offer(sdp)
 
     def close(self) -> None:
         assert not self.legs
@@ -141,6 +155,11 @@ class FakeRouter:
 class FakeSfu:
     def __init__(self) -> None:
         self.routers: set[FakeRouter] = set()
+
+    @staticmethod
+    def check_offer(sdp: str, *_: object) -> None:
+        if "bad" in sdp:
+            raise NegotiationFailed("negotiation-failed:bad-offer", "the offer says that it is bad")
 
     def create_router(self, observer: Any) -> FakeRouter:
         router = FakeRouter(observer)

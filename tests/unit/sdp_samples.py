@@ -49,6 +49,7 @@ def plan_for(offer: Offer, *, without: tuple[str, ...] = ()) -> AnswerPlan:
         fingerprint=FINGERPRINT,
         candidates=CANDIDATES,
         sections=[accept(section) for section in offer.sections if section.mid not in without],
+        dtls_role=offer.dtls_role,
         session_id=77,
         session_version=3,
     )

@@ -55,6 +55,43 @@ async def test_bad_tokens_count_several_times(code: str) -> None:
     assert await door.statuses("2001:db8::2", 1) == [429]
 
 
+async def test_a_company_may_ask_from_many_networks_but_not_from_each_anew() -> None:
+    door = Door()
+    asked = [(await door.ask(f"2001:db8:0:{subnet:x}00::1")).status for subnet in range(50)]
+    assert asked == [200] * 40 + [429] * 10
+    assert (await door.ask("2001:db8:1::1")).status == 200
+
+
+async def test_refused_devices_are_counted_under_their_endpoint() -> None:
+    door = Door()
+    admission = Admission(2, counters=door.counters, clock=lambda: door.now)
+    handler = answering_problems(admission.limiting(door._open, endpoint="whip"), request="whip")
+    for code in ("negotiation-failed:no-codec", "room-full", "any"):
+        door.refusal = Refused(code, "no")
+        await handler(make_mocked_request("POST", "/whip").clone(remote="192.0.2.1"))
+    assert door.counters.devices_refused == {
+        ("whip", "negotiation-failed"): 1,
+        ("whip", "room-full"): 1,
+        ("whip", "rate-limited"): 1,
+    }
+    assert door.counters.joins_refused == {}
+
+
+async def test_bad_links_are_logged_once_per_network_and_minute(caplog: pytest.LogCaptureFixture) -> None:
+    door = Door(per_minute=0)
+    door.refusal = Refused("invalid-token", "no")
+    for _ in range(9):
+        await door.ask("203.0.113.77")
+        await door.ask("198.51.100.7")
+    assert [record.getMessage() for record in caplog.records] == [
+        "links or keys from 203.0.113.0/24 are refused: invalid-token",
+        "links or keys from 198.51.100.0/24 are refused: invalid-token",
+    ]
+    door.now = 61.0
+    await door.ask("203.0.113.77")
+    assert len(caplog.records) == 3
+
+
 async def test_other_refusals_count_once() -> None:
     door = Door()
     door.refusal = Refused("room-full", "no")

@@ -134,13 +134,17 @@ async def test_the_cookie_is_for_this_api_and_no_script_can_read_it(archive: Arc
             response = await client.post(
                 "/api/archive/session", json={"invitation": archive.key()}, headers=OURS
             )
-            morsel = response.cookies[COOKIE]
+            (morsel,) = response.cookies.values()
+            assert morsel.key == ("__Secure-hoichan-archive" if is_secure else COOKIE)
             assert morsel["path"] == "/api/archive"
             assert morsel["samesite"] == "Strict"
             assert morsel["httponly"] is True
             assert bool(morsel["secure"]) is is_secure
             assert int(morsel["max-age"]) == LIBRARY_LIFETIME_S
             assert response.headers["Cache-Control"] == "no-store"
+            shown = {"Cookie": f"{morsel.key}={morsel.value}"}
+            listed = await client.get("/api/archive/packages", headers=shown)
+            assert listed.status == 200
 
 
 async def test_a_session_is_renewed_while_its_page_is_open_but_not_for_ever(
@@ -203,7 +207,7 @@ async def test_another_sites_page_can_change_nothing(
 
 async def test_asking_to_come_in_is_limited(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     # The client of this test is the machine itself, which is never limited.
-    monkeypatch.setattr("bridge.api.admission.limited_network", lambda host: b"\xc0\x00\x02\x01")
+    monkeypatch.setattr("bridge.api.admission.limited_networks", lambda host: (b"\xc0\x00\x02\x01",))
     async with TestClient(TestServer(archive.application(per_minute=3))) as client:
         answers = [
             (

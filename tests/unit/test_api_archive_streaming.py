@@ -33,7 +33,8 @@ async def serving(body: Body, transfers: Transfers | None = None) -> AsyncIterat
 
     async def serve(request: web.Request) -> web.StreamResponse:
         headers = {"Cache-Control": "private, no-store"}
-        return await sender.answer(request, body, content_type="video/mp4", headers=headers)
+        holder = request.query.get("holder", "somebody")
+        return await sender.answer(request, body, holder=holder, content_type="video/mp4", headers=headers)
 
     application = web.Application()
     application.router.add_get("/file", answering_problems(serve, request="archive"))
@@ -195,6 +196,20 @@ async def test_beyond_its_limit_of_transfers_the_server_is_busy(path: Path) -> N
         assert response.status == 503
         assert (await response.json())["code"] == "busy"
         assert "Retry-After" in response.headers
+
+
+async def test_one_link_does_not_take_all_transfers(path: Path) -> None:
+    transfers = Transfers(transfers_max=3, per_holder_max=2)
+    transfers._running.update(["greedy", "greedy"])
+    async with serving(file_body(path), transfers) as client:
+        response = await client.get("/file?holder=greedy")
+        assert (response.status, (await response.json())["code"]) == (503, "busy")
+        for _ in range(2):
+            response = await client.get("/file?holder=other")
+            assert (response.status, len(await response.read())) == (200, SIZE)
+        transfers._running.update(["other"])
+        assert (await client.get("/file?holder=third")).status == 503
+    assert transfers._running == {"greedy": 2, "other": 1}
 
 
 async def test_a_transfer_that_is_over_makes_room_for_the_next(path: Path) -> None:

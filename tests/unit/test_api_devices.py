@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from aiohttp import web
@@ -40,8 +41,6 @@ class NotingParticipant:
         self.is_gone = False
 
     def negotiate(self, sdp: str) -> str:
-        if "a=ice-ufrag" not in sdp:
-            raise NegotiationFailed("negotiation-failed:malformed", "there is no a=ice-ufrag")
         self.offers.append(sdp)
         return description(f"bridge{len(self.offers)}")
 
@@ -57,7 +56,12 @@ class NotingRooms:
         self.joined: list[tuple[Claims, bool]] = []
         self.participants: list[NotingParticipant] = []
         self.refusal: Refused | None = None
+        self.returning: NotingParticipant | None = None
         self.is_draining = False
+
+    def check_device_offer(self, sdp: str, *, watch: bool) -> None:
+        if "a=ice-ufrag" not in sdp:
+            raise NegotiationFailed("negotiation-failed:malformed", "there is no a=ice-ufrag")
 
     def open(self, room_id: str, title: str, kind: ConferenceKind) -> "NotingRooms":
         self.opened.append((room_id, title))
@@ -66,7 +70,7 @@ class NotingRooms:
     def join_device(self, claims: Claims, sdp: str, watch: bool) -> tuple[NotingParticipant, str]:
         if self.refusal is not None:
             raise self.refusal
-        participant = NotingParticipant()
+        participant = self.returning or NotingParticipant()
         answer = participant.negotiate(sdp)
         self.participants.append(participant)
         self.joined.append((claims, watch))
@@ -84,16 +88,17 @@ def rooms() -> NotingRooms:
 
 
 @pytest.fixture
-async def client(tokens: Tokens, rooms: NotingRooms) -> AsyncIterator[Client]:
+def counters() -> SessionCounters:
+    return SessionCounters()
+
+
+@pytest.fixture
+async def client(tokens: Tokens, rooms: NotingRooms, counters: SessionCounters) -> AsyncIterator[Client]:
     relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
     application = web.Application()
     noting: Any = rooms
-    whip_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
-        application.router
-    )
-    whep_endpoint(noting, tokens, relays, Admission(0, counters=SessionCounters())).add_routes(
-        application.router
-    )
+    for endpoint in (whip_endpoint, whep_endpoint):
+        endpoint(noting, tokens, relays, Admission(0, counters=counters)).add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 
@@ -117,6 +122,10 @@ async def post(client: Client, headers: dict[str, str], *, path: str = "/whip", 
     )
 
 
+def location_of(response: Any) -> str:
+    return str(urlsplit(urljoin(str(response.url), response.headers["Location"])).path)
+
+
 async def patch(client: Client, location: str, headers: dict[str, str], body: str) -> Any:
     return await client.patch(
         location, data=body, headers={"Content-Type": "application/trickle-ice-sdpfrag", **headers}
@@ -128,8 +137,9 @@ async def test_an_offer_is_answered_with_a_session_resource(
 ) -> None:
     response = await post(client, bearer(tokens))
     assert response.status == 201
-    assert response.content_type == "application/sdp"
-    assert response.headers["Location"].startswith("/whip/")
+    assert response.headers["Content-Type"] == "application/sdp"
+    # Relative: it holds below the prefix of a proxy, too.
+    assert response.headers["Location"].startswith("whip/")
     assert response.headers["ETag"] == '"bridge1"'
     assert ice_ufrag_of(await response.text()) == "bridge1"
     assert rooms.opened == [("tim-mach", "Hội chẩn")]
@@ -140,7 +150,7 @@ async def test_an_offer_is_answered_with_a_session_resource(
 async def test_a_watcher_joins_by_the_same_path(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
     response = await post(client, bearer(tokens, TokenKind.WATCH), path="/whep")
     assert response.status == 201
-    assert response.headers["Location"].startswith("/whep/")
+    assert response.headers["Location"].startswith("whep/")
     assert [watch for _, watch in rooms.joined] == [True]
 
 
@@ -170,6 +180,59 @@ async def test_an_unusable_offer_is_refused_with_its_code(client: Client, tokens
     assert (await response.json())["code"] == "negotiation-failed:malformed"
 
 
+async def test_a_bad_offer_opens_no_room(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
+    assert (await post(client, bearer(tokens), body="v=0\r\n")).status == 400
+    assert rooms.opened == []
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds"), [("room-locked", "10"), ("link-full", "30"), ("no-more-rooms", "30")]
+)
+async def test_a_device_is_told_when_to_ask_again(
+    client: Client, tokens: Tokens, rooms: NotingRooms, code: str, seconds: str
+) -> None:
+    rooms.refusal = Refused(code, "not now")
+    response = await post(client, bearer(tokens))
+    assert (response.status, response.headers["Retry-After"]) == (503, seconds)
+
+
+async def test_an_encoder_that_came_back_is_not_ended_by_its_former_session(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    former = location_of(await post(client, headers))
+    rooms.returning = rooms.participants[0]
+    for _ in range(5):
+        response = await post(client, headers)
+        assert response.status == 201
+    assert (await client.delete(former, headers=headers)).status == 404
+    assert not rooms.participants[0].is_gone
+    newest = location_of(response)
+    assert (await client.delete(newest, headers=headers)).status == 200
+    assert (await client.delete(newest, headers=headers)).status == 404
+
+
+async def test_spellings_of_the_field_are_taken(client: Client, tokens: Tokens) -> None:
+    token = bearer(tokens)["Authorization"]
+    for headers, body in (
+        ({"content-type": "application/sdp;charset=UTF-8", "authorization": token}, description("d")),
+        ({"Content-Type": "Application/SDP", "Authorization": token}, description("d")),
+        ({"Authorization": token.replace("Bearer", "bearer")}, description("d").replace("\r\n", "\n")),
+    ):
+        assert (await post(client, headers, body=body)).status == 201, headers
+
+
+async def test_an_ice_restart_whose_answer_was_lost_is_answered_again(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    location = location_of(await post(client, headers))
+    answers = [await patch(client, location, headers, fragment("moved")) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert await answers[0].text() == await answers[1].text()
+    assert len(rooms.participants[0].offers) == 2
+
+
 async def test_a_full_room_is_a_temporary_refusal(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
     rooms.refusal = Refused("room-full", "the room has its 2 participants")
     response = await post(client, bearer(tokens))
@@ -197,15 +260,17 @@ async def test_options_name_the_media_type_and_show_relays_to_token_holders_only
     stranger = await client.options("/whip")
     assert (stranger.status, stranger.headers["Accept-Post"]) == (204, "application/sdp")
     assert "Link" not in stranger.headers
-    device = await client.options("/whip", headers=bearer(tokens))
+    headers = bearer(tokens)
+    device = await client.options("/whip", headers=headers)
+    holder = tokens.read(headers["Authorization"].removeprefix("Bearer "), TokenKind.PUBLISH).id
     assert device.headers["Link"].startswith(
-        '<turn:turn.example.vn:3478>; rel="ice-server"; username="1060";'
+        f'<turn:turn.example.vn:3478>; rel="ice-server"; username="1060:{holder}";'
     )
 
 
 async def test_delete_ends_the_session_once(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     assert (await client.delete(location, headers=headers)).status == 200
     assert rooms.participants[0].is_gone
     assert (await client.delete(location, headers=headers)).status == 404
@@ -214,7 +279,7 @@ async def test_delete_ends_the_session_once(client: Client, tokens: Tokens, room
 async def test_only_the_token_that_began_a_session_ends_it(
     client: Client, tokens: Tokens, rooms: NotingRooms
 ) -> None:
-    location = (await post(client, bearer(tokens))).headers["Location"]
+    location = location_of(await post(client, bearer(tokens)))
     assert (await client.delete(location, headers=bearer(tokens))).status == 401
     assert (await client.delete(location)).status == 401
     assert not rooms.participants[0].is_gone
@@ -224,14 +289,14 @@ async def test_a_session_whose_media_ended_is_gone(
     client: Client, tokens: Tokens, rooms: NotingRooms
 ) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     rooms.participants[0].is_gone = True
     assert (await client.delete(location, headers=headers)).status == 404
 
 
 async def test_trickled_candidates_change_nothing(client: Client, tokens: Tokens, rooms: NotingRooms) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     for more in ({}, {"If-Match": '"bridge1"'}, {"If-Match": "*"}):
         assert (await patch(client, location, {**headers, **more}, fragment("device"))).status == 204
     assert len(rooms.participants[0].offers) == 1
@@ -239,7 +304,7 @@ async def test_trickled_candidates_change_nothing(client: Client, tokens: Tokens
 
 async def test_trickling_into_an_older_ice_generation_fails(client: Client, tokens: Tokens) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     response = await patch(client, location, {**headers, "If-Match": '"older"'}, fragment("device"))
     assert response.status == 412
 
@@ -248,7 +313,7 @@ async def test_new_credentials_restart_ice_on_the_same_offer(
     client: Client, tokens: Tokens, rooms: NotingRooms
 ) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     response = await patch(client, location, {**headers, "If-Match": "*"}, fragment("moved"))
     assert response.status == 200
     assert response.content_type == "application/trickle-ice-sdpfrag"
@@ -259,7 +324,30 @@ async def test_new_credentials_restart_ice_on_the_same_offer(
 
 async def test_a_patch_of_another_kind_is_refused(client: Client, tokens: Tokens) -> None:
     headers = bearer(tokens)
-    location = (await post(client, headers)).headers["Location"]
+    location = location_of(await post(client, headers))
     response = await patch(client, location, {**headers, "Content-Type": "application/sdp"}, "v=0\r\n")
     assert response.status == 415
     assert (await patch(client, location, headers, "nonsense")).status == 400
+
+
+async def test_offers_of_one_token_are_bounded_whatever_becomes_of_them(
+    client: Client, tokens: Tokens, rooms: NotingRooms
+) -> None:
+    headers = bearer(tokens)
+    rooms.refusal = Refused("room-full", "full")
+    statuses = [(await post(client, headers)).status for _ in range(10)]
+    assert statuses == [503] * 8 + [429] * 2
+    rooms.refusal = None
+    assert (await post(client, bearer(tokens))).status == 201
+    response = await post(client, bearer(tokens), body=description("d") + "a=x\r\n" * 20_000)
+    assert response.status == 400
+
+
+async def test_refusals_of_devices_are_counted(
+    client: Client, tokens: Tokens, rooms: NotingRooms, counters: SessionCounters
+) -> None:
+    await post(client, {})
+    rooms.refusal = Refused("room-full", "full")
+    await post(client, bearer(tokens))
+    assert counters.devices_refused == {("whip", "invalid-token"): 1, ("whip", "room-full"): 1}
+    assert counters.joins_refused == {}

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha1
 from hmac import HMAC
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -18,7 +19,11 @@ from bridge.api.relays import Relays
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused, RequestError
 from bridge.base.words import ConferenceKind, Level, RecordingPolicy, Role
+from bridge.rooms import Rooms
 from bridge.tokens import JOIN_LIFETIME_S, TokenKind, Tokens
+from tests.unit.conference import FakeChannel
+from tests.unit.fake_record import FakeRecord
+from tests.unit.fake_sfu import FakeSfu
 
 Client = TestClient[web.Request, web.Application]
 
@@ -42,12 +47,17 @@ def counters() -> SessionCounters:
 
 
 @pytest.fixture
-async def client(tokens: Tokens, counters: SessionCounters) -> AsyncIterator[Client]:
+def rooms(tokens: Tokens, counters: SessionCounters) -> Rooms:
+    record: Any = FakeRecord().open
+    sfu: Any = FakeSfu()
+    return Rooms(sfu, tokens, counters=counters, policies=POLICIES, open_record=record)
+
+
+@pytest.fixture
+async def client(tokens: Tokens, counters: SessionCounters, rooms: Rooms) -> AsyncIterator[Client]:
     relays = Relays((RELAY_URL,), b"shared", lifetime_s=3600, wall_clock=lambda: NOW_S)
     application = web.Application(client_max_size=256 * 1024)
-    api = JoinApi(
-        tokens, relays, admission=Admission(0, counters=counters), counters=counters, policies=POLICIES
-    )
+    api = JoinApi(tokens, relays, admission=Admission(0, counters=counters), counters=counters, rooms=rooms)
     api.add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
@@ -95,10 +105,14 @@ async def test_an_invitation_becomes_a_join_token_with_the_same_rights(
 
 
 async def test_the_answer_carries_time_limited_relay_credentials(client: Client, tokens: Tokens) -> None:
-    response = await client.post("/api/join", json={"invitation": invitation(tokens)})
+    token = invitation(tokens)
+    response = await client.post("/api/join", json={"invitation": token})
     (relay,) = (await response.json())["ice_servers"]
     assert relay["urls"] == [RELAY_URL]
-    assert relay["username"] == str(int(NOW_S) + 3600)
+    # The relay's log tells whose traffic it was: the link's id.
+    expiry, _, holder = relay["username"].partition(":")
+    assert int(expiry) == int(NOW_S) + 3600
+    assert holder == tokens.read(token, TokenKind.INVITATION).id
     digest = HMAC(b"shared", relay["username"].encode(), sha1).digest()
     assert relay["credential"] == b64encode(digest).decode()
 
@@ -165,3 +179,23 @@ def test_every_code_has_its_http_status(code: str, status: int) -> None:
     assert response.status == status
     assert ("WWW-Authenticate" in response.headers) == (status == 401)
     assert ("Retry-After" in response.headers) == (status in (429, 503))
+
+
+async def test_people_are_told_the_rule_of_the_open_room_and_whether_they_are_in_already(
+    client: Client, tokens: Tokens, rooms: Rooms
+) -> None:
+    """The rule that will hold once they are in: the stricter one of the room's and their link's."""
+
+    async def told(kind: ConferenceKind) -> tuple[str, int]:
+        response = await client.post("/api/join", json={"invitation": invitation(tokens, kind=kind)})
+        answer = await response.json()
+        return answer["recording"], answer["link_in_use"]
+
+    assert await told(ConferenceKind.BRIEFING) == ("auto", 0)
+    link = invitation(tokens)
+    claims = tokens.read(tokens.join(tokens.read(link, TokenKind.INVITATION)), TokenKind.JOIN)
+    rooms.open(claims.room, claims.title, claims.conference_kind).join(claims, "BS. An", FakeChannel())
+    assert await told(ConferenceKind.BRIEFING) == ("on-consent", 0)
+    assert await told(ConferenceKind.TRAINING) == ("off", 0)
+    response = await client.post("/api/join", json={"invitation": link})
+    assert (await response.json())["link_in_use"] == 1

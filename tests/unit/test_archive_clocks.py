@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.archive.clocks import SenderReport, StreamTimes, place_streams
+from bridge.archive.clocks import place_streams
+from bridge.archive.stretches import Arrival, Pause, SenderReport, StreamTimes
 
 SERVER_MS = 1_795_575_600_000.0
 
@@ -42,7 +43,7 @@ def sender(
         )
         at_s += every_s
     arrival = SERVER_MS + began_s * 1000 + delay_ms
-    return StreamTimes("site", reports, [(0.0, arrival)])
+    return StreamTimes("site", reports, [Arrival(0.0, arrival)])
 
 
 def error_ms(times: StreamTimes, *, began_s: float, drift_ppm: float, at_s: float, delay_ms: float) -> float:
@@ -117,7 +118,13 @@ def test_clock_that_is_set_anew_does_not_move_the_media() -> None:
 
 def test_stream_without_reports_is_placed_by_its_arrival() -> None:
     times = StreamTimes(
-        "site", [], [(0.0, SERVER_MS + 50), (60_000.0, SERVER_MS + 60_900), (120_000.0, SERVER_MS + 120_055)]
+        "site",
+        [],
+        [
+            Arrival(0.0, SERVER_MS + 50),
+            Arrival(60_000.0, SERVER_MS + 60_900),
+            Arrival(120_000.0, SERVER_MS + 120_055),
+        ],
     )
     placement = place_streams({1: times})[1]
     assert placement.at_ms(0) == pytest.approx(SERVER_MS + 50, abs=1)
@@ -127,7 +134,7 @@ def test_stream_without_reports_is_placed_by_its_arrival() -> None:
 
 def test_device_whose_reports_tell_no_time_is_placed_by_its_arrival() -> None:
     reports = [SenderReport(second * 1000, 0.0, SERVER_MS + second * 1000 + 30) for second in range(60)]
-    placement = place_streams({1: StreamTimes("site", reports, [(0.0, SERVER_MS + 25)])})[1]
+    placement = place_streams({1: StreamTimes("site", reports, [Arrival(0.0, SERVER_MS + 25)])})[1]
     assert placement.at_ms(30_000) == pytest.approx(SERVER_MS + 30_025, abs=1)
 
 
@@ -144,11 +151,19 @@ numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 @given(
     st.lists(st.tuples(numbers, numbers, numbers), max_size=12),
     st.lists(st.tuples(numbers, numbers), max_size=4),
+    st.lists(st.tuples(numbers, numbers, numbers), max_size=4),
 )
 def test_nonsense_is_placed_somewhere_and_raises_nothing(
-    reports: list[tuple[float, float, float]], arrivals: list[tuple[float, float]]
+    reports: list[tuple[float, float, float]],
+    arrivals: list[tuple[float, float]],
+    pauses: list[tuple[float, float, float]],
 ) -> None:
-    times = StreamTimes("site", [SenderReport(*report) for report in reports], arrivals)
+    times = StreamTimes(
+        "site",
+        [SenderReport(*report) for report in reports],
+        [Arrival(*arrival) for arrival in arrivals],
+        [Pause(*pause) for pause in pauses],
+    )
     placement = place_streams({1: times})[1]
     assert math.isfinite(placement.at_ms(1000.0))
     assert np.isfinite(placement.pts_ms(np.array([0.0, SERVER_MS]))).all()

@@ -11,6 +11,8 @@ from bridge.tokens import TokenKind, Tokens
 
 
 def run(state_dir: Path, *arguments: str) -> int:
+    # As a bridge that has been started once has left it.
+    token_secret(state_dir)
     return main(["token", "--state-dir", str(state_dir), "--site", "Phòng lưu trữ", *arguments])
 
 
@@ -38,3 +40,20 @@ def test_a_devices_token_still_needs_its_room(tmp_path: Path, capsys: pytest.Cap
     assert run(tmp_path, "--type", "watch") == 2
     assert "--room" in capsys.readouterr().err
     assert run(tmp_path, "--type", "watch", "--room", "r-1") == 0
+
+
+@pytest.mark.parametrize("command", [["token", "--type", "archive"], ["invite", "--room", "r-1"]])
+def test_nothing_is_signed_with_a_secret_that_no_bridge_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    assert main([*command, "--site", "A", "--state-dir", str(elsewhere)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"there is no secret to sign with in {elsewhere}" in told.err
+    assert not elsewhere.exists()
+    token_secret(tmp_path)
+    assert main([*command, "--site", "A", "--state-dir", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 1
+    assert told.err == f"hoichan: signed with the secret in {tmp_path}\n"

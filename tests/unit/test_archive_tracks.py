@@ -165,6 +165,7 @@ fields = (
     "pts_ms",
     "ntp_ms",
     "at_ms",
+    "rtt_ms",
     "from_pts_ms",
     "to_pts_ms",
     "reason",
@@ -178,7 +179,7 @@ fields = (
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["stream", "segment", "clock", "gap", "end", "track"]),
+            st.sampled_from(["stream", "segment", "clock", "arrival", "pause", "gap", "end", "track"]),
             st.dictionaries(st.sampled_from(fields), values),
         ),
         max_size=8,

@@ -149,7 +149,7 @@ def test_camera_packets_are_what_the_bridge_parses() -> None:
     for _ in range(48):
         next(packets)
     ids = ExtensionIds(
-        {extension: EXTENSION_IDS[uri] for uri, extension in EXTENSION_URIS.items() if uri in EXTENSION_IDS}
+        {EXTENSION_IDS[uri]: extension for uri, extension in EXTENSION_URIS.items() if uri in EXTENSION_IDS}
     )
     parsed = [parse_rtp(data, ids) for data in sent]
     assert [(packet.mid, packet.rid, packet.ssrc) for packet in parsed] == [("1", "h", 77)] * 48

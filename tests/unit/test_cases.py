@@ -113,7 +113,11 @@ def test_consent_is_stated_changed_and_withdrawn_until_the_case_is_finished() ->
     assert book.state_consent("C01", GRANTED)
     book.finish("C01")
     with pytest.raises(Refused, match="wrong-case-state"):
-        book.state_consent("C01", WITHDRAWN)
+        book.state_consent("C01", REFUSED)
+    # That stays possible for good, and is the last word.
+    assert book.state_consent("C01", WITHDRAWN)
+    with pytest.raises(Refused, match="wrong-case-state"):
+        book.state_consent("C01", GRANTED)
 
 
 def test_a_book_is_rebuilt_from_the_journal() -> None:
@@ -182,7 +186,7 @@ def test_nothing_is_recorded_where_recording_is_off(active: ConsentState | None)
         (ON_CONSENT, REFUSED, ("waiting", "consent-refused")),
         (ON_CONSENT, WITHDRAWN, ("waiting", "consent-withdrawn")),
         (AUTO, None, ("recording", None)),
-        (AUTO, UNKNOWN, ("recording", None)),
+        (AUTO, UNKNOWN, ("waiting", "no-consent")),
         (AUTO, GRANTED, ("recording", None)),
         (AUTO, REFUSED, ("waiting", "consent-refused")),
         (AUTO, WITHDRAWN, ("waiting", "consent-withdrawn")),

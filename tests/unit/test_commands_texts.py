@@ -5,8 +5,9 @@ from string import Formatter
 import pytest
 
 from bridge.archive.model import Stage
-from bridge.base.words import PackageState
+from bridge.base.words import PackageState, RetentionClass, Role
 from bridge.commands.texts import FAILURES, TEXTS, Speech, language
+from bridge.store.audit import Action
 
 
 def fields(text: str) -> set[str]:
@@ -49,3 +50,22 @@ def test_the_terminal_chooses_the_language_unless_it_is_asked_for(
 def test_a_failure_without_a_text_of_its_own_is_told_by_its_sentence() -> None:
     assert Speech("vi").failure("never-heard-of", "What happened.") == "What happened."
     assert Speech("vi").failure("disk-full", "No space left") == "ổ đĩa đã đầy (No space left)"
+
+
+def test_the_command_line_has_a_word_for_everything_that_it_shows() -> None:
+    words = [f"role.{role.value}" for role in Role]
+    words += [f"retention.{kind.value}" for kind in RetentionClass]
+    words += [f"action.{action.value}" for action in Action]
+    assert [word for word in words if word not in TEXTS] == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("command line", "dòng lệnh của máy chủ"),
+        ("secretary, Phòng lưu trữ, CN. Lan", "thư ký, Phòng lưu trữ, CN. Lan"),
+        ("somebody, else", "somebody, else"),
+    ],
+)
+def test_who_did_something_is_told_in_the_readers_language(stored: str, shown: str) -> None:
+    assert Speech("vi").who(stored) == shown

@@ -81,12 +81,40 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ),
         ("[media]\nannounced_addresses = [7]\n", "must be a list of texts"),
         ('[media]\nannounced_addresses = ["bridge"]\n', "must be an IP address"),
+        ('[media]\nannounced_addresses = ["fe80::1%eth0"]\n', "must each name one machine"),
+        ('[media]\nannounced_addresses = ["[2001:db8::1]"]\n', "must be an IP address"),
         ('[node]\nlog_level = "loud"\n', "must be one of debug, error, info, warning"),
         ('[admin]\nhost = ""\n', "admin.host must name one address"),
         ("[admin]\nport = 8443\n", "http.port and admin.port are both 8443"),
         ("[media]\nport = 8443\n", "http.port and media.port are both 8443"),
         ('[turn]\nurls = ["turn:a"]\n', "must be set together"),
-        ('[turn]\nurls = ["stun:a"]\nsecret_file = "s"\n', "must start with turn: or turns:"),
+        ('[turn]\nurls = ["stun:a"]\nsecret_file = "s"\n', "turn.urls must look like"),
+        ("[http]\nport = 0\n", "http.port must be between 1 and 65535"),
+        ('[http]\npublic_url = "https://h.vn/?x=1"\n', "http.public_url must look like"),
+        ('[http]\npublic_url = "https://h.vn/#x"\n', "http.public_url must look like"),
+        ('[http]\npublic_url = "https://h.vn?"\n', "http.public_url must look like"),
+        ('[http]\npublic_url = "https://a@h.vn"\n', "http.public_url must look like"),
+        ('[http]\npublic_url = "https://h.vn /"\n', "http.public_url must look like"),
+        ('[http]\npublic_url = "https://h.vn:x"\n', "http.public_url must look like"),
+        ('[http]\ntrusted_proxies = ["proxy"]\n', "http.trusted_proxies must be addresses or networks"),
+        ('[http]\ntrusted_proxies = ["10.1.2.3/24"]\n', "http.trusted_proxies must be addresses or networks"),
+        ('[media]\nannounced_addresses = ["0.0.0.0"]\n', "must each name one machine"),
+        ('[media]\nannounced_addresses = ["::"]\n', "must each name one machine"),
+        ('[media]\nannounced_addresses = ["224.0.0.1"]\n', "must each name one machine"),
+        ('[recording]\ndir = "/d"\n[archive]\ndir = "/d"\n', "must not hold each other"),
+        ('[recording]\ndir = "/d"\n[archive]\ndir = "/d/a"\n', "must not hold each other"),
+        ('[archive]\ndir = "/var/lib/hoichan/recordings"\n', "must not hold each other"),
+        ('[archive]\ndir = "/var/lib/hoichan"\n', "must not hold"),
+        ('[turn]\nurls = ["turn:"]\nsecret_file = "s"\n', "turn.urls must look like"),
+        ('[turn]\nurls = ["turns:?transport=tcp"]\nsecret_file = "s"\n', "turn.urls must look like"),
+        ('[turn]\nurls = ["turn:h:3478 "]\nsecret_file = "s"\n', "turn.urls must look like"),
+        ('[archive]\ns3_region = "vn"\n', "must be set together"),
+        (
+            '[archive]\ns3_endpoint = "store"\ns3_bucket = "b"\n'
+            's3_access_key_file = "a"\ns3_secret_key_file = "s"\n',
+            "archive.s3_endpoint must start with",
+        ),
+        ('[archive]\ntimestamp_url = "http://"\n', "archive.timestamp_url must start with"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_that_names_the_key(
@@ -95,6 +123,14 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_key(
     with pytest.raises(InvalidConfig, match=sentence) as caught:
         load(written(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["turn:turn.example.vn", "turns:turn.example.vn:443?transport=tcp", "turn:[2001:db8::7]:3478"]
+)
+def test_addresses_of_relays_are_taken_as_rfc_7065_writes_them(tmp_path: Path, url: str) -> None:
+    text = f'[turn]\nurls = ["{url}"]\nsecret_file = "s"\n'
+    assert load(written(tmp_path, text)).turn.urls == (url,)
 
 
 @pytest.mark.parametrize(

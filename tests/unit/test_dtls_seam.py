@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+from collections.abc import Callable
+from typing import ClassVar
 
 import pylibsrtp
 import pytest
@@ -9,14 +11,16 @@ from aiortc import rtcdtlstransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from hypothesis import given
 from hypothesis import strategies as st
-from ice_client import IceClient, RecordingObserver, eventually, open_port
+from ice_client import CERTIFICATE, IceClient, RecordingObserver, eventually, open_port
 from OpenSSL import SSL
 from pylibsrtp._binding import ffi, lib
 
+from bridge.base.counters import DtlsFailure
 from bridge.base.errors import InvalidConfig
 from bridge.transport import Certificate, CloseReason, TransportState
 from bridge.transport import dtls as bridge_dtls
 from bridge.transport.dtls import DATAGRAM_BYTES_MAX, PROFILES, split_records
+from bridge.transport.transport import ADVICE
 
 
 class SilentWire:
@@ -25,10 +29,9 @@ class SilentWire:
 
 def test_rtc_dtls_transport_has_the_attributes_that_we_set_and_read() -> None:
     transport = RTCDtlsTransport(SilentWire(), [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]
-    for name in ("_srtp_profiles", "_ssl", "_rx_srtp", "_tx_srtp", "_task", "_role"):
+    for name in ("_srtp_profiles", "_ssl", "_task", "_role"):
         assert name in vars(transport), name
     assert transport._ssl is None
-    assert transport._rx_srtp is None
     transport._set_role("server")
     assert transport._role == "server"
     assert transport.state == "new"
@@ -37,7 +40,12 @@ def test_rtc_dtls_transport_has_the_attributes_that_we_set_and_read() -> None:
 def test_rtc_dtls_transport_calls_the_methods_that_we_override() -> None:
     assert inspect.iscoroutinefunction(RTCDtlsTransport._write_ssl)
     assert list(inspect.signature(RTCDtlsTransport._write_ssl).parameters) == ["self"]
-    assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._do_handshake)
+    assert inspect.iscoroutinefunction(RTCDtlsTransport._do_handshake)
+    assert "await self._do_handshake()" in inspect.getsource(RTCDtlsTransport.start)
+    assert "self._validate_peer_identity(remoteParameters)" in inspect.getsource(RTCDtlsTransport.start)
+    assert "self._setup_srtp()" in inspect.getsource(RTCDtlsTransport.start)
+    assert list(inspect.signature(RTCDtlsTransport._setup_srtp).parameters) == ["self"]
+    assert list(inspect.signature(RTCDtlsTransport._set_state).parameters) == ["self", "state"]
     assert "await self._write_ssl()" in inspect.getsource(RTCDtlsTransport._recv_next)
     assert list(inspect.signature(RTCCertificate._create_ssl_context).parameters) == ["self", "srtp_profiles"]
 
@@ -80,6 +88,25 @@ async def test_both_sides_derive_keys_with_the_cheapest_profile_first() -> None:
     await port.close()
 
 
+async def test_the_sessions_are_ours_and_refuse_to_protect_two_packets_under_one_number() -> None:
+    """Those that aiortc makes allow it."""
+    source = inspect.getsource(RTCDtlsTransport._setup_srtp)
+    assert "tx_policy.allow_repeat_tx = True" in source, "aiortc has changed: its own sessions may do now"
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    await client.connect(port, transport)
+    assert transport._dtls is not None
+    assert transport._dtls._transport._tx_srtp is None
+    session = transport._tx_session
+    assert session is not None
+    session.protect(b"\x80\x60\x00\x01" + bytes(8) + b"one")
+    with pytest.raises(pylibsrtp.Error, match="replay"):
+        session.protect(b"\x80\x60\x00\x01" + bytes(8) + b"two")
+    await client.close()
+    await port.close()
+
+
 async def test_client_that_knows_only_the_mandatory_profile_is_served() -> None:
     port = await open_port()
     observer = RecordingObserver()
@@ -103,28 +130,75 @@ async def test_bridge_as_dtls_client_shakes_hands_too() -> None:
     await port.close()
 
 
-@pytest.mark.parametrize("is_reordered", [False, True])
-async def test_client_hello_in_fragments_is_put_together(is_reordered: bool) -> None:
+def in_order(pieces: list[bytes]) -> list[bytes]:
+    return pieces
+
+
+def reversed_(pieces: list[bytes]) -> list[bytes]:
+    return pieces[::-1]
+
+
+def each_twice(pieces: list[bytes]) -> list[bytes]:
+    return [piece for piece in pieces for _ in range(2)]
+
+
+def with_nonsense(pieces: list[bytes]) -> list[bytes]:
+    """A record of another epoch between any two, as a replay of an earlier association brings."""
+    stray = b"\x16\xfe\xfd\x00\x01" + bytes(6) + b"\x00\x20" + bytes(32)
+    return [one for piece in pieces for one in (piece, stray)]
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("arrange", [in_order, reversed_, each_twice, with_nonsense])
+async def test_client_hello_in_fragments_is_put_together(
+    count: int, arrange: Callable[[list[bytes]], list[bytes]]
+) -> None:
     # Chromium's and Firefox's do not fit one datagram (ML-KEM key shares).
     port = await open_port()
     transport = port.create_transport(RecordingObserver())
     client = IceClient()
-
-    def fragment(data: bytes) -> list[bytes]:
-        content_type, epoch, handshake_type = data[0], data[3:5], data[13]
-        if content_type != 22 or epoch != bytes(2) or handshake_type != 1:
-            return [data]
-        fragments = [
-            fragment_record(data, 0, 50, sequence_number=8),
-            fragment_record(data, 50, None, sequence_number=9),
-        ]
-        return fragments[::-1] if is_reordered else fragments
-
-    client.fragment_dtls = fragment
+    client.fragment_dtls = lambda data: arrange(pieces_of(data, count)) if is_client_hello(data) else [data]
     await client.connect(port, transport)
     assert transport.state is TransportState.CONNECTED
     await client.close()
     await port.close()
+
+
+async def test_a_half_hello_is_completed_by_a_retransmission_that_was_cut_elsewhere() -> None:
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    hellos = 0
+
+    def fragment(data: bytes) -> list[bytes]:
+        nonlocal hellos
+        if not is_client_hello(data):
+            return [data]
+        hellos += 1
+        client.check()
+        # The second half of the first one is lost; checks go on in between.
+        return pieces_of(data, 2)[:1] if hellos == 1 else pieces_of(data, 3)
+
+    client.fragment_dtls = fragment
+    await client.connect(port, transport)
+    assert hellos >= 2
+    assert transport.state is TransportState.CONNECTED
+    await client.close()
+    await port.close()
+
+
+def is_client_hello(data: bytes) -> bool:
+    return data[0] == 22 and data[3:5] == bytes(2) and data[13] == 1
+
+
+def pieces_of(record: bytes, count: int) -> list[bytes]:
+    """Cut the handshake message of a record into so many fragments, with record numbers of their own."""
+    size = -(-(len(record) - 25) // count)
+    first = 8 + int.from_bytes(record[5:11], "big") * count
+    return [
+        fragment_record(record, size * number, size * (number + 1), sequence_number=first + number)
+        for number in range(count)
+    ]
 
 
 def fragment_record(record: bytes, start: int, stop: int | None, *, sequence_number: int) -> bytes:
@@ -133,6 +207,77 @@ def fragment_record(record: bytes, start: int, stop: int | None, *, sequence_num
     body = message[12:][start:stop]
     fragment = message[:6] + start.to_bytes(3, "big") + len(body).to_bytes(3, "big") + body
     return record[:5] + sequence_number.to_bytes(6, "big") + len(fragment).to_bytes(2, "big") + fragment
+
+
+class Refusing(SSL.Connection):
+    """What OpenSSL says, one reason after the other."""
+
+    reasons: ClassVar[list[str]] = []
+
+    def do_handshake(self) -> None:
+        raise SSL.Error([("SSL routines", "", self.reasons.pop())])
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure"),
+    [
+        ("wrong curve", DtlsFailure.CERTIFICATE_CURVE),
+        ("ssl/tls alert handshake failure", DtlsFailure.REFUSED_BY_PEER),
+        ("no shared cipher", DtlsFailure.NO_COMMON_CIPHER),
+        ("unsupported protocol", DtlsFailure.VERSION),
+        ("peer did not return a certificate", DtlsFailure.NO_CERTIFICATE),
+        ("bad record type", DtlsFailure.PROTOCOL),
+    ],
+)
+async def test_what_dtls_refuses_is_told_by_a_reason(
+    reason: str, failure: DtlsFailure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    client.start_transport(transport)
+    monkeypatch.setattr(rtcdtlstransport.SSL, "Connection", Refusing)
+    monkeypatch.setattr(Refusing, "reasons", [reason])
+    await client.open_path("127.0.0.1", port.port)
+    await client.check_until_answered()
+    await eventually(lambda: transport.state is TransportState.CLOSED)
+    monkeypatch.undo()
+    assert transport.close_reason == f"dtls-{failure}"
+    assert port.counters.dtls_failures[failure] == 1
+    assert reason in caplog.text or ADVICE[failure] in caplog.text
+    await client.vanish()
+    await port.close()
+
+
+def test_every_failure_has_its_reason_and_its_advice() -> None:
+    assert set(ADVICE) == set(DtlsFailure)
+    assert {f"dtls-{failure}" for failure in DtlsFailure} <= {reason.value for reason in CloseReason}
+
+
+async def test_a_client_whose_handshake_fails_is_told_by_an_alert() -> None:
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    client.start_transport(transport)
+    client.dtls._srtp_profiles = [rtcdtlstransport.SRTP_AES128_CM_SHA1_80]
+    # A ClientHello of DTLS with no cipher that we know.
+    context = CERTIFICATE._create_ssl_context(PROFILES)
+    context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+    connection = SSL.Connection(context)
+    connection.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        connection.do_handshake()
+    await client.open_path("127.0.0.1", port.port)
+    await client.check_until_answered()
+    client.send(connection.bio_read(2000))
+    await eventually(lambda: transport.state is TransportState.CLOSED)
+    assert transport.close_reason is CloseReason.DTLS_NO_COMMON_CIPHER
+    alert = await asyncio.wait_for(client._wire.records.get(), 5)
+    assert alert is not None
+    # Fatal: handshake_failure.
+    assert (alert[0], alert[13:15]) == (21, b"\x02\x28")
+    await client.vanish()
+    await port.close()
 
 
 async def test_wrong_fingerprint_ends_the_transport() -> None:
@@ -152,8 +297,8 @@ async def test_wrong_fingerprint_ends_the_transport() -> None:
     await client.shake_hands(port.fingerprint)
     await eventually(lambda: bool(observer.states))
     assert observer.states == [TransportState.CLOSED]
-    assert transport.close_reason is CloseReason.DTLS_FAILED
-    assert port.counters.dtls_failures == 1
+    assert transport.close_reason is CloseReason.DTLS_FINGERPRINT
+    assert port.counters.dtls_failures[DtlsFailure.FINGERPRINT] == 1
     await client.close()
     await port.close()
 

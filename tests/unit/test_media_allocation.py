@@ -87,14 +87,14 @@ def test_thumbnails_are_upgraded_in_turns() -> None:
     assert [choice.temporal_limit for choice in choices] == [1, 1, 1]
 
 
-def test_a_dead_encoding_is_not_chosen() -> None:
-    options = (CAMERA[0], CAMERA[1], LayerOption("h", 2, 1_700_000, 720, is_alive=False))
-    assert encodings(choose(10_000_000, [demand("a", options=options, current=("h", 2))])) == ["m"]
+def test_an_encoding_that_does_not_come_is_wished_for_at_the_price_of_its_stand_in() -> None:
+    options = (CAMERA[0], CAMERA[1], LayerOption("h", 2, 500_000, 720))
+    assert encodings(choose(600_000, [demand("a", options=options)])) == ["h"]
+    assert encodings(choose(400_000, [demand("a", options=options)])) == ["l"]
 
 
-def test_when_all_encodings_are_dead_the_slot_shows_nothing() -> None:
-    options = (LayerOption("l", 2, 150_000, 180, is_alive=False),)
-    assert choose(10_000_000, [demand("a", options=options)]) == [Choice("a", None, 0)]
+def test_without_options_the_slot_shows_nothing() -> None:
+    assert choose(10_000_000, [demand("a", options=())]) == [Choice("a", None, 0)]
 
 
 def test_an_option_that_costs_more_and_shows_less_is_never_chosen() -> None:
@@ -141,7 +141,6 @@ def demands_of_a_page(draw: st.DrawFn) -> list[Demand]:
                 temporal,
                 draw(st.integers(10_000, 3_000_000)),
                 draw(st.sampled_from([0, 90, 180, 360, 720])),
-                draw(st.booleans()),
             )
             for encoding in draw(st.sets(st.sampled_from("lmh")))
             for temporal in range(draw(st.integers(1, 3)))
@@ -153,7 +152,7 @@ def demands_of_a_page(draw: st.DrawFn) -> list[Demand]:
 
 
 @given(st.integers(0, 10_000_000), demands_of_a_page())
-def test_the_budget_is_never_exceeded_and_only_living_wanted_options_are_chosen(
+def test_the_budget_is_never_exceeded_and_only_wanted_options_are_chosen(
     budget_bps: int, demands: list[Demand]
 ) -> None:
     choices = choose(budget_bps, demands)
@@ -164,8 +163,7 @@ def test_the_budget_is_never_exceeded_and_only_living_wanted_options_are_chosen(
             continue
         assert wish.wanted_height_px > 0
         assert any(
-            option.is_alive
-            and (option.encoding_key, option.temporal_limit, option.bitrate_bps)
+            (option.encoding_key, option.temporal_limit, option.bitrate_bps)
             == (choice.encoding_key, choice.temporal_limit, choice.bitrate_bps)
             for option in wish.options
         )

@@ -233,3 +233,44 @@ def test_whatever_is_reported_the_estimate_stays_in_its_bounds(
         else:
             estimate.report(value, now, sent_bps=sent_bps)
         assert FLOOR_BPS <= estimate.available_bps(now) <= CEILING_BPS
+
+
+def test_growth_goes_no_further_than_what_was_tried() -> None:
+    """A minute of voices says nothing about room for cameras."""
+    estimate = DownlinkEstimate()
+    estimate.sent_bps = 60_000
+    assert estimate.available_bps(0.0) == 2_500_000
+    for second in range(60):
+        estimate.remb(90_000, float(second), sent_bps=60_000, is_queueing=False)
+    assert estimate.available_bps(60.0) == 2_500_000
+
+
+def test_there_is_always_room_for_the_next_step() -> None:
+    estimate = DownlinkEstimate()
+    estimate.sent_bps, estimate.demand_bps = 0.0, 6_000_000
+    for second in range(60):
+        estimate.available_bps(float(second))
+    assert 1.15 * 6_000_000 < estimate.available_bps(60.0) < 1.5 * 6_000_000
+    estimate.sent_bps = 6_000_000
+    for second in range(60, 120):
+        estimate.available_bps(float(second))
+    assert 12_000_000 < estimate.available_bps(120.0) < 18_000_000
+
+
+def test_what_was_found_out_is_kept_when_less_is_sent() -> None:
+    estimate = DownlinkEstimate(start_bps=8_000_000)
+    estimate.sent_bps = 8_000_000
+    for second in range(20):
+        estimate.available_bps(float(second))
+    grown = estimate.available_bps(20.0)
+    estimate.sent_bps = 60_000
+    assert estimate.available_bps(40.0) == grown
+
+
+def test_time_that_goes_back_a_little_is_not_grown_twice() -> None:
+    steady, wavering = DownlinkEstimate(), DownlinkEstimate()
+    for step in range(1000):
+        steady.available_bps(step / 50)
+        wavering.available_bps(step / 50)
+        wavering.available_bps(step / 50 - 0.015)
+    assert wavering.available_bps(20.0) == pytest.approx(steady.available_bps(20.0))

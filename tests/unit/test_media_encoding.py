@@ -6,7 +6,7 @@ from bridge.base.counters import SfuCounters
 from bridge.base.words import Source
 from bridge.leg.encoding import Codec, Encoding
 from bridge.leg.publication import Publication
-from bridge.media.timeline import ClockOffset, ServerClock
+from bridge.media.timeline import ClockOffset
 from bridge.rtp.header import ExtensionIds, RtpPacket, build_rtp, parse_rtp
 
 NO_EXTENSIONS = ExtensionIds({})
@@ -19,9 +19,10 @@ def encoding() -> Encoding:
         rid="",
         ssrc=1,
         payload_type=96,
+        rtx_payload_type=97,
         codec=Codec.VP8,
         clock_rate_hz=90_000,
-        clock_offset=ClockOffset(ServerClock(0.0, 0.0)),
+        clock_offset=ClockOffset(),
         make_route=lambda transports: None,
         counters=SfuCounters(),
     )

@@ -299,3 +299,47 @@ def test_late_packets_and_repeats_keep_the_numbers_they_would_have_had(data: st.
         assert forwarder.repeat(span, packet.origin, rows) == number
         assert int(rows.picture_id[0]) & 0x7FFF == packet.picture_id
         assert int(rows.timestamp[0]) & 0xFFFFFFFF == packet.timestamp
+
+
+def test_late_packets_make_no_rows_of_their_own() -> None:
+    """A thousand receivers looked up anew for each of many late packets would hold up everybody else."""
+    made: list[int] = []
+
+    def make_route(receivers: list[Receiver]) -> list[Receiver]:
+        made.append(len(receivers))
+        return list(receivers)
+
+    camera = Camera()
+    fan = Fan(source="camera", clock_rate_hz=CLOCK_RATE_HZ, make_route=make_route)
+    viewers = [new_forwarder(number) for number in range(1, 9)]
+    held, packets = [], []
+    for picture in range(30):
+        for packet in camera.picture(1.0 + picture / 30, is_keyframe=picture == 0):
+            if picture == 0 and packet.starts_frame:
+                for number, (forwarder, _) in enumerate(viewers):
+                    switch(forwarder, fan, packet, number % 4)
+            if 10 <= picture < 25:
+                held.append(packet)
+                continue
+            deliver(fan.forward(packet), packet)
+            packets.append(packet)
+    assert made == [8]
+    # One of them begins anew, after the packets that are late.
+    viewers[0][0].limit(3)
+    (first, second) = camera.picture(2.1, is_keyframe=True)
+    deliver(fan.forward(first), first)
+    deliver(fan.forward(second), second)
+    for packet in held:
+        deliver(fan.forward(packet), packet)
+    assert made == [8, 8, 7]
+    for number, (_, receiver) in enumerate(viewers):
+        numbers = sorted(seen.origin.extended_sequence_number for seen in receiver.seen)
+        assert len(numbers) == len(set(numbers))
+        got = {seen.origin.extended_sequence_number for seen in receiver.seen}
+        of_layers = {one.extended_sequence_number for one in held if one.temporal_id <= number % 4}
+        assert got & {one.extended_sequence_number for one in held} == (of_layers if number else set())
+    # Who waited for a key frame that came late is sent all that came since, in rows made once.
+    columns = fan.late_columns([forwarder.span for forwarder, _ in viewers])
+    for packet in packets:
+        fan.forward_again(packet, columns)
+    assert made == [8, 8, 7, 8]

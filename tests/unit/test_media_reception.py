@@ -33,7 +33,7 @@ def test_a_quarter_lost_is_64_of_256() -> None:
     block = stream.report_block(10.0)
     assert block.fraction_lost == 63  # 250 of 1001
     assert block.cumulative_lost == 250
-    assert block.extended_highest == START + 1000
+    assert block.extended_highest == 65_000 + 1000
     assert stream.fraction_lost == pytest.approx(0.25, abs=0.01)
 
 

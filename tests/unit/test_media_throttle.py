@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.throttle import KeyframeRequests, RetransmissionBudget, SentRecently
+from bridge.media.throttle import Allowance, KeyframeRequests, RetransmissionBudget, SentRecently
 
 
 def test_the_first_request_goes_out_at_once() -> None:
@@ -24,7 +24,7 @@ def test_the_request_is_repeated_until_the_key_frame_is_here() -> None:
     requests.request(0.0)
     assert not requests.due(0.2)
     assert requests.due(0.3)
-    requests.keyframe_received()
+    requests.keyframe_received(0.35)
     assert not requests.due(5.0)
 
 
@@ -39,11 +39,10 @@ def test_repetitions_to_a_layer_that_never_answers_get_rarer() -> None:
 
 def test_a_new_wish_right_after_the_key_frame_waits_for_the_interval_only() -> None:
     requests = KeyframeRequests()
-    for step in range(1000):
-        requests.request(step / 100)
-    requests.keyframe_received()
-    assert not requests.request(9.0)
-    assert requests.due(11.5)
+    assert requests.request(0.0)
+    requests.keyframe_received(0.1)
+    assert not requests.request(0.2)
+    assert requests.due(0.3)
 
 
 def test_a_cancelled_wish_is_not_sent_again() -> None:
@@ -109,3 +108,55 @@ def test_the_memory_of_repeated_packets_is_bounded_and_forgets_the_oldest() -> N
         sent.note(number, 0.0)
     assert sent.is_recent(4, 0.1, 10.0)
     assert not sent.is_recent(0, 0.1, 10.0)
+
+
+def served(per_s: float, *, is_repair: bool, seconds: float = 30.0) -> list[float]:
+    """When requests go out if somebody asks so often and each key frame is here 100 ms after its request."""
+    requests = KeyframeRequests()
+    sent: list[float] = []
+    for step in range(int(seconds * 100)):
+        now = step / 100
+        if sent and abs(now - sent[-1] - 0.1) < 0.001:
+            requests.keyframe_received(now)
+        asks = step % round(100 / per_s) == 0
+        if requests.request(now, is_repair=is_repair) if asks else requests.due(now):
+            sent.append(now)
+    return sent
+
+
+def test_who_goes_on_asking_gets_a_key_frame_a_second() -> None:
+    for is_repair in (True, False):
+        sent = served(50, is_repair=is_repair)
+        assert 25 <= len(sent) <= 33
+    assert min(after - before for before, after in pairwise(served(50, is_repair=True))) >= 1.0
+
+
+def test_a_few_switches_in_a_row_are_not_kept_waiting() -> None:
+    sent = served(3, is_repair=False)
+    assert sent[:3] == [0.0, 0.33, 0.66]
+
+
+def test_a_repair_waits_for_its_second_and_a_switch_does_not() -> None:
+    requests = KeyframeRequests()
+    assert requests.request(0.0)
+    requests.keyframe_received(0.1)
+    assert not requests.request(0.5, is_repair=True)
+    assert not requests.due(1.05)
+    assert requests.request(1.06)
+    requests.keyframe_received(1.1)
+    assert not requests.request(1.5, is_repair=True)
+    assert requests.due(2.1)
+
+
+def test_an_encoder_that_never_answers_is_asked_less_than_once_a_second() -> None:
+    requests = KeyframeRequests()
+    sent = [step / 50 for step in range(50 * 60) if requests.request(step / 50)]
+    assert len(sent) < 35
+    assert len([at for at in sent if at >= 3.0]) <= 29
+
+
+def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
+    allowance = Allowance(burst=2, per_s=1.0)
+    taken = [step / 10 for step in range(100) if allowance.take(step / 10)]
+    assert taken[:2] == [0.0, 0.1]
+    assert 10 <= len(taken) <= 12

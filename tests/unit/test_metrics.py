@@ -1,6 +1,7 @@
 """bridge/metrics.py: what a scrape says, and what it must never say."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,11 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.words import PackageState, RecordingState, Role, Source
+from bridge.base.words import ConferenceKind, PackageState, RecordingState, RecordProblem, Role, Source
+from bridge.messages.objects import RecordingStatus
+from bridge.messages.texts import ERRORS
 from bridge.metrics import BridgeCollector, RecordCollector, registry
+from tests.unit.conference import Conference, FakeChannel
 
 
 def leg(**statistics: Any) -> Any:
@@ -31,7 +35,7 @@ def leg(**statistics: Any) -> Any:
         "available_bps": 0,
         "protocol": None,
     }
-    camera = SimpleNamespace(is_live=True)
+    camera = SimpleNamespace(is_arriving=True)
     return SimpleNamespace(
         snapshot=lambda: SimpleNamespace(**{**values, **statistics}),
         publication=lambda source: camera if source is Source.CAMERA else None,
@@ -58,7 +62,7 @@ class Scrape:
         self.session = SessionCounters()
         self.recording = RecordingCounters()
         self.archive = ArchiveCounters()
-        self.recording_states: list[RecordingState] = []
+        self.recordings: list[RecordingStatus] = []
         self.archive_status = ArchiveStatus()
         self.participants: list[Any] = []
 
@@ -74,12 +78,14 @@ class Scrape:
             rooms=rooms,
             signalling=signalling,
             receive_overflows=lambda: 17,
+            connections=lambda: 23,
         )
         record_collector = RecordCollector(
             recording=self.recording,
             archive=self.archive,
-            states=lambda: self.recording_states,
+            recordings=lambda: self.recordings,
             status=lambda: self.archive_status,
+            thresholds_bytes={"warn": 10_000, "shed": 4_000, "stop": 500},
         )
         return generate_latest(registry(collector, record_collector)).decode()
 
@@ -207,11 +213,42 @@ def test_nobodys_name_is_in_a_label(scrape: Scrape) -> None:
     assert all(re.fullmatch(r"[a-z0-9.+Inf-]+", value) for value in labels), labels
 
 
+def test_the_number_of_series_does_not_grow_with_rooms_and_people(scrape: Scrape) -> None:
+    def series() -> set[tuple[str, ...]]:
+        return {
+            (sample.name, *(f"{key}={value}" for key, value in sorted(sample.labels.items())))
+            for family in text_string_to_metric_families(scrape.text)
+            for sample in family.samples
+        }
+
+    scrape.participants = [participant("Trạm Y tế", role, leg(protocol="udp")) for role in Role]
+    few = series()
+    scrape.participants = [
+        participant(f'Điểm cầu "{number}" \\ \n', role, leg(protocol="udp"))
+        for number in range(400)
+        for role in Role
+    ]
+    assert series() == few
+
+
 def test_rooms_are_told_by_what_their_recording_does(scrape: Scrape) -> None:
-    scrape.recording_states = [RecordingState.RECORDING, RecordingState.RECORDING, RecordingState.PAUSED]
+    scrape.recordings = [
+        RecordingStatus(state, None, None, None, problem, 0)
+        for state, problem in (
+            (RecordingState.RECORDING, RecordProblem.DISK_FULL),
+            (RecordingState.RECORDING, None),
+            (RecordingState.PAUSED, None),
+        )
+    ]
+    assert scrape.value("hoichan_recording_problems", problem="disk-full") == 1
+    assert scrape.value("hoichan_recording_problems", problem="disk-low") == 0
     assert scrape.value("hoichan_recordings", state="recording") == 2
     assert scrape.value("hoichan_recordings", state="paused") == 1
     assert scrape.value("hoichan_recordings", state="failed") == 0
+
+
+def test_the_disk_tells_where_the_settings_draw_its_lines(scrape: Scrape) -> None:
+    assert scrape.value("hoichan_recording_disk_threshold_bytes", level="shed") == 4_000
 
 
 def test_gaps_of_recordings_are_told_by_reason(scrape: Scrape) -> None:
@@ -248,3 +285,45 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
 def test_an_archive_that_has_not_begun_is_told_as_such(scrape: Scrape) -> None:
     assert scrape.value("hoichan_archive_available") == 0
     assert scrape.value("hoichan_archive_packages", state="failed") == 0
+
+
+def test_refused_devices_are_counted_by_endpoint_and_family_of_code(scrape: Scrape) -> None:
+    scrape.session.devices_refused["whip", "negotiation-failed"] = 2
+    name = "hoichan_devices_refused_total"
+    assert scrape.value(name, endpoint="whip", code="negotiation-failed") == 2
+    assert scrape.value(name, endpoint="whep", code="invalid-token") == 0
+    assert "unsupported-media-type" in ERRORS
+
+
+def test_two_hundred_rooms_with_any_title_make_no_series_more() -> None:
+    conference = Conference(rooms_max=1000)
+    scrape = Scrape()
+
+    def series() -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+        signalling: Any = SimpleNamespace(sockets=0)
+        collector = BridgeCollector(
+            port_counters=scrape.port,
+            sfu_counters=scrape.sfu,
+            session_counters=conference.counters,
+            rooms=conference.rooms,
+            signalling=signalling,
+            receive_overflows=lambda: 0,
+            connections=lambda: 0,
+        )
+        text = generate_latest(registry(collector)).decode()
+        return {
+            (sample.name, tuple(sorted(sample.labels.items())))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    conference.knock(Role.CHAIR)
+    before = series()
+    for number in range(200):
+        title = f'Hội chẩn "{number}"\\ BN Nguyễn Văn A {{room="x"}}'
+        room = conference.rooms.open(f"r-{number + 2}", title, ConferenceKind.CONSULTATION)
+        for role in Role:
+            claims = replace(conference.claims(role, f"Bệnh viện {number}"), room=room.id, title=title)
+            room.join(claims, 'BS. "A"', FakeChannel())
+    assert conference.counters.joins >= 200
+    assert series() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import messages
+from bridge.api import problems
 from bridge.base import schema, words
 from bridge.conference.participants import CloseCode
 from bridge.messages.texts import ERRORS
@@ -20,6 +21,7 @@ WORDS = (
     words.Level,
     messages.StageMode,
     messages.MicrophoneState,
+    messages.KnockReason,
     messages.CameraState,
     messages.MediaProtocol,
     words.CaseState,
@@ -105,6 +107,8 @@ def test_every_name_in_a_type_is_an_object_or_a_word_of_the_document() -> None:
 
 def test_every_error_code_is_documented() -> None:
     assert [code.strip("`") for code, _ in rows(chapter("Error codes"))] == list(ERRORS)
+    # Each has a sentence for people, those of devices too.
+    assert problems._STATUS.keys() <= ERRORS.keys()
 
 
 def test_every_close_code_is_documented() -> None:

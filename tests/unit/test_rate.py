@@ -1,9 +1,11 @@
 """How often a network may ask."""
 
+from ipaddress import ip_address
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.base.rate import RateLimits, limited_network
+from bridge.base.rate import NETWORK_SHARES, Budget, NetworkLimits, RateLimits, limited_networks, networks_of
 
 
 def test_a_network_may_ask_a_burst_at_once_and_then_as_often_as_the_rate_says() -> None:
@@ -47,9 +49,68 @@ def test_the_longest_unused_is_forgotten_first() -> None:
 
 
 def test_an_ipv6_subscriber_counts_once_and_this_machine_never() -> None:
-    assert limited_network("2001:db8::1") == limited_network("2001:db8::ffff:2%eth0")
-    assert limited_network("2001:db8::1") != limited_network("2001:db8:0:1::1")
-    assert limited_network("::ffff:192.0.2.7") == limited_network("192.0.2.7")
-    assert limited_network("192.0.2.7") != limited_network("192.0.2.8")
+    assert limited_networks("2001:db8::1") == limited_networks("2001:db8::ffff:2%eth0")
+    assert limited_networks("::ffff:192.0.2.7") == limited_networks("192.0.2.7")
+    assert limited_networks("192.0.2.7") != limited_networks("192.0.2.8")
     for own in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "", None, "a socket"):
-        assert limited_network(own) is None
+        assert limited_networks(own) == ()
+
+
+def test_who_has_many_networks_shares_the_wider_ones_with_itself() -> None:
+    here = limited_networks("2001:db8:1:203::1")
+    assert [len(network) for network in here] == [8, 7, 6]
+    for other, shared in (
+        ("2001:db8:1:203:ffff::1", 3),
+        ("2001:db8:1:2ff::1", 2),
+        ("2001:db8:1:ff03::1", 1),
+        ("2001:db8:2:203::1", 0),
+    ):
+        assert len(set(here) & set(limited_networks(other))) == shared
+
+
+def packed(address: str) -> bytes:
+    return ip_address(address).packed
+
+
+def test_the_64s_of_one_site_are_bounded_together_and_leave_their_neighbours_alone() -> None:
+    limits = NetworkLimits(per_s=1.0, burst=10)
+    networks = [networks_of(packed(f"2001:db8:1:{number:x}::1")) for number in range(256)]
+    allowed = sum(limits.allow(network, 0.0) for network in networks for _ in range(10))
+    # A site with a /56: not 256 times what an address gets.
+    assert allowed == 10 * NETWORK_SHARES[1]
+    assert limits.allow(networks_of(packed("2001:db8:1:1ff::1")), 0.0)
+    networks = [networks_of(packed(f"2001:db8:1:{number:x}::1")) for number in range(0, 0x10000, 0x100)]
+    assert sum(limits.allow(network, 0.0) for network in networks) == 10 * NETWORK_SHARES[2] - 21
+    assert limits.allow(networks_of(packed("2001:db8:2::1")), 0.0)
+    assert limits.allow(networks_of(packed("192.0.2.1")), 0.0)
+
+
+def test_a_busy_64_does_not_use_up_what_its_48_has_for_others() -> None:
+    limits = NetworkLimits(per_s=1.0, burst=10)
+    busy = networks_of(packed("2001:db8::1"))
+    assert sum(limits.allow(busy, 0.0) for _ in range(1000)) == 10
+    assert limits.allow(networks_of(packed("2001:db8:0:1::1")), 0.0)
+    limits.charge(busy, 1000.0, 0.0)
+    assert not limits.allow(networks_of(packed("2001:db8:0:1::1")), 0.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 2)), max_size=60))
+def test_a_budget_is_never_overdrawn_by_more_than_one_cost(asked: list[tuple[float, float]]) -> None:
+    budget = Budget(per_s=0.25, burst=1.0, now=0.0)
+    now = spent = 0.0
+    for cost, later in asked:
+        now += later
+        if budget.spend(cost, now):
+            spent += cost
+        else:
+            assert budget.wait_s(now) >= 0.0
+        assert spent <= 1.0 + 0.25 * now + 0.5
+
+
+def test_a_budget_tells_when_something_is_left_again() -> None:
+    budget = Budget(per_s=0.25, burst=1.0, now=0.0)
+    assert budget.wait_s(0.0) == 0.0
+    budget.charge(2.0, 0.0)
+    assert budget.wait_s(0.0) == 4.0
+    assert not budget.spend(0.1, 3.9)
+    assert budget.spend(0.1, 4.1)

@@ -264,7 +264,49 @@ def test_a_folder_that_refuses_fails_the_recording_once_and_nothing_else(
     meeting.recorder.capture(True)
     meeting.run(1.0)
     assert meeting.observer.failures == 1
+    # When it is well again, a moderator starts it anew in the same session.
+    (meeting.session.folder / "tracks").unlink()
+    assert meeting.recorder.retry()
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    assert meeting.observer.failures == 1
+    assert meeting.session.track("hue", Source.MICROPHONE).segments
     assert viewer.receiver().longest_freeze_s(1001.0, meeting.network.now) < 0.5
+
+
+@pytest.mark.parametrize("reason", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_passes_leaves_a_gap_and_never_ends_the_recording(
+    open_meeting: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    meeting = open_meeting(tmp_path / "recordings", segment_s=2, thumbnail_cameras=False)
+    meeting.film("hue")
+    meeting.recorder.note(EventKind.STAGE, {"participant": "hue", "mode": "speaker"})
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    real, refusals = os.open, 0
+
+    def refuse(*args: Any, **options: Any) -> int:
+        nonlocal refusals
+        refusals += 1
+        raise OSError(reason, "for a moment")
+
+    monkeypatch.setattr("bridge.capture.files.os.open", refuse)
+    meeting.run(4.0)
+    assert refusals
+    assert meeting.starved
+    assert set(meeting.observer.problems) <= {RecordProblem.WRITER_BEHIND, None}
+    monkeypatch.setattr("bridge.capture.files.os.open", real)
+    meeting.run(5.0)
+    assert meeting.observer.failures == 0
+    assert meeting.observer.problems[0] is RecordProblem.WRITER_BEHIND
+    assert meeting.observer.problems[-1] is None
+    meeting.recorder.close("room-closed")
+    meeting.run(1.0)
+    camera = meeting.session.track("hue")
+    assert {gap["reason"] for gap in camera.of("gap")} == {"disk"}
+    assert_every_hole_is_in_the_log(camera)
+    assert packet_times_ms(camera.segments[-1])
+    assert [event.seq for event in meeting.session.events] == list(range(len(meeting.session.events)))
 
 
 def test_a_full_queue_leaves_out_pictures_before_sound_and_says_so(

@@ -391,3 +391,26 @@ def test_counters_tell_what_was_written(open_meeting: Open) -> None:
     assert counters.sessions_open == counters.queue_dropped == counters.recordings_failed == 0
     assert counters.disk_free_bytes > 0
     assert sum(counters.sync_s.counts) > 4
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_planned_cases_outlive_a_long_stop_unless_the_conference_has_begun(
+    open_meeting: Open, network: Network, has_begun: bool
+) -> None:
+    before = open_meeting()
+    case = {"case": "C01", "code": "BN-1", "site": None}
+    before.recorder.note(EventKind.CASE_ADDED, case)
+    if has_begun:
+        before.recorder.note(EventKind.CASE_STARTED, {"case": "C01", "by": "hue"})
+    before.run(1.0)
+    as_killed(before, "again")
+    before.close()
+    network._calls.clear()
+    network.now += 2 * 3600.0
+    after = open_meeting("again")
+    after.recorder.close("room-closed")
+    hold(after)
+    after.run(61.0)
+    recorder = after.open("r-1")
+    assert (recorder.session == before.recorder.session) is not has_begun
+    assert any(event.kind is EventKind.CASE_ADDED for event in recorder.restored) is not has_begun

@@ -109,6 +109,20 @@ def test_pictures_and_voice_are_recorded_whole(meeting: RecordedMeeting, codec: 
     assert (segment["file"], segment["width"], segment["height"]) == ("00001.mkv", 320, 180)
 
 
+def test_a_track_that_begins_before_anything_is_written_is_recorded(meeting: RecordedMeeting) -> None:
+    """As on a disk that answers late."""
+    hue = meeting.film("hue")
+    put_on_stage(meeting, hue)
+    meeting.recorder.capture(True)
+    meeting.has_thread = True
+    meeting.run(3.0)
+    meeting.has_thread = False
+    meeting.run(1.0)
+    finish(meeting)
+    assert meeting.observer.failures == 0
+    assert frame_count(meeting.session.track("hue")) > 100
+
+
 def test_nothing_is_recorded_before_it_is_said(meeting: RecordedMeeting) -> None:
     meeting.film("hue")
     meeting.run(2.0)
@@ -178,6 +192,10 @@ def test_losses_of_sound_are_in_the_log_and_nowhere_else(meeting: RecordedMeetin
 
 def test_a_gap_that_cannot_be_repaired_ends_at_a_key_frame(meeting: RecordedMeeting) -> None:
     hue = meeting.film("hue", has_rtx=False)
+    # So long that it does not begin anew by itself.
+    (encoding,) = hue.encodings[Source.CAMERA].values()
+    assert isinstance(encoding, RealEncoding)
+    encoding.film = pictures("vp8", count=150)
     put_on_stage(meeting, hue)
     meeting.run(1.0)
     meeting.recorder.capture(True)

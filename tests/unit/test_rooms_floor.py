@@ -217,3 +217,79 @@ def test_a_thousand_joins_are_not_announced_to_a_thousand() -> None:
     texts = [text for text in channel(viewer).texts if json.loads(text)["type"] == "roster"]
     assert len(texts) <= 15
     assert sum(len(text) for text in texts) < 100_000
+
+
+def test_places_in_the_list_go_to_those_who_are_still_there() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    observers = [conference.knock(Role.OBSERVER) for _ in range(300)]
+    conference.pass_time(1.1)
+    for one in observers[:200]:
+        one.leave()
+    conference.pass_time(1.1)
+    listed: set[str] = set()
+    for change in channel(chair).of(RosterChange):
+        listed |= {member.participant for member in change.joined}
+        listed -= set(change.left)
+    assert listed - {chair.id} == {one.id for one in observers[200:]}
+    (welcome,) = channel(conference.knock()).of(Welcome)
+    assert len(welcome.roster) == welcome.count == 102
+
+
+def test_a_place_is_free_when_its_holder_does_more_than_watch() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    observers = [conference.knock(Role.OBSERVER) for _ in range(201)]
+    conference.pass_time(1.1)
+    channel(chair).take()
+    conference.ask(observers[0], RaiseHand(True))
+    conference.pass_time(1.1)
+    (change,) = channel(chair).of(RosterChange)
+    assert [member.participant for member in change.joined] == [observers[200].id]
+    assert [member.participant for member in change.changed] == [observers[0].id]
+
+
+def test_presenters_who_only_watch_are_counted_like_observers() -> None:
+    conference = Conference()
+    chairs = [conference.knock(Role.CHAIR) for _ in range(3)]
+    for _ in range(400):
+        conference.knock(Role.PRESENTER)
+    speaker = conference.enter(Role.PRESENTER)
+    (welcome,) = channel(conference.knock(Role.PRESENTER)).of(Welcome)
+    assert welcome.count == 405
+    assert len(welcome.roster) == 204
+    assert {one.id for one in (*chairs, speaker)} <= {member.participant for member in welcome.roster}
+
+
+def test_a_device_taken_by_a_call_is_interrupted_and_not_muted() -> None:
+    conference = Conference()
+    chair, caller = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    conference.pass_time(1)
+
+    def told() -> tuple[str, str]:
+        conference.pass_time(1)
+        changes = [member for change in channel(chair).of(RosterChange) for member in change.changed]
+        return changes[-1].microphone, changes[-1].camera
+
+    conference.ask(caller, messages.Interrupt(Source.MICROPHONE, True))
+    assert told() == ("interrupted", "on")
+    conference.ask(caller, messages.Interrupt(Source.CAMERA, True))
+    assert told() == ("interrupted", "interrupted")
+    conference.ask(caller, messages.Mute(Source.MICROPHONE, True))
+    assert told() == ("muted", "interrupted")
+    conference.ask(caller, messages.Mute(Source.MICROPHONE, False))
+    conference.ask(caller, messages.Interrupt(Source.MICROPHONE, False))
+    conference.ask(caller, messages.Interrupt(Source.CAMERA, False))
+    assert told() == ("on", "on")
+
+
+def test_the_hand_of_somebody_who_is_away_goes_down_but_not_for_a_moment() -> None:
+    conference = Conference()
+    away = conference.enter()
+    conference.ask(away, RaiseHand(True))
+    conference.lose_socket(away)
+    conference.pass_time(9)
+    assert away.hand is not None
+    conference.pass_time(2)
+    assert away.hand is None
+    assert not away.is_gone

@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from bridge import rooms
-from bridge.base.words import Role, SlotRole
+from bridge.base.words import Role, SlotRole, Source
 from bridge.messages import ChooseStage
-from tests.unit.conference import Conference, leg
+from tests.unit.conference import Conference, channel, leg
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +83,25 @@ async def test_a_stopped_node_does_not_start_again() -> None:
     before = asyncio.all_tasks()
     await turns()
     assert asyncio.all_tasks() == before
+
+
+def test_a_viewer_that_cannot_be_shown_anything_does_not_hold_up_its_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conference = Conference()
+    bad, others = conference.enter(), [conference.enter() for _ in range(3)]
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(leg(bad), "show", fails)
+    conference.room.participants[others[0].id].set_muted(Source.CAMERA, True)
+    with pytest.raises(RuntimeError):
+        conference.room.sending_changed(others[0])
+    for _ in range(20):
+        conference.now += 1.0
+        conference.rooms.poll(conference.now)
+    # Roster, beats and time-outs come after what is shown.
+    channel(others[1]).texts.clear()
+    conference.pass_time(5)
+    assert channel(others[1]).texts

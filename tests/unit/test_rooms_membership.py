@@ -7,13 +7,15 @@ import pytest
 from bridge import messages
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
-from bridge.conference.participants import CloseCode, LeaveReason
+from bridge.conference import requests
+from bridge.conference.participants import BEAT_S, CloseCode, LeaveReason
 from bridge.messages import (
     Admit,
     Answer,
     Closing,
     FreshToken,
     Knock,
+    KnockReason,
     Layers,
     Leave,
     Lock,
@@ -60,13 +62,35 @@ def test_joins_within_a_moment_are_told_together_and_once() -> None:
     assert change.count == 21
 
 
-def test_a_quiet_room_says_nothing() -> None:
+def test_a_quiet_room_says_only_that_the_line_is_alive() -> None:
     conference = Conference()
     alone = conference.knock()
     conference.pass_time(1)
     channel(alone).take()
     conference.pass_time(60)
-    assert channel(alone).take() == []
+    heard = channel(alone).take()
+    assert heard == [messages.Beat()] * len(heard)
+    assert 60 / (BEAT_S + 1) < len(heard) <= 60 / BEAT_S
+
+
+@pytest.mark.parametrize("count", [2, 450, 1000])
+def test_no_page_waits_longer_for_a_word_than_it_was_told_whatever_the_size_of_the_room(count: int) -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    pages = [chair, *(conference.knock(Role.OBSERVER) for _ in range(count - 1))]
+    conference.ask(chair, Lock(True))
+    pages.append(conference.knock())
+    (welcome,) = channel(chair).of(Welcome)
+    (waiting,) = channel(pages[-1]).of(Waiting)
+    assert welcome.beat_s == waiting.beat_s == BEAT_S
+    conference.pass_time(2)
+    for page in pages:
+        channel(page).texts.clear()
+    for _ in range(4):
+        conference.pass_time(BEAT_S + 0.6, step=0.5)
+        assert all(channel(page).texts for page in pages)
+        for page in pages:
+            channel(page).texts.clear()
 
 
 def test_a_lost_socket_keeps_the_participant_and_its_media_for_thirty_seconds() -> None:
@@ -154,6 +178,19 @@ def test_a_page_loaded_anew_may_resume_with_a_new_peer_connection() -> None:
     assert leg(page).shown(SlotRole.STAGE) == [other.id]
 
 
+def test_a_bad_offer_of_a_new_peer_connection_leaves_the_one_there_is() -> None:
+    conference = Conference()
+    page, other = conference.enter(), conference.enter()
+    old = leg(page)
+    leg(page).send(Source.CAMERA)
+    conference.pass_time(0.2)
+    with pytest.raises(NegotiationFailed, match="bad"):
+        conference.ask(page, messages.Offer(1, "bad", {}, {}, True))
+    assert leg(page) is old
+    assert old.closed_reason is None
+    assert leg(other).shown(SlotRole.STAGE) == [page.id]
+
+
 def test_a_page_whose_media_ended_stays_and_brings_a_new_peer_connection() -> None:
     conference = Conference()
     page, other = conference.enter(), conference.enter()
@@ -211,7 +248,7 @@ def test_a_locked_room_lets_newcomers_wait_until_a_moderator_admits_them() -> No
     conference.ask(chair, Lock(True))
     assert channel(expert).of(Locked) == [Locked(True)]
     guest = conference.knock(name="BS. Bình")
-    assert channel(guest).take() == [Waiting()]
+    assert channel(guest).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
     assert guest.id not in conference.room.participants
     assert [(w.participant, w.name) for w in channel(chair).of(Knock)[-1].waiting] == [(guest.id, "BS. Bình")]
     assert channel(expert).of(Knock) == []
@@ -232,7 +269,7 @@ def test_a_guest_who_is_not_admitted_is_told_and_goes() -> None:
     conference.ask(chair, Admit(guest.id, False))
     assert [error.code for error in socket.of(messages.Error)] == ["refused"]
     assert socket.closed is not None
-    assert conference.room.lobby == {}
+    assert conference.room.lobby.guests == {}
     with pytest.raises(Refused, match="unknown-participant"):
         conference.ask(chair, Admit(guest.id, True))
 
@@ -287,11 +324,11 @@ def test_somebody_removed_is_told_and_must_knock_to_come_back() -> None:
     assert socket.closed is not None
     assert socket.closed[0] == CloseCode.REMOVED
     again = conference.knock(claims=noisy.claims, resume=ResumeRequest(noisy.id, noisy.secret))
-    assert again.id in conference.room.lobby
+    assert again.id in conference.room.lobby.guests
     # Unlocking does not let in who was sent out; admitting does, and forgets it.
     conference.ask(chair, Lock(True))
     conference.ask(chair, Lock(False))
-    assert again.id in conference.room.lobby
+    assert again.id in conference.room.lobby.guests
     conference.ask(chair, Admit(again.id, True))
     assert conference.knock(claims=noisy.claims).id in conference.room.participants
 
@@ -301,7 +338,7 @@ def test_a_removed_secretary_has_to_knock_like_anybody_else() -> None:
     chair, secretary = conference.enter(Role.CHAIR), conference.enter(Role.SECRETARY)
     conference.ask(chair, Remove(secretary.id))
     again = conference.knock(claims=secretary.claims)
-    assert channel(again).take() == [Waiting()]
+    assert channel(again).take() == [Waiting(KnockReason.REMOVED, BEAT_S)]
     with pytest.raises(Refused, match="not-joined"):
         conference.ask(again, Admit(again.id, True))
     conference.ask(chair, Admit(again.id, True))
@@ -351,6 +388,7 @@ def test_a_device_publishes_like_everybody_else_and_leaves_with_its_leg() -> Non
         conference.claims(Role.OBSERVER, "Phòng mổ 3", TokenKind.PUBLISH), "v=0", False
     )
     assert answer == "answer 1 to v=0"
+    leg(device).observer.leg_connected()
     leg(device).send(Source.CAMERA)
     assert leg(page).shown(SlotRole.STAGE) == [device.id]
     leg(device).fail()
@@ -380,6 +418,28 @@ def test_a_device_with_a_bad_offer_never_was_in_the_room() -> None:
     assert conference.counters.joins == 0
 
 
+def test_a_device_whose_media_never_came_is_not_one_that_lost_it() -> None:
+    conference = Conference()
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    leg(device).fail()
+    assert device.is_gone
+    assert conference.counters.leaves == {LeaveReason.NEVER_CONNECTED: 1}
+
+
+def test_a_page_gets_credentials_of_the_relays_with_each_token() -> None:
+    now_s = 0
+
+    def relays(link: str) -> list[messages.IceServer]:
+        return [messages.IceServer(("turns:turn.example.vn:443",), str(now_s), "secret")]
+
+    conference = Conference(ice_servers=relays)
+    page = conference.enter()
+    now_s = 240
+    conference.pass_time(241, step=1)
+    told = [token.ice_servers[0].username for token in channel(page).of(FreshToken)]
+    assert told == ["0", "240"]
+
+
 def test_a_device_that_never_sends_anything_leaves() -> None:
     conference = Conference()
     device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
@@ -404,6 +464,45 @@ def test_a_room_empty_for_long_closes_and_can_be_opened_again() -> None:
     assert conference.rooms.get("r-1") is None
     assert conference.room.is_closed
     assert conference.rooms.open("r-1", "T") is not conference.room
+
+
+def test_a_room_closes_with_its_devices_when_all_people_have_gone() -> None:
+    conference = Conference(empty_close_s=60.0)
+    screen, _ = conference.room.join_device(conference.claims(kind=TokenKind.WATCH), "v=0", True)
+    screen.has_connected = True
+    # Before the first person has come, an encoder may wait for as long as it takes.
+    conference.pass_time(200, step=1)
+    page = conference.enter()
+    page.leave()
+    conference.pass_time(62, step=1)
+    assert screen.is_gone
+    assert conference.rooms.get("r-1") is None
+
+
+def test_a_list_of_cases_waits_for_the_conference_that_it_was_made_for() -> None:
+    conference = Conference(empty_close_s=60.0)
+    secretary = conference.enter(Role.SECRETARY)
+    conference.ask(secretary, messages.AddCase("BN-1"))
+    secretary.leave()
+    conference.pass_time(2 * 3600, step=30)
+    chair = conference.enter(Role.CHAIR)
+    (welcome,) = channel(chair).of(Welcome)
+    assert welcome.cases is not None
+    assert [case.code for case in welcome.cases] == ["BN-1"]
+    # Once it has begun, it ends when all have gone.
+    conference.ask(chair, messages.StartCase("C01"))
+    chair.leave()
+    conference.pass_time(62, step=1)
+    assert conference.rooms.get("r-1") is None
+
+
+def test_a_list_that_nobody_comes_for_is_given_up() -> None:
+    conference = Conference(empty_close_s=60.0)
+    secretary = conference.enter(Role.SECRETARY)
+    conference.ask(secretary, messages.AddCase("BN-1"))
+    secretary.leave()
+    conference.pass_time(12.1 * 3600, step=60)
+    assert conference.rooms.get("r-1") is None
 
 
 def test_closing_a_room_ends_everything_in_it() -> None:
@@ -438,3 +537,77 @@ def test_join_latency_is_observed_once_from_join_to_media() -> None:
     leg(page).observer.leg_connected()
     assert sum(conference.counters.join_latency_s.counts) == 1
     assert conference.counters.join_latency_s.sum == pytest.approx(0.4)
+
+
+def test_who_has_gone_acts_no_more() -> None:
+    conference = Conference()
+    chair, secretary, other = (conference.enter(role) for role in (Role.CHAIR, Role.SECRETARY, Role.EXPERT))
+    conference.ask(chair, Remove(secretary.id))
+    conference.ask(other, Leave())
+    conference.pass_time(1)
+    channel(chair).take()
+    for gone in (secretary, other):
+        for message in (
+            messages.RaiseHand(True),
+            messages.SendChat("vẫn ở đây"),
+            messages.Mute(Source.CAMERA, False),
+            messages.Offer(1, "v=0"),
+            messages.View(),
+            Lock(True),
+            Remove(chair.id),
+        ):
+            with pytest.raises(Refused) as caught:
+                conference.ask(gone, message)
+            assert caught.value.code == "not-joined"
+        conference.ask(gone, Leave())
+    conference.pass_time(1)
+    assert channel(chair).of(RosterChange) == []
+    assert channel(chair).of(messages.Chat) == []
+    assert not conference.room.lobby.is_locked
+    assert set(conference.room.router.legs) == {chair.id}
+
+
+@pytest.mark.parametrize("message", list(requests.FOR_MODERATORS))
+def test_only_moderators_moderate(message: type[messages.ClientMessage]) -> None:
+    conference = Conference()
+    presenter = conference.enter(Role.PRESENTER)
+    asked = message.__new__(message)
+    with pytest.raises(Refused) as caught:
+        conference.ask(presenter, asked)
+    assert caught.value.code == "not-permitted"
+
+
+def test_every_message_but_the_first_and_the_last_has_a_handler() -> None:
+    handled = {*requests.FOR_ALL, *requests.FOR_MODERATORS}
+    assert handled == set(messages.CLIENT_MESSAGES.values()) - {messages.Join, Leave}
+    assert not set(requests.FOR_ALL) & set(requests.FOR_MODERATORS)
+
+
+def test_the_time_in_the_lobby_is_no_latency_of_joining() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    conference.pass_time(1200, step=10)
+    conference.ask(chair, Admit(guest.id, True))
+    conference.offer(guest)
+    conference.now += 0.4
+    leg(guest).observer.leg_connected()
+    assert conference.counters.join_latency_s.sum < 1
+
+
+def test_who_resumes_is_told_what_a_moderator_muted_meanwhile() -> None:
+    conference = Conference()
+    chair, away = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    conference.lose_socket(away)
+    conference.ask(chair, messages.MuteAll())
+    conference.knock(claims=away.claims, resume=ResumeRequest(away.id, away.secret))
+    (welcome,) = channel(away).of(Welcome)
+    assert welcome.muted == (messages.MutedSource(Source.MICROPHONE, chair.id),)
+    # Once it has unmuted itself there is nothing left to tell.
+    conference.ask(away, messages.Mute(Source.MICROPHONE, False))
+    conference.ask(away, messages.Mute(Source.MICROPHONE, True))
+    conference.lose_socket(away)
+    conference.knock(claims=away.claims, resume=ResumeRequest(away.id, away.secret))
+    (welcome,) = channel(away).of(Welcome)
+    assert welcome.muted == ()

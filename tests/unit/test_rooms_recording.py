@@ -18,6 +18,7 @@ from bridge.base.words import (
     Source,
     WaitingReason,
 )
+from bridge.conference.attendance import UNATTENDED_S
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.messages import (
     AddCase,
@@ -201,6 +202,7 @@ def test_a_briefing_is_recorded_from_the_first_participant_to_the_last() -> None
 def test_a_briefing_goes_on_being_recorded_between_cases_in_segments_of_its_own() -> None:
     conference = auto()
     conference.asks(AddCase("BN-1"))
+    conference.asks(StateConsent("C01", GRANTED))
     assert conference.asks(StartCase("C01")) == ["case-started", "recording-state recording"]
     assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C01"
     assert conference.asks(FinishCase("C01")) == [
@@ -215,7 +217,7 @@ def test_a_briefing_goes_on_being_recorded_between_cases_in_segments_of_its_own(
 
 def test_a_refusal_ends_the_recording_of_a_briefing_for_that_case() -> None:
     conference = auto()
-    conference.begin(consent=None)
+    conference.begin()
     assert conference.asks(StateConsent("C01", REFUSED)) == [
         CAPTURE_OFF,
         "consent refused",
@@ -272,10 +274,33 @@ def test_a_failed_record_ends_the_recording_and_not_the_conference() -> None:
     conference.room.proceedings.record_failed()
     assert conference.record.take() == [CAPTURE_OFF, "recording-state failed"]
     assert told(other, RecordingChange).state is RecordingState.FAILED
-    with pytest.raises(Refused, match="not-recording"):
-        conference.ask(conference.chair, Record(RecordAction.START))
     conference.ask(other, SendChat("vẫn nghe rõ"))
     assert not conference.room.is_closed
+
+
+def test_a_failed_recording_is_started_again_by_a_moderator() -> None:
+    conference = auto()
+    conference.room.proceedings.record_failed()
+    for action in (RecordAction.PAUSE, RecordAction.RESUME, RecordAction.STOP):
+        with pytest.raises(Refused, match="not-recording"):
+            conference.ask(conference.chair, Record(action))
+    conference.record.take()
+    conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.record.take() == ["recording-state recording", CAPTURE_ON]
+    # It may fail again, and a record that was broken by a bug of ours stays as it is.
+    conference.room.proceedings.record_failed()
+    conference.record.is_mendable = False
+    with pytest.raises(Refused, match="not-recording"):
+        conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.room.proceedings.status.state is RecordingState.FAILED
+
+
+def test_a_failed_recording_that_is_started_again_still_needs_consent() -> None:
+    conference = Recorded()
+    conference.room.proceedings.record_failed()
+    conference.ask(conference.chair, Record(RecordAction.START))
+    assert conference.room.proceedings.status.state is RecordingState.WAITING
+    assert not conference.record.is_capturing
 
 
 def test_whoever_opens_a_room_decides_its_kind_and_other_links_are_reported(
@@ -286,6 +311,115 @@ def test_whoever_opens_a_room_decides_its_kind_and_other_links_are_reported(
     assert room is conference.room
     assert not conference.record.is_capturing
     assert "room r-1 is a consultation, but a link calls it a briefing" in caplog.text
+
+
+def test_unknown_consent_is_no_consent_in_a_room_that_is_recorded_by_itself() -> None:
+    conference = auto()
+    conference.asks(AddCase("BN-1"))
+    assert conference.asks(StartCase("C01")) == [CAPTURE_OFF, "case-started", "recording-state waiting"]
+    assert conference.room.proceedings.status.reason is WaitingReason.NO_CONSENT
+    assert conference.asks(StateConsent("C01", GRANTED)) == [
+        "consent granted",
+        "recording-state recording",
+        CAPTURE_ON,
+    ]
+
+
+def test_a_link_of_another_kind_never_loosens_what_may_be_recorded() -> None:
+    """A link of an old training opens the room before the consultation it was not made for."""
+    record = FakeRecord()
+    conference = Conference(kind=ConferenceKind.BRIEFING, open_record=record.open, policies=POLICIES)
+    observer = conference.enter(Role.OBSERVER)
+    assert record.is_capturing
+    record.take()
+    chair = conference.enter(
+        claims=conference.claims(Role.CHAIR, conference_kind=ConferenceKind.CONSULTATION)
+    )
+    assert record.take()[:4] == [CAPTURE_OFF, "participant-joined", "policy", "recording-state waiting"]
+    assert told(observer, RecordingChange).reason is WaitingReason.NO_CASE
+    conference.ask(chair, AddCase("BN-1"))
+    conference.ask(chair, StartCase("C01"))
+    assert not record.is_capturing
+    # Over a restart, too, whoever comes first.
+    record = FakeRecord(restored=record.journal())
+    after = Conference(kind=ConferenceKind.BRIEFING, open_record=record.open, policies=POLICIES)
+    after.ask(after.enter(Role.CHAIR), FinishCase("C01"))
+    assert not record.is_capturing
+    assert after.rooms.recording_policy("r-1", ConferenceKind.BRIEFING) is RecordingPolicy.ON_CONSENT
+
+
+def test_a_looser_link_changes_nothing_in_a_stricter_room() -> None:
+    conference = Recorded()
+    conference.enter(claims=conference.claims(Role.CHAIR, conference_kind=ConferenceKind.BRIEFING))
+    assert conference.record.of(EventKind.POLICY) == []
+    assert not conference.record.is_capturing
+
+
+def test_consent_can_be_withdrawn_after_the_case() -> None:
+    conference = Recorded()
+    conference.begin()
+    conference.asks(FinishCase("C01"))
+    with pytest.raises(Refused, match="wrong-case-state"):
+        conference.ask(conference.chair, StateConsent("C01", REFUSED))
+    assert conference.asks(StateConsent("C01", WITHDRAWN)) == ["consent withdrawn"]
+    assert conference.record.of(EventKind.CONSENT)[-1]["by"] == conference.chair.id
+    assert conference.room.proceedings.cases[0].consent is WITHDRAWN
+    conference.begin("BN-2", consent=None)
+    conference.asks(FinishCase("C02"))
+    with pytest.raises(Refused, match="no-consent"):
+        conference.ask(conference.chair, StateConsent("C02", WITHDRAWN))
+
+
+# Nobody but devices.
+
+
+def encoder(conference: Recorded) -> Participant:
+    claims = conference.claims(Role.PRESENTER, "Phòng mổ 3", TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", watch=False)
+    device.has_connected = True
+    return device
+
+
+def test_a_case_left_open_is_held_when_only_devices_are_left() -> None:
+    conference = Recorded()
+    conference.begin()
+    encoder(conference)
+    conference.chair.leave()
+    conference.pass_time(UNATTENDED_S - 1, step=1)
+    assert conference.record.is_capturing
+    conference.pass_time(3, step=1)
+    assert not conference.record.is_capturing
+    back = conference.enter(Role.CHAIR)
+    (welcome,) = channel(back).of(Welcome)
+    assert welcome.room.recording.state is RecordingState.PAUSED
+    assert not conference.record.is_capturing
+    conference.ask(back, Record(RecordAction.RESUME))
+    assert conference.record.is_capturing
+
+
+def test_a_short_absence_of_all_people_holds_nothing() -> None:
+    conference = Recorded()
+    conference.begin()
+    encoder(conference)
+    conference.chair.leave()
+    conference.pass_time(UNATTENDED_S - 10, step=1)
+    again = conference.enter(Role.CHAIR)
+    conference.pass_time(60, step=1)
+    again.leave()
+    conference.pass_time(UNATTENDED_S - 10, step=1)
+    assert conference.record.is_capturing
+
+
+def test_an_encoder_alone_is_not_recorded_for_long() -> None:
+    conference = auto()
+    device = encoder(conference)
+    conference.chair.leave()
+    assert conference.record.is_capturing
+    conference.pass_time(UNATTENDED_S + 2, step=1)
+    assert not conference.record.is_capturing
+    conference.enter(Role.OBSERVER)
+    assert conference.record.is_capturing
+    assert not device.is_gone
 
 
 # Who may, and who is told.
@@ -418,6 +552,7 @@ def test_the_journal_says_who_came_and_went() -> None:
         "role": "presenter",
         "name": "BS. An",
         "device": False,
+        "link": guest.claims.id,
     }
     conference.room.leave(guest, LeaveReason.REMOVED, CloseCode.REMOVED)
     assert conference.record.of(EventKind.PARTICIPANT_LEFT) == [
@@ -430,8 +565,14 @@ def test_the_journal_says_who_was_on_stage_and_what_was_shown() -> None:
     presenter = conference.enter(Role.PRESENTER)
     conference.ask(conference.chair, ChooseStage(presenter.id))
     leg(presenter).send(Source.CONTENT)
-    assert conference.record.of(EventKind.STAGE)[-1] == {"participant": presenter.id, "mode": "chair"}
+    assert conference.record.of(EventKind.STAGE)[-1] == {
+        "participant": presenter.id,
+        "mode": "chair",
+        "by": conference.chair.id,
+        "link": presenter.claims.id,
+    }
     assert conference.record.of(EventKind.CONTENT)[-1] == {"participant": presenter.id, "source": "content"}
+    conference.ask(conference.chair, ShowContent(presenter.id))
     conference.ask(conference.chair, ShowContent(None))
     conference.room.leave(presenter, LeaveReason.LEFT, CloseCode.LEFT)
     assert conference.record.of(EventKind.STAGE)[-1] == {
@@ -452,10 +593,15 @@ def test_the_journal_says_who_asked_for_the_floor_got_it_and_spoke() -> None:
     record = conference.record
     assert record.of(EventKind.HAND) == [
         {"participant": observer.id, "raised": True},
-        {"participant": observer.id, "raised": False},
+        {"participant": observer.id, "raised": False, "by": conference.chair.id},
     ]
     assert record.of(EventKind.FLOOR) == [
-        {"participant": observer.id, "granted": True, "by": conference.chair.id}
+        {
+            "participant": observer.id,
+            "link": observer.claims.id,
+            "granted": True,
+            "by": conference.chair.id,
+        }
     ]
     assert record.of(EventKind.SPEAKERS) == [{"voices": [observer.id], "dominant": observer.id}]
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bridge.base.errors import Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference.participants import Participant
+from bridge.leg.encoding import Codec
 from bridge.messages import (
     Answer,
     ChooseStage,
@@ -370,3 +371,47 @@ def told(viewer: Participant) -> dict[str, Picture | None]:
         elif isinstance(message, Slots):
             known.update(message.slots)
     return known
+
+
+def test_while_the_chosen_site_has_lost_its_line_the_stage_follows_the_speaker() -> None:
+    conference = Conference()
+    chair, chosen, speaker = (conference.enter(role) for role in (Role.CHAIR, Role.PRESENTER, Role.EXPERT))
+    conference.ask(chair, ChooseStage(chosen.id))
+    conference.speaks(speaker)
+    # Without its socket alone it is still seen, and stays.
+    conference.lose_socket(chosen)
+    assert stage_of(chair) == chosen.id
+    channel(chair).texts.clear()
+    leg(chosen).fail()
+    assert stage_of(chair) == speaker.id
+    assert channel(chair).of(StageChange) == [StageChange(speaker.id, StageMode.SPEAKER)]
+    conference.knock(claims=chosen.claims, resume=ResumeRequest(chosen.id, chosen.secret))
+    assert channel(chair).of(StageChange)[-1] == StageChange(chosen.id, StageMode.CHAIR)
+    conference.offer(chosen, replace=True)
+    leg(chosen).send(Source.CAMERA)
+    assert stage_of(chair) == chosen.id
+
+
+def test_a_chosen_site_without_a_camera_stays_on_stage_as_long_as_it_is_there() -> None:
+    conference = Conference()
+    chair, chosen = conference.enter(Role.CHAIR), conference.enter(Role.PRESENTER, camera=False)
+    conference.ask(chair, ChooseStage(chosen.id))
+    assert conference.room.sight.stage.participant == chosen.id
+    conference.lose_socket(chosen)
+    assert conference.room.sight.stage.participant == chair.id
+
+
+def test_a_picture_in_a_codec_that_was_not_offered_is_told_as_such() -> None:
+    conference = Conference()
+    viewer, encoder = conference.enter(camera=False), conference.enter(camera=False)
+    for slot in leg(viewer).slots(SlotRole.STAGE):
+        slot.codecs = frozenset({Codec.VP8})
+    leg(encoder).publications[Source.CAMERA].codec = Codec.H264
+    channel(viewer).texts.clear()
+    leg(encoder).send(Source.CAMERA)
+    conference.pass_time(1)
+    told = [(mid, message.unsupported) for message in channel(viewer).of(Slots) for mid in message.slots]
+    (stage,) = leg(viewer).slots(SlotRole.STAGE)
+    # The thumbnail can be shown, the stage cannot.
+    assert (stage.mid, (stage.mid,)) in told
+    assert {mid for _, mids in told for mid in mids or ()} == {stage.mid}

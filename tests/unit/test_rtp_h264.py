@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.base.errors import MalformedPacket
+from bridge.rtp import h264
 from bridge.rtp.h264 import H264Payload, inspect
 
 START_CODE = b"\x00\x00\x00\x01"
@@ -173,3 +174,17 @@ def test_no_bytes_raise_anything_but_malformed_packet(payload: bytes) -> None:
         return
     assert (found.width_px == 0) == (found.height_px == 0)
     assert found.is_keyframe or not found.width_px
+
+
+def test_an_sps_of_zeros_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    bits = h264._BitReader.bits
+
+    def count(reader: h264._BitReader, number: int) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return bits(reader, number)
+
+    monkeypatch.setattr(h264._BitReader, "bits", count)
+    assert inspect(b"\x67" + bytes(1100)) == H264Payload(True, True, 0, 0)
+    assert looked_at < 40

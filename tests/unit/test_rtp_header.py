@@ -10,12 +10,12 @@ from bridge.rtp.header import EXTENSION_URIS, Extension, ExtensionIds, RtpPacket
 
 IDS = ExtensionIds(
     {
-        Extension.MID: 4,
-        Extension.RID: 10,
-        Extension.REPAIRED_RID: 11,
-        Extension.AUDIO_LEVEL: 14,
-        Extension.TRANSPORT_SEQUENCE_NUMBER: 3,
-        Extension.ABS_SEND_TIME: 2,
+        4: Extension.MID,
+        10: Extension.RID,
+        11: Extension.REPAIRED_RID,
+        14: Extension.AUDIO_LEVEL,
+        3: Extension.TRANSPORT_SEQUENCE_NUMBER,
+        2: Extension.ABS_SEND_TIME,
     }
 )
 UINT32 = st.integers(0, 0xFFFFFFFF)
@@ -209,11 +209,10 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any]) -> None:
 
 
 def test_ids_that_cannot_be_in_a_packet_count_as_not_negotiated() -> None:
-    ids = ExtensionIds({Extension.MID: 4097, Extension.RID: 0, Extension.AUDIO_LEVEL: 1})
-    assert ids.id_of(Extension.MID) is None
-    assert ids.id_of(Extension.RID) is None
-    assert ids.id_of(Extension.AUDIO_LEVEL) == 1
-    assert ids.by_id[1] is Extension.AUDIO_LEVEL
+    ids = ExtensionIds({4097: Extension.MID, 0: Extension.RID, 1: Extension.AUDIO_LEVEL})
+    assert {number: one for number, one in enumerate(ids.by_id) if one is not None} == {
+        1: Extension.AUDIO_LEVEL
+    }
 
 
 def test_every_extension_has_a_uri() -> None:

@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 from aiortc import rtp as aiortc_rtp
 from hypothesis import given, settings
@@ -282,3 +284,19 @@ def test_aiortc_reads_packed_feedback_alike() -> None:
     (theirs,) = aiortc_rtp.RtcpPacket.parse(description.pack())
     assert isinstance(theirs, aiortc_rtp.RtcpSdesPacket)
     assert theirs.chunks[0].items == [(CNAME, b"cname")]
+
+
+def test_feedback_that_nobody_uses_is_passed_over_unread() -> None:
+    claims_many = TransportFeedback(1, 2, 0, 0, 0, ((0, None),)).pack()
+    # One run of 4096 packets that were not received: a status each, in 24 bytes.
+    body = struct.pack("!IIHHIHH", 1, 2, 0, 4096, 0, 4096, 0)
+    flood = b"\x8f\xcd" + (len(body) // 4).to_bytes(2, "big") + body
+    pli = PictureLossIndication(3, 4)
+    compound = flood * 58 + claims_many + pli.pack()
+    assert parse_rtcp(compound, reads_transport_feedback=False) == ([pli], False)
+    # Not even its inside is looked at, but its length must be right.
+    damaged = b"\x8f\xcd\x00\x02" + bytes(8) + pli.pack()
+    assert parse_rtcp(damaged, reads_transport_feedback=False) == ([pli], False)
+    assert parse_rtcp(damaged[:8], reads_transport_feedback=False) == ([], True)
+    statuses = [len(one.statuses) for one in parse_rtcp(flood)[0] if isinstance(one, TransportFeedback)]
+    assert statuses == [4096]

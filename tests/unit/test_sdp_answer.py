@@ -151,3 +151,20 @@ async def test_aiortc_accepts_the_answer_to_its_offer(direction: str) -> None:
         assert [t.currentDirection for t in peer.getTransceivers()] == [direction, direction]
     finally:
         await peer.close()
+
+
+@pytest.mark.parametrize(("name", "is_offered"), [("chromium_client", True), ("obs_whip", False)])
+def test_reduced_size_reports_are_agreed_where_they_were_offered(name: str, is_offered: bool) -> None:
+    offer = parse_offer(sample(name))
+    assert offer.has_reduced_size is is_offered
+    answer = answer_to(offer)
+    assert answer.count("a=rtcp-rsize") == (len(m_lines(answer)) if is_offered else 0)
+
+
+@pytest.mark.parametrize("mode", ["packetization-mode=0", "packetization-mode=1", ""])
+def test_the_packetization_mode_is_answered_as_it_was_offered(mode: str) -> None:
+    text = sample("obs_whip").replace("packetization-mode=1", mode or "level-asymmetry-allowed=1")
+    answer = answer_to(parse_offer(text))
+    # Without a word the mode is 0 (RFC 6184, 8.1).
+    assert ("packetization-mode" in answer) is bool(mode)
+    assert mode in answer

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sdp_samples import NAMES, answer_to, m_lines, sample
 
 from bridge.base.errors import NegotiationFailed
-from bridge.sdp import default_publications, default_slots, parse_offer
+from bridge.sdp import (
+    check_sections,
+    default_publications,
+    default_slots,
+    parse_offer,
+    plan_publishing,
+    plan_slot,
+)
 
 SMALL = [name for name in NAMES if len(sample(name)) < 8_000]
 ANSWER_LINE = re.compile(r"[a-z]=[\x20-\x7e]+")
@@ -19,13 +26,14 @@ def negotiate(text: str) -> str | None:
     """Go the whole way of an offer; None when it was refused."""
     try:
         offer = parse_offer(text)
-        default_publications(offer)
-        default_slots(offer)
+        check_sections(offer)
+        default_publications(plan for section in offer.sections if (plan := plan_publishing(section)))
+        default_slots(slot for section in offer.sections if (slot := plan_slot(section)))
         return answer_to(offer)
     except NegotiationFailed as error:
         failure = error
     assert failure.code.startswith("negotiation-failed:")
-    assert len(failure.sentence) < 200
+    assert len(failure.sentence) < 300
     return None
 
 

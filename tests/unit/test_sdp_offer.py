@@ -41,7 +41,7 @@ def test_every_recorded_offer_is_understood(name: str) -> None:
     assert len(offer.fingerprints[0][1]) == 95
     assert offer.bundle == tuple(section.mid for section in offer.sections)
     assert all(section.is_rejected == (section.kind == "application") for section in offer.sections)
-    assert len(set(offer.extension_ids.values())) == len(offer.extension_ids)
+    assert len(set(offer.extensions.values())) == len(offer.extensions)
 
 
 def test_client_layout_of_chromium_is_read_in_order() -> None:
@@ -103,16 +103,17 @@ def test_one_extension_identifier_never_means_two_things_in_a_bundle() -> None:
     text = sample("chromium_whip")
     head, tail = text.split("m=video")
     offer = parse_offer(head + "m=video" + tail.replace("extmap:10 ", "extmap:1 "))
-    assert offer.extension_ids[AUDIO_LEVEL_URI] == 1
-    assert RID_URI not in offer.extension_ids
+    assert 1 not in offer.extensions
+    assert AUDIO_LEVEL_URI not in offer.sections[0].extensions
     assert RID_URI not in offer.sections[1].extensions
+    assert MID_URI in offer.sections[1].extensions
 
 
 def test_dependency_descriptor_is_not_among_the_extensions() -> None:
     offer = parse_offer(sample("chromium_client"))
     assert "dependency-descriptor" in sample("chromium_client")
-    assert not any("dependency-descriptor" in uri for uri in offer.extension_ids)
-    assert TRANSPORT_WIDE_CC_URI in offer.extension_ids
+    assert not any("dependency-descriptor" in uri for uri in offer.extensions.values())
+    assert TRANSPORT_WIDE_CC_URI in offer.extensions.values()
 
 
 def test_paused_and_alternative_simulcast_streams_are_reduced_to_first_choices() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from sdp_samples import sample
 
+from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
 from bridge.sdp import (
     ABS_SEND_TIME_URI,
@@ -11,8 +12,10 @@ from bridge.sdp import (
     REPAIRED_RID_URI,
     RID_URI,
     TRANSPORT_WIDE_CC_URI,
+    Offer,
     PublishingPlan,
     SlotPlan,
+    check_sections,
     default_publications,
     default_slots,
     parse_offer,
@@ -35,6 +38,14 @@ def slot(text: str, mid: str) -> SlotPlan:
     plan = plan_slot(section)
     assert plan is not None
     return plan
+
+
+def publications(offer: Offer) -> dict[str, Source]:
+    return default_publications(plan for section in offer.sections if (plan := plan_publishing(section)))
+
+
+def slots(offer: Offer) -> dict[str, SlotRole]:
+    return default_slots(plan for section in offer.sections if (plan := plan_slot(section)))
 
 
 @pytest.mark.parametrize("name", ["chromium_client", "chromium_client_all_codecs"])
@@ -185,13 +196,12 @@ def test_extension_that_needs_the_two_byte_form_is_read_but_not_written() -> Non
 
 def test_devices_that_do_not_name_their_lines_get_the_usual_sources() -> None:
     offer = parse_offer(sample("gstreamer_whip_h264"))
-    assert default_publications(offer) == {"audio0": Source.MICROPHONE, "video1": Source.CAMERA}
-    assert default_slots(offer) == {}
+    assert publications(offer) == {"audio0": Source.MICROPHONE, "video1": Source.CAMERA}
+    assert slots(offer) == {}
 
 
 def test_viewers_that_do_not_name_their_lines_get_stage_content_thumbnails() -> None:
-    slots = list(default_slots(parse_offer(sample("chromium_client"))).values())
-    assert slots == [
+    assert list(slots(parse_offer(sample("chromium_client"))).values()) == [
         *[SlotRole.VOICE] * 3,
         SlotRole.STAGE,
         SlotRole.CONTENT,
@@ -200,5 +210,91 @@ def test_viewers_that_do_not_name_their_lines_get_stage_content_thumbnails() -> 
 
 
 def test_third_picture_of_an_unnamed_device_stays_unused() -> None:
-    publications = default_publications(parse_offer(sample("chromium_client")))
-    assert publications == {"0": Source.MICROPHONE, "1": Source.CAMERA, "2": Source.CONTENT}
+    named = publications(parse_offer(sample("chromium_client")))
+    assert named == {"0": Source.MICROPHONE, "1": Source.CAMERA, "2": Source.CONTENT}
+
+
+@pytest.mark.parametrize("first", ["vp8", "h264"])
+def test_the_codec_that_the_offer_prefers_is_the_one_that_is_sent(first: str) -> None:
+    numbers = {"vp8": ("98", "VP8/90000"), "h264": ("97", "H264/90000")}
+    order = [first, *({"vp8", "h264"} - {first})]
+    head, _, _ = sample("obs_whip").partition("a=rtpmap:96")
+    formats = " ".join(numbers[name][0] for name in order)
+    lines = "".join(f"a=rtpmap:{number} {name}\r\n" for number, name in numbers.values())
+    text = head.replace("SAVPF 96", f"SAVPF {formats}") + lines + "a=fmtp:97 packetization-mode=1\r\n"
+    assert publishing(text, "1").codec.name == first
+    receiving = slot(text.replace("sendonly", "recvonly"), "1")
+    assert list(receiving.payload_types) == order
+
+
+@pytest.mark.parametrize("payload_type", [35, 63, 96, 127])
+def test_payload_types_that_cannot_be_taken_for_rtcp_work(payload_type: int) -> None:
+    text = sample("obs_whip").replace(" 96\r", f" {payload_type}\r").replace(":96 ", f":{payload_type} ")
+    check_sections(parse_offer(text))
+    assert publishing(text, "1").codec.payload_type == payload_type
+
+
+@pytest.mark.parametrize("payload_type", [64, 72, 95])
+@pytest.mark.parametrize("direction", ["sendonly", "recvonly"])
+def test_payload_types_that_look_like_rtcp_are_refused_with_what_to_do(
+    payload_type: int, direction: str
+) -> None:
+    text = sample("obs_whip").replace(" 96\r", f" {payload_type}\r").replace(":96 ", f":{payload_type} ")
+    with pytest.raises(NegotiationFailed, match=r"RFC 5761.*96 to 127") as refused:
+        check_sections(parse_offer(text.replace("sendonly", direction)))
+    assert refused.value.code == "negotiation-failed:payload-type"
+
+
+def test_a_payload_type_that_looks_like_rtcp_is_left_out_beside_one_that_does_not() -> None:
+    text = h264_offer("packetization-mode=1", "packetization-mode=1").replace("96 97", "70 97")
+    text = text.replace(":96 ", ":70 ")
+    check_sections(parse_offer(text))
+    assert publishing(text, "1").codec.payload_type == 97
+    rtx = sample("chromium_client").replace(" 97 ", " 77 ").replace(":97 ", ":77 ")
+    assert publishing(rtx, "1").rtx_payload_type is None
+
+
+def test_a_slot_without_retransmission_is_not_asked_for_it() -> None:
+    text = sample("chromium_client").replace("apt=96", "apt=1").replace("apt=108", "apt=2")
+    assert slot(text, "7").feedback == {"goog-remb", "nack pli", "ccm fir"}
+    # Who sends may send the packet itself again (RFC 4585, 6.2.1).
+    assert "nack" in publishing(text, "1").feedback
+
+
+def conflicting(*, ssrcs: bool, rids: bool = False, payload_type: int = 102) -> str:
+    """Two pictures of a device that counts the identifiers of header extensions anew in each m-line."""
+    head, tail = sample("obs_whip").split("m=audio")
+    video = "m=video" + tail.split("m=video")[1]
+    video = "".join(line + "\r\n" for line in video.split("\r\n") if line and not line.startswith("a=ssrc"))
+    first = video + "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+    second = (
+        video.replace("mid:1", "mid:0").replace(" 96", f" {payload_type}").replace(":96", f":{payload_type}")
+    )
+    second += "a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+    second += "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+    if rids:
+        second += "a=rid:0 send\r\na=rid:1 send\r\na=simulcast:send 0;1\r\n"
+    if ssrcs:
+        second += "a=ssrc:7 cname:a\r\na=ssrc:8 cname:a\r\n"
+    return head + first + second
+
+
+def test_identifiers_that_mean_two_things_are_nothing_where_streams_are_told_apart_otherwise() -> None:
+    offer = parse_offer(conflicting(ssrcs=False))
+    assert offer.extensions == {2: MID_URI}
+    check_sections(offer)
+    both = conflicting(ssrcs=True, rids=True)
+    check_sections(parse_offer(both))
+    assert publishing(both, "0").rids == ("0", "1")
+    assert publishing(both, "0").ssrcs == (7, 8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [conflicting(ssrcs=False, payload_type=96), conflicting(ssrcs=False, rids=True)],
+    ids=["one payload type", "simulcast"],
+)
+def test_an_offer_whose_streams_nobody_could_tell_apart_is_refused_with_the_reason(text: str) -> None:
+    with pytest.raises(NegotiationFailed, match="RFC 9143") as refused:
+        check_sections(parse_offer(text))
+    assert refused.value.code == "negotiation-failed:extension-conflict"

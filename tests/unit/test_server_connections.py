@@ -1,13 +1,23 @@
 """The HTTP side: connections that nobody uses, and how it ends."""
 
 import asyncio
+import json
+import ssl
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 from ice_client import RecordingObserver
 
 from bridge import server as module
+from bridge.__main__ import main
+from bridge.api.clients import client_of
+from bridge.conference.participants import CloseCode
 from bridge.config import AdminConfig, Config, HttpConfig, MediaConfig, NodeConfig
+from bridge.messages import SUBPROTOCOL, Join, serialise
+from bridge.tokens import TokenKind
 from bridge.transport import TransportState
 
 
@@ -97,3 +107,96 @@ async def test_what_cannot_be_closed_does_not_keep_the_rest_open(
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection("127.0.0.1", config.http.port)
     assert "a fault of ours" in caplog.text
+
+
+@pytest.mark.parametrize("peer_is_trusted", [True, False])
+async def test_a_trusted_proxy_is_believed_and_nobody_else(
+    config: Config, peer_is_trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxies = ("127.0.0.0/8",) if peer_is_trusted else ("192.0.2.0/24",)
+    running = module.Server(replace(config, http=replace(config.http, trusted_proxies=proxies)))
+    clients: list[str | None] = []
+
+    async def note(signalling: object, request: web.Request) -> web.Response:
+        clients.append(client_of(request))
+        return web.Response()
+
+    monkeypatch.setattr(module.Signalling, "handle", note)
+    await running.start()
+    try:
+        answer = ""
+        # The last hop is the proxy's own word; what comes before may be the client's.
+        for said in ("203.0.113.9, 198.51.100.7", "1.1.1.1\r\nX-Forwarded-For: 2.2.2.2"):
+            answer = await answer_to(
+                config.http.port,
+                f"GET /ws HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {said}\r\nX-Forwarded-Proto: https\r\n"
+                "Connection: close\r\n\r\n".encode(),
+            )
+    finally:
+        await running.stop()
+    assert clients == (["198.51.100.7", "2.2.2.2"] if peer_is_trusted else ["127.0.0.1"] * 2)
+    assert ("\r\nStrict-Transport-Security: max-age=31536000\r\n" in answer) is peer_is_trusted
+
+
+async def test_over_tls_browsers_are_told_to_stay_with_it(config: Config) -> None:
+    running = module.Server(replace(config, http=replace(config.http, tls=True)))
+    await running.start()
+    try:
+        context = ssl.create_default_context(cafile=str(running.state_dir / "certificate.pem"))
+        url = f"https://localhost:{config.http.port}/"
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=context) as response:
+            assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
+    finally:
+        await running.stop()
+
+
+async def test_whoever_hangs_up_writes_no_line(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    running = module.Server(config)
+    await running.start()
+    try:
+        for target in ("/api/join", "/api/archive/session", "/absent"):
+            _, writer = await asyncio.open_connection("127.0.0.1", config.http.port)
+            writer.write(f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{{".encode())
+            await writer.drain()
+            # Answered after the one before: what it was sent is being waited for by then.
+            await answer_to(config.http.port, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            writer.transport.abort()
+        connections = running._connections
+        assert connections is not None
+        async with asyncio.timeout(5):
+            while len(connections):  # noqa: ASYNC110, aiohttp tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        await running.stop()
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_whoever_is_in_by_a_revoked_link_has_to_go_within_seconds(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line writes, the running server reads."""
+    running = module.Server(config)
+    await running.start()
+    state = ("--state-dir", str(tmp_path))
+    try:
+        invite = ["invite", *state, "--room", "r", "--site", "BV", "--role", "chair", "--token-only"]
+        assert main(invite) == 0
+        invitation = capsys.readouterr().out.strip()
+        base = f"http://127.0.0.1:{config.http.port}"
+        async with aiohttp.ClientSession() as client:
+            async with client.post(f"{base}/api/join", json={"invitation": invitation}) as response:
+                token = (await response.json())["token"]
+            socket = await client.ws_connect(f"{base}/ws", protocols=(SUBPROTOCOL,))
+            await socket.send_str(serialise(Join(1, token, "BS. An")))
+            assert '"welcome"' in await socket.receive_str(timeout=5)
+            revoked = running.tokens.read(invitation, TokenKind.INVITATION).id
+            assert main(["links", "revoke", *state, revoked]) == 0
+            codes = []
+            async with asyncio.timeout(5):
+                async for frame in socket:
+                    codes += [json.loads(frame.data)["code"]] if '"error"' in frame.data else []
+            assert (codes, socket.close_code) == (["revoked-link"], CloseCode.REVOKED)
+            async with client.post(f"{base}/api/join", json={"invitation": invitation}) as response:
+                assert (response.status, (await response.json())["code"]) == (401, "revoked-link")
+    finally:
+        await running.stop()

@@ -1,13 +1,18 @@
 """Which encodings are sent up and down: silence of an encoder, pages that scroll, links that narrow."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import meeting as meeting_module
 import pytest
+import streams
 from meeting import Client, Meeting
 from network import Network
 
 from bridge.base.words import SlotRole, Source
-from bridge.leg.publication import UNWATCHED_S
+from bridge.leg.downlink import _demand
+from bridge.leg.encoding import Codec
+from bridge.leg.publication import UNWATCHED_S, Publication
 
 
 @pytest.fixture
@@ -151,8 +156,8 @@ def test_a_narrow_link_leads_to_lower_layers_then_fewer_thumbnails_and_back(meet
     assert viewer.sees() == ("p0", "m")
     assert thumbnails_shown(meeting, viewer, 4) == 4
     viewer.down.queue_bytes = 20_000
-    viewer.down.rate_bps = 450_000
-    viewer.remb_bps = 400_000
+    viewer.down.rate_bps = 330_000
+    viewer.remb_bps = 300_000
     meeting.run(14.0)
     assert viewer.sees() == ("p0", "l")
     assert 0 < thumbnails_shown(meeting, viewer, 4) < 4
@@ -162,6 +167,191 @@ def test_a_narrow_link_leads_to_lower_layers_then_fewer_thumbnails_and_back(meet
     assert viewer.sees() == ("p0", "h")
     assert thumbnails_shown(meeting, viewer, 4) == 4
     assert viewer.complaints() == []
+
+
+def booked_bps(meeting: Meeting, client: Client) -> dict[tuple[str, int], float]:
+    """What the allocator books for each option of a client's stage."""
+    wish = _demand(client.slot(), client.slot().shown, meeting.network.now)  # type: ignore[arg-type]
+    return {(str(one.encoding_key), one.temporal_limit): one.bitrate_bps for one in wish.options}
+
+
+def test_what_is_booked_is_what_is_sent(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    hue.obeys_layers = False
+    viewer = viewer_of(meeting, hue)
+    meeting.run(9.0)
+    for (rid, limit), bps in booked_bps(meeting, viewer).items():
+        encoding = hue.publication().encodings[rid]
+        before = encoding.fan.octets[limit]
+        meeting.run(2.0)
+        sent_bps = (encoding.fan.octets[limit] - before) * 4
+        assert bps == pytest.approx(sent_bps, rel=0.35), (rid, limit)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "limits"),
+    [
+        (((0, False, 4), (2, True, 1), (1, True, 2), (2, False, 1)), [1, 3]),
+        (((0, False, 2), (1, True, 1)), [0, 3]),
+        (((0, False, 1),), [3]),
+    ],
+    ids=["three layers", "two layers", "one layer"],
+)
+def test_half_the_pictures_are_a_step_only_where_they_save_something(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, pattern: tuple[object, ...], limits: list[int]
+) -> None:
+    monkeypatch.setattr(streams, "PATTERN", (pattern * 4)[:4])
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    viewer = viewer_of(meeting, hue)
+    meeting.run(6.0)
+    booked = booked_bps(meeting, viewer)
+    assert [limit for rid, limit in booked if rid == "l"] == limits
+    if len(limits) > 1:
+        assert booked["l", limits[0]] < 0.7 * booked["l", 3]
+
+
+def test_h264_without_layers_has_no_such_step(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,), codec="h264")
+    viewer = viewer_of(meeting, hue)
+    meeting.run(0.3)
+    assert [limit for _, limit in booked_bps(meeting, viewer)] == [3]
+    meeting.run(6.0)
+    assert [limit for _, limit in booked_bps(meeting, viewer)] == [3]
+
+
+def test_a_thumbnail_waits_for_the_small_layer_instead_of_starting_the_large_one(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    stage = viewer_of(meeting, hue)
+    meeting.run(UNWATCHED_S + 2.0)
+    # Only what the stage shows is on.
+    assert hue.layers[-1][1]["1"] == ["h"]
+    assert stage.sees() == ("hue", "h")
+    viewer = meeting.join("late", sources=(), thumbnails=1)
+    viewer.show(hue, SlotRole.THUMBNAIL)
+    meeting.run(1.0)
+    shown = [meeting.origins[one.ssrc][2] for one in viewer.receiver(SlotRole.THUMBNAIL).pictures]
+    assert shown
+    assert set(shown) == {"l"}
+
+
+def test_a_sender_of_the_large_layer_alone_is_shown_and_booked_as_such(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    hue.obeys_layers = False
+    for rid in ("l", "m"):
+        hue.encodings[Source.CAMERA][rid].is_active = False
+    viewer = meeting.join("viewer", sources=(), thumbnails=1)
+    viewer.show(hue, SlotRole.THUMBNAIL)
+    meeting.run(4.0)
+    assert viewer.sees(SlotRole.THUMBNAIL) == ("hue", "h")
+    wish = _demand(viewer.slot(SlotRole.THUMBNAIL), hue.publication(), meeting.network.now)
+    assert min(one.bitrate_bps for one in wish.options if one.temporal_limit == 3) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    "rids", [("l", "m", "h"), ("h", "m", "l"), ("f", "h", "q"), ("q", "h", "f"), ("0", "1", "2")]
+)
+@pytest.mark.parametrize("is_portrait", [False, True])
+def test_layers_are_ranked_by_what_arrives_of_them(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, rids: tuple[str, str, str], is_portrait: bool
+) -> None:
+    """Whatever a sender calls its layers, and in whichever order it offers them."""
+    lowest_first = rids if rids in (("l", "m", "h"), ("q", "h", "f"), ("0", "1", "2")) else rids[::-1]
+    scale = 16 / 9 if is_portrait else 1
+    sizes = {
+        rid: (bps, int(height * scale))
+        for rid, (bps, height) in zip(
+            lowest_first, ((150_000, 180), (500_000, 360), (1_700_000, 720)), strict=True
+        )
+    }
+    monkeypatch.setattr(streams, "LAYERS", sizes)
+    monkeypatch.setitem(meeting_module.RIDS, Source.CAMERA, rids)
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    viewer = meeting.join("viewer", sources=(), thumbnails=1)
+    viewer.show(hue)
+    viewer.show(hue, SlotRole.THUMBNAIL)
+    meeting.run(4.0)
+    assert hue.publication().ranked_rids == lowest_first
+    assert viewer.sees() == ("hue", lowest_first[2])
+    assert viewer.sees(SlotRole.THUMBNAIL) == ("hue", lowest_first[0])
+    # The large layer goes, and the next best is shown; comes back, and is shown again.
+    hue.obeys_layers = False
+    hue.encodings[Source.CAMERA][lowest_first[2]].is_active = False
+    meeting.run(3.0)
+    assert viewer.sees() == ("hue", lowest_first[1])
+    hue.encodings[Source.CAMERA][lowest_first[2]].is_active = True
+    meeting.run(2.0)
+    assert viewer.sees() == ("hue", lowest_first[2])
+    assert viewer.complaints() == []
+
+
+def test_layers_of_one_size_are_ranked_by_their_bitrates() -> None:
+    publication = Publication(leg_id="a", mid="1", source=Source.CAMERA, codec=Codec.VP8, rids=("a", "b"))
+    for rid, bps in (("a", 900_000.0), ("b", 200_000.0)):
+        publication.encodings[rid] = SimpleNamespace(height_px=720, usual_bps=bps)  # type: ignore[assignment]
+    assert publication.ranked_rids == ("b", "a")
+
+
+def test_a_large_layer_that_goes_off_and_on_costs_about_one_request_a_second(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    viewer = viewer_of(meeting, hue)
+    meeting.run(3.0)
+    hue.obeys_layers = False
+    hue.plis.clear()
+    began = meeting.network.now
+    for _ in range(3):
+        hue.encodings[Source.CAMERA]["h"].is_active = False
+        meeting.run(5.0)
+        assert viewer.sees() == ("hue", "m")
+        hue.encodings[Source.CAMERA]["h"].is_active = True
+        meeting.run(5.0)
+        assert viewer.sees() == ("hue", "h")
+    assert len(hue.plis) <= meeting.network.now - began
+    assert viewer.complaints() == []
+
+
+def test_a_screen_that_rests_stays_and_a_newcomer_sees_it(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CONTENT,), rate_hz=30)
+    viewer = meeting.join("viewer", sources=())
+    viewer.show(hue, SlotRole.CONTENT, source=Source.CONTENT)
+    meeting.run(2.0)
+    content = hue.encodings[Source.CONTENT]
+    hue.obeys_layers = False
+    for encoding in content.values():
+        encoding.is_still = True
+    hue.plis.clear()
+    meeting.run(20.0)
+    assert viewer.slot(SlotRole.CONTENT).shown is not None
+    assert len(hue.plis) <= 2
+    late = meeting.join("late", sources=())
+    late.show(hue, SlotRole.CONTENT, source=Source.CONTENT)
+    meeting.run(2.0)
+    assert late.sees(SlotRole.CONTENT) is not None
+    assert late.complaints() == []
+
+
+def test_a_slow_camera_is_not_taken_for_one_that_stalls(meeting: Meeting) -> None:
+    """Two pictures a second: what is shown does not change between any two of them."""
+    hue = meeting.join("hue", sources=(Source.CAMERA,), rate_hz=2)
+    for encoding in hue.encodings[Source.CAMERA].values():
+        encoding.bitrate_bps //= 4
+    viewer = viewer_of(meeting, hue)
+    meeting.run(12.0)
+    hue.plis.clear()
+    stalled = meeting.counters.layers_stalled
+    meeting.run(20.0)
+    assert meeting.counters.layers_stalled - stalled <= 2
+    assert len(hue.plis) <= 3
+    assert viewer.sees() == ("hue", "h")
+
+
+def test_voices_alone_do_not_make_a_line_look_wide(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.MICROPHONE,))
+    assert hue.voice is not None
+    viewer = meeting.join("viewer", sources=())
+    viewer.remb_bps = 90_000
+    meeting.run(40.0)
+    assert viewer.hears() == {"hue"}
+    assert viewer.leg.snapshot().available_bps <= 2_500_000
 
 
 def test_heavy_loss_alone_leads_to_a_lower_layer(meeting: Meeting) -> None:

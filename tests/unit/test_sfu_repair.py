@@ -146,6 +146,33 @@ def test_retransmissions_stay_within_their_budget(meeting: Meeting) -> None:
     assert receiver.errors == []
 
 
+def test_feedback_that_nobody_uses_is_not_read(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, viewer = pair(meeting)
+    meeting.run(0.5)
+    feedback = rtcp.TransportFeedback(1, 2, 0, 0, 0, tuple((number, None) for number in range(4096)))
+
+    def refuse(body: bytes) -> rtcp.TransportFeedback:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(rtcp, "_parse_transport_feedback", refuse)
+    viewer.send_rtcp(*[feedback] * 50)
+    meeting.run(0.1)
+    assert meeting.dropped().get("malformed-rtcp", 0) == 0
+
+
+def test_one_datagram_of_many_requests_is_answered_like_one_request(meeting: Meeting) -> None:
+    _, viewer = pair(meeting)
+    meeting.run(3.0)
+    receiver = viewer.receiver()
+    newest = max(receiver.heard)
+    numbers = tuple(number & 0xFFFF for number in range(newest + 1000, newest + 1017))
+    before = meeting.counters.nacks_received
+    viewer.send_rtcp(*[rtcp.Nack(1, receiver.ssrc, numbers)] * 100)
+    meeting.run(0.1)
+    assert meeting.counters.nacks_received == before + 1700
+    assert viewer.leg._downlink._nacked_count <= 256
+
+
 def test_a_receiver_without_rtx_is_helped_by_key_frames(meeting: Meeting) -> None:
     _, viewer = pair(meeting, has_rtx=False)
     assert viewer.receiver().rtx_ssrc is None

@@ -1,8 +1,10 @@
 """What must not harm: packets nobody can read, clients that vanish, and any order of events."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from meeting import Meeting
 from network import Network
 from streams import MID_ID, VP8, talking
 
-from bridge.base.counters import DropReason
+from bridge import sfu
+from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import NegotiationFailed
 from bridge.base.words import SlotRole, Source
 from bridge.rtp import rtcp
 from bridge.rtp.header import build_rtp
+from bridge.sfu import Sfu
 
 
 @pytest.fixture
@@ -25,9 +29,9 @@ def meeting() -> Iterator[Meeting]:
         yield Meeting(network)
 
 
-def video_packet(mid: str, ssrc: int, payload: bytes, *, payload_type: int = VP8) -> bytes:
+def video_packet(mid: str, ssrc: int, payload: bytes) -> bytes:
     return build_rtp(
-        payload_type=payload_type,
+        payload_type=VP8,
         sequence_number=7,
         timestamp=7,
         ssrc=ssrc,
@@ -41,13 +45,16 @@ def test_packets_nobody_can_read_are_counted_and_harmless(meeting: Meeting) -> N
     hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
     viewer.show(hue)
     meeting.run(1.0)
-    known = hue.encodings[Source.CAMERA]["h"].ssrc
+    stream = hue.encodings[Source.CAMERA]["h"].stream
+    known = stream.ssrc
     hue.send_rtp(b"\x80\x60")
     hue.send_rtp(b"\x90\x60" + bytes(10) + b"\xbe\xde\xff\xff")
     hue.send_rtp(video_packet("", 999_999, b"x"))
     hue.send_rtp(video_packet("nothing", 999_998, b"x"))
     hue.send_rtp(video_packet("1", 999_997, b"x"))
-    hue.send_rtp(video_packet("1", known, b"x", payload_type=50))
+    stream.payload_type = 50
+    hue.send_rtp(stream.next_packet(b"x", meeting.network.now, marker=True, extensions={}))
+    stream.payload_type = VP8
     meeting.run(0.1)
     dropped = meeting.dropped()
     assert dropped["malformed-rtp"] == 2
@@ -196,6 +203,86 @@ def test_an_offer_that_cannot_be_used_changes_nothing(meeting: Meeting) -> None:
     assert viewer.complaints() == []
 
 
+@pytest.mark.parametrize("what", ["poll", "report", "allocate"])
+def test_a_fault_met_for_one_leg_costs_that_leg_alone(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    broken = meeting.join("broken")
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    broken.show(hue)
+    meeting.run(1.0)
+    calls: list[float] = []
+
+    def fail(now: float) -> None:
+        calls.append(now)
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(broken.leg, what, fail)
+    broken.leg.want(broken.slot().mid, 360)
+    hue.up.loss = 0.05
+    asked = hue.nacks_received
+    meeting.run(1.5)
+    assert broken.closed_reason == "failed"
+    assert len(calls) == caplog.text.count("a fault of ours\n") == 1
+    assert "broken" not in meeting.router.legs
+    # The others are looked after as before.
+    assert hue.nacks_received > asked
+    reports = viewer.receiver().reports
+    meeting.run(1.1)
+    assert len(reports) > 0
+    assert meeting.network.now - reports[-1][0] <= 1.1
+    assert viewer.sees() == ("hue", "h")
+
+
+def test_a_fault_of_the_room_does_not_end_what_is_due_to_its_legs(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hue, viewer = meeting.join("hue"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(0.5)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(meeting, "dominant_speaker_changed", fail)
+    assert hue.voice is not None
+    hue.voice.level = talking
+    hue.up.loss = 0.05
+    asked = hue.nacks_received
+    meeting.run(2.0)
+    assert "a fault of ours" in caplog.text
+    assert hue.nacks_received > asked
+    assert viewer.hears() == {"hue"}
+
+
+async def test_a_fault_in_one_tick_is_reported_and_the_routers_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sfu, "TICK_S", 0.0)
+    monkeypatch.setattr(sfu, "RESTART_AFTER_S", 0.0)
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(0.0)
+        if len(times) == 3:
+            raise ZeroDivisionError("a fault of ours")
+        return float(len(times))
+
+    port: Any = None
+    unit = Sfu(port=port, counters=SfuCounters(), clock=clock)
+    unit.start()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert "a fault of ours" in caplog.text
+    assert len(times) > 5
+    await unit.stop()
+    ended = len(times)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(times) == ended
+
+
 # Any order of events.
 
 NAMES = ("a", "b", "c", "d")
@@ -252,6 +339,32 @@ def act(meeting: Meeting, step: tuple[Any, ...]) -> None:
         client.remb_bps = rest[1]
 
 
+LABEL_S = 1.0
+
+
+class Labels:
+    """How long each slot's label and its picture have been two different ones."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def check(self, meeting: Meeting) -> None:
+        now = meeting.network.now
+        for leg in meeting.router.legs.values():
+            for role in ROLES:
+                for slot in leg.slots(role):
+                    fed = None if slot.current is None else slot.current.publication
+                    if fed is None or fed is slot.seen:
+                        self._since.pop(slot.ssrc, None)
+                    else:
+                        assert now - self._since.setdefault(slot.ssrc, now) <= LABEL_S
+                        # Nothing but a face is ever under another name.
+                        assert fed.is_face or slot.seen is None
+
+    def watch(self, meeting: Meeting) -> None:
+        meeting.network.every(0.02, lambda: self.check(meeting))
+
+
 def check_invariants(meeting: Meeting) -> None:
     legs = meeting.router.legs
     publications = [one for leg in legs.values() for one in leg.publications()]
@@ -260,13 +373,14 @@ def check_invariants(meeting: Meeting) -> None:
         slots = [slot for role in SlotRole for slot in leg.slots(role)]
         for slot in slots:
             feeding = [
-                one for one in encodings if any(span.forwarder is slot.forwarder for span in one.fan.spans)
+                one for one in encodings if any(span.owner is slot.forwarder for span in one.fan.spans)
             ]
             awaited = [one for one in encodings if slot.forwarder in one.waiting]
             assert len(feeding) <= 1
             assert len(awaited) <= 1
             assert feeding == ([] if slot.current is None else [slot.current])
             assert awaited in ([], [slot.aimed])
+            assert not any(one.publication.is_muted for one in (*feeding, *awaited))
             watched = [one for one in publications if slot in one.watchers]
             assert watched == ([] if slot.shown is None else [slot.shown])
             assert slot.shown is None or slot.shown.leg_id in legs
@@ -276,8 +390,12 @@ def check_invariants(meeting: Meeting) -> None:
         voices = [slot.shown for slot in leg.slots(SlotRole.VOICE) if slot.shown is not None]
         assert len(voices) == len(set(map(id, voices)))
         assert all(voice.leg_id != leg.id for voice in voices)
+        sounding = [
+            slot.current.publication for slot in leg.slots(SlotRole.VOICE) if slot.current is not None
+        ]
+        assert len(sounding) == len(set(map(id, sounding)))
     for encoding in encodings:
-        assert len(encoding.fan) == len({id(span.forwarder) for span in encoding.fan.spans})
+        assert len(encoding.fan) == len({id(span.owner) for span in encoding.fan.spans})
     assert set(meeting.router._round) == set(legs.values())
     assert set(meeting.router._publishing) <= set(legs.values())
 
@@ -287,8 +405,12 @@ def check_invariants(meeting: Meeting) -> None:
 def test_no_order_of_events_raises_or_breaks_an_invariant(steps: list[tuple[Any, ...]], seed: int) -> None:
     with Network(seed) as network:
         meeting = Meeting(network)
+        Labels().watch(meeting)
         for index, joined in enumerate(NAMES[:3]):
             act(meeting, ("join", joined, "vp8" if index else "h264", True))
+        for viewer, shown in pairwise((*NAMES[:3], NAMES[0])):
+            act(meeting, ("show", viewer, SlotRole.STAGE, shown))
+        act(meeting, ("pass", 0.3))
         for step in steps:
             act(meeting, step)
             check_invariants(meeting)

@@ -166,3 +166,63 @@ def test_a_picture_that_cannot_be_decoded_is_asked_for_again(meeting: Meeting) -
     meeting.run(2.0)
     assert viewer.receiver().plis_sent >= 1
     assert viewer.receiver().longest_freeze_s(lost_at, meeting.network.now) < 1.0
+
+
+def test_a_face_is_held_for_a_second_and_then_no_longer(meeting: Meeting) -> None:
+    hue, hanoi, viewer = meeting.join("hue"), meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(1.0)
+    assert viewer.slot().seen is hue.publication()
+    hanoi.up.loss = 1.0
+    viewer.show(hanoi)
+    meeting.run(0.9)
+    assert viewer.sees() == ("hue", "h")
+    assert viewer.slot().seen is hue.publication()
+    changes = viewer.slots_changes
+    meeting.run(0.3)
+    heard = len(viewer.receiver().heard)
+    # The page's last picture is still the one before: it is told of nobody before it is told of the next one.
+    assert viewer.slot().seen is None
+    assert viewer.slots_changes == changes + 1
+    meeting.run(1.2)
+    assert len(viewer.receiver().heard) == heard
+    assert viewer.slot().seen is hanoi.publication()
+    hanoi.up.loss = 0.0
+    meeting.network.run_until(lambda: viewer.sees() == ("hanoi", "h"), within_s=1.0)
+    assert viewer.complaints() == []
+
+
+def test_the_label_of_a_slot_follows_the_first_picture_that_bears_it(meeting: Meeting) -> None:
+    hue, hanoi, viewer = meeting.join("hue"), meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    assert viewer.slot().seen is hue.publication()
+    meeting.run(1.0)
+    for client in (hanoi, hue, hanoi):
+        before = viewer.slot().seen
+        viewer.show(client)
+        assert viewer.slot().seen is before
+        meeting.network.run_until(lambda: viewer.sees()[0] == client.name, within_s=0.5)  # type: ignore[index]  # noqa: B023
+        meeting.run(0.12)
+        assert viewer.slot().seen is client.publication()
+    viewer.show(None)
+    assert viewer.slot().seen is None
+
+
+@pytest.mark.parametrize("source", [Source.CAMERA, Source.AUXILIARY, Source.CONTENT])
+def test_the_image_of_a_patient_is_not_held(meeting: Meeting, source: Source) -> None:
+    theatre = meeting.join("theatre", sources=(source,), is_device=source is Source.CAMERA)
+    hanoi, viewer = meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(theatre, source=source)
+    meeting.run(1.0)
+    assert viewer.sees() is not None
+    hanoi.up.loss = 1.0
+    viewer.show(hanoi)
+    assert viewer.slot().seen is None
+    meeting.run(0.02)
+    heard = len(viewer.receiver().heard)
+    meeting.run(0.5)
+    assert len(viewer.receiver().heard) == heard
+    hanoi.up.loss = 0.0
+    meeting.network.run_until(lambda: viewer.slot().seen is hanoi.publication(), within_s=1.0)
+    assert viewer.sees()[0] == "hanoi"  # type: ignore[index]
+    assert viewer.complaints() == []

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bridge import messages
 from bridge.api import signalling
 from bridge.api.signalling import RateLimit, Signalling
+from bridge.base.rate import limited_networks
 from bridge.base.words import Level, Role, Source
 from bridge.conference.participants import CloseCode
 from bridge.messages import (
@@ -40,6 +41,7 @@ from tests.unit.conference import Conference
 from tests.unit.fake_record import FakeRecord
 from tests.unit.fake_sfu import PAGE_PUBLICATIONS, page_slots
 
+PUBLIC_HOST = "hoichan.example.vn"
 Message = TypeVar("Message", bound=BridgeMessage)
 Socket = aiohttp.ClientWebSocketResponse
 
@@ -57,6 +59,12 @@ class Node:
 
     async def connect(self) -> Socket:
         return await self.client.ws_connect("/ws", protocols=(messages.SUBPROTOCOL,))
+
+    async def refused(self, **headers: str) -> int:
+        """Return the status under which a socket is refused."""
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await self.client.ws_connect("/ws", headers=headers)
+        return caught.value.status
 
     async def join(self, role: Role = Role.EXPERT) -> tuple[Socket, Welcome]:
         socket = await self.connect()
@@ -82,7 +90,9 @@ async def hear(socket: Socket, cls: type[Message]) -> Message:
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     conference = Conference()
-    served = Signalling(conference.rooms, conference.tokens, counters=conference.counters)
+    served = Signalling(
+        conference.rooms, conference.tokens, counters=conference.counters, public_host=PUBLIC_HOST
+    )
     app = web.Application()
     app.router.add_get("/ws", served.handle)
     async with TestClient(TestServer(app)) as client:
@@ -110,13 +120,11 @@ async def closed(socket: Socket) -> int | None:
 async def test_a_network_has_a_bounded_number_of_sockets_that_have_not_joined(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signalling, "limited_network", lambda host: b"a network")
-    monkeypatch.setattr(signalling, "NEWCOMERS_MAX", 2)
+    monkeypatch.setattr(signalling, "limited_networks", lambda host: (b"a network",))
+    monkeypatch.setattr(signalling, "NEWCOMERS_PER_NETWORK", 2)
     first, second = await node.connect(), await node.connect()
     await until(lambda: node.signalling.sockets == 2)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        await node.connect()
-    assert caught.value.status == 429
+    assert await node.refused() == 429
     # Who has joined, or has gone, makes room.
     await say(first, Join(1, node.token(), "BS. An"))
     await hear(first, Welcome)
@@ -125,6 +133,47 @@ async def test_a_network_has_a_bounded_number_of_sockets_that_have_not_joined(
     await until(lambda: node.signalling.sockets == 2)
     fourth = await node.connect()
     for socket in (first, third, fourth):
+        await socket.close()
+
+
+async def test_many_networks_of_one_company_have_no_more_places_than_four(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subnets = iter(range(0, 0x10000, 0x100))
+    monkeypatch.setattr(
+        signalling, "limited_networks", lambda host: limited_networks(f"2001:db8:0:{next(subnets):x}::1")
+    )
+    monkeypatch.setattr(signalling, "NEWCOMERS_PER_NETWORK", 1)
+    sockets = [await node.connect() for _ in range(4)]
+    await until(lambda: node.signalling.sockets == 4)
+    assert await node.refused() == 429
+    for socket in sockets:
+        await socket.close()
+
+
+async def test_who_has_not_joined_takes_no_place_of_those_who_have(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "NEWCOMERS_MAX", 2)
+    joined, _ = await node.join()
+    newcomers = [await node.connect() for _ in range(2)]
+    await until(lambda: node.signalling.sockets == 3)
+    assert await node.refused() == 503
+    for socket in (joined, *newcomers):
+        await socket.close()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+async def test_a_page_of_somebody_else_opens_no_socket(node: Node, origin: str) -> None:
+    assert await node.refused(Origin=origin) == 403
+
+
+async def test_our_own_page_opens_a_socket_behind_a_proxy_too(node: Node) -> None:
+    for headers in (
+        {"Origin": f"http://127.0.0.1:{node.client.port}"},
+        {"Origin": "https://hoichan.example.vn"},
+    ):
+        socket = await node.client.ws_connect("/ws", protocols=(messages.SUBPROTOCOL,), headers=headers)
         await socket.close()
 
 
@@ -256,6 +305,75 @@ async def test_a_hand_that_never_rests_does_not_fill_the_journal(node: Node) -> 
     assert 1 <= len(record.of(EventKind.HAND)) <= 15
 
 
+async def test_a_flood_is_not_answered_by_a_flood(node: Node) -> None:
+    socket, welcome = await node.join()
+    before = node.conference.counters.messages_received
+    for _ in range(150):
+        await socket.send_str('{"type":"view"}')
+    await until(lambda: node.conference.counters.messages_received == before + 150)
+    node.conference.room.participants[welcome.participant].leave()
+    answers = 0
+    async with asyncio.timeout(5):
+        while (frame := await socket.receive()).type is WSMsgType.TEXT:
+            answers += isinstance(parse_bridge_message(frame.data), Error)
+    assert 1 <= answers <= 3
+
+
+async def test_the_page_learns_that_its_offer_was_dropped(node: Node) -> None:
+    socket, _ = await node.join()
+    for _ in range(80):
+        await say(socket, messages.View())
+    await say(socket, Offer(41, "v=0", PAGE_PUBLICATIONS, page_slots()))
+    async with asyncio.timeout(5):
+        while (error := await hear(socket, Error)).id is None:
+            pass
+    assert (error.code, error.for_, error.id) == ("rate-limited", "offer", 41)
+
+
+async def test_many_sockets_of_one_link_have_one_budget(node: Node) -> None:
+    claims = node.conference.claims(Role.OBSERVER)
+    sockets = []
+    for _ in range(4):
+        socket = await node.connect()
+        await say(socket, Join(1, node.conference.tokens.join(claims), "An"))
+        await hear(socket, Welcome)
+        sockets.append(socket)
+    for number in range(5):
+        for socket in sockets:
+            await say(socket, Offer(number, "bad"))
+    refused = 0
+    for socket in sockets:
+        await say(socket, Leave())
+        async with asyncio.timeout(5):
+            while (frame := await socket.receive()).type is WSMsgType.TEXT:
+                message = parse_bridge_message(frame.data)
+                refused += isinstance(message, Error) and message.code == "rate-limited"
+    assert 10 <= refused <= 12
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"chat","text":"' + "x" * 1000 + '","more":"' + "x" * 20_000 + '"}',
+        '{"type":"chat","text":"offer","more":"' + r"\"offer\"" * 3_000 + '"}',
+        serialise(Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots())),
+    ],
+)
+async def test_only_an_offer_of_many_slots_may_be_long(node: Node, frame: str) -> None:
+    socket, _ = await node.join()
+    await socket.send_str(frame)
+    assert (await hear(socket, Error)).code == "invalid-message"
+    await say(socket, Offer(1, "v=0" + "x" * 70_000, PAGE_PUBLICATIONS, page_slots(30)))
+    await hear(socket, Answer)
+
+
+async def test_a_first_frame_is_short(node: Node) -> None:
+    socket = await node.connect()
+    await socket.send_str('{"type":"join","more":[' + "0," * 50_000 + "0]}")
+    assert (await hear(socket, Error)).code == "invalid-message"
+    assert await closed(socket) == CloseCode.REFUSED
+
+
 async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node) -> None:
     _, welcome = await node.join()
     participant = node.conference.room.participants[welcome.participant]
@@ -267,12 +385,71 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_may_resume(node: Node)
     assert not participant.is_gone
 
 
-async def test_a_draining_server_takes_no_more_sockets(node: Node) -> None:
-    socket, _ = await node.join()
+@pytest.mark.parametrize("hand_first", [True, False])
+async def test_who_leaves_with_a_hand_in_the_same_segment_is_not_listed_again(
+    node: Node, hand_first: bool
+) -> None:
+    stayer, _ = await node.join()
+    leaver, welcome = await node.join()
+    frames = [serialise(RaiseHand(True)), serialise(Leave())]
+    connection = leaver._response.connection
+    assert connection is not None
+    # Both frames of the client, masked by zeros, in one write.
+    segment = b"".join(
+        bytes((0x81, 0x80 | len(text))) + b"\0\0\0\0" + text.encode()
+        for text in (frames if hand_first else frames[::-1])
+    )
+    connection.transport.write(segment)  # type: ignore[union-attr]
+    assert await closed(leaver) == CloseCode.LEFT
+    newcomer, seen = await node.join()
+    assert welcome.participant not in {member.participant for member in seen.roster}
+    for socket in (stayer, newcomer):
+        await socket.close()
+
+
+async def test_who_was_removed_and_reads_nothing_is_cut_and_says_nothing_more(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "GOODBYE_S", 0.3)
+    chair, _ = await node.join(Role.CHAIR)
+    secretary, welcome = await node.join(Role.SECRETARY)
+    participant = node.conference.room.participants[welcome.participant]
+    assert secretary._response.connection is not None
+    transport = secretary._response.connection.transport
+    assert transport is not None
+    transport.pause_reading()  # type: ignore[attr-defined]
+    # More than the sockets between the two hold, so that the writer waits for the reader.
+    line = Chat(welcome.participant, "An", "BV", "x" * 2000, 1)
+    for _ in range(20):
+        for _ in range(400):
+            participant.send(line)
+        await asyncio.sleep(0.01)
+        if participant.channel is None or len(participant.channel._queue) > 300:  # type: ignore[attr-defined]
+            break
+    await say(chair, messages.Remove(welcome.participant))
+    await until(lambda: participant.is_gone)
+    await say(secretary, messages.Lock(True))
+    await until(lambda: node.signalling.sockets == 1)
+    assert not node.conference.room.lobby.is_locked
+    transport.close()
+    await chair.close()
+
+
+async def test_a_draining_server_lets_in_only_who_is_back(node: Node) -> None:
+    socket, welcome = await node.join()
+    token = (await hear(socket, FreshToken)).token
+    participant = node.conference.room.participants[welcome.participant]
     node.conference.rooms.drain(5)
-    response = await node.client.get("/ws")
-    assert response.status == 503
-    reading = asyncio.create_task(closed(socket))
+    newcomer = await node.connect()
+    await say(newcomer, Join(1, node.token(), "An"))
+    assert await closed(newcomer) == CloseCode.RESTART
+    assert socket._response.connection is not None
+    socket._response.connection.transport.abort()  # type: ignore[union-attr]
+    await until(lambda: participant.channel is None)
+    back = await node.connect()
+    await say(back, Join(1, token, "BS. An", ResumeRequest(welcome.participant, welcome.resume.secret)))
+    assert (await hear(back, Welcome)).resumed
+    reading = asyncio.create_task(closed(back))
     await node.signalling.close()
     assert await reading == CloseCode.RESTART
     assert node.signalling.sockets == 0

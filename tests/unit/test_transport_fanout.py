@@ -17,7 +17,7 @@ from bridge.transport import MediaPort, Transport
 from bridge.transport.fanout import FEW
 from bridge.transport.mmsg import host_and_port, reply_control
 
-IDS = ExtensionIds({Extension.ABS_SEND_TIME: 3, Extension.AUDIO_LEVEL: 5})
+IDS = ExtensionIds({3: Extension.ABS_SEND_TIME, 5: Extension.AUDIO_LEVEL})
 # Few rows are written one by one, more by column: all that holds for one must hold for the other.
 COUNTS = [1, FEW, FEW + 1, 40]
 

@@ -1,6 +1,8 @@
 """Connectivity checks as bytes, against aioice's implementation of STUN."""
 
+import hmac
 import ipaddress
+import struct
 
 import pytest
 from aioice import stun
@@ -10,10 +12,18 @@ from hypothesis import strategies as st
 
 from bridge.base.errors import MalformedPacket
 from bridge.transport.ice import (
+    ATTRIBUTES_MAX,
+    CHECK_BYTES_MAX,
+    ROLE_CONFLICT,
+    UNKNOWN_ATTRIBUTE,
+    binding_error,
+    binding_request,
     binding_response,
     generate_credentials,
     host_candidates,
     parse_binding_request,
+    parse_binding_response,
+    transaction_of_response,
 )
 
 PWD = b"password-of-the-bridge-24"
@@ -69,7 +79,7 @@ def test_check_with_any_bit_flipped_is_not_accepted(bit: int, data: st.DataObjec
         request = parse_binding_request(bytes(message))
     except MalformedPacket:
         return
-    # Turning FINGERPRINT into an unknown attribute leaves the rest authentic.
+    # Turning FINGERPRINT into another attribute leaves the rest authentic.
     assert position >= len(message) - 8 or not request.is_authentic(PWD)
 
 
@@ -138,3 +148,109 @@ def test_candidates_prefer_udp_and_the_first_address() -> None:
     priorities = [one.priority for one in candidates]
     assert priorities == sorted(priorities, reverse=True)
     assert len({one.foundation for one in candidates}) == 4
+
+
+def request_of(*attributes: tuple[int, bytes]) -> bytes:
+    """Return a Binding request with these attributes as they are, and integrity."""
+    body = b"".join(
+        kind.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + bytes(-len(value) % 4)
+        for kind, value in attributes
+    )
+    length = len(body) + 24
+    message = b"\x00\x01" + length.to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + body
+    return message + b"\x00\x08\x00\x14" + hmac.digest(PWD, message, "sha1")
+
+
+USERNAME = (0x0006, b"ufrag:remote")
+
+
+def test_a_check_with_more_attributes_than_any_client_sends_is_not_read_to_its_end() -> None:
+    padding = [(0x8022, b"")] * (ATTRIBUTES_MAX - 2)
+    assert parse_binding_request(request_of(USERNAME, *padding)).is_authentic(PWD)
+    with pytest.raises(MalformedPacket):
+        parse_binding_request(request_of(USERNAME, *padding, (0x8022, b"")))
+    with pytest.raises(MalformedPacket):
+        parse_binding_request(request_of(USERNAME, (0xC070, bytes(CHECK_BYTES_MAX))))
+    # Chromium may put the first records of DTLS into its checks.
+    assert parse_binding_request(request_of(USERNAME, (0xC070, bytes(1100)))).is_authentic(PWD)
+
+
+def test_reading_what_a_stranger_sends_is_bounded_whatever_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,048 bytes of empty attributes took as long to read as a hundred checks."""
+    hashed: list[int] = []
+    monkeypatch.setattr("bridge.transport.ice.crc32", lambda data: hashed.append(len(data)) or 0)
+    read: list[int] = []
+
+    class Counting:
+        size = 4
+
+        def unpack_from(self, data: bytes, offset: int) -> tuple[int, int]:
+            read.append(offset)
+            kind, length = struct.unpack_from("!HH", data, offset)
+            return kind, length
+
+    monkeypatch.setattr("bridge.transport.ice._ATTRIBUTE", Counting())
+    for size in (500, 548, 1232, 2028):
+        data = b"\x00\x01" + size.to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + bytes(size)
+        read.clear()
+        with pytest.raises(MalformedPacket):
+            parse_binding_request(data)
+        assert len(read) <= 4
+    # No hash before the user name fragment has been looked up.
+    fingerprint = check()
+    parse_binding_request(fingerprint)
+    assert hashed == []
+
+
+def test_the_user_name_comes_early_or_never() -> None:
+    late = [(0x8022, b"")] * 4
+    with pytest.raises(MalformedPacket):
+        parse_binding_request(request_of(*late, USERNAME))
+    assert parse_binding_request(request_of(*late[:3], USERNAME)).local_ufrag == b"ufrag"
+
+
+def test_attributes_that_must_be_understood_are_told_and_others_left_alone() -> None:
+    request = parse_binding_request(request_of(USERNAME, (0x0002, b""), (0x7FFE, b"x"), (0xC057, b"1234")))
+    assert request.unknown_attributes == (0x0002, 0x7FFE)
+    assert request.is_authentic(PWD)
+    answer = binding_error(
+        request.transaction_id, UNKNOWN_ATTRIBUTE, pwd=PWD, unknown=request.unknown_attributes
+    )
+    parsed = stun.parse_message(answer)
+    assert parsed.message_class is stun.Class.ERROR
+    assert parsed.attributes["ERROR-CODE"] == (420, "Unknown Attribute")
+    assert b"\x00\x0a\x00\x04\x00\x02\x7f\xfe" in answer
+    assert parsed.check_message_integrity(PWD)
+
+
+def test_a_client_that_takes_itself_for_the_controlled_one_is_told() -> None:
+    assert parse_binding_request(request_of(USERNAME, (0x8029, bytes(8)))).is_controlled
+    assert not parse_binding_request(check()).is_controlled
+    parsed = stun.parse_message(binding_error(bytes(12), ROLE_CONFLICT, pwd=PWD))
+    assert parsed.attributes["ERROR-CODE"] == (487, "Role Conflict")
+
+
+def test_the_question_for_an_address_is_a_check_to_other_implementations_and_no_longer_than_theirs() -> None:
+    data = binding_request(b"transaction.", b"remote:ufrag", tie_breaker=7, pwd=PWD)
+    message = stun.parse_message(data)
+    assert message.message_class is stun.Class.REQUEST
+    assert message.transaction_id == b"transaction."
+    assert message.attributes["USERNAME"] == "remote:ufrag"
+    assert message.attributes["ICE-CONTROLLED"] == 7
+    assert message.check_message_integrity(PWD)
+    assert len(data) <= len(check())
+    response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, b"transaction.")
+    response.attributes["XOR-MAPPED-ADDRESS"] = ("192.0.2.1", 7882)
+    response.add_message_integrity(PWD)
+    assert transaction_of_response(bytes(response)) == b"transaction."
+    assert parse_binding_response(bytes(response)).is_authentic(PWD)
+    assert not parse_binding_response(bytes(response)).is_authentic(b"another")
+    assert transaction_of_response(data) is None
+    with pytest.raises(MalformedPacket):
+        parse_binding_response(data)
+
+
+@given(st.binary(max_size=200))
+def test_reading_any_bytes_as_a_response_raises_nothing_but_malformed_packet(data: bytes) -> None:
+    with pytest.raises(MalformedPacket):
+        parse_binding_response(b"\x01\x01" + data)

@@ -61,8 +61,8 @@ async def test_media_moves_with_a_nominating_check(port: MediaPort, before: str,
     await client.until(lambda: len(client.rtp) == 1)
     await client.open_path("127.0.0.1", port.port, protocol=after)
     await client.check_until_answered()
+    await eventually(lambda: leads_to(transport, client))
     assert transport.selected_path is not None
-    assert (transport.selected_path.address, transport.selected_path.port) == client.local_address
     assert transport.selected_path.protocol == after
     send_one(port, rows, 2)
     await client.until(lambda: len(client.rtp) == 2)
@@ -94,8 +94,7 @@ async def test_silent_path_gives_way_to_one_that_is_heard() -> None:
     await client.open_path("127.0.0.1", port.port)
     clock.now += 7.0
     await client.check_until_answered(nominates=False)
-    assert transport.selected_path is not None
-    assert transport.selected_path.port == client.local_address[1]
+    await eventually(lambda: leads_to(transport, client))
     await client.close()
     await port.close()
 
@@ -222,7 +221,7 @@ async def test_handshake_that_never_ends_is_given_up() -> None:
     await client.check_until_answered()
     clock.now += 21.0
     await eventually(lambda: transport.state is TransportState.CLOSED)
-    assert transport.close_reason is CloseReason.DTLS_FAILED
+    assert transport.close_reason is CloseReason.DTLS_TIMEOUT
     await client.vanish()
     await port.close()
 
@@ -291,7 +290,7 @@ async def test_stream_that_is_no_framing_is_cut_off(port: MediaPort) -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"", DropReason.UNKNOWN_SOURCE),
+        (b"", DropReason.TCP_REFUSED),
         (b"\x16\xfe\xff" + bytes(60), DropReason.UNKNOWN_SOURCE),
         (bytes(20), DropReason.MALFORMED_STUN),
     ],
@@ -334,6 +333,12 @@ async def test_connection_cannot_change_hands(port: MediaPort) -> None:
     assert thief.selected_path is None
     assert port.counters.dropped[DropReason.TCP_REFUSED] == 1
     await client.vanish()
+
+
+def leads_to(transport: Transport, client: IceClient) -> bool:
+    """Tell whether media goes to the client's newest socket."""
+    path = transport.selected_path
+    return path is not None and (path.address, path.port) == client.local_address
 
 
 def one_row(port: MediaPort, transport: Transport) -> Rows:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import ipaddress
 import socket
 import time
 import weakref
@@ -26,7 +27,8 @@ from ice_client import (
 from bridge.base.counters import DropReason
 from bridge.base.errors import InvalidConfig, NegotiationFailed, TransportFailed
 from bridge.transport import Certificate, CloseReason, MediaPort, Transport, TransportState
-from bridge.transport.transport import STREAMS_MAX
+from bridge.transport.strangers import NETWORKS_MAX, PER_S, Strangers
+from bridge.transport.transport import CHECKS_BURST, CORE_BURST_S, MEDIA_COST_S, STREAMS_MAX
 
 PROBE = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "nobody:knows"})
 PROBE.add_message_integrity(b"password")
@@ -349,6 +351,27 @@ async def test_announced_addresses_replace_those_of_the_interfaces() -> None:
     await port.close()
 
 
+async def test_each_address_is_announced_once_by_udp_and_tcp_whichever_family() -> None:
+    port = await open_port(announced=["203.0.113.7", "2001:db8::1", "2001:DB8:0::1", "203.0.113.7"])
+    assert [line.split()[2:5:2] for line in port.candidates()] == [
+        ["udp", "203.0.113.7"],
+        ["udp", "2001:db8::1"],
+        ["tcp", "203.0.113.7"],
+        ["tcp", "2001:db8::1"],
+    ]
+    await port.close()
+
+
+async def test_no_link_local_address_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["192.0.2.1", "169.254.7.7", "fe80::1", "fe80::1%eth0", "2001:db8::1", "192.0.2.1"]
+    monkeypatch.setattr("bridge.transport.binding.get_host_addresses", lambda **_: found)
+    port = await open_port(tcp=False)
+    hosts = [line.split()[4] for line in port.candidates()]
+    assert hosts[:3] == ["192.0.2.1", "2001:db8::1", "127.0.0.1"]
+    assert len(hosts) == len(set(hosts))
+    await port.close()
+
+
 async def test_answers_leave_from_the_address_the_client_talked_to(port: MediaPort) -> None:
     # A connected socket takes nothing from any other address; 127.0.0.2 is as local as 127.0.0.1.
     transport, _, client = await connected(port, host="127.0.0.2")
@@ -372,3 +395,136 @@ async def test_port_in_use_is_named() -> None:
 
 async def test_receive_overflows_are_read_from_the_kernel(port: MediaPort) -> None:
     assert port.receive_overflows == 0
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_one_client_has_its_share_of_the_core_and_no_more() -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock)
+    _, busy_observer, busy = await connected(port)
+    _, observer, other = await connected(port)
+    count = round(CORE_BURST_S / MEDIA_COST_S)
+    with drops_counted(port.counters) as drops:
+        for number in range(count + 1000):
+            busy.send_rtp(rtp_packet(number))
+            if number % 100 == 99:
+                await eventually(
+                    lambda sent=number: (  # type: ignore[misc]
+                        len(busy_observer.rtp) + port.counters.dropped[DropReason.RATE_LIMITED] > sent
+                    )
+                )
+        other.send_rtp(rtp_packet(1))
+        await eventually(lambda: len(observer.rtp) == 1)
+    # A little of it went into the handshake.
+    assert count - 50 <= len(busy_observer.rtp) <= count
+    assert drops == {"rate-limited": count + 1000 - len(busy_observer.rtp)}
+    clock.now += 1.0
+    taken = len(busy_observer.rtp)
+    busy.send_rtp(rtp_packet(count + 1000))
+    await eventually(lambda: len(busy_observer.rtp) == taken + 1)
+    await busy.close()
+    await other.close()
+    await port.close()
+
+
+async def test_control_packets_are_charged_what_they_take() -> None:
+    clock = SettableClock()
+
+    class Slow(RecordingObserver):
+        def receive_rtcp(self, data: bytes, arrival: float) -> None:
+            super().receive_rtcp(data, arrival)
+            clock.now += 0.08
+
+    port = await open_port(clock=clock, cpu_clock=clock)
+    observer = Slow()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    await client.connect(port, transport)
+    # Each takes 0.08 s of a core of which it has 15 %: after the burst, one in half a second.
+    for sent in range(1, 40):
+        client.send_rtcp(RECEIVER_REPORT)
+        await eventually(
+            lambda sent=sent: len(observer.rtcp) + port.counters.dropped[DropReason.RATE_LIMITED] == sent  # type: ignore[misc]
+        )
+    assert len(observer.rtcp) <= 1 + CORE_BURST_S / 0.08 + 39 * 0.08 * 0.15 / 0.08
+    assert port.counters.dropped[DropReason.RATE_LIMITED] > 20
+    await client.vanish()
+    await port.close()
+
+
+@pytest.mark.parametrize("pwd", [None, "a wrong password of 24 ch"])
+async def test_checks_of_one_client_are_bounded(pwd: str | None) -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock)
+    _, _, client = await connected(port)
+    handled = (port.counters.stun_requests, port.counters.dropped[DropReason.BAD_INTEGRITY])
+    for _ in range(300):
+        client.check(pwd=pwd)
+    await eventually(lambda: port.counters.dropped[DropReason.RATE_LIMITED] >= 300 - CHECKS_BURST)
+    after = (port.counters.stun_requests, port.counters.dropped[DropReason.BAD_INTEGRITY])
+    assert sum(after) - sum(handled) <= CHECKS_BURST
+    clock.now += 1.0
+    await client.check_until_answered()
+    await client.close()
+    await port.close()
+
+
+async def test_a_connection_that_floods_with_checks_is_ended(port: MediaPort) -> None:
+    transport, _, client = await connected(port, protocol="tcp")
+    for _ in range(1000):
+        client.check()
+    await eventually(lambda: transport.selected_path is None)
+    assert port.counters.stun_requests < 400
+    await client.vanish()
+
+
+async def test_strangers_of_one_network_are_bounded_and_others_come_in_meanwhile() -> None:
+    clock = SettableClock()
+    port = await open_port(clock=clock, consent_timeout_s=60.0)
+    # The second does not end before we say so.
+    assert port._sweep_timer is not None
+    port._sweep_timer.cancel()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect(("127.0.0.1", port.port))
+        for number in range(PER_S + 1000):
+            stranger.send(bytes(PROBE) if number % 2 else b"\x16 nonsense")
+            if number % 100 == 99:
+                await eventually(lambda sent=number: port.counters.datagrams_received > sent)  # type: ignore[misc]
+    assert port.counters.dropped[DropReason.RATE_LIMITED] == 1000
+    # Other networks are not touched by it, and this one is forgiven with the next second.
+    _, _, client = await connected(port, host="::1")
+    await client.close()
+    port._sweep()
+    _, _, client = await connected(port)
+    await client.close()
+    await port.close()
+
+
+def test_strangers_are_counted_by_ipv4_address_and_by_48_and_in_bounded_memory() -> None:
+    strangers = Strangers(socket.AF_INET6)
+
+    def name(address: str) -> bytes:
+        parsed = ipaddress.ip_address(address)
+        host = parsed.packed if parsed.version == 6 else bytes(10) + b"\xff\xff" + parsed.packed
+        return b"\x0a\x00" + bytes(6) + host + bytes(4)
+
+    for number in range(PER_S):
+        assert not strangers.is_flooding(name(f"2001:db8:1:{number:x}::1"))
+    assert strangers.is_flooding(name("2001:db8:1:ffff::1"))
+    assert not strangers.is_flooding(name("2001:db8:2::1"))
+    for _ in range(PER_S):
+        assert not strangers.is_flooding(name("192.0.2.1"))
+    assert strangers.is_flooding(name("192.0.2.1"))
+    assert not strangers.is_flooding(name("192.0.2.2"))
+    for number in range(2 * NETWORKS_MAX):
+        strangers.is_flooding(name(str(ipaddress.ip_address(0x0A000000 + number))))
+    assert len(strangers._counts) <= NETWORKS_MAX
+    strangers.forgive()
+    assert not strangers.is_flooding(name("192.0.2.1"))

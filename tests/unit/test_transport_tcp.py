@@ -1,22 +1,33 @@
 """The framing of TCP connections (RFC 4571), fed as a network would: in any pieces, and with anything."""
 
 import asyncio
-from collections.abc import Sequence
+import errno
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ice_client import eventually
 
 from bridge.base.counters import DropReason, PortCounters
+from bridge.base.rate import Budget
 from bridge.transport.tcp import (
+    DRAIN_S,
     FRAME_BYTES_MAX,
+    FRAMES_AT_ONCE,
+    UNAUTHENTICATED_MAX,
     UNAUTHENTICATED_PER_NETWORK_MAX,
+    USELESS_FRAMES_MAX,
     TcpConnection,
     TcpListener,
 )
 
 FRAMES = st.lists(
-    st.binary(max_size=200) | st.binary(min_size=FRAME_BYTES_MAX, max_size=FRAME_BYTES_MAX), max_size=8
+    st.binary(min_size=1, max_size=200)
+    | st.integers(0, 255).map(lambda byte: bytes([byte]) * FRAME_BYTES_MAX),
+    max_size=8,
 )
 
 
@@ -31,9 +42,28 @@ class FakeStream(asyncio.Transport):
     def __init__(self, host: str = "192.0.2.7") -> None:
         super().__init__({"peername": (host, 50000), "socket": FakeSocket()})
         self.is_aborted = False
+        self.is_reading = True
+        self._is_closing = False
 
     def abort(self) -> None:
         self.is_aborted = True
+
+    def close(self) -> None:
+        self._is_closing = True
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+
+class FakeHandle:
+    def cancel(self) -> None:
+        pass
 
 
 class Opening:
@@ -44,6 +74,8 @@ class Opening:
         self.counters = PortCounters()
         self.receiver = self
         self.stream = FakeStream()
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
         listener: Any = self
         self.connection = TcpConnection(listener)
         self.connection.connection_made(self.stream)
@@ -51,16 +83,35 @@ class Opening:
     def opened(self, connection: TcpConnection) -> None:
         pass
 
-    def receive_frame(self, connection: TcpConnection, data: bytes) -> None:
+    def clock(self) -> float:
+        return self.now
+
+    def later(self, delay_s: float, callback: Callable[[], None]) -> FakeHandle:
+        self.due.append((self.now + delay_s, callback))
+        return FakeHandle()
+
+    def receive_frame(self, connection: TcpConnection, data: bytes) -> bool:
         assert connection is self.connection
         self.frames.append(data)
+        return True
+
+    def go_round(self) -> None:
+        """One round of the event loop: what is due by now."""
+        due = [callback for at, callback in self.due if at <= self.now]
+        self.due = [(at, callback) for at, callback in self.due if at > self.now]
+        for callback in due:
+            callback()
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Give the pieces to the connection until it has been aborted, as asyncio does."""
         for piece in pieces:
+            while not self.stream.is_reading and not self.stream.is_aborted:
+                self.go_round()
             if self.stream.is_aborted:
                 return
             self.connection.data_received(piece)
+        while not self.stream.is_reading and not self.stream.is_aborted:
+            self.go_round()
 
 
 async def test_unproved_connections_from_one_ipv6_network_are_bounded_together() -> None:
@@ -107,7 +158,7 @@ def test_no_bytes_raise_anything_and_what_is_not_our_framing_is_refused(pieces: 
     assert opening.counters.dropped[DropReason.TCP_REFUSED] == opening.stream.is_aborted
 
 
-@given(FRAMES, st.integers(FRAME_BYTES_MAX + 1, 0xFFFF), st.binary(max_size=50))
+@given(FRAMES, st.integers(FRAME_BYTES_MAX + 1, 0xFFFF), st.binary(max_size=20))
 def test_a_frame_that_claims_too_much_ends_the_connection_at_once(
     frames: list[bytes], claimed: int, rest: bytes
 ) -> None:
@@ -120,10 +171,147 @@ def test_a_frame_that_claims_too_much_ends_the_connection_at_once(
 def test_nothing_is_read_any_more_once_the_receiver_has_refused_a_frame() -> None:
     opening = Opening()
 
-    def refuse(connection: Any, data: bytes) -> None:
+    def refuse(connection: Any, data: bytes) -> bool:
         opening.frames.append(data)
         connection.abort()
+        return False
 
     opening.receive_frame = refuse  # type: ignore[method-assign]
     opening.feed([framed([b"first", b"second"])])
     assert opening.frames == [b"first"]
+
+
+def test_the_first_frame_without_a_byte_ends_the_connection() -> None:
+    opening = Opening()
+    opening.connection.data_received(framed([b"first"]) + b"\x00\x00" * 128_000)
+    assert opening.frames == [b"first"]
+    assert opening.stream.is_aborted
+    assert opening.counters.dropped[DropReason.TCP_REFUSED] == 1
+
+
+def test_frames_that_came_together_are_taken_a_few_at_a_time_and_nothing_more_is_read() -> None:
+    opening = Opening()
+    opening.connection.data_received(framed([b"x"] * 10_000))
+    assert len(opening.frames) == FRAMES_AT_ONCE
+    assert not opening.stream.is_reading
+    rounds = 1
+    while not opening.stream.is_reading:
+        opening.go_round()
+        rounds += 1
+        assert len(opening.frames) <= rounds * FRAMES_AT_ONCE
+    assert len(opening.frames) == 10_000
+    assert rounds == -(-10_000 // FRAMES_AT_ONCE)
+
+
+def test_a_connection_waits_while_its_owner_has_used_up_its_share_of_the_core() -> None:
+    opening = Opening()
+
+    class Owner:
+        budget = Budget(per_s=0.1, burst=0.5, now=0.0)
+
+        def connection_lost(self, connection: TcpConnection) -> None:
+            pass
+
+    owner = Owner()
+    opening.connection.owner = owner
+
+    def costly(connection: Any, data: bytes) -> bool:
+        opening.frames.append(data)
+        owner.budget.charge(0.1, opening.now)
+        return True
+
+    opening.receive_frame = costly  # type: ignore[method-assign]
+    opening.connection.data_received(framed([b"frame"] * 8))
+    assert (len(opening.frames), opening.stream.is_reading) == (8, False)
+    # Overdrawn by 0.3 s at a tenth of the core.
+    opening.now = 2.9
+    opening.go_round()
+    assert not opening.stream.is_reading
+    opening.now = 3.1
+    opening.go_round()
+    assert opening.stream.is_reading
+
+
+def test_a_connection_whose_frames_are_of_no_use_is_ended_but_not_for_a_handful() -> None:
+    opening = Opening()
+    kept: list[bytes] = []
+
+    def useless(connection: Any, data: bytes) -> bool:
+        kept.append(data)
+        return False
+
+    opening.receive_frame = useless  # type: ignore[method-assign]
+    opening.feed([framed([b"junk"] * USELESS_FRAMES_MAX)])
+    assert not opening.stream.is_aborted
+    # It has its time: a stream that loses one now and then goes on for ever.
+    for _ in range(200):
+        opening.now += 1.0
+        opening.feed([framed([b"junk"] * 5)])
+    assert not opening.stream.is_aborted
+    opening.feed([framed([b"junk"] * 1000)])
+    assert opening.stream.is_aborted
+    assert len(kept) <= 2 * USELESS_FRAMES_MAX + 1000 + 1
+
+
+def test_who_never_reads_is_cut_off_some_seconds_after_closing() -> None:
+    opening = Opening()
+    opening.connection.close()
+    opening.connection.close()
+    opening.now = DRAIN_S - 0.1
+    opening.go_round()
+    assert not opening.stream.is_aborted
+    opening.now = DRAIN_S + 0.1
+    opening.go_round()
+    assert opening.stream.is_aborted
+
+
+async def test_two_connections_of_each_of_a_hundred_sites_behind_one_address_fit() -> None:
+    receiver: Any = None
+    listener = TcpListener(receiver, PortCounters())
+    streams = [FakeStream() for _ in range(200)]
+    for stream in streams:
+        TcpConnection(listener).connection_made(stream)
+    assert not any(stream.is_aborted for stream in streams)
+
+
+async def test_unproved_connections_of_a_whole_48_are_bounded() -> None:
+    receiver: Any = None
+    listener = TcpListener(receiver, PortCounters())
+    streams = [FakeStream(f"2001:db8:0:{number:x}::1") for number in range(UNAUTHENTICATED_MAX + 100)]
+    for stream in streams:
+        TcpConnection(listener).connection_made(stream)
+    # The neighbour's connection was the first, and is still there.
+    open_ones = sum(not stream.is_aborted for stream in streams)
+    assert open_ones <= UNAUTHENTICATED_MAX
+    assert listener.counters.dropped[DropReason.TCP_REFUSED] >= 100
+
+
+async def test_running_out_of_descriptors_costs_the_oldest_stranger_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver: Any = None
+    listener = TcpListener(receiver, PortCounters())
+    stream = FakeStream()
+    TcpConnection(listener).connection_made(stream)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+
+    class Exhausted:
+        is_exhausted = True
+
+        def accept(self) -> Any:
+            if self.is_exhausted:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return listening.accept()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(listening, name)
+
+    exhausted: Any = Exhausted()
+    monkeypatch.setattr("bridge.transport.tcp.ACCEPT_PAUSE_S", 0.01)
+    listener.listen(exhausted)
+    with socket.create_connection(listening.getsockname()):
+        await eventually(lambda: stream.is_aborted)
+        exhausted.is_exhausted = False
+        await eventually(lambda: listener.counters.tcp_connections == 2)
+    listener.close()

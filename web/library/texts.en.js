@@ -106,6 +106,8 @@ export const en = {
   "library.gap.overload": "the server was overloaded",
   "library.gap.crash": "the server stopped suddenly",
   "library.gap.unknown": "for an unknown reason",
+  "library.gap.keyframe": "the device sent no key frame to begin with",
+  "library.gap.damaged": "the recorded file is damaged",
   "library.source.microphone": "sound",
   "library.source.camera": "picture",
   "library.source.content": "shared content",

@@ -105,6 +105,8 @@ export const vi = {
   "library.gap.overload": "máy chủ quá tải",
   "library.gap.crash": "máy chủ ngừng đột ngột",
   "library.gap.unknown": "không rõ nguyên nhân",
+  "library.gap.keyframe": "thiết bị chưa gửi khung hình khóa để bắt đầu",
+  "library.gap.damaged": "tệp ghi bị hỏng",
   "library.source.microphone": "tiếng",
   "library.source.camera": "hình",
   "library.source.content": "nội dung chia sẻ",

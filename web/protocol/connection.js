@@ -63,7 +63,9 @@ const OPEN = 1;
 /** Codes after which a new join with a new token may succeed. */
 const CURABLE_BY_TOKEN = new Set(["invalid-token", "expired-token"]);
 /** Codes that end the attempt for good. */
-const FINAL = new Set(["refused", "room-full", "room-locked", "unsupported-version", "not-permitted"]);
+const FINAL = new Set([
+  "refused", "room-full", "room-locked", "link-full", "revoked-link", "invalid-name", "unsupported-version", "not-permitted",
+]);
 
 /**
  * How long to wait before attempt number `attempt` (0 = the first repeat).

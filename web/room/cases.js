@@ -256,7 +256,7 @@ export class Cases {
     if (state === "recording") actions.push(["pause", "pause"]);
     if (state === "paused") actions.push(["resume", "record"]);
     if (state === "recording" || state === "paused") actions.push(["stop", "stop"]);
-    if (state === "stopped") actions.push(["start", "record"]);
+    if (state === "stopped" || state === "failed") actions.push(["start", "record"]);
     this.status.dataset.state = shownState(recording);
     this.status.replaceChildren(
       element("p", { class: "case-recording-state", text: recordingText(recording) }),

@@ -4,7 +4,7 @@ import { element, icon, setIcon, showTrack } from "../shared/dom.js";
 import { ASPECT } from "./layout.js";
 import { monogram, shortSite } from "../shared/sitename.js";
 import { setText } from "../shared/text/text.js";
-import { watchPicture } from "./tiles.js";
+import { Cover, watchPicture } from "./tiles.js";
 
 /** @typedef {import("../shared/types.js").Member} Member */
 /** @typedef {import("../shared/text/text.js").Text} Text */
@@ -12,7 +12,7 @@ import { watchPicture } from "./tiles.js";
 /**
  * @typedef {object} PaneContent
  * @property {Member | null} member  whose picture it is
- * @property {string | null} [origin]  what is shown: pictures of two origins must not be mistaken for each other
+ * @property {boolean} hasSource  the bridge says that somebody is shown in the slot
  * @property {boolean} isRemote  the slot's picture is to be seen
  * @property {MediaStreamTrack | null} local  one's own picture in its place
  * @property {boolean} isMirrored
@@ -24,8 +24,6 @@ import { watchPicture } from "./tiles.js";
  */
 
 export class Pane {
-  /** @type {string | null} whose content is shown, and which */ #origin = null;
-
   /**
    * @param {"stage" | "content"} role
    * @param {() => void} enlarge
@@ -73,6 +71,7 @@ export class Pane {
       this.enlarge,
     );
     watchPicture(this.video, this.node);
+    this.cover = new Cover(this.video, this.node);
     this.video.addEventListener("dblclick", enlarge);
   }
 
@@ -88,26 +87,7 @@ export class Pane {
 
   /** Nothing is shown here any more. */
   forget() {
-    this.#renew(null);
-  }
-
-  /**
-   * Cover the last picture until one of the new origin is here: an X-ray must never be seen under the
-   * name of another patient's hospital.
-   * @param {string | null} origin
-   */
-  #renew(origin) {
-    if (origin === this.#origin || !("requestVideoFrameCallback" in this.video)) return;
-    this.#origin = origin;
-    this.node.classList.remove("has-picture");
-    const changedAt = performance.now();
-    const uncover = () =>
-      this.video.requestVideoFrameCallback((now, { receiveTime }) => {
-        if (origin !== this.#origin) return;
-        if ((receiveTime ?? now) < changedAt) uncover();
-        else this.node.classList.add("has-picture");
-      });
-    if (origin !== null) uncover();
+    this.cover.lay();
   }
 
   /** Height of the picture itself, in CSS pixels: a narrow pane shows it lower than the pane is high. */
@@ -118,9 +98,11 @@ export class Pane {
   }
 
   /** @param {PaneContent} content */
-  draw({ member, origin, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
+  draw({ member, hasSource, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
     const { classList } = this.node;
-    if (origin !== undefined) this.#renew(isRemote ? origin : null);
+    // An X-ray must never be seen under the name of another patient's hospital, nor anybody under another's.
+    if (hasSource) this.cover.lift();
+    else this.cover.lay();
     classList.toggle("remote-on", isRemote);
     classList.toggle("local-on", local !== null);
     classList.toggle("speaking", isSpeaking);

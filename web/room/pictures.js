@@ -211,6 +211,7 @@ export class Pictures {
     this.stage.node.classList.toggle("alone", isAlone);
     this.stage.draw({
       member,
+      hasSource: Boolean(shown),
       isRemote,
       local,
       isMirrored: true,
@@ -241,7 +242,7 @@ export class Pictures {
     const source = origin?.source === "auxiliary" ? "auxiliary" : "content";
     this.content.draw({
       member,
-      origin: shown ? `${shown.participant} ${shown.source}` : null,
+      hasSource: Boolean(shown),
       isRemote: Boolean(shown) && !this.#isSaving,
       local: isSelf ? sources.track(source) : null,
       isMirrored: false,

@@ -16,6 +16,62 @@ export function watchPicture(video, holder) {
   for (const name of ["loadeddata", "resize", "emptied", "playing"]) video.addEventListener(name, update);
 }
 
+/** A frame of the picture before may be on its way still when the bridge says that it is gone. */
+const STRAGGLER_MS = 20;
+
+/**
+ * Keeps the last picture of a video from being seen under the next one's name: it is covered when the
+ * bridge says that nobody is shown, and uncovered when a name and a later picture are there.
+ */
+export class Cover {
+  #video;
+  #holder;
+  #coveredAt = 0;
+  #turn = 0;
+  #isFresh = true;
+  #isNamed = true;
+
+  /**
+   * @param {HTMLVideoElement} video
+   * @param {HTMLElement} holder
+   */
+  constructor(video, holder) {
+    this.#video = video;
+    this.#holder = holder;
+  }
+
+  /** Nobody is shown from now on. */
+  lay() {
+    if (!this.#isNamed || !("requestVideoFrameCallback" in this.#video)) return;
+    this.#isNamed = this.#isFresh = false;
+    this.#coveredAt = performance.now();
+    this.#turn += 1;
+    this.#holder.classList.remove("has-picture");
+    this.#follow(this.#turn);
+  }
+
+  /** Somebody is. */
+  lift() {
+    if (this.#isNamed) return;
+    this.#isNamed = true;
+    if (this.#isFresh) this.#holder.classList.add("has-picture");
+    else this.#holder.classList.remove("has-picture");
+  }
+
+  /** @param {number} turn */
+  #follow(turn) {
+    this.#video.requestVideoFrameCallback((now, { receiveTime }) => {
+      if (turn !== this.#turn) return;
+      if ((receiveTime ?? now) < this.#coveredAt + STRAGGLER_MS) {
+        this.#follow(turn);
+        return;
+      }
+      this.#isFresh = true;
+      if (this.#isNamed) this.#holder.classList.add("has-picture");
+    });
+  }
+}
+
 /**
  * @typedef {object} TileState
  * @property {boolean} isSelf
@@ -71,10 +127,12 @@ export class Tile {
       this.button,
     );
     watchPicture(this.video, this.node);
+    this.cover = new Cover(this.video, this.node);
     showTrack(this.video, track);
   }
 
   hide() {
+    if (this.mid !== null) this.cover.lay();
     this.participant = null;
     this.node.hidden = true;
     delete this.video.dataset.participant;
@@ -86,6 +144,7 @@ export class Tile {
    */
   draw(member, state) {
     this.participant = member.participant;
+    this.cover.lift();
     this.node.hidden = false;
     this.node.dataset.site = member.site;
     if (!state.isSelf) this.video.dataset.participant = member.participant;

@@ -13,16 +13,19 @@
  * @property {string} name
  * @property {Role} role
  * @property {Level} level
- * @property {"on" | "muted" | "off"} microphone
- * @property {"on" | "off"} camera
+ * @property {"on" | "muted" | "interrupted" | "off"} microphone  interrupted: taken by its system, as by a call
+ * @property {"on" | "interrupted" | "off"} camera
  * @property {boolean} content
  * @property {boolean} auxiliary
  * @property {number | null} hand  place in the queue of raised hands, null when down
  * @property {boolean} connected
+ * @property {boolean} [shares_link]  somebody else in the room came with the same link
+ * @property {boolean} [self_named]  the name is its own word
  *
  * @typedef {{participant: string, source: Source}} Shown
  * @typedef {{participant: string | null, mode: "chair" | "speaker"}} Stage
- * @typedef {{participant: string, site: string, name: string}} Waiting
+ * @typedef {"locked" | "removed" | "no-chair"} KnockReason
+ * @typedef {{participant: string, site: string, name: string, reason?: KnockReason, device?: boolean, self_named?: boolean}} Waiting
  * @typedef {{participant: string, name: string, site: string, text: string, at_ms: number}} ChatLine
  *
  *
@@ -56,6 +59,9 @@
  * @property {number} thumbnails_max
  * @property {boolean} resumed
  * @property {boolean} may_publish
+ * @property {number} [link_in_use]  how many others are in the room with the same link
+ * @property {number} [beat_s]  the bridge says something at least so often
+ * @property {{source: Source, by: string}[]} [muted]  what moderators have muted, not to be unmuted by the page
  * @property {Waiting[]} [waiting]
  * @property {CaseLine[]} [cases]
  *
@@ -74,9 +80,10 @@
  * @property {number | null} [id]
  *
  * @typedef {Welcome
- *   | {type: "waiting"}
+ *   | {type: "waiting", reason?: KnockReason, beat_s?: number}
+ *   | {type: "beat"}
  *   | {type: "answer", id: number, sdp: string}
- *   | {type: "slots", slots: Record<string, Shown | null>}
+ *   | {type: "slots", slots: Record<string, Shown | null>, unsupported?: string[] | null}
  *   | {type: "layers", layers: Record<string, string[]>}
  *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
  *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}
@@ -89,7 +96,7 @@
  *   | {type: "knock", waiting: Waiting[]}
  *   | ({type: "recording"} & RecordingStatus)
  *   | {type: "cases", cases: CaseLine[]}
- *   | {type: "token", token: string, expires_s: number}
+ *   | {type: "token", token: string, expires_s: number, ice_servers?: RTCIceServer[]}
  *   | {type: "removed", by?: string | null}
  *   | {type: "closing", seconds: number}
  *   | ({type: "quality"} & Quality)
@@ -103,7 +110,8 @@
  * @property {Level} level
  * @property {Role} role
  * @property {string | null} [name]
- * @property {"off" | "on-consent" | "auto"} [recording]  when conferences of this kind are recorded
+ * @property {"off" | "on-consent" | "auto"} [recording]  when this conference will be recorded
+ * @property {number} [link_in_use]  how many are in the room with this link already
  * @property {RTCIceServer[]} [ice_servers]
  */
 

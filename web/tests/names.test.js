@@ -8,6 +8,7 @@ import { monogram, shortSite } from "../shared/sitename.js";
 test("what tells two hospitals apart survives on a small tile", () => {
   assert.equal(shortSite("Bệnh viện Đa khoa tỉnh Điện Biên"), "BVĐK tỉnh Điện Biên");
   assert.equal(shortSite("Trung tâm Y tế huyện Mường Nhé"), "TTYT huyện Mường Nhé");
+  assert.equal(shortSite("Trung tâm Y tế khu vực Mường Nhé"), "TTYTKV Mường Nhé");
   assert.equal(shortSite("Bệnh viện Đa khoa khu vực Tây Bắc Nghệ An"), "BVĐKKV Tây Bắc Nghệ An");
   assert.equal(shortSite("Bệnh viện Bạch Mai"), "BV Bạch Mai");
   assert.equal(shortSite("Mahosot Hospital"), "Mahosot Hospital");

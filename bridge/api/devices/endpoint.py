@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
 from bridge.api.devices.trickle import fragment_of, ice_ufrag_of, parse_fragment, with_credentials
 from bridge.api.problems import answering_problems
@@ -16,12 +17,14 @@ from bridge.api.relays import Relays
 from bridge.base.errors import InvalidMessage, Refused, RequestError
 from bridge.conference.participants import Participant
 from bridge.rooms import Rooms
-from bridge.tokens import TokenKind, Tokens
+from bridge.tokens import Claims, TokenKind, Tokens
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 # A restart takes about that long.
 RETRY_AFTER_S = 5
+# A device has a few m-lines.
+OFFER_MAX_CHARACTERS = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -29,9 +32,12 @@ class Session:
     """One device in a room, from its POST to its DELETE or the end of its media."""
 
     participant: Participant
+    link: str
     bearer: str
     offer: str
     ice_generation: str
+    # The fragment of the newest ICE restart and its answer, which may have been lost on its way.
+    restart: tuple[str, str] | None = None
 
 
 class DeviceEndpoint:
@@ -46,7 +52,9 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
+        accounts: Accounts | None = None,
     ) -> None:
+        self._accounts = accounts or Accounts()
         self._path = path
         self._kind = kind
         self._rooms = rooms
@@ -60,7 +68,7 @@ class DeviceEndpoint:
         name = self._path.strip("/")
         session = f"{self._path}/{{session}}"
         router.add_options(self._path, self._describe)
-        create = self._admission.limiting(self._create)
+        create = self._admission.limiting(self._create, endpoint=name)
         router.add_post(self._path, answering_problems(create, request=name))
         router.add_options(session, self._describe_session)
         router.add_patch(session, answering_problems(self._patch, request=name))
@@ -71,10 +79,10 @@ class DeviceEndpoint:
         response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
         if "Authorization" in request.headers:
             try:
-                self._tokens.read(_bearer(request), self._kind)
+                claims = self._tokens.read(_bearer(request), self._kind)
             except RequestError:
                 return response
-            self._add_links(response)
+            self._add_links(response, claims)
         return response
 
     async def _describe_session(self, request: web.Request) -> web.Response:
@@ -86,43 +94,56 @@ class DeviceEndpoint:
         bearer = _bearer(request)
         claims = self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)
-        self._forget_ended()
+        if len(offer) > OFFER_MAX_CHARACTERS:
+            raise InvalidMessage(
+                "invalid-message", f"an offer of more than {OFFER_MAX_CHARACTERS} characters"
+            )
+        self._charge_offer(claims.id)
+        is_watching = self._kind is TokenKind.WATCH
+        # A bad offer opens no room, and begins no session of its recordings.
+        self._rooms.check_device_offer(offer, watch=is_watching)
         room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
-        participant, answer = room.join_device(claims, offer, watch=self._kind is TokenKind.WATCH)
+        participant, answer = room.join_device(claims, offer, watch=is_watching)
+        # An encoder that has come back has a new session, and its earlier one is not to end it.
+        self._forget_ended(participant)
         session_id = secrets.token_urlsafe(16)
-        session = Session(participant, bearer, offer, ice_ufrag_of(answer))
+        session = Session(participant, claims.id, bearer, offer, ice_ufrag_of(answer))
         self._sessions[session_id] = session
-        response = web.Response(
-            status=201,
-            text=answer,
-            content_type=SDP,
-            headers={"Location": f"{self._path}/{session_id}", "ETag": _etag(session)},
-        )
-        self._add_links(response)
+        # Relative to what was asked for, so that it holds below whatever prefix a proxy has put before it.
+        location = f"{self._path.strip('/')}/{session_id}"
+        response = _described(answer, SDP, session, status=201)
+        response.headers["Location"] = location
+        self._add_links(response, claims)
         return response
 
     async def _patch(self, request: web.Request) -> web.Response:
         """Trickle (204, nothing to do) or ICE restart (200 with the bridge's new fragment)."""
         session = self._session(request)
         body = await _body(request, FRAGMENT)
+        if session.restart is not None and session.restart[0] == body:
+            return _described(session.restart[1], FRAGMENT, session)
         fragment = parse_fragment(body)
         if fragment.ice_ufrag == ice_ufrag_of(session.offer):
             # Encoders in the field trickle without If-Match; the candidates are ignored in any case.
             _check_if_match(request, session)
             return web.Response(status=204)
+        self._charge_offer(session.link)
         offer = with_credentials(session.offer, fragment)
         answer = session.participant.negotiate(offer)
         session.offer = offer
         session.ice_generation = ice_ufrag_of(answer)
-        return web.Response(
-            status=200, text=fragment_of(answer), content_type=FRAGMENT, headers={"ETag": _etag(session)}
-        )
+        session.restart = (body, fragment_of(answer))
+        return _described(session.restart[1], FRAGMENT, session)
 
     async def _delete(self, request: web.Request) -> web.Response:
         session = self._session(request)
         del self._sessions[request.match_info["session"]]
         session.participant.leave()
         return web.Response(status=200)
+
+    def _charge_offer(self, link: str) -> None:
+        if not self._accounts.allow_offer(link):
+            raise Refused("rate-limited", "more offers than one a second with this token")
 
     def _session(self, request: web.Request) -> Session:
         """Return the session of the path, for the holder of the token that made it.
@@ -136,14 +157,21 @@ class DeviceEndpoint:
             raise Refused("invalid-token", "this is not the token that created the session")
         return session
 
-    def _forget_ended(self) -> None:
-        for session_id in [key for key, session in self._sessions.items() if session.participant.is_gone]:
-            del self._sessions[session_id]
+    def _forget_ended(self, returned: Participant) -> None:
+        for session_id, session in list(self._sessions.items()):
+            if session.participant.is_gone or session.participant is returned:
+                del self._sessions[session_id]
 
-    def _add_links(self, response: web.Response) -> None:
-        for credential in self._relays.credentials():
+    def _add_links(self, response: web.Response, claims: Claims) -> None:
+        for credential in self._relays.credentials(claims.id):
             for link in credential.as_links():
                 response.headers.add("Link", link)
+
+
+def _described(text: str, media_type: str, session: Session, *, status: int = 200) -> web.Response:
+    # Encoders in the field compare the media type as a whole: no charset behind it.
+    headers = {"Content-Type": media_type, "ETag": _etag(session)}
+    return web.Response(status=status, body=text.encode(), headers=headers)
 
 
 def _bearer(request: web.Request) -> str:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, TypeVar
 from aiohttp import web
 
 from bridge.api.admission import Admission
+from bridge.api.clients import client_of
+from bridge.api.connections import held
 from bridge.api.library import package as archive_package
 from bridge.api.library.query import page_json, search_of
 from bridge.api.library.ranges import Unsatisfiable, byte_range
@@ -243,9 +245,14 @@ class ArchiveApi:
         if sending.saved_as is not None:
             # Names of packages are letters, digits and hyphens: nothing to quote.
             headers["Content-Disposition"] = f'attachment; filename="{sending.saved_as}"'
-        return await self._transfers.answer(
-            access.request, body, content_type=sending.content_type, headers=headers
-        )
+        with held(access.request):
+            return await self._transfers.answer(
+                access.request,
+                body,
+                holder=access.claims.id,
+                content_type=sending.content_type,
+                headers=headers,
+            )
 
     async def _retry(self, request: web.Request) -> web.Response:
         """Try a failed package again; one that has not failed goes on as it does."""
@@ -315,7 +322,7 @@ class ArchiveApi:
         is_repeatable: bool = False,
     ) -> None:
         """Write a line of the audit; of what a page repeats by itself, one for each visit."""
-        network = network_of(request.remote)
+        network = network_of(client_of(request))
         # A department may share one key; who looks from elsewhere is somebody else.
         deed = (claims.id, network, action, package)
         if is_repeatable and self._visits.goes_on(deed):

@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from bridge.api.clients import is_own_origin
 from bridge.base.errors import Refused
 from bridge.conference.roles import ARCHIVE_ROLES
 from bridge.tokens import Claims, TokenKind, Tokens
 
 COOKIE = "hoichan-archive"
+# Browsers take it over TLS only (RFC 6265bis, 4.1.3); `__Host-` would have them send it everywhere.
+SECURE_PREFIX = "__Secure-"
 PATH = "/api/archive"
 # The header that only our own page sends.
 REQUEST_HEADER, REQUEST_VALUE = "X-Requested-With", "hoichan"
@@ -26,6 +29,7 @@ class LibrarySessions:
         self._tokens = tokens
         self._host = urlsplit(origin).netloc
         self._is_secure = urlsplit(origin).scheme == "https"
+        self._cookie = f"{SECURE_PREFIX if self._is_secure else ''}{COOKIE}"
 
     def admit(self, invitation: str) -> Claims:
         """Return the claims of a new session; raises Refused for tokens and roles that open no library."""
@@ -45,7 +49,7 @@ class LibrarySessions:
 
     def claims(self, request: web.Request) -> Claims:
         """Return what the request's cookie says; raises Refused when there is no valid one."""
-        token = request.cookies.get(COOKIE)
+        token = request.cookies.get(self._cookie)
         if token is None:
             raise Refused("invalid-token", "there is no session of the library")
         return self._tokens.read(token, TokenKind.LIBRARY)
@@ -54,20 +58,16 @@ class LibrarySessions:
         """Refuse what another site's page may have made the browser send."""
         if request.headers.get(REQUEST_HEADER) != REQUEST_VALUE:
             raise Refused("not-permitted", f"the header {REQUEST_HEADER}: {REQUEST_VALUE} is missing")
-        # Told by browsers on https and loopback; the origin is told by all of them, but a proxy may have
-        # written another host into the request.
-        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        if site is not None:
-            is_ours = site == "same-origin"
-        else:
-            is_ours = origin is None or urlsplit(origin).netloc in (request.host, self._host)
+        # Told by browsers on https and loopback; the origin is told by all of them.
+        site = request.headers.get("Sec-Fetch-Site")
+        is_ours = is_own_origin(request, self._host) if site is None else site == "same-origin"
         if not is_ours:
             raise Refused("not-permitted", "the request comes from another site")
 
     def remember(self, response: web.Response, claims: Claims) -> None:
         """Give the browser the session."""
         response.set_cookie(
-            COOKIE,
+            self._cookie,
             self._tokens.library(claims),
             max_age=self._tokens.library_lifetime_s(claims),
             path=PATH,
@@ -78,7 +78,7 @@ class LibrarySessions:
 
     def forget(self, response: web.Response) -> None:
         """Take the session from the browser."""
-        response.del_cookie(COOKIE, path=PATH, secure=self._is_secure, httponly=True, samesite="Strict")
+        response.del_cookie(self._cookie, path=PATH, secure=self._is_secure, httponly=True, samesite="Strict")
 
     def lifetime_s(self, claims: Claims) -> int:
         """Return how long the session lives unless it is renewed."""

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -24,6 +25,8 @@ CHUNK_BYTES: Final = 128 * 1024
 # All transfers together. A gigabit network carries about 110 MB/s, and media need their share of it.
 PACE_BYTES_PER_S: Final = 50_000_000
 TRANSFERS_MAX: Final = 100
+# Of those, with one link or key: a browser opens six connections, and several people may have the archive's.
+TRANSFERS_PER_HOLDER_MAX: Final = 12
 # A paused player stops reading; it asks again for the rest when its connection has gone.
 STALLED_S: Final = 120.0
 
@@ -104,17 +107,23 @@ class Transfers:
         *,
         pace_bytes_per_s: int = PACE_BYTES_PER_S,
         transfers_max: int = TRANSFERS_MAX,
+        per_holder_max: int = TRANSFERS_PER_HOLDER_MAX,
         stalled_s: float = STALLED_S,
     ) -> None:
         self._pace = Pace(pace_bytes_per_s)
         self._transfers_max = transfers_max
         self._stalled_s = stalled_s
-        self._running = 0
+        self._per_holder_max = per_holder_max
+        # By the ids of the links they were opened with.
+        self._running: Counter[str] = Counter()
 
     async def answer(
-        self, request: web.Request, body: Body, *, content_type: str, headers: Mapping[str, str]
+        self, request: web.Request, body: Body, *, holder: str, content_type: str, headers: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Send the body, or what is asked of it, under its preconditions (RFC 9110, 13.2.2)."""
+        """Send the body, or what is asked of it, under its preconditions (RFC 9110, 13.2.2).
+
+        `holder` is the id of the link or key that the request was made with.
+        """
         response = web.StreamResponse(headers=headers)
         response.etag = body.etag
         response.last_modified = int(body.modified_s)
@@ -137,14 +146,14 @@ class Transfers:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        return await self._transfer(request, response, body, wanted)
+        return await self._transfer(request, response, body, wanted, holder)
 
     async def _transfer(
-        self, request: web.Request, response: web.StreamResponse, body: Body, wanted: ByteRange
+        self, request: web.Request, response: web.StreamResponse, body: Body, wanted: ByteRange, holder: str
     ) -> web.StreamResponse:
-        if self._running >= self._transfers_max:
-            raise Refused("busy", f"{self._transfers_max} transfers are running")
-        self._running += 1
+        if self._running.total() >= self._transfers_max or self._running[holder] >= self._per_holder_max:
+            raise Refused("busy", f"{self._running[holder]} transfers of this link are running")
+        self._running[holder] += 1
         try:
             await response.prepare(request)
             await self._send(response, body, wanted)
@@ -155,7 +164,9 @@ class Transfers:
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self._running -= 1
+            self._running[holder] -= 1
+            if not self._running[holder]:
+                del self._running[holder]
         return response
 
     async def _send(self, response: web.StreamResponse, body: Body, wanted: ByteRange) -> None:

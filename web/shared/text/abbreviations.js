@@ -9,6 +9,7 @@ export const SITE_ABBREVIATIONS = [
   [/^bệnh viện đa khoa(?=\s)/iu, "BVĐK"],
   [/^bệnh viện trung ương(?=\s)/iu, "BVTW"],
   [/^bệnh viện(?=\s)/iu, "BV"],
+  [/^trung tâm y tế khu vực(?=\s)/iu, "TTYTKV"],
   [/^trung tâm y tế(?=\s)/iu, "TTYT"],
   [/^trạm y tế(?=\s)/iu, "TYT"],
   [/^phòng khám đa khoa(?=\s)/iu, "PKĐK"],

@@ -18,7 +18,7 @@ export const en = {
   "role.observer": "Observer",
   "level.central": "Central level",
   "level.province": "Province level",
-  "level.district": "District level",
+  "level.district": "Regional level",
   "level.commune": "Commune level",
 
   "invitation.open": "Open",
@@ -51,5 +51,11 @@ export const en = {
   "error.wrong-case-state": "This cannot be done with the case now.",
   "error.no-consent": "There is no consent to withdraw.",
   "error.not-recording": "This cannot be done with the recording now.",
+  "error.invalid-name": "A name has at least one letter and no invisible characters. Please type it again.",
+  "error.revoked-link": "This link was revoked. Please ask the organisers for a new one.",
+  "error.no-more-rooms": "The server opens no more rooms now. Please try again in a few minutes.",
+  "error.link-full": "This link is in use on too many devices. Please close one of them or ask for another link.",
+  "error.unsupported-media-type": "The device sent data of the wrong type.",
+  "error.precondition-failed": "The connection has changed meanwhile. Please try again.",
   "error.unknown": "Something went wrong. Please try again."
 };

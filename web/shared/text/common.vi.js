@@ -15,10 +15,10 @@ export const vi = {
   "role.presenter": "Người trình bày",
   "role.expert": "Chuyên gia",
   "role.observer": "Dự thính",
-  "level.central": "Tuyến trung ương",
-  "level.province": "Tuyến tỉnh",
-  "level.district": "Tuyến huyện",
-  "level.commune": "Tuyến xã",
+  "level.central": "Cấp trung ương",
+  "level.province": "Cấp tỉnh",
+  "level.district": "Cấp khu vực",
+  "level.commune": "Cấp xã",
 
   "invitation.open": "Mở",
   "invitation.failed.title": "Không mở được thư mời",
@@ -50,5 +50,11 @@ export const vi = {
   "error.wrong-case-state": "Lúc này không làm được việc đó với ca này.",
   "error.no-consent": "Chưa có sự đồng ý nào để rút lại.",
   "error.not-recording": "Lúc này không làm được việc đó với phần ghi hình.",
+  "error.invalid-name": "Tên phải có ít nhất một chữ cái và không có ký tự ẩn. Hãy nhập lại tên.",
+  "error.revoked-link": "Đường liên kết này đã bị thu hồi. Hãy xin ban tổ chức đường liên kết mới.",
+  "error.no-more-rooms": "Máy chủ lúc này không mở thêm phòng. Hãy thử lại sau ít phút.",
+  "error.link-full": "Đường liên kết này đang dùng trên quá nhiều thiết bị. Hãy đóng bớt hoặc xin đường liên kết khác.",
+  "error.unsupported-media-type": "Thiết bị gửi dữ liệu không đúng loại.",
+  "error.precondition-failed": "Kết nối đã thay đổi trong lúc đó. Hãy thử lại.",
   "error.unknown": "Có lỗi xảy ra. Hãy thử lại."
 };

@@ -1,0 +1,1 @@
+"""What is done at a release: the bill of materials. Not installed, and imported by nothing of the bridge."""

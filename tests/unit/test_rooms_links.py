@@ -1,0 +1,182 @@
+"""Links: how many may come with one, who sees that it is shared, what becomes of it when it is revoked."""
+
+import pytest
+
+from bridge import messages
+from bridge.base.errors import NegotiationFailed, Refused
+from bridge.base.words import Role, SlotRole, Source
+from bridge.conference.participants import CloseCode, LeaveReason, Participant
+from bridge.conference.room import MODERATOR_PLACES
+from bridge.messages import Error, Lock, Remove, Removed, RosterChange, Welcome
+from bridge.store.journal import EventKind
+from bridge.tokens import TokenKind, Tokens
+from tests.unit.conference import SECRET, Conference, channel, leg
+from tests.unit.fake_record import FakeRecord
+
+
+def newest(conference: Conference, viewer: Participant, whom: Participant) -> messages.Member:
+    """The roster line of somebody as the viewer was told it last."""
+    conference.pass_time(1)
+    members = [
+        member
+        for change in channel(viewer).of(RosterChange)
+        for member in (*change.joined, *change.changed)
+        if member.participant == whom.id
+    ]
+    return members[-1]  # type: ignore[no-any-return]
+
+
+def test_a_link_on_two_devices_is_shown_until_one_has_left() -> None:
+    conference = Conference()
+    chair, site = conference.enter(Role.CHAIR), conference.enter()
+    assert not newest(conference, chair, site).shares_link
+    twin = conference.enter(claims=site.claims)
+    (welcome,) = channel(twin).of(Welcome)
+    assert welcome.link_in_use == 1
+    assert newest(conference, chair, site).shares_link
+    assert newest(conference, chair, twin).shares_link
+    twin.leave()
+    assert not newest(conference, chair, site).shares_link
+
+
+def test_removing_takes_everybody_with_that_link_and_all_have_to_knock() -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    chair, site = conference.enter(Role.CHAIR), conference.enter()
+    twins = [site, *(conference.enter(claims=site.claims) for _ in range(3))]
+    sockets = [channel(twin) for twin in twins]
+    conference.ask(chair, Remove(twins[2].id))
+    assert set(conference.room.participants) == {chair.id}
+    assert all(socket.of(Removed) == [Removed(chair.id)] for socket in sockets)
+    assert [data["participant"] for data in record.of(EventKind.REMOVED)] == [twin.id for twin in twins]
+    assert conference.knock(claims=site.claims).id in conference.room.lobby.guests
+
+
+def test_a_chair_removes_a_chair_and_nobody_else_does() -> None:
+    conference = Conference()
+    chair, other, secretary = (conference.enter(role) for role in (Role.CHAIR, Role.CHAIR, Role.SECRETARY))
+    with pytest.raises(Refused, match="not-permitted"):
+        conference.ask(secretary, Remove(other.id))
+    conference.ask(chair, Remove(other.id))
+    assert other.is_gone
+    assert conference.knock(claims=other.claims).id in conference.room.lobby.guests
+
+
+def test_a_chair_who_removes_a_second_holder_of_its_own_link_stays_in_and_can_come_back() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    thief = conference.enter(claims=chair.claims)
+    conference.ask(chair, Remove(thief.id))
+    assert thief.is_gone
+    assert not chair.is_gone
+    chair.leave()
+    assert conference.knock(claims=chair.claims).id in conference.room.participants
+
+
+def test_one_link_has_a_bounded_number_of_places_in_the_lobby_too() -> None:
+    conference = Conference(per_link=3)
+    chair, site = conference.enter(Role.CHAIR), conference.enter(Role.OBSERVER)
+    for _ in range(2):
+        conference.enter(claims=site.claims)
+    with pytest.raises(Refused, match="link-full"):
+        conference.knock(claims=site.claims)
+    conference.ask(chair, Lock(True))
+    guest = conference.claims()
+    for _ in range(3):
+        conference.knock(claims=guest)
+    with pytest.raises(Refused, match="link-full"):
+        conference.knock(claims=guest)
+    watch = conference.claims(kind=TokenKind.WATCH)
+    conference.ask(chair, Lock(False))
+    for _ in range(3):
+        conference.room.join_device(watch, "v=0", True)
+    with pytest.raises(Refused, match="link-full"):
+        conference.room.join_device(watch, "v=0", True)
+
+
+def test_a_page_that_is_gone_without_a_word_does_not_keep_out_the_one_opened_in_its_place() -> None:
+    conference = Conference(per_link=2)
+    site = conference.enter()
+    pages = [site, conference.enter(claims=site.claims)]
+    conference.lose_socket(pages[0])
+    third = conference.enter(claims=site.claims)
+    assert set(conference.room.participants) == {pages[1].id, third.id}
+
+
+def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
+    conference = Conference(capacity=5)
+    for _ in range(5):
+        conference.enter(Role.OBSERVER)
+    with pytest.raises(Refused, match="room-full"):
+        conference.enter(Role.PRESENTER)
+    for _ in range(MODERATOR_PLACES):
+        conference.enter(Role.CHAIR)
+    with pytest.raises(Refused, match="room-full"):
+        conference.enter(Role.CHAIR)
+
+
+# Revoked links.
+
+
+def test_a_revoked_link_ends_in_room_lobby_and_devices_and_opens_nothing_any_more() -> None:
+    conference = Conference()
+    revoked: set[str] = set()
+    tokens = Tokens(SECRET, clock=lambda: conference.wall_now, revoked=revoked)
+    conference.room._tokens = tokens
+    chair = conference.enter(Role.CHAIR)
+    site = conference.enter()
+    twin = conference.enter(claims=site.claims)
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock()
+    token = tokens.join(site.claims)
+    sockets, media = [channel(one) for one in (site, twin, guest)], leg(device)
+    revoked.update(one.claims.id for one in (site, device, guest))
+    conference.rooms.expel_revoked()
+    assert set(conference.room.participants) == {chair.id}
+    assert conference.room.lobby.guests == {}
+    for socket in sockets:
+        assert [error.code for error in socket.of(Error)] == ["revoked-link"]
+        assert socket.closed is not None
+        assert socket.closed[0] == CloseCode.REVOKED
+    assert media.closed_reason == LeaveReason.REVOKED
+    for kind in TokenKind:
+        with pytest.raises(Refused, match=r"revoked-link|invalid-token"):
+            tokens.read(token, kind)
+
+
+# Encoders that come back.
+
+
+def test_an_encoder_that_comes_back_takes_the_place_of_its_ghost_at_once() -> None:
+    conference = Conference()
+    viewer = conference.enter(camera=False)
+    claims = conference.claims(Role.PRESENTER, "Phòng mổ 3", TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", False)
+    leg(device).send(Source.CAMERA)
+    for _ in range(5):
+        former = leg(device)
+        again, _ = conference.room.join_device(claims, "v=0", False)
+        assert again is device
+        assert former.closed_reason == "replaced"
+        leg(device).send(Source.CAMERA)
+        assert leg(viewer).shown(SlotRole.STAGE) == [device.id]
+    assert len(conference.room.participants) == 2
+    assert conference.counters.joins == 2
+    # Before a locked room, too: it never was away.
+    conference.ask(conference.enter(Role.CHAIR), Lock(True))
+    assert conference.room.join_device(claims, "v=0", False)[0] is device
+
+
+def test_a_bad_offer_leaves_what_works() -> None:
+    conference = Conference()
+    claims = conference.claims(Role.PRESENTER, kind=TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", False)
+    page = conference.enter()
+    working = leg(device), leg(page)
+    with pytest.raises(NegotiationFailed):
+        conference.room.join_device(claims, "bad", False)
+    with pytest.raises(NegotiationFailed):
+        page.negotiate("bad", replace=True)
+    assert (leg(device), leg(page)) == working
+    assert page.is_sending(Source.CAMERA)
