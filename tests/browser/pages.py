@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from networks import CHROMIUM
 from pictures import Colour, name_of, write_camera, write_voice
 from playwright.async_api import (
     Browser,
@@ -18,7 +20,6 @@ from playwright.async_api import (
     async_playwright,
 )
 
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -30,6 +31,12 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
+)
+# Pages that share a browser are not to be put to sleep while another one is in front.
+AWAKE = (
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
 )
 PROBE = Path(__file__).parent / "probe.js"
 # How long to wait for what is not measured: a starting browser on a busy machine takes its time.
@@ -49,37 +56,37 @@ class Camera:
     frames_per_s: int = 12
 
 
-@dataclass
-class Site:
-    """One bridge point's browser."""
+class Visitor(ABC):
+    """One bridge point's page, in whichever browser: what a test does there, and what it reads there."""
 
     name: str
-    camera: Camera
-    browser: Browser
-    context: BrowserContext
-    page: Page
-    errors: list[str] = field(default_factory=list)
+    errors: list[str]
 
-    @property
-    def colour(self) -> str:
-        return self.camera.colour.name
+    @abstractmethod
+    async def goto(self, link: str) -> None: ...
+
+    @abstractmethod
+    async def evaluate(self, expression: str, argument: Any = None) -> Any: ...
+
+    @abstractmethod
+    async def click(self, selector: str) -> None: ...
+
+    @abstractmethod
+    async def fill(self, selector: str, text: str) -> None: ...
 
     async def open(self, link: str) -> None:
         """Open the link and wait until camera and microphone are there."""
-        await self.page.goto(link)
-        await self.page.locator("#prejoin-name").wait_for(timeout=PATIENCE_S * 1000)
+        await self.goto(link)
+        await self.until("document.querySelector('#prejoin-name')?.checkVisibility()", "the page before")
         await self.until("!document.querySelector('#preview-video').paused", "a preview")
-        await self.page.locator("#prejoin-name").fill(f"BS. {self.name}")
+        await self.fill("#prejoin-name", f"BS. {self.name}")
 
     async def join(self, *, with_voice: bool = True) -> None:
         """Click on join and wait until media flows; voices are what costs a machine with many pages most."""
         if not with_voice:
-            await self.page.locator("#prejoin-mic").click()
-        await self.page.locator("#prejoin-join").click()
+            await self.click("#prejoin-mic")
+        await self.click("#prejoin-join")
         await self.until("window.hoichan.peer?.isConnected === true", "connected media")
-
-    async def evaluate(self, expression: str, argument: Any = None) -> Any:
-        return await self.page.evaluate(expression, argument)
 
     async def until(self, expression: str, what: str, *, within_s: float = PATIENCE_S) -> None:
         """Wait until an expression is true in the page."""
@@ -118,16 +125,14 @@ class Site:
 
     async def press(self, control: str) -> None:
         """Operate a button of the bar of controls."""
-        await self.control(control).click()
-
-    def control(self, control: str) -> Locator:
-        return self.page.locator(f"#controls [data-control={control}]")
+        await self.click(f"#controls [data-control={control}]")
 
     async def put_on_stage(self, site: str) -> float:
         """Click on a site's tile as the chair; return when the click was, in milliseconds."""
-        tile = self.page.locator(f'#tiles .tile:not([hidden])[data-site="{site}"] .tile-stage')
+        tile = f'#tiles .tile:not([hidden])[data-site="{site}"] .tile-stage'
+        await self.until(f"document.querySelector('{tile}')", f"the tile of {site}")
         # The page shows the button only to a mouse over the tile.
-        await tile.evaluate("button => button.click()")
+        await self.evaluate(f"void document.querySelector('{tile}').click()")
         clicked: float = await self.evaluate("probe.clicks.at(-1).at")
         return clicked
 
@@ -145,7 +150,38 @@ class Site:
         raise AssertionError(f"{self.name} never saw {colour} as {role}, but {seen}")
 
 
-async def starved(sites: Iterable[Site]) -> bool:
+@dataclass
+class Site(Visitor):
+    """One bridge point's Chromium, with a camera of its own colour."""
+
+    name: str
+    camera: Camera
+    browser: Browser
+    context: BrowserContext
+    page: Page
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def colour(self) -> str:
+        return self.camera.colour.name
+
+    async def goto(self, link: str) -> None:
+        await self.page.goto(link)
+
+    async def evaluate(self, expression: str, argument: Any = None) -> Any:
+        return await self.page.evaluate(expression, argument)
+
+    async def click(self, selector: str) -> None:
+        await self.page.locator(selector).click()
+
+    async def fill(self, selector: str, text: str) -> None:
+        await self.page.locator(selector).fill(text)
+
+    def control(self, control: str) -> Locator:
+        return self.page.locator(f"#controls [data-control={control}]")
+
+
+async def starved(sites: Iterable[Visitor]) -> bool:
     """Whether the machine had no time for one of these pages since its measurements began."""
     lags_ms = [await site.evaluate("probe.longestLag_ms()") for site in sites]
     return max(lags_ms) > STARVED_MS
@@ -158,6 +194,7 @@ class Browsers:
         self._playwright = playwright
         self._directory = directory
         self._sites: list[Site] = []
+        self._shared: Browser | None = None
 
     async def site(
         self,
@@ -188,6 +225,18 @@ class Browsers:
         site = Site(name, camera, browser, context, page)
         page.on("pageerror", lambda error: site.errors.append(str(error)))
         self._sites.append(site)
+        return site
+
+    async def page(self, name: str, camera: Camera, *, script: Path) -> Site:
+        """Open one more page in the browser of the first such page: for sites that differ in no device."""
+        if self._shared is None:
+            self._shared = (await self.site(name, camera, flags=AWAKE)).browser
+        context = await self._shared.new_context(viewport=VIEWPORT, reduced_motion="reduce")
+        await context.add_init_script(path=PROBE)
+        await context.add_init_script(path=script)
+        page = await context.new_page()
+        site = Site(name, camera, self._shared, context, page)
+        page.on("pageerror", lambda error: site.errors.append(str(error)))
         return site
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pages import CHROMIUM
+CHROMIUM = "/usr/bin/chromium"
 
 LOOPBACK = "127.0.0.1"
 PREFIX = "hc"
@@ -20,17 +20,44 @@ RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
   return original.call(this, { type, sdp: sdp.replace(/a=candidate:\\S+ 1 udp .*\\r\\n/g, "") });
 };
 """
+DROP_UDP = """
+table inet clinic {
+    counter thrown_away { }
+    chain leaving {
+        type filter hook output priority 0;
+        meta l4proto udp counter name thrown_away drop;
+    }
+    chain coming {
+        type filter hook input priority 0;
+        meta l4proto udp counter name thrown_away drop;
+    }
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where one browser lives: how to start it, how it reaches this machine, what happens to its UDP."""
+    """Where one browser lives: how to start it there, how it reaches this machine, what its UDP meets."""
 
     chromium: str
     server_host: str
-    init_script: str
-    # UDP packets that the firewall has thrown away; None where the page only hides the candidates.
-    udp_dropped: Callable[[], int] | None
+    init_script: str = ""
+    # What goes before a command that is to run there.
+    enter: tuple[str, ...] = ()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a network of its own and not this machine's."""
+        return bool(self.enter)
+
+    def drop_udp(self) -> None:
+        """Throw away all UDP from now on."""
+        _run(*self.enter, "nft", "-f", "-", text=DROP_UDP)
+
+    def udp_dropped(self) -> int:
+        """Return how many UDP packets the firewall has thrown away."""
+        listed = json.loads(_run(*self.enter, "nft", "--json", "list", "counters"))
+        return sum(one["counter"]["packets"] for one in listed["nftables"] if "counter" in one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +86,8 @@ def _delete_left_behind() -> None:
 
 
 @contextmanager
-def without_udp(directory: Path) -> Iterator[Network]:
-    """A network namespace of its own whose firewall drops all UDP; needs root.
-
-    Without root the page hides the candidates instead, which leaves out only the time that ICE takes to
-    find UDP dead.
-    """
-    if os.geteuid() != 0:
-        yield Network(CHROMIUM, LOOPBACK, HIDE_UDP, None)
-        return
+def clinic(directory: Path) -> Iterator[Network]:
+    """A network namespace of its own, linked to this machine; needs root."""
     _delete_left_behind()
     # Names of interfaces have at most 15 characters; two runs at a time must not meet.
     name = f"{PREFIX}{os.getpid()}"
@@ -81,36 +101,28 @@ def without_udp(directory: Path) -> Iterator[Network]:
         for device in ("lo", f"{name}b"):
             _run("ip", "-n", name, "link", "set", device, "up")
         _run("ip", "-n", name, "address", "add", f"{there}/30", "dev", f"{name}b")
-        inside = ("ip", "netns", "exec", name)
-        _run(
-            *inside,
-            *("nft", "-f", "-"),
-            text="""
-                table inet clinic {
-                    counter thrown_away { }
-                    chain leaving {
-                        type filter hook output priority 0;
-                        meta l4proto udp counter name thrown_away drop;
-                    }
-                    chain coming {
-                        type filter hook input priority 0;
-                        meta l4proto udp counter name thrown_away drop;
-                    }
-                }
-            """,
-        )
-
-        def udp_dropped() -> int:
-            listed = json.loads(_run(*inside, "nft", "--json", "list", "counters"))
-            return sum(one["counter"]["packets"] for one in listed["nftables"] if "counter" in one)
-
-        chromium = directory / "chromium-without-udp"
+        chromium = directory / "chromium-in-the-clinic"
         chromium.write_text(f'#!/bin/sh\nexec ip netns exec {name} {CHROMIUM} "$@"\n', encoding="utf-8")
         chromium.chmod(0o755)
-        yield Network(str(chromium), here, "", udp_dropped)
+        yield Network(str(chromium), here, enter=("ip", "netns", "exec", name))
     finally:
         # The veth pair goes with the namespace.
         _run("ip", "netns", "delete", name)
+
+
+@contextmanager
+def without_udp(directory: Path) -> Iterator[Network]:
+    """A network whose firewall drops all UDP.
+
+    Without root the page hides the candidates instead, which leaves out only the time that ICE takes to
+    find UDP dead.
+    """
+    if os.geteuid() != 0:
+        yield Network(CHROMIUM, LOOPBACK, HIDE_UDP)
+        return
+    with clinic(directory) as network:
+        network.drop_udp()
+        yield network
 
 
 @contextmanager
@@ -160,8 +172,9 @@ def two_lines(directory: Path) -> Iterator[TwoLines]:
 class Line:
     """A TCP line to a port of this machine, for a page's HTTP and WebSocket, that can be cut and mended."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, host: str = LOOPBACK) -> None:
         self.port = 0
+        self._host = host
         self.connections = 0
         self._server_port = port
         self._is_cut = False
@@ -170,7 +183,7 @@ class Line:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
+        self._server = await asyncio.start_server(self._accept, self._host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     @contextmanager

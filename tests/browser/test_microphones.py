@@ -1,0 +1,134 @@
+"""Many open microphones, one speaker at a time: everybody who listens hears it, whatever places they have."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+import pytest_asyncio
+from aiortc_peer import Device
+from av import AudioFrame
+from bridge_process import BridgeServer
+from pages import Browsers, Camera, Site, browsers, starved
+from pictures import RED
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+VOICE = Path(__file__).parent / "voice.js"
+SITES = tuple(f"Điểm cầu {number}" for number in range(1, 7))
+LISTENER, SCREEN = "Phòng nghe", "Màn hình tường"
+HEARD_WITHIN_MS = 300
+# A page in a browser of eight pages, and a decoder that runs in the test's own process.
+MACHINE_MS = 150
+LOUD = 700
+TRIES = 3
+
+
+class Screen:
+    """A WHEP player with one voice: notes when it is loud."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.heard_ms: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        self._device.connection.addTransceiver("audio", direction="recvonly")
+        await self._device.connect()
+        track = self._device.connection.getReceivers()[0].track
+        self._task = asyncio.create_task(self._listen(track))
+
+    async def _listen(self, track: Any) -> None:
+        while True:
+            frame = await track.recv()
+            assert isinstance(frame, AudioFrame)
+            if self.heard_ms is None and np.abs(frame.to_ndarray()).max() > LOUD:
+                self.heard_ms = time.time() * 1000
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._device.connection.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
+    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
+    await asyncio.to_thread(running.start)
+    yield running
+    await asyncio.to_thread(running.stop)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
+    async with browsers(tmp_path_factory.mktemp("sites")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("count", [4, 5, 6])
+async def test_whoever_speaks_alone_is_heard_by_every_listener(
+    server: BridgeServer, started: Browsers, count: int
+) -> None:
+    """Real microphones that stay open; a listener with three voices, one who speaks, a player with one."""
+    room = f"nghe-{count}"
+    async with AsyncExitStack() as stack:
+        listener = await _page(started, server, LISTENER, room, stack)
+        speakers = [await _page(started, server, name, room, stack) for name in SITES[:count]]
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        screen = Screen(Device(session, f"{server.base_url}/whep", server.bearer("watch", SCREEN, room=room)))
+        stack.push_async_callback(screen.close)
+        await screen.connect()
+        await listener.until(
+            "[...hoichan.state.roster.values()].filter(({ microphone }) => microphone === 'on')"
+            f".length === {count}",
+            "open microphones",
+        )
+        # Twice round: the second time every seat has been somebody's.
+        for speaker in [*speakers, *speakers]:
+            for _ in range(TRIES):
+                delays_ms = await _speaks(speaker, [listener, *speakers], screen)
+                is_good = max(delays_ms.values()) < HEARD_WITHIN_MS + MACHINE_MS
+                if is_good or not await starved([listener, *speakers]):
+                    break
+            assert max(delays_ms.values()) < HEARD_WITHIN_MS + MACHINE_MS, (speaker.name, delays_ms)
+
+
+async def _page(started: Browsers, server: BridgeServer, name: str, room: str, stack: AsyncExitStack) -> Site:
+    """Open a page of the one browser, without a camera; all but the listener with an open microphone."""
+    site = await started.page(name, Camera(RED), script=VOICE)
+    stack.push_async_callback(site.context.close)
+    await site.open(server.link("presenter", name, room=room))
+    await site.click("#prejoin-camera")
+    await site.join(with_voice=name != LISTENER)
+    return site
+
+
+async def _speaks(speaker: Site, pages: list[Site], screen: Screen) -> dict[str, float]:
+    """Let one site speak for a while; return after how many milliseconds each of the others heard it."""
+    listeners = [page for page in pages if page is not speaker]
+    own = await speaker.evaluate("hoichan.state.self")
+    for page in listeners:
+        await page.evaluate("voice.listen()")
+        await page.evaluate("probe.forget('stage')")
+    screen.heard_ms = None
+    since_ms = await speaker.evaluate("voice.speak()")
+    try:
+        for page in listeners:
+            await page.until(f"voice.heardAt('{own}') !== null", f"the voice of {speaker.name}", within_s=10)
+        heard = {page.name: await page.evaluate(f"voice.heardAt('{own}')") for page in listeners}
+        deadline = time.monotonic() + 10
+        while screen.heard_ms is None:
+            assert time.monotonic() < deadline, f"the screen never heard {speaker.name}"
+            await asyncio.sleep(0.02)
+        heard[SCREEN] = screen.heard_ms
+    finally:
+        await speaker.evaluate("voice.hush()")
+    # The last echo must be out of every buffer before the next one speaks.
+    await asyncio.sleep(0.8)
+    return {name: at_ms - since_ms for name, at_ms in heard.items()}
