@@ -54,7 +54,7 @@ def test_it_speaks_vietnamese(capsys: pytest.CaptureFixture[str]) -> None:
         ("ARCHIVE_DIR", "{file}", "archive.dir"),
         ("DICOM_PASSWORD_FILE", "{file}/absent", "dicom.password_file"),
         ("DICOM_CA_FILE", "{empty}", "is empty"),
-        ("HTTP_WEB_DIR", "{file}", "there is no index.html"),
+        ("HTTP_WEB_DIR", "{file}", "there is no room/index.html"),
     ],
 )
 def test_what_cannot_run_is_told_by_its_setting(

@@ -197,12 +197,14 @@ steps = st.one_of(
 
 
 @settings(
-    max_examples=15,
+    # Each is half a minute of a meeting; the same ones each time, so that a change is judged by what it changes.
+    max_examples=6,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
-    steps=st.lists(steps, min_size=2, max_size=8),
+    steps=st.lists(steps, min_size=2, max_size=5),
     report_s=st.floats(1.0, 5.0),
     delay_s=st.sampled_from([0.02, 0.3, 0.6]),
     jitter_s=st.sampled_from([0.0, 0.05]),
