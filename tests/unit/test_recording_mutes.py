@@ -197,7 +197,7 @@ steps = st.one_of(
 
 
 @settings(
-    # Each is half a minute of a meeting; the same ones each time, so that a change is judged by what it changes.
+    # Each is half a minute of a meeting; always the same, so that a change is judged by what it changes.
     max_examples=6,
     derandomize=True,
     deadline=None,
