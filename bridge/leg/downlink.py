@@ -132,7 +132,9 @@ class Downlink:
         if slot.shown is not None:
             slot.shown.watchers.discard(slot)
         slot.shown = publication
-        slot.desired = None
+        if publication is None:
+            # Otherwise to go on at the same cost needs no reserve.
+            slot.desired = None
         current = slot.current
         is_face = current is not None and current.publication.is_face and slot.role is not SlotRole.CONTENT
         if publication is None or not is_face:
@@ -301,13 +303,14 @@ class Downlink:
 
     def _earn_retransmissions(self) -> None:
         octets = self._octets()
-        self._budget.sent(octets - self._octets_counted)
+        # A slot that was stopped takes its octets with it.
+        self._budget.sent(max(octets - self._octets_counted, 0))
         self._octets_counted = octets
 
     def _rate(self, now: float) -> None:
         octets = self._octets()
         if self._rated_at is not None and now > self._rated_at:
-            self.sent_bps = 8 * (octets - self._rated_octets) / (now - self._rated_at)
+            self.sent_bps = 8 * max(octets - self._rated_octets, 0) / (now - self._rated_at)
             self.estimate.sent_bps = self.sent_bps
         self._rated_at, self._rated_octets = now, octets
 

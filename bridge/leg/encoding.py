@@ -41,6 +41,8 @@ DTX_BYTES_MAX = 10
 # The first packet of a key frame is the one that is missed most: who waits for it may still begin with
 # it when it comes late, and be sent what came since, up to this many packets.
 CAUGHT_UP_MAX = 128
+# And so many copies in all, which go out at once: more than that would overflow the socket's buffer.
+CAUGHT_UP_COPIES_MAX = 4096
 
 
 class Codec(Enum):
@@ -268,9 +270,13 @@ class Encoding:
             late = self.fan.highest - packet.extended_sequence_number
             if late < 0:
                 self._let_in(packet)
-            elif late <= CAUGHT_UP_MAX and not self.is_audio:
+            elif not self.is_audio and self._may_catch_up(late):
                 self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
+
+    def _may_catch_up(self, late: int) -> bool:
+        """Whether those who wait may still begin with a key frame that came so many packets late."""
+        return late <= CAUGHT_UP_MAX and late * len(self.waiting) <= CAUGHT_UP_COPIES_MAX
 
     def lead_in(self) -> tuple[MediaPacket, FanoutRows, int] | None:
         """Return the parameter sets that those who have just come in need first, and their rows."""
@@ -393,7 +399,7 @@ class Encoding:
             self._counters.keyframes_received += 1
             self.losses.keyframe(extended)
             # One that came too late lets nobody in: who waits needs another.
-            if not self.waiting or self.fan.highest - extended <= CAUGHT_UP_MAX:
+            if not self.waiting or self._may_catch_up(self.fan.highest - extended):
                 self.keyframes.keyframe_received(arrival)
         if not self.is_audio:
             self.cache.put(extended, media)

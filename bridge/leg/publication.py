@@ -14,6 +14,8 @@ STALL_S = {Source.CAMERA: 0.35, Source.MICROPHONE: 2.0, Source.CONTENT: 1.5, Sou
 # Longer than any pause of a slow camera (one picture in two seconds) or of a congested line; sound may pause
 # for ever where nothing is sent in silence (RFC 6716, 2.1.9), as long as its sender reports come.
 ENDED_S = 4.0
+# Sound that is not sent in silence is reported all the same, every 5 s or up to 7.5 s (RFC 3550, 6.2).
+VOICE_ENDED_S = 8.0
 # A viewer who pages through the gallery comes back: a layer goes on this long unwatched.
 UNWATCHED_S = 4.0
 # One that falls silent again so soon is slow, not stalled: it is given twice as long, up to so many times.
@@ -191,8 +193,8 @@ class Publication:
         nominal_bps = self._nominal(rid)[0]
         if encoding is None or not encoding.usual_bps:
             return nominal_bps
-        # What was switched off will cost what it did.
-        return max(encoding.usual_bps, encoding.reception.bitrate_bps(now), nominal_bps / 16)
+        # Not what came in the last second: a key frame would price out those it was made for.
+        return max(encoding.usual_bps, nominal_bps / 16)
 
     def picture_height_px(self, rid: str) -> int:
         """How many lines this encoding has, as far as is known."""
@@ -257,7 +259,8 @@ class Publication:
         heard = [encoding.last_arrival or 0.0 for encoding in self.encodings.values()]
         if not self.is_video:
             heard += [encoding.report[2] for encoding in self.encodings.values() if encoding.report]
-        is_ended = now - max((self._asked_at, *heard)) > ENDED_S
+        limit_s = ENDED_S if self.is_video else VOICE_ENDED_S
+        is_ended = now - max((self._asked_at, *heard)) > limit_s
         return PublicationState.ENDED if is_ended else PublicationState.PAUSED
 
     def wanted_rids(self, now: float) -> list[str] | None:

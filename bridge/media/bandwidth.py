@@ -18,6 +18,7 @@ FLOOR_BPS = 50_000.0
 CEILING_BPS = 50_000_000.0
 
 GROWTH_PER_S = 0.08
+GROWTH_UNTRIED_PER_S = 0.5
 # The estimate does not grow beyond what has been tried: half as much again as is sent, and room for the
 # largest step that could be next.
 GROWTH_BEYOND_SENT = 1.5
@@ -119,6 +120,9 @@ class DownlinkEstimate:
         # Streams with few packets waver most: move halfway with each block, so that one bad block
         # of a thumbnail is not yet congestion.
         self._loss += (fraction_lost - self._loss) * 0.5
+        if sent_bps is not None and not self._is_lossy and now >= self._hold_until:
+            # What arrives is borne.
+            self._bps = max(self._bps, min(sent_bps, self._ceiling_bps))
         if fraction_lost <= LOSS_HIGH or self._loss <= LOSS_HIGH:
             return
         if self._cut is not None and now - self._cut < CUT_INTERVAL_S:
@@ -163,4 +167,6 @@ class DownlinkEstimate:
             tried_bps = GROWTH_BEYOND_SENT * self.sent_bps + STEP_HEADROOM * self.demand_bps
             limit_bps = min(limit_bps, max(tried_bps, self._start_bps))
         if elapsed_s > 0.0 and self._bps < limit_bps:
-            self._bps = min(self._bps * (1.0 + GROWTH_PER_S) ** elapsed_s, limit_bps)
+            # A path that has never been too narrow is tried faster: an encoder of one quality waits for it.
+            growth_per_s = GROWTH_UNTRIED_PER_S if self._congested is None else GROWTH_PER_S
+            self._bps = min(self._bps * (1.0 + growth_per_s) ** elapsed_s, limit_bps)

@@ -24,6 +24,10 @@ _ID_BYTES_MAX = 3
 # No field that is read has a longer code (ITU-T H.264, 7.4.2.1.1: at most 2^32 - 2).
 _ZEROS_MAX = 32
 _SPROP_UNITS_MAX = 16
+# An encoder puts some parameter sets and slices together; a thousand empty units are work and nothing else.
+_AGGREGATED_MAX = 64
+# Reference frames in a cycle of picture order counts (ITU-T H.264, 7.4.2.1.1).
+_ORDER_CYCLES_MAX = 255
 
 
 @dataclass(slots=True)
@@ -56,7 +60,11 @@ def inspect(payload: bytes) -> H264Payload:
 
     found = H264Payload(False, False, 0, 0)
     position = 1
+    left = _AGGREGATED_MAX
     while position < len(payload):
+        left -= 1
+        if left < 0:
+            raise MalformedPacket("H.264 aggregation has too many units")
         start = position + 2
         position = start + int.from_bytes(payload[position:start], "big")
         if start >= position or position > len(payload):
@@ -202,7 +210,10 @@ def _read_picture_size_px(reader: _BitReader) -> tuple[int, int]:
         reader.bits(1)
         reader.signed()
         reader.signed()
-        for _ in range(reader.unsigned()):
+        cycles = reader.unsigned()
+        if cycles > _ORDER_CYCLES_MAX:
+            raise IndexError
+        for _ in range(cycles):
             reader.signed()
     reader.unsigned()
     reader.bits(1)

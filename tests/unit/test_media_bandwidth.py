@@ -5,18 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.bandwidth import CEILING_BPS, FLOOR_BPS, DownlinkEstimate
+from bridge.media.bandwidth import CEILING_BPS, FLOOR_BPS, GROWTH_MAX_S, DownlinkEstimate
 
 
 def test_the_start_is_optimistic() -> None:
     assert DownlinkEstimate().available_bps(0.0) == 2_500_000
 
 
-def test_an_idle_estimate_grows_eight_percent_a_second() -> None:
+def test_a_path_that_was_too_narrow_once_is_tried_by_eight_percent_a_second() -> None:
+    estimate = DownlinkEstimate(start_bps=1_500_000)
+    estimate.remb(1_000_000, 0.0)
+    held = estimate.available_bps(20.0)
+    assert estimate.available_bps(21.0) == pytest.approx(held * 1.08, rel=0.001)
+    assert estimate.available_bps(22.0) == pytest.approx(held * 1.08**2, rel=0.001)
+
+
+def test_a_path_that_was_never_too_narrow_is_tried_faster() -> None:
     estimate = DownlinkEstimate(start_bps=1_000_000)
     estimate.available_bps(0.0)
-    assert estimate.available_bps(1.0) == pytest.approx(1_080_000, rel=0.001)
-    assert estimate.available_bps(2.0) == pytest.approx(1_166_400, rel=0.001)
+    assert estimate.available_bps(1.0) == pytest.approx(1_500_000, rel=0.001)
+    assert estimate.available_bps(2.0) == pytest.approx(2_250_000, rel=0.001)
+
+
+def test_what_arrives_without_loss_is_borne() -> None:
+    estimate = DownlinkEstimate(start_bps=1_000_000)
+    estimate.sent_bps = 1_500_000
+    estimate.report(0.0, 1.0, sent_bps=8_000_000)
+    assert estimate.available_bps(1.0) == 8_000_000
+    # Not what is half lost.
+    lossy = DownlinkEstimate(start_bps=1_000_000)
+    lossy.report(0.5, 1.0, sent_bps=8_000_000)
+    assert lossy.available_bps(1.0) < 1_000_000
 
 
 def test_growth_does_not_depend_on_how_often_it_is_asked() -> None:
@@ -37,7 +56,7 @@ def test_growth_ends_at_the_ceiling() -> None:
 def test_hours_without_a_question_do_not_count_as_growth() -> None:
     estimate = DownlinkEstimate(start_bps=1_000_000)
     estimate.available_bps(0.0)
-    assert estimate.available_bps(10_000.0) < 2_500_000
+    assert estimate.available_bps(10_000.0) <= 1_000_000 * 1.5**GROWTH_MAX_S
 
 
 def test_the_first_remb_is_taken_at_its_word() -> None:

@@ -188,3 +188,28 @@ def test_an_sps_of_zeros_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(h264._BitReader, "bits", count)
     assert inspect(b"\x67" + bytes(1100)) == H264Payload(True, True, 0, 0)
     assert looked_at < 40
+
+
+def test_an_sps_of_endless_order_counts_is_not_read_to_its_end() -> None:
+    # Baseline, frame numbers of 4 bits, order count type 1, and a cycle of as many frames as can be written.
+    bits = exp_golomb(0) + exp_golomb(0) + exp_golomb(1) + "0" + exp_golomb(0) * 2 + exp_golomb(1 << 20)
+    bits += "1" * (4000 - len(bits))
+    sps = b"\x67\x42\x00\x1f" + int(bits, 2).to_bytes(500, "big")
+    reads = 0
+    original = h264._BitReader.bits
+
+    def counted(reader: h264._BitReader, count: int) -> int:
+        nonlocal reads
+        reads += 1
+        return original(reader, count)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(h264._BitReader, "bits", counted)
+        assert inspect(sps) == H264Payload(True, True, 0, 0)
+    assert reads < 200
+
+
+def test_an_aggregation_of_more_units_than_any_picture_has_is_refused() -> None:
+    assert inspect(aggregate(*[PPS] * 60)).starts_frame
+    with pytest.raises(MalformedPacket):
+        inspect(aggregate(*[PPS] * 65))

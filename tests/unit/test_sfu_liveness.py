@@ -59,11 +59,10 @@ def test_a_line_that_is_cut_ends_what_it_carried_and_brings_it_back(meeting: Mee
     # A voice that does not come needs no place.
     assert "hue" not in viewer.leg.voice_assignment().values()
     meeting.run(2.0)
-    assert reports == {
-        **{source: [] for source in Source},
-        Source.CAMERA: [False],
-        Source.MICROPHONE: [False],
-    }
+    assert reports == {**{source: [] for source in Source}, Source.CAMERA: [False]}
+    # Silence that is not sent is told by reports alone, and these come every few seconds.
+    meeting.run(4.0)
+    assert reports[Source.MICROPHONE] == [False]
     assert hue.publication().state is hue.publication(Source.MICROPHONE).state is PublicationState.ENDED
     hue.up.loss = 0.0
     meeting.run(0.5)
@@ -143,8 +142,9 @@ def test_a_microphone_that_sends_nothing_in_silence_only_pauses_while_it_reports
     meeting.run(1.0)
     reports, voice = told(device), device.voice
     device.voice = None
-    for _ in range(20):
-        meeting.run(1.0)
+    # As rarely as RFC 3550 lets them come.
+    for _ in range(4):
+        meeting.run(7.4)
         device.send_rtcp(rtcp.SenderReport(voice.ssrc, device.ntp(meeting.network.now), 1, 1, 1))
     assert reports[Source.MICROPHONE] == []
     assert device.publication(Source.MICROPHONE).state is PublicationState.PAUSED
