@@ -414,17 +414,3 @@ def test_a_key_frame_does_not_price_out_those_it_was_made_for(meeting: Meeting) 
     stream.bitrate_bps //= 6
     assert publication.encodings["h"].reception.bitrate_bps(meeting.network.now) > 1.5 * usual_bps
     assert publication.price_bps("h", meeting.network.now) < 1.2 * usual_bps
-
-
-def test_whoever_is_shown_another_site_at_the_same_cost_needs_no_reserve(meeting: Meeting) -> None:
-    hue, vinh = (meeting.join(name, sources=(Source.CAMERA,)) for name in ("hue", "vinh"))
-    viewer = viewer_of(meeting, hue)
-    meeting.run(3.0)
-    estimate = viewer.leg._downlink.estimate
-    publication = hue.publication()
-    # Just what the smallest layer costs, and nothing beside it.
-    estimate._bps, estimate._hold_until = publication.price_bps("l", meeting.network.now) * 1.02, float("inf")
-    viewer.leg.allocate(meeting.network.now)
-    meeting.network.run_until(lambda: viewer.sees() == ("hue", "l"), within_s=1.0)
-    viewer.show(vinh)
-    meeting.network.run_until(lambda: viewer.sees() == ("vinh", "l"), within_s=1.0)
