@@ -9,6 +9,8 @@ import { element, icon } from "../shared/dom.js";
 import { recordingAdvice, recordingText, shownState } from "./recording.js";
 import { shortSite } from "../shared/sitename.js";
 import { setText } from "../shared/text/text.js";
+import { invitationIn } from "../shared/invitation.js";
+import { Session } from "./session.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
 /** @typedef {import("../shared/types.js").CaseLine} CaseLine */
@@ -102,9 +104,10 @@ export class Cases {
 
   /** The recordings of this room; the invitation opens them, and stays out of every log in the fragment. */
   #library() {
+    const invitation = new Session().invitation ?? invitationIn(location.hash);
     return element(
       "a",
-      { class: "button case-library", attributes: { href: `${address("library/").href}${location.hash}`, target: "_blank", rel: "noopener" } },
+      { class: "button case-library", attributes: { href: `${address("library/").href}#i=${invitation ?? ""}`, target: "_blank", rel: "noopener" } },
       icon("archive"),
       element("span", { text: "cases.library" }),
     );
