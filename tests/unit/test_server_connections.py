@@ -171,6 +171,35 @@ async def test_whoever_hangs_up_writes_no_line(config: Config, caplog: pytest.Lo
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
+async def test_revocations_are_watched_on_after_a_fault(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "REVOCATIONS_INTERVAL_S", 0.01)
+    expelled = asyncio.Event()
+    faults = [ZeroDivisionError("a fault of ours"), ZeroDivisionError("another")]
+    expel = module.Rooms.expel_revoked
+
+    def expel_revoked(rooms: module.Rooms) -> None:
+        if faults:
+            raise faults.pop()
+        expel(rooms)
+        expelled.set()
+
+    monkeypatch.setattr(module.Rooms, "expel_revoked", expel_revoked)
+    running = module.Server(config)
+    await running.start()
+    try:
+        for link in ("one", "another"):
+            expelled.clear()
+            with (running.state_dir / "revoked").open("a") as file:
+                file.write(f"{link}\n")
+            async with asyncio.timeout(5):
+                await expelled.wait()
+    finally:
+        await running.stop()
+    assert caplog.text.count("could be sent out") == 2
+
+
 async def test_whoever_is_in_by_a_revoked_link_has_to_go_within_seconds(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
