@@ -265,7 +265,6 @@ class Server:
             self.tokens,
             self._relays,
             admission=admission,
-            counters=self.session_counters,
             rooms=self.rooms,
         )
         join.add_routes(application.router)

@@ -22,7 +22,7 @@ from aiohttp.web_request import BaseRequest
 
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
-from bridge.base.rate import NETWORK_SHARES
+from bridge.base.rate import NETWORK_SHARES, log_limits
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,6 @@ BACKLOG: Final = 1_024
 ACCEPTS_AT_ONCE: Final = 64
 STARVED_S: Final = 0.25
 RESERVE_AGAIN_S: Final = 10.0
-TOLD_EVERY_S: Final = 60.0
 # No descriptor is free, in the process or in the machine. Both pass.
 STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -158,7 +157,7 @@ class Connections:
         self._by_network: dict[bytes, dict[_Connection, None]] = {}
         self._open = 0
         self._reserve: list[int] = []
-        self._told_at = float("-inf")
+        self._logged = log_limits()
 
     def __len__(self) -> int:
         return self._open
@@ -328,9 +327,7 @@ class Connections:
             for connection in sorted(waiting, key=lambda one: not one.is_idle)[:RESERVE]:
                 self._evict(connection)
         self._loop.call_later(RESERVE_AGAIN_S, self._keep_reserve)
-        now = self._loop.time()
-        if now - self._told_at >= TOLD_EVERY_S:
-            self._told_at = now
+        if self._logged.allow("starved", self._loop.time()):
             logger.warning("no file descriptor is free; the oldest idle connections were closed")
 
     def _keep_reserve(self) -> None:
