@@ -19,7 +19,7 @@ from bridge import __version__
 from bridge.base.errors import InvalidConfig, InvalidMessage
 from bridge.base.words import ConferenceKind, Level, Role
 from bridge.commands import demo
-from bridge.commands.check import report
+from bridge.commands.check import EXIT_INVALID, report
 from bridge.commands.links import add_links
 from bridge.commands.parser import LANGUAGES, add_archive
 from bridge.commands.texts import Speech, language
@@ -36,7 +36,6 @@ logger = logging.getLogger("bridge")
 PLAIN_HTTP_PORT = 8080
 HOUR_S = 3600
 DAY_S = 86400
-EXIT_INVALID = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

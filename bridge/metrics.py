@@ -218,7 +218,7 @@ class BridgeCollector(Collector):
         )
         for endpoint in ENDPOINTS:
             for code in ERRORS:
-                devices.add_metric([endpoint, code], session.devices_refused.get((endpoint, code), 0))
+                devices.add_metric([endpoint, code], session.devices_refused[endpoint, code])
         yield devices
         yield CounterMetricFamily(
             "hoichan_resumes", "Participants whose WebSocket came back in time.", value=session.resumes

@@ -265,7 +265,6 @@ class Server:
             self.tokens,
             self._relays,
             admission=admission,
-            counters=self.session_counters,
             rooms=self.rooms,
         )
         join.add_routes(application.router)
@@ -366,10 +365,17 @@ class Server:
 
     async def _watch_revocations(self) -> None:
         """A revoked link is of no use within seconds, to those either who are in the room by it."""
+        has_news = False
         while True:
             await asyncio.sleep(REVOCATIONS_INTERVAL_S)
-            if await asyncio.to_thread(self._revocations.poll):
-                self.rooms.expel_revoked()
+            try:
+                has_news |= await asyncio.to_thread(self._revocations.poll)
+                if has_news:
+                    self.rooms.expel_revoked()
+                    has_news = False
+            except Exception:
+                # A fault of ours: who was to go is tried again, and later revocations count as well.
+                logger.exception("not everybody with a revoked link could be sent out")
 
     async def _collect_garbage(self) -> None:
         schedule = garbage.GarbageSchedule(time.monotonic())

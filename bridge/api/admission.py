@@ -10,7 +10,7 @@ from bridge.api.clients import client_of
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused, RequestError
-from bridge.base.rate import NetworkLimits, RateLimits, limited_networks
+from bridge.base.rate import NetworkLimits, limited_networks, log_limits
 from bridge.store.audit import network_of
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 # with an old link may still try it a hundred times without shutting out its neighbours behind the same NAT.
 FAILURE_COST = 4.0
 _FAILURES = frozenset({"invalid-token", "expired-token", "revoked-link"})
-# Who guesses is to be seen in the log, and not to fill it.
-TOLD_EVERY_S = 60.0
+# The endpoint whose refusals count as those of people; the others are of devices.
+JOIN = "join"
 
 
 class Admission:
@@ -37,12 +37,13 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._limits = NetworkLimits(per_s=per_minute / 60, burst=per_minute)
-        self._told = RateLimits(per_s=1 / TOLD_EVERY_S, burst=1)
+        self._told = log_limits()
 
     def limiting(self, handler: Handler, *, endpoint: str | None = None) -> Handler:
         """Wrap a handler so that it is only called within the limit; raises Refused beyond.
 
-        Refusals of devices are counted here, under the name of their `endpoint`.
+        Refusals are counted under the name of the `endpoint` where somebody comes into a room: as joins for
+        `JOIN`, and else as those of its devices.
         """
 
         async def limited(request: web.Request) -> web.StreamResponse:
@@ -58,20 +59,16 @@ class Admission:
                     if is_limited:
                         self._limits.charge(networks, FAILURE_COST, self._clock())
                     self._tell(request, error.code)
-                if endpoint is not None:
-                    self._count(error.code, endpoint)
+                self._count(error.code, endpoint)
                 raise
 
         return limited
 
     def _count(self, code: str, endpoint: str | None) -> None:
-        if endpoint is None:
-            refused = self._counters.joins_refused
-            refused[code] = refused.get(code, 0) + 1
-        else:
-            key = endpoint, code.partition(":")[0]
-            devices = self._counters.devices_refused
-            devices[key] = devices.get(key, 0) + 1
+        if endpoint == JOIN:
+            self._counters.joins_refused[code] += 1
+        elif endpoint is not None:
+            self._counters.devices_refused[endpoint, code.partition(":")[0]] += 1
 
     def _tell(self, request: web.Request, code: str) -> None:
         """Log a link or key that was not right, once per network and minute; the network tells no desk."""

@@ -38,9 +38,9 @@ class TrustedProxies:
         async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
             request[IS_SECURE] = request.secure
             if request.remote in self:
-                last = _last(request, "X-Forwarded-For")
-                if last is not None:
-                    request[CLIENT] = last
+                client = _address(_last(request, "X-Forwarded-For"))
+                if client is not None:
+                    request[CLIENT] = client
                 if _last(request, "X-Forwarded-Proto") == "https":
                     request[IS_SECURE] = True
             return await handler(request)
@@ -64,7 +64,28 @@ def is_own_origin(request: web.Request, public_host: str) -> bool:
     A proxy may have written another host into the request, therefore `public_host`.
     """
     origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc in (request.host, public_host)
+    if origin is None:
+        return True
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        # No browser's word.
+        return False
+    # A page without an origin says "null", which names no host.
+    return bool(host) and host in (request.host, public_host)
+
+
+def _address(hop: str | None) -> str | None:
+    """Return the address of a hop, which some proxies write with its port; None for what is none."""
+    text = hop or ""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
 
 
 def _last(request: web.Request, header: str) -> str | None:

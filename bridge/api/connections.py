@@ -1,7 +1,8 @@
 """The TCP connections of one HTTP listener: how many there may be, and for how long without an answer.
 
 Whoever has shown no valid link yet is a stranger. Strangers have places by network and in all, and when these
-run out the oldest stranger makes room: who fills them closes his own connections, and newcomers get in.
+run out a stranger makes room: the oldest that was answered and asks nothing more, else the oldest of all. Who
+fills them closes his own connections, and newcomers get in.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +22,7 @@ from aiohttp.web_request import BaseRequest
 
 from bridge.api.problems import Handler
 from bridge.base.counters import SessionCounters
-from bridge.base.rate import NETWORK_SHARES
+from bridge.base.rate import NETWORK_SHARES, log_limits
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +39,12 @@ GOODBYE_S: Final = 3.0
 BODY_S: Final = 10.0
 # From the last byte that is asked for to the last one taken; recordings have limits of their own.
 ANSWER_S: Final = 60.0
+# Those among whom an idle one is looked for: a flood is not to pay with our time for each newcomer.
+LOOKED_AT_MAX: Final = 512
 BACKLOG: Final = 1_024
 ACCEPTS_AT_ONCE: Final = 64
 STARVED_S: Final = 0.25
 RESERVE_AGAIN_S: Final = 10.0
-TOLD_EVERY_S: Final = 60.0
 # No descriptor is free, in the process or in the machine. Both pass.
 STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -62,40 +65,55 @@ class Places:
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp's protocol, which tells when it ends and waits for no reader for ever."""
+    """aiohttp's protocol, which tells when it ends and waits for no reader for ever.
 
-    __slots__ = ("_on_lost",)
+    `is_idle` says that it has answered and was sent nothing since: its client loses nothing with it. Whoever
+    has asked nothing yet is not idle but waited for, and so is who has begun to ask.
+    """
+
+    __slots__ = ("_on_lost", "is_idle")
 
     def __init__(self, server: web.Server, on_lost: Callable[[], None], **settings: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
         self._on_lost = on_lost
+        self.is_idle = False
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._on_lost()
+
+    def data_received(self, data: bytes) -> None:
+        self.is_idle = False
+        super().data_received(data)
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await super().finish_response(request, resp, start_time)
+                finished = await super().finish_response(request, resp, start_time)
         except TimeoutError:
             if self.transport is not None:
                 self.transport.abort()
             return resp, True
+        self.is_idle = True
+        return finished
 
 
 class _Connection:
     """One accepted connection; `networks` is empty for those who speak for others, or for this machine."""
 
-    __slots__ = ("is_held", "networks", "opening", "protocol")
+    __slots__ = ("networks", "opening", "protocol")
 
     def __init__(self, networks: tuple[bytes, ...]) -> None:
         self.networks = networks
         self.protocol: _Protocol | None = None
         self.opening: asyncio.Task[None] | None = None
-        self.is_held = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its client has been answered and asks nothing now."""
+        return self.protocol is not None and self.protocol.is_idle
 
     def end(self) -> None:
         """Close it now, whatever it is doing."""
@@ -139,7 +157,7 @@ class Connections:
         self._by_network: dict[bytes, dict[_Connection, None]] = {}
         self._open = 0
         self._reserve: list[int] = []
-        self._told_at = float("-inf")
+        self._logged = log_limits()
 
     def __len__(self) -> int:
         return self._open
@@ -147,24 +165,38 @@ class Connections:
     # Listening.
 
     def listen(self, server: web.Server, host: str | None, port: int) -> None:
-        """Accept connections for a server from now on; raises OSError when the address cannot be used."""
+        """Accept connections for a server from now on; raises OSError when no address can be used.
+
+        A name may stand for addresses that this machine has not, or not now: they are passed over.
+        """
         self._server = server
         self._keep_reserve()
+        absent: OSError | None = None
         for family, kind, number, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             try:
                 listener = socket.socket(family, kind, number)
-            except OSError:
+            except OSError as error:
                 # A machine without IPv6, or without IPv4.
+                absent = error
                 continue
-            self._listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.setblocking(False)
-            listener.bind(address)
+            try:
+                listener.bind(address)
+            except OSError as error:
+                listener.close()
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                absent = error
+                continue
+            self._listeners.append(listener)
             listener.listen(BACKLOG)
+        if absent is not None and not self._listeners:
+            raise absent
         for listener in self._listeners:
             self._loop.add_reader(listener, self._accept, listener)
 
@@ -235,13 +267,13 @@ class Connections:
         for network, share in zip(networks, NETWORK_SHARES, strict=False):
             of_network = self._by_network.get(network, {})
             if len(of_network) >= self._places.strangers_per_network * share:
-                self._evict(next(iter(of_network)))
+                self._evict(_first_to_go(of_network))
         if len(self._strangers) >= self._places.strangers:
-            self._evict(next(iter(self._strangers)))
+            self._evict(_first_to_go(self._strangers))
         if self._open >= self._places.connections:
             for waiting in (self._strangers, self._neighbours):
                 if waiting:
-                    self._evict(next(iter(waiting)))
+                    self._evict(_first_to_go(waiting))
                     return
 
     def _evict(self, connection: _Connection) -> None:
@@ -288,16 +320,14 @@ class Connections:
     # Descriptors.
 
     def starved(self) -> None:
-        """No descriptor was free: give up the reserve, and close the oldest strangers."""
+        """No descriptor was free: give up the reserve, and close strangers, the idle ones first."""
         self._counters.descriptors_lacking += 1
         self._give_reserve()
         for waiting in (self._strangers, self._neighbours):
-            for connection in list(waiting)[:RESERVE]:
+            for connection in sorted(waiting, key=lambda one: not one.is_idle)[:RESERVE]:
                 self._evict(connection)
         self._loop.call_later(RESERVE_AGAIN_S, self._keep_reserve)
-        now = self._loop.time()
-        if now - self._told_at >= TOLD_EVERY_S:
-            self._told_at = now
+        if self._logged.allow("starved", self._loop.time()):
             logger.warning("no file descriptor is free; the oldest idle connections were closed")
 
     def _keep_reserve(self) -> None:
@@ -308,6 +338,16 @@ class Connections:
     def _give_reserve(self) -> None:
         while self._reserve:
             os.close(self._reserve.pop())
+
+
+def _first_to_go(waiting: Iterable[_Connection]) -> _Connection:
+    """Return the oldest idle one, or the oldest of all.
+
+    A page keeps several connections open after it was loaded, and the oldest may be within an answer.
+    """
+    looked_at = islice(waiting, LOOKED_AT_MAX)
+    oldest = next(looked_at)
+    return next((one for one in (oldest, *looked_at) if one.is_idle), oldest)
 
 
 CONNECTIONS: Final = web.AppKey("connections", Connections)

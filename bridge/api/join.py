@@ -5,12 +5,11 @@ from typing import Annotated
 
 from aiohttp import web
 
-from bridge.api.admission import Admission
+from bridge.api.admission import JOIN, Admission
 from bridge.api.problems import answering_problems
 from bridge.api.relays import Relays
 from bridge.base import schema
-from bridge.base.counters import SessionCounters
-from bridge.base.errors import InvalidMessage, Refused
+from bridge.base.errors import InvalidMessage
 from bridge.base.schema import Characters
 from bridge.rooms import Rooms
 from bridge.tokens import TokenKind, Tokens
@@ -32,17 +31,15 @@ class JoinApi:
         relays: Relays,
         *,
         admission: Admission,
-        counters: SessionCounters,
         rooms: Rooms,
     ) -> None:
         self._tokens = tokens
         self._relays = relays
         self._admission = admission
-        self._counters = counters
         self._rooms = rooms
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        join = self._admission.limiting(self._join)
+        join = self._admission.limiting(self._join, endpoint=JOIN)
         router.add_post("/api/join", answering_problems(join, request="join"))
 
     async def _join(self, request: web.Request) -> web.Response:
@@ -51,12 +48,7 @@ class JoinApi:
         except UnicodeDecodeError as error:
             raise InvalidMessage("invalid-message", "the body is not UTF-8 text") from error
         body = schema.read(JoinRequest, schema.read_json(text))
-        try:
-            claims = self._tokens.read(body.invitation, TokenKind.INVITATION)
-        except Refused as error:
-            refused = self._counters.joins_refused
-            refused[error.code] = refused.get(error.code, 0) + 1
-            raise
+        claims = self._tokens.read(body.invitation, TokenKind.INVITATION)
         answer = {
             "token": self._tokens.join(claims),
             "expires_s": self._tokens.join_lifetime_s(claims),

@@ -20,7 +20,7 @@ from bridge.api.clients import client_of, is_own_origin
 from bridge.api.connections import held
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import InvalidMessage, Refused, RequestError
-from bridge.base.rate import NETWORK_SHARES, limited_networks
+from bridge.base.rate import NETWORK_SHARES, Budget, limited_networks
 from bridge.conference import requests
 from bridge.conference.participants import CloseCode, Participant
 from bridge.conference.room import Room
@@ -65,23 +65,6 @@ class _Stopping(Exception):
     """The server is about to stop and lets in only who is back."""
 
 
-class RateLimit:
-    """A token bucket for one socket's messages."""
-
-    def __init__(self, now: float) -> None:
-        self._tokens = BURST
-        self._at = now
-
-    def allow(self, cost: float, now: float) -> bool:
-        """Whether a message of this cost may be handled now."""
-        self._tokens = min(BURST, self._tokens + (now - self._at) * RATE_PER_S)
-        self._at = now
-        if self._tokens < cost:
-            return False
-        self._tokens -= cost
-        return True
-
-
 @dataclass(slots=True)
 class Sender:
     """Whose frames are read from a socket, and how it has behaved."""
@@ -89,7 +72,7 @@ class Sender:
     room: Room
     participant: Participant
     networks: tuple[bytes, ...]
-    limit: RateLimit
+    limit: Budget
     refusals: int = 0
     rate_limited_told_at: float = float("-inf")
 
@@ -249,7 +232,7 @@ class Signalling:
             return
         room, participant = joined
         try:
-            limit = RateLimit(asyncio.get_running_loop().time())
+            limit = Budget(per_s=RATE_PER_S, burst=BURST, now=asyncio.get_running_loop().time())
             with held(request):
                 await self._read(websocket, socket, Sender(room, participant, networks, limit))
         finally:
@@ -285,8 +268,7 @@ class Signalling:
             socket.close(CloseCode.RESTART, "service restart")
             return None
         except RequestError as error:
-            refused = self._counters.joins_refused
-            refused[error.code] = refused.get(error.code, 0) + 1
+            self._counters.joins_refused[error.code] += 1
             socket.send(messages.serialise(messages.error_from(error, request="join")))
             socket.close(CloseCode.REFUSED, error.code)
             return None
@@ -330,7 +312,7 @@ class Signalling:
         link = sender.participant.claims.id
         # Before parsing, so that a flood costs next to nothing.
         cost = cost_of(text)
-        if not (sender.limit.allow(cost, now) and self._accounts.allow(link, sender.networks, cost)):
+        if not (sender.limit.spend(cost, now) and self._accounts.allow(link, sender.networks, cost)):
             return _dropped(text)
         try:
             message = self._parse(text)
@@ -351,7 +333,9 @@ class Signalling:
             return False
         if isinstance(message, SendChat | RaiseHand) and not self._accounts.allow_words(link):
             return False
-        return sender.limit.allow(EXTRA_COSTS.get(type(message), 0.0), now)
+        # The frame was let through, and with it what it costs beside its length: the next ones wait for that.
+        sender.limit.charge(EXTRA_COSTS.get(type(message), 0.0), now)
+        return True
 
     def _parse(self, text: str) -> ClientMessage:
         try:

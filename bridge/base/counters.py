@@ -1,6 +1,7 @@
 """Plain integers that hot code adds to; the metrics collector reads them when scraped."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -134,9 +135,9 @@ class SessionCounters:
 
     def __init__(self) -> None:
         self.joins = 0
-        self.joins_refused: dict[str, int] = {}
+        self.joins_refused: Counter[str] = Counter()
         # Devices by endpoint and code.
-        self.devices_refused: dict[tuple[str, str], int] = {}
+        self.devices_refused: Counter[tuple[str, str]] = Counter()
         self.resumes = 0
         self.leaves: dict[str, int] = {}
         self.messages_received = 0

@@ -5,6 +5,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 KEYS_MAX: Final = 10_000
+# What goes wrong again and again has one line in so many seconds.
+LOGGED_EVERY_S: Final = 60.0
 # A subscriber has a whole /64 (RFC 6177), and may take another address of it for every request.
 IPV6_NETWORK_BYTES: Final = 8
 # How many times as much a /64, the /56 around it and the /48 around that may have, in this order.
@@ -83,6 +85,11 @@ class RateLimits:
         if len(self._buckets) >= self._keys_max:
             del self._buckets[next(iter(self._buckets))]
         self._buckets[key] = (tokens, now)
+
+
+def log_limits() -> RateLimits:
+    """Return what lets one line a minute about each key into the log: to be seen, and not to fill it."""
+    return RateLimits(per_s=1 / LOGGED_EVERY_S, burst=1)
 
 
 class NetworkLimits:

@@ -86,10 +86,18 @@ def _places(config: Config) -> list[tuple[str, Path]]:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder itself, or the part of its path that exists already."""
-    while not folder.exists() and folder != folder.parent:
+    """Return the folder itself, or the part of its path that exists already, as far as this user can see."""
+    while not _exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except PermissionError:
+        # Below what belongs to somebody else.
+        return False
 
 
 def _addresses(config: Config, say: Speech) -> Iterator[str]:

@@ -13,7 +13,8 @@ from typing import Final
 
 from bridge.commands.parser import LANGUAGES
 from bridge.commands.texts import Speech, language
-from bridge.config import load
+from bridge.config import check, load
+from bridge.node.host import state_dir
 from bridge.node.links import IssuedLink, LinkFiles
 
 EXIT_PROBLEMS: Final = 1
@@ -88,7 +89,8 @@ def _files(parsed: argparse.Namespace) -> LinkFiles:
     config = load(parsed.config, os.environ)
     if parsed.state_dir is not None:
         config = replace(config, node=replace(config.node, state_dir=parsed.state_dir))
-    return LinkFiles(Path(config.node.state_dir).expanduser().resolve())
+    check(config)
+    return LinkFiles(state_dir(config))
 
 
 def _cells(link: IssuedLink) -> list[str]:

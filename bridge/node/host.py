@@ -117,6 +117,10 @@ def base_url(config: Config) -> str:
 def web_dir(config: Config) -> Path:
     """Return the directory with the client's files; raises InvalidConfig when it has no page."""
     path = Path(config.http.web_dir) if config.http.web_dir else Path(__file__).parents[2] / "web"
-    if not (path / "room" / "index.html").is_file():
+    try:
+        has_page = (path / "room" / "index.html").is_file()
+    except PermissionError as error:
+        raise InvalidConfig(f"http.web_dir {path}: {error.strerror}") from error
+    if not has_page:
         raise InvalidConfig(f"http.web_dir {path}: there is no room/index.html")
     return path

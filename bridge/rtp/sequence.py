@@ -7,11 +7,6 @@ def difference(left: int, right: int, *, bits: int = 16) -> int:
     return ((left - right + half) & ((1 << bits) - 1)) - half
 
 
-def is_newer(left: int, right: int, *, bits: int = 16) -> bool:
-    """Tell whether `left` comes after `right`; a number is not newer than itself."""
-    return 0 < ((left - right) & ((1 << bits) - 1)) < 1 << (bits - 1)
-
-
 class SequenceUnwrapper:
     """Turns wrapping numbers (RFC 3550, 5.1: packets 16 bits, timestamps 32) into ever-growing ones."""
 

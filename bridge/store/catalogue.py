@@ -260,10 +260,6 @@ class Catalogue:
         """A package has come to another step; its progress begins anew."""
         self._update(package, state=state.value, progress=0.0, remaining_s=None, next_attempt_ms=None)
 
-    def set_progress(self, package: str, progress: float, remaining_s: float | None) -> None:
-        """Tell how far the step is."""
-        self._update(package, progress=progress, remaining_s=remaining_s)
-
     def set_step(self, package: str, state: PackageState, progress: float, remaining_s: float | None) -> None:
         """Tell at which step a package is, and how far; a word after the step's end is not heard."""
         is_delivering = state is PackageState.DELIVERING

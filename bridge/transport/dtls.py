@@ -13,7 +13,6 @@ import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
 from aiortc.rtcdtlstransport import (
@@ -29,13 +28,9 @@ from aiortc.rtcdtlstransport import (
     State,
 )
 from aiortc.rtcicetransport import RTCIceTransport
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
 from bridge.base.counters import DtlsFailure
-from bridge.base.errors import InvalidConfig
 from bridge.transport.srtp import Keys
 
 logger = logging.getLogger(__name__)
@@ -79,18 +74,6 @@ class Certificate(RTCCertificate):
     def generate(cls) -> "Certificate":
         """Make a fresh self-signed certificate; its fingerprint goes into each answer."""
         return cls.generateCertificate()
-
-    @classmethod
-    def from_pem(cls, certificate: Path, private_key: Path) -> "Certificate":
-        """Load an EC certificate; raises InvalidConfig when the files cannot be used."""
-        try:
-            key = load_pem_private_key(private_key.read_bytes(), password=None)
-            loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-        except (OSError, ValueError, TypeError) as error:
-            raise InvalidConfig(f"the DTLS certificate cannot be read: {error}") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise InvalidConfig("the DTLS certificate must have an elliptic curve key")
-        return cls(key, loaded)
 
     @property
     def fingerprint(self) -> str:

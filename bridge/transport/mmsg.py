@@ -64,7 +64,6 @@ _IP_PKTINFO = 8
 _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 _STAMP = struct.Struct("=QiiqqQii")
-_STAMP_BYTES = 32
 _CONTROL_HEADER = struct.Struct("=Qii")
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 

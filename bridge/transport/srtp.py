@@ -22,7 +22,6 @@ protect_rtcp = lib.srtp_protect_rtcp
 unprotect = lib.srtp_unprotect
 unprotect_rtcp = lib.srtp_unprotect_rtcp
 TRAILER_BYTES_MAX = 16
-RTCP_TRAILER_BYTES_MAX = 20
 
 # How far back a packet may come late, in numbers.
 WINDOW: Final = 1024

@@ -212,14 +212,13 @@ async def test_progress_of_a_running_composition_is_seen_and_rises_until_it_can_
     page: Page, served: Library
 ) -> None:
     catalogue = served.catalogue
-    await asyncio.to_thread(catalogue.set_state, MAKING, PackageState.COMPOSING)
-    await asyncio.to_thread(catalogue.set_progress, MAKING, 0.1, 90.0)
+    await asyncio.to_thread(catalogue.set_step, MAKING, PackageState.COMPOSING, 0.1, 90.0)
     await enter(page, served, served.key)
     await row(page, MAKING).locator("progress").wait_for()
     assert "10 %" in await row(page, MAKING).inner_text()
     seen = []
     for done in (0.35, 0.8):
-        await asyncio.to_thread(catalogue.set_progress, MAKING, done, 30.0)
+        await asyncio.to_thread(catalogue.set_step, MAKING, PackageState.COMPOSING, done, 30.0)
         await until(page, f"document.querySelector('.recording progress')?.value === {done}", f"{done}")
         seen.append(await row(page, MAKING).locator("progress").evaluate("bar => bar.value"))
     assert seen == [0.35, 0.8]

@@ -44,9 +44,10 @@ class Archive:
     catalogue: Catalogue
     clock: Clock = field(default_factory=Clock)
     retried: list[str] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.tokens = Tokens(b"s" * 32, clock=self.clock)
+        self.tokens = Tokens(b"s" * 32, clock=self.clock, revoked=self.revoked)
 
     def application(self, *, origin: str = "http://localhost", per_minute: int = 0) -> web.Application:
         application = web.Application(client_max_size=256 * 1024)

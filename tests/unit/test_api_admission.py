@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from bridge.api.admission import FAILURE_COST, Admission
+from bridge.api.admission import FAILURE_COST, JOIN, Admission
 from bridge.api.problems import answering_problems
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
@@ -18,7 +18,7 @@ class Door:
         self.counters = SessionCounters()
         self.refusal: Refused | None = None
         admission = Admission(per_minute, counters=self.counters, clock=lambda: self.now)
-        self._handler = answering_problems(admission.limiting(self._open), request="join")
+        self._handler = answering_problems(admission.limiting(self._open, endpoint=JOIN), request="join")
 
     async def _open(self, request: web.Request) -> web.Response:
         if self.refusal is not None:
@@ -75,6 +75,23 @@ async def test_refused_devices_are_counted_under_their_endpoint() -> None:
         ("whip", "rate-limited"): 1,
     }
     assert door.counters.joins_refused == {}
+
+
+async def test_who_may_not_open_the_library_has_not_tried_to_join() -> None:
+    door = Door()
+    admission = Admission(2, counters=door.counters, clock=lambda: door.now)
+    handler = answering_problems(admission.limiting(door._open), request="archive")
+    door.refusal = Refused("not-permitted", "no")
+    request = make_mocked_request("POST", "/api/archive/session").clone(remote="192.0.2.1")
+    assert [(await handler(request)).status for _ in range(3)] == [403, 403, 429]
+    assert door.counters.joins_refused == door.counters.devices_refused == {}
+
+
+async def test_refused_joins_are_counted_once_each() -> None:
+    door = Door()
+    door.refusal = Refused("expired-token", "no")
+    assert await door.statuses("192.0.2.1", 3) == [401, 401, 429]
+    assert door.counters.joins_refused == {"expired-token": 2, "rate-limited": 1}
 
 
 async def test_bad_links_are_logged_once_per_network_and_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -129,8 +129,7 @@ async def test_a_long_list_comes_in_pages_that_hold_every_package_once(
 async def test_a_line_of_the_list_tells_state_progress_and_the_reason_of_a_failure(
     client: Client, archive: Archive
 ) -> None:
-    archive.catalogue.set_state(WAITING, PackageState.COMPOSING)
-    archive.catalogue.set_progress(WAITING, 0.25, 90.0)
+    archive.catalogue.set_step(WAITING, PackageState.COMPOSING, 0.25, 90.0)
     archive.catalogue.set_failed(
         ELSEWHERE, PackageState.FAILED, ArchiveFailed("disk-full", "no space"), next_attempt_ms=5
     )
@@ -145,8 +144,7 @@ async def test_a_line_of_the_list_tells_state_progress_and_the_reason_of_a_failu
 async def test_progress_tells_what_moves_in_the_rooms_of_the_session(
     client: Client, archive: Archive
 ) -> None:
-    archive.catalogue.set_state(WAITING, PackageState.COMPOSING)
-    archive.catalogue.set_progress(WAITING, 0.5, 30.0)
+    archive.catalogue.set_step(WAITING, PackageState.COMPOSING, 0.5, 30.0)
     await enter(client, archive.invitation())
     progress = await (await client.get("/api/archive/progress")).json()
     assert [(package["id"], package["progress"]) for package in progress["packages"]] == [(WAITING, 0.5)]

@@ -1,11 +1,13 @@
 """The library of recordings over HTTP: who sees what, and what the audit knows of it."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import library
 import pytest
+from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
 from library_server import (
     ELSEWHERE,
@@ -317,3 +319,28 @@ async def test_nothing_is_sent_that_could_not_be_written_down(
             )
     assert (await client.get(f"/api/archive/packages/{SEALED}/parts/1")).status == 200
     assert archive.deeds() == [Action.PLAY]
+
+
+@pytest.mark.parametrize("place", ["parts/1", "download"])
+async def test_a_link_that_is_revoked_takes_nothing_more(
+    client: Client, archive: Archive, place: str
+) -> None:
+    packages = archive.folder / "packages"
+    (packages / SEALED).unlink()
+    video = packages / SEALED / "data" / "video"
+    video.mkdir(parents=True)
+    # More than the buffers between the two hold.
+    size_bytes = 64 * 1024 * 1024
+    with (video / "part-001.mp4").open("wb") as file:
+        file.truncate(size_bytes)
+    key = archive.key()
+    await enter(client, key)
+    response = await client.get(f"/api/archive/packages/{SEALED}/{place}")
+    assert (response.status, len(await response.content.readexactly(1000))) == (200, 1000)
+    archive.revoked.add(archive.tokens.read(key, TokenKind.ARCHIVE).id)
+    received = 1000
+    with suppress(ClientPayloadError):
+        async for piece in response.content.iter_any():
+            received += len(piece)
+    assert received < size_bytes // 2
+    assert await refused(client, f"/api/archive/packages/{SEALED}/{place}") == (401, "revoked-link")

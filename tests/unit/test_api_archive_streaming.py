@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.api.library.ranges import ByteRange, Unsatisfiable, byte_range, may_continue
-from bridge.api.library.streaming import CHUNK_BYTES, Body, FileSegment, Pace, Transfers, file_body
+from bridge.api.library.streaming import CHUNK_BYTES, Body, FileSegment, Holder, Pace, Transfers, file_body
 from bridge.api.library.tar import tar_body
 from bridge.api.problems import answering_problems
 
@@ -33,7 +33,7 @@ async def serving(body: Body, transfers: Transfers | None = None) -> AsyncIterat
 
     async def serve(request: web.Request) -> web.StreamResponse:
         headers = {"Cache-Control": "private, no-store"}
-        holder = request.query.get("holder", "somebody")
+        holder = Holder(request.query.get("holder", "somebody"), is_revoked=lambda: False)
         return await sender.answer(request, body, holder=holder, content_type="video/mp4", headers=headers)
 
     application = web.Application()

@@ -43,6 +43,7 @@ class Door:
         self.application.router.add_post("/", self._read)
         self.application.router.add_get("/held", self._hold)
         self.application.router.add_get("/large", self._large)
+        self.application.router.add_get("/slow", self._wait)
         self.port = 0
         self._open: list[asyncio.StreamWriter] = []
 
@@ -60,6 +61,11 @@ class Door:
             self.within.set()
             await self.release.wait()
         return web.Response(text="held")
+
+    async def _wait(self, request: web.Request) -> web.Response:
+        self.within.set()
+        await self.release.wait()
+        return web.Response(text="slow")
 
     async def connect(self, address: str | None = None, **options: Any) -> Stream:
         """Connect as if from that address, and wait until it was noticed."""
@@ -154,6 +160,41 @@ async def test_the_oldest_of_all_strangers_makes_room_in_the_end() -> None:
             assert await door.ask(streams[-1]) == "200 here"
         assert [await is_closed(stream) for stream in streams[:3]] == [True] * 3
         assert [await door.ask(stream) for stream in streams[3:]] == ["200 here"] * 6
+
+
+async def test_an_idle_connection_makes_room_before_one_that_is_being_answered() -> None:
+    async with opened(Places(strangers_per_network=4, strangers=9, connections=9)) as door:
+        busy, waiting = await door.connect(), await door.connect()
+        idle = [await door.connect() for _ in range(2)]
+        for stream in idle:
+            assert await door.ask(stream) == "200 here"
+        busy[1].write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        async with asyncio.timeout(5):
+            await door.within.wait()
+        # Who asks again is idle no more, and who has asked nothing yet may be about to.
+        newcomers = [await door.connect()]
+        assert await is_closed(idle[0])
+        newcomers.append(await door.connect())
+        assert await is_closed(idle[1])
+        door.release.set()
+        assert await answer_of(busy) == "200 slow"
+        assert [await door.ask(stream) for stream in (waiting, *newcomers)] == ["200 here"] * 3
+        assert door.counters.connections_evicted == 2
+
+
+async def test_without_idle_ones_the_oldest_makes_room_whatever_it_does() -> None:
+    async with opened(Places(strangers_per_network=2, strangers=9, connections=9)) as door:
+        streams = []
+        for _ in range(2):
+            door.within.clear()
+            streams.append(await door.connect())
+            streams[-1][1].write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            async with asyncio.timeout(5):
+                await door.within.wait()
+        assert await door.ask(await door.connect()) == "200 here"
+        assert await is_closed(streams[0])
+        door.release.set()
+        assert await answer_of(streams[1]) == "200 slow"
 
 
 async def test_who_has_shown_a_link_is_no_stranger_until_it_was_answered() -> None:
@@ -275,3 +316,21 @@ def test_places_leave_descriptors_to_media_and_recordings() -> None:
         places = Places.within(descriptors)
         assert 8 <= places.connections <= max(8, descriptors - module.RESERVE)
         assert places.strangers == places.connections
+
+
+async def test_an_address_that_this_machine_has_not_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*addresses: str) -> Any:
+        return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in addresses]
+
+    async with opened(Places()) as door:
+        await door.connections.close()
+        server = door.connections._server
+        assert server is not None
+        monkeypatch.setattr(socket, "getaddrinfo", found("240.0.0.1", "127.0.0.1"))
+        door.connections.listen(server, "bridge.example", 0)
+        (listener,) = door.connections._listeners
+        assert listener.getsockname()[0] == "127.0.0.1"
+        await door.connections.close()
+        monkeypatch.setattr(socket, "getaddrinfo", found("240.0.0.1", "240.0.0.2"))
+        with pytest.raises(OSError, match=f"Errno {errno.EADDRNOTAVAIL}"):
+            door.connections.listen(server, "bridge.example", 0)

@@ -57,7 +57,7 @@ def rooms(tokens: Tokens, counters: SessionCounters) -> Rooms:
 async def client(tokens: Tokens, counters: SessionCounters, rooms: Rooms) -> AsyncIterator[Client]:
     relays = Relays((RELAY_URL,), b"shared", lifetime_s=3600, wall_clock=lambda: NOW_S)
     application = web.Application(client_max_size=256 * 1024)
-    api = JoinApi(tokens, relays, admission=Admission(0, counters=counters), counters=counters, rooms=rooms)
+    api = JoinApi(tokens, relays, admission=Admission(0, counters=counters), rooms=rooms)
     api.add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running

@@ -1,6 +1,9 @@
 """`hoichan check-config`: what it tries, and that it changes nothing."""
 
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,51 @@ def test_what_cannot_run_is_told_by_its_setting(
     told = capsys.readouterr()
     assert sentence in told.err
     assert "can be used" not in told.out
+
+
+@contextmanager
+def somebody_else(closed: Path) -> Iterator[None]:
+    """Run the body as a user to whom that folder is closed."""
+    if os.geteuid() == 0:
+        closed.chmod(0o700)
+        os.setresuid(65_534, 65_534, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+        return
+    closed.chmod(0)
+    try:
+        yield
+    finally:
+        closed.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("NODE_STATE_DIR", "node.state_dir"),
+        ("RECORDING_DIR", "recording.dir"),
+        ("ARCHIVE_DIR", "archive.dir"),
+        ("HTTP_WEB_DIR", "http.web_dir"),
+    ],
+)
+def test_another_user_is_told_what_is_closed_to_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    setting: str,
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "folder").mkdir(parents=True)
+    monkeypatch.setenv(f"HOICHAN_{variable}", str(closed / "folder" / "below"))
+    with somebody_else(closed):
+        status = run()
+    assert status == 2
+    told = capsys.readouterr().err
+    assert setting in told
+    assert str(closed) in told
 
 
 def test_a_port_in_use_and_a_small_disk_are_worth_a_note(

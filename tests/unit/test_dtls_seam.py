@@ -16,7 +16,6 @@ from OpenSSL import SSL
 from pylibsrtp._binding import ffi, lib
 
 from bridge.base.counters import DtlsFailure
-from bridge.base.errors import InvalidConfig
 from bridge.transport import Certificate, CloseReason, TransportState
 from bridge.transport import dtls as bridge_dtls
 from bridge.transport.dtls import DATAGRAM_BYTES_MAX, PROFILES, split_records
@@ -310,15 +309,6 @@ async def test_certificate_is_used_for_all_and_its_context_made_once() -> None:
     algorithm, value = certificate.fingerprint.split(" ")
     assert algorithm == "sha-256"
     assert len(value.split(":")) == 32
-
-
-def test_certificate_files_that_cannot_be_used_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    missing = tmp_path / "missing.pem"
-    with pytest.raises(InvalidConfig):
-        Certificate.from_pem(missing, missing)
-    missing.write_text("no PEM")
-    with pytest.raises(InvalidConfig):
-        Certificate.from_pem(missing, missing)
 
 
 @given(st.lists(st.integers(min_value=1, max_value=1100), max_size=12))

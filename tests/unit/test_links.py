@@ -145,3 +145,11 @@ def test_the_end_of_a_link_may_be_a_moment_or_a_day(
     ends = [datetime.fromtimestamp(link.expires_s) for link in LinkFiles(tmp_path).links()]
     assert abs((ends[0] - datetime.combine(day, datetime.min.time())).total_seconds() - 17.5 * 3600) <= 2
     assert abs((ends[1] - datetime.combine(day, datetime.min.time())).total_seconds() - 86400) <= 2
+
+
+def test_settings_that_no_server_would_take_are_told_here_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOICHAN_ARCHIVE_DIR", str(tmp_path))
+    assert main(["links", "list", "--state-dir", str(tmp_path / "state")]) == 2
+    assert "archive.dir" in capsys.readouterr().err

@@ -130,7 +130,9 @@ def test_what_the_kernel_dropped_is_told(scrape: Scrape) -> None:
 
 
 def test_refusals_are_counted_by_family_of_codes(scrape: Scrape) -> None:
-    scrape.session.joins_refused = {"negotiation-failed:a": 1, "negotiation-failed:b": 2, "room-full": 4}
+    scrape.session.joins_refused.update(
+        {"negotiation-failed:a": 1, "negotiation-failed:b": 2, "room-full": 4}
+    )
     assert scrape.value("hoichan_joins_refused_total", code="negotiation-failed") == 3
     assert scrape.value("hoichan_joins_refused_total", code="room-full") == 4
 

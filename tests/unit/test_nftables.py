@@ -10,11 +10,20 @@ import pytest
 
 from bridge.config import Config
 
-SAMPLE = Path(__file__).parents[2] / "configs" / "nftables" / "hoichan.nft"
+CONFIGS = Path(__file__).parents[2] / "configs"
+SAMPLE = CONFIGS / "nftables" / "hoichan.nft"
 
 
 def test_the_rules_are_for_the_media_port() -> None:
     assert re.findall(r"th dport != (\d+)", SAMPLE.read_text()) == [str(Config().media.port)]
+
+
+def test_the_samples_reckon_with_a_whole_room_behind_one_address() -> None:
+    sites = Config().rooms.participants_max
+    for sample in (SAMPLE, CONFIGS / "nginx" / "hoichan.conf"):
+        assert re.findall(r"(\d+) sites behind one address", sample.read_text()) == [str(sites)]
+    rates = re.findall(r"@senders. .* over (\d+)/second", SAMPLE.read_text())
+    assert rates == [str(150 * sites)] * 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root and nftables")

@@ -4,16 +4,18 @@ import asyncio
 import json
 import ssl
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from ice_client import RecordingObserver
 
 from bridge import server as module
 from bridge.__main__ import main
-from bridge.api.clients import client_of
+from bridge.api.clients import TrustedProxies, client_of, is_own_origin
 from bridge.conference.participants import CloseCode
 from bridge.config import AdminConfig, Config, HttpConfig, MediaConfig, NodeConfig
 from bridge.messages import SUBPROTOCOL, Join, serialise
@@ -138,6 +140,53 @@ async def test_a_trusted_proxy_is_believed_and_nobody_else(
     assert ("\r\nStrict-Transport-Security: max-age=31536000\r\n" in answer) is peer_is_trusted
 
 
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        ("198.51.100.7:51234", "198.51.100.7"),
+        ("[2001:db8::7]:51234", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        # What names no address is not somebody without limits.
+        ("unknown", "192.0.2.9"),
+        ("_hidden:7", "192.0.2.9"),
+        ("[198.51.100.7", "198.51.100.7"),
+        ("", "192.0.2.9"),
+    ],
+)
+async def test_a_port_behind_the_address_is_no_part_of_it(said: str, client: str) -> None:
+    async def tell(request: web.Request) -> web.Response:
+        return web.Response(text=client_of(request))
+
+    request = make_mocked_request("GET", "/", headers={"X-Forwarded-For": said}).clone(remote="192.0.2.9")
+    response = await TrustedProxies([ip_network("192.0.2.0/24")]).middleware()(request, tell)
+    assert isinstance(response, web.Response)
+    assert response.text == client
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_own"),
+    [
+        (None, True),
+        ("http://here:8443", True),
+        ("https://bridge.example", True),
+        ("https://elsewhere.example", False),
+        ("http://[", False),
+        ("http://]", False),
+        ("http://[here]:8443", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("host", ["here:8443", ""])
+def test_what_is_no_origin_is_not_ours(origin: str | None, is_own: bool, host: str) -> None:
+    headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
+    request = make_mocked_request("GET", "/ws", headers=headers)
+    is_here = host != "" or origin != "http://here:8443"
+    assert is_own_origin(request, "bridge.example") is (is_own and is_here)
+    assert not (origin == "null" and is_own_origin(request, ""))
+
+
 async def test_over_tls_browsers_are_told_to_stay_with_it(config: Config) -> None:
     running = module.Server(replace(config, http=replace(config.http, tls=True)))
     await running.start()
@@ -169,6 +218,35 @@ async def test_whoever_hangs_up_writes_no_line(config: Config, caplog: pytest.Lo
     finally:
         await running.stop()
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_revocations_are_watched_on_after_a_fault(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "REVOCATIONS_INTERVAL_S", 0.01)
+    expelled = asyncio.Event()
+    faults = [ZeroDivisionError("a fault of ours"), ZeroDivisionError("another")]
+    expel = module.Rooms.expel_revoked
+
+    def expel_revoked(rooms: module.Rooms) -> None:
+        if faults:
+            raise faults.pop()
+        expel(rooms)
+        expelled.set()
+
+    monkeypatch.setattr(module.Rooms, "expel_revoked", expel_revoked)
+    running = module.Server(config)
+    await running.start()
+    try:
+        for link in ("one", "another"):
+            expelled.clear()
+            with (running.state_dir / "revoked").open("a") as file:
+                file.write(f"{link}\n")
+            async with asyncio.timeout(5):
+                await expelled.wait()
+    finally:
+        await running.stop()
+    assert caplog.text.count("could be sent out") == 2
 
 
 async def test_whoever_is_in_by_a_revoked_link_has_to_go_within_seconds(

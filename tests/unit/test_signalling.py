@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bridge import messages
 from bridge.api import signalling
-from bridge.api.signalling import RateLimit, Signalling
+from bridge.api.signalling import Signalling
 from bridge.base.rate import limited_networks
 from bridge.base.words import Level, Role, Source
 from bridge.conference.participants import CloseCode
@@ -467,12 +467,6 @@ async def test_after_a_restart_the_page_comes_back_with_its_token_alone(node: No
     again = await hear(back, Welcome)
     assert not again.resumed
     assert (again.room.id, again.room.title, again.role) == ("r-1", "Hội chẩn liên viện", Role.CHAIR)
-
-
-def test_the_rate_limit_lets_bursts_pass_and_refills() -> None:
-    limit = RateLimit(0.0)
-    assert sum(limit.allow(1.0, 0.0) for _ in range(100)) == signalling.BURST
-    assert sum(limit.allow(1.0, 1.0) for _ in range(100)) == signalling.RATE_PER_S
 
 
 async def test_the_wire_is_plain_json(node: Node) -> None:

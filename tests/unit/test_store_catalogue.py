@@ -80,8 +80,7 @@ def test_a_session_told_again_is_changed_and_not_doubled(catalogue: Catalogue) -
 
 def test_a_package_told_again_keeps_its_state_and_its_fate(catalogue: Catalogue) -> None:
     catalogue.put_package(package())
-    catalogue.set_state(package().id, PackageState.COMPOSING)
-    catalogue.set_progress(package().id, 0.25, 30.0)
+    catalogue.set_step(package().id, PackageState.COMPOSING, 0.25, 30.0)
     catalogue.put_package(package(title="Hội chẩn khác", retention=RetentionClass.DEATH))
     entry = catalogue.package(package().id)
     assert entry is not None

@@ -21,7 +21,7 @@ from bridge.api.library import package as archive_package
 from bridge.api.library.query import page_json, search_of
 from bridge.api.library.ranges import Unsatisfiable, byte_range
 from bridge.api.library.session import LibrarySessions
-from bridge.api.library.streaming import Body, Transfers, file_body
+from bridge.api.library.streaming import Body, Holder, Transfers, file_body
 from bridge.api.library.tar import tar_body
 from bridge.api.library.visits import Visits
 from bridge.api.problems import Handler, answering_problems
@@ -245,11 +245,12 @@ class ArchiveApi:
         if sending.saved_as is not None:
             # Names of packages are letters, digits and hyphens: nothing to quote.
             headers["Content-Disposition"] = f'attachment; filename="{sending.saved_as}"'
+        holder = Holder(access.claims.id, lambda: self._sessions.is_revoked(access.claims))
         with held(access.request):
             return await self._transfers.answer(
                 access.request,
                 body,
-                holder=access.claims.id,
+                holder=holder,
                 content_type=sending.content_type,
                 headers=headers,
             )

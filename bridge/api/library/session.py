@@ -54,6 +54,10 @@ class LibrarySessions:
             raise Refused("invalid-token", "there is no session of the library")
         return self._tokens.read(token, TokenKind.LIBRARY)
 
+    def is_revoked(self, claims: Claims) -> bool:
+        """Whether the link or key behind a session was made worthless since."""
+        return self._tokens.is_revoked(claims)
+
     def check_origin(self, request: web.Request) -> None:
         """Refuse what another site's page may have made the browser send."""
         if request.headers.get(REQUEST_HEADER) != REQUEST_VALUE:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -40,6 +40,14 @@ class FileSegment:
 
 
 Segment = bytes | FileSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who takes something: the id of its link or key, and whether that was made worthless meanwhile."""
+
+    id: str
+    is_revoked: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +126,15 @@ class Transfers:
         self._running: Counter[str] = Counter()
 
     async def answer(
-        self, request: web.Request, body: Body, *, holder: str, content_type: str, headers: Mapping[str, str]
+        self,
+        request: web.Request,
+        body: Body,
+        *,
+        holder: Holder,
+        content_type: str,
+        headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        """Send the body, or what is asked of it, under its preconditions (RFC 9110, 13.2.2).
-
-        `holder` is the id of the link or key that the request was made with.
-        """
+        """Send the body, or what is asked of it, under its preconditions (RFC 9110, 13.2.2)."""
         response = web.StreamResponse(headers=headers)
         response.etag = body.etag
         response.last_modified = int(body.modified_s)
@@ -149,34 +160,43 @@ class Transfers:
         return await self._transfer(request, response, body, wanted, holder)
 
     async def _transfer(
-        self, request: web.Request, response: web.StreamResponse, body: Body, wanted: ByteRange, holder: str
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        body: Body,
+        wanted: ByteRange,
+        holder: Holder,
     ) -> web.StreamResponse:
-        if self._running.total() >= self._transfers_max or self._running[holder] >= self._per_holder_max:
-            raise Refused("busy", f"{self._running[holder]} transfers of this link are running")
-        self._running[holder] += 1
+        if self._running.total() >= self._transfers_max or self._running[holder.id] >= self._per_holder_max:
+            raise Refused("busy", f"{self._running[holder.id]} transfers of this link are running")
+        self._running[holder.id] += 1
         try:
             await response.prepare(request)
-            await self._send(response, body, wanted)
+            await self._send(response, body, wanted, holder)
             await response.write_eof()
         except OSError:
-            # The client has gone, or stopped reading, or the file is not what it was. It is the connection
-            # that must end: anything else would pass for the whole.
+            # The client has gone, stopped reading or may read no more, or the file is not what it was. It is
+            # the connection that must end: anything else would pass for the whole.
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self._running[holder] -= 1
-            if not self._running[holder]:
-                del self._running[holder]
+            self._running[holder.id] -= 1
+            if not self._running[holder.id]:
+                del self._running[holder.id]
         return response
 
-    async def _send(self, response: web.StreamResponse, body: Body, wanted: ByteRange) -> None:
+    async def _send(
+        self, response: web.StreamResponse, body: Body, wanted: ByteRange, holder: Holder
+    ) -> None:
         for segment, stretch in body.cut(wanted):
             if isinstance(segment, bytes):
                 await response.write(segment[stretch.start : stretch.start + stretch.length])
             else:
-                await self._send_file(response, segment.path, stretch)
+                await self._send_file(response, segment.path, stretch, holder)
 
-    async def _send_file(self, response: web.StreamResponse, path: Path, stretch: ByteRange) -> None:
+    async def _send_file(
+        self, response: web.StreamResponse, path: Path, stretch: ByteRange, holder: Holder
+    ) -> None:
         file = await asyncio.to_thread(path.open, "rb", buffering=0)
         with file:
             position, end = stretch.start, stretch.start + stretch.length
@@ -188,6 +208,8 @@ class Transfers:
                 piece = await asyncio.to_thread(os.pread, file.fileno(), length, position)
                 if not piece:
                     raise OSError(f"{path.name} has become shorter")
+                if holder.is_revoked():
+                    raise PermissionError("the link was revoked meanwhile")
                 async with asyncio.timeout(self._stalled_s):
                     await response.write(piece)
                 position += len(piece)
