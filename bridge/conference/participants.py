@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.base.errors import NegotiationFailed
+from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference import roles
 from bridge.conference.roles import Permission
@@ -328,7 +328,10 @@ class Participant:
         *,
         replace: bool = False,
     ) -> str:
-        """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
+        """Return the answer to an offer; raises NegotiationFailed or Refused, and then changes nothing else."""
+        if self.is_gone:
+            # It would be heard, and nobody would see it.
+            raise Refused("unknown-participant", "whoever has left negotiates no media")
         if self.is_device:
             publications, slots = device_lines(watch=self.claims.kind is TokenKind.WATCH)
         if self.leg is not None and not replace:

@@ -145,6 +145,19 @@ def test_a_revoked_link_ends_in_room_lobby_and_devices_and_opens_nothing_any_mor
             tokens.read(token, kind)
 
 
+def test_who_has_gone_negotiates_no_media() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    page = conference.enter()
+    for gone in (device, page):
+        conference.ask(chair, Remove(gone.id))
+        for replace in (False, True):
+            with pytest.raises(Refused, match="unknown-participant"):
+                gone.negotiate("v=0", replace=replace)
+    assert set(conference.room.router.legs) == {chair.id}
+
+
 # Encoders that come back.
 
 
