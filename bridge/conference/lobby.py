@@ -1,7 +1,7 @@
 """The lobby of a room: who has to wait before it, and why. Decides and remembers; tells nobody.
 
 A page waits on its socket. A device has none: it is refused for a moment and asks again, and is listed for as
-long as it does. Who was let in is not asked for again.
+long as it does. Who was let in is not asked for again, be it that the server was restarted meanwhile.
 """
 
 from bridge.base.errors import Refused
@@ -28,8 +28,9 @@ class Lobby:
         self.is_locked = standing.is_locked
         # Links somebody was removed with: they have to knock.
         self._distrusted = dict(standing.distrusted)
-        # Links of devices: those that may come in at their next attempt, and those that may not until then.
-        self._awaited: dict[str, None] = {}
+        # Links that need not knock: of whoever was in when the server went, and of devices that were let in.
+        self._awaited = standing.awaited
+        # Links of devices that may not knock until then.
         self._turned_away: dict[str, float] = {}
 
     def reason_to_wait(self, participant: Participant) -> KnockReason | None:

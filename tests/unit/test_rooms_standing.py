@@ -22,6 +22,7 @@ from bridge.messages import (
     RaiseHand,
     Remove,
     SendChat,
+    StageMode,
     Waiting,
     WaitingGuest,
     Welcome,
@@ -54,6 +55,7 @@ def test_a_locked_room_is_locked_after_a_restart() -> None:
     before = Lasting()
     chair, expert = before.enter(Role.CHAIR), before.enter()
     before.ask(chair, Lock(True))
+    expert.leave()
     after = before.restarted()
     waiting = after.knock(claims=expert.claims)
     assert channel(waiting).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
@@ -62,6 +64,48 @@ def test_a_locked_room_is_locked_after_a_restart() -> None:
     after.ask(back, Lock(False))
     assert waiting.id in after.room.participants
     assert after.record.of(EventKind.LOCK) == [{"locked": False, "by": back.id}]
+
+
+@pytest.mark.parametrize("is_planned", [False, True])
+def test_a_restart_of_a_locked_room_locks_out_nobody_who_was_in_it(is_planned: bool) -> None:
+    before = Lasting()
+    chair, expert, removed = before.enter(Role.CHAIR), before.enter(), before.enter()
+    device, _ = before.room.join_device(before.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    before.ask(chair, Lock(True))
+    before.ask(chair, Remove(removed.id))
+    stranger = before.knock()
+    if is_planned:
+        before.rooms.close("r-1", "shutdown")
+    after = before.restarted()
+    # Before the chair is back.
+    assert after.knock(claims=expert.claims).id in after.room.participants
+    assert after.room.join_device(device.claims, "v=0", False)[0].id in after.room.participants
+    for outside in (removed, stranger):
+        assert after.knock(claims=outside.claims).id in after.room.lobby.guests
+    # Locked anew, it is locked for whoever has not come back until then.
+    later = before.restarted()
+    back = later.enter(claims=chair.claims)
+    later.ask(back, Lock(False))
+    later.ask(back, Lock(True))
+    assert later.knock(claims=expert.claims).id in later.room.lobby.guests
+
+
+def test_who_was_in_a_locked_room_is_let_in_after_two_restarts_in_a_row_too() -> None:
+    before = Lasting()
+    chair, expert, other = before.enter(Role.CHAIR), before.enter(), before.enter()
+    before.ask(chair, Lock(True))
+    between = before.restarted()
+    between.record.note(EventKind.SESSION_RESUMED, {"after_ms": 0})
+    between.enter(claims=other.claims).leave()
+    both = [*before.record.journal(), *between.record.journal()]
+    after = Lasting(FakeRecord(restored=both))
+    assert after.knock(claims=expert.claims).id in after.room.participants
+    # Whoever came back between and was sent out has to knock all the same.
+    back = between.enter(claims=chair.claims)
+    between.ask(back, Remove(between.enter(claims=expert.claims).id))
+    both = [*before.record.journal(), *between.record.journal()]
+    after = Lasting(FakeRecord(restored=both))
+    assert after.knock(claims=expert.claims).id in after.room.lobby.guests
 
 
 def test_an_unlocked_room_is_not_locked_by_a_restart() -> None:
@@ -130,6 +174,29 @@ def test_who_was_on_stage_is_there_again_when_it_is_back() -> None:
     again.ask(back, ChooseStage(back.id))
     again.enter(claims=presenter.claims)
     assert again.room.sight.stage.participant == back.id
+
+
+def test_a_planned_restart_does_not_forget_who_was_on_stage() -> None:
+    before = Lasting()
+    chair, presenter = before.enter(Role.CHAIR), before.enter(Role.PRESENTER)
+    before.ask(chair, ChooseStage(presenter.id))
+    before.rooms.close("r-1", "shutdown")
+    after = before.restarted()
+    back = after.enter(claims=chair.claims)
+    returned = after.enter(claims=presenter.claims)
+    after.speaks(back)
+    assert after.room.sight.stage.participant == returned.id
+    # Nor does a second one; but whoever has left of its own accord is not put there again.
+    events = [*before.record.journal(), *after.record.journal()]
+    again = Lasting(FakeRecord(restored=events))
+    back = again.enter(claims=chair.claims)
+    assert again.enter(claims=presenter.claims).id == again.room.sight.stage.participant
+    returned.leave()
+    last = Lasting(FakeRecord(restored=[*before.record.journal(), *after.record.journal()]))
+    back = last.enter(claims=chair.claims)
+    last.enter(claims=presenter.claims)
+    last.speaks(back)
+    assert last.room.sight.stage.mode is StageMode.SPEAKER
 
 
 def test_the_chat_that_was_written_down_is_there_again() -> None:
