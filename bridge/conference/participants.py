@@ -328,7 +328,7 @@ class Participant:
         *,
         replace: bool = False,
     ) -> str:
-        """Return the answer to an offer; raises NegotiationFailed or Refused, and then changes nothing else."""
+        """Return the answer to an offer; raises NegotiationFailed or Refused and then changes nothing."""
         if self.is_gone:
             # It would be heard, and nobody would see it.
             raise Refused("unknown-participant", "whoever has left negotiates no media")

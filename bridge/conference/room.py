@@ -85,7 +85,6 @@ class Room:
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
-        self._attendance = Attendance(clock())
         self.router = router(self)
         self.proceedings = Proceedings(
             room_id,
@@ -99,6 +98,7 @@ class Room:
         )
         # What an interrupted session left behind.
         standing = Standing(self.proceedings.restored)
+        self._attendance = Attendance(clock(), standing)
         self.lobby = Lobby(
             standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
         )
@@ -126,8 +126,13 @@ class Room:
 
     @property
     def empty_since(self) -> float | None:
-        """Since when all people have gone; None while there are some, or devices wait for the first."""
-        return self._attendance.empty_since(has_devices=bool(self.participants))
+        """Since when all people have gone; None while there are some, or somebody waits for the first."""
+        return self._attendance.empty_since(is_awaited=bool(self.participants or self.lobby.guests))
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether there is a list of cases for a conference that nobody has come to but its moderators."""
+        return self.proceedings.is_prepared and not self._attendance.was_held
 
     # Coming in.
 

@@ -27,8 +27,10 @@ class Standing:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.is_locked = False
-        # Whether a chair or secretary has been there.
+        # Whether a chair or secretary has been there, any person at all, and one that does not moderate.
         self.is_led = False
+        self.was_attended = False
+        self.was_held = False
         self.distrusted: dict[str, None] = {}
         self.floors: dict[str, bool] = {}
         # The link whom a moderator put on stage, and the participant that came with it last.
@@ -51,8 +53,11 @@ class Standing:
         link = data.get("link")
         match event.kind:
             case EventKind.PARTICIPANT_JOINED:
-                leads = roles.has(Role(data["role"]), Permission.MODERATE) and not data["device"]
-                self.is_led = self.is_led or leads
+                moderates = roles.has(Role(data["role"]), Permission.MODERATE)
+                if not data["device"]:
+                    self.was_attended = True
+                    self.is_led = self.is_led or moderates
+                    self.was_held = self.was_held or not moderates
                 if link is not None:
                     self._present[data["participant"]] = link
             case EventKind.PARTICIPANT_LEFT if data["reason"] != LeaveReason.CLOSED:

@@ -496,6 +496,43 @@ def test_a_list_of_cases_waits_for_the_conference_that_it_was_made_for() -> None
     assert conference.rooms.get("r-1") is None
 
 
+def test_a_conference_that_was_held_without_its_cases_does_not_stay_with_its_chat_and_lock() -> None:
+    conference = Conference(empty_close_s=60.0)
+    chair, expert = conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(chair, messages.AddCase("BN-1"))
+    conference.ask(chair, Lock(True))
+    conference.ask(expert, messages.SendChat("Xin chào"))
+    expert.leave()
+    chair.leave()
+    conference.pass_time(62, step=1)
+    assert conference.room.is_closed
+
+
+@pytest.mark.parametrize("is_page", [True, False])
+def test_who_knocks_does_not_keep_a_finished_conference_open(is_page: bool) -> None:
+    conference = Conference(empty_close_s=60.0)
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    claims = conference.claims(kind=TokenKind.JOIN if is_page else TokenKind.PUBLISH)
+    if is_page:
+        conference.knock(claims=claims)
+    chair.leave()
+    for _ in range(7):
+        if not is_page and not conference.room.is_closed:
+            with pytest.raises(Refused, match="room-locked"):
+                conference.room.join_device(claims, "v=0", False)
+        conference.pass_time(10, step=1)
+    assert conference.room.is_closed
+
+
+def test_who_waits_for_the_first_chair_keeps_the_room_open() -> None:
+    conference = Conference(empty_close_s=60.0, wait_for_chair=True)
+    early = conference.knock()
+    conference.pass_time(200, step=1)
+    conference.enter(Role.CHAIR)
+    assert early.id in conference.room.participants
+
+
 def test_a_list_that_nobody_comes_for_is_given_up() -> None:
     conference = Conference(empty_close_s=60.0)
     secretary = conference.enter(Role.SECRETARY)

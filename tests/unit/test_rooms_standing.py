@@ -176,6 +176,17 @@ def test_who_was_on_stage_is_there_again_when_it_is_back() -> None:
     assert again.room.sight.stage.participant == back.id
 
 
+def test_a_device_that_is_back_after_a_restart_does_not_keep_open_what_all_people_have_left() -> None:
+    before = Lasting()
+    before.enter(Role.CHAIR)
+    device, _ = before.room.join_device(before.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    after = before.restarted(empty_close_s=60.0)
+    again, _ = after.room.join_device(device.claims, "v=0", False)
+    again.leg_connected()
+    after.pass_time(62, step=1)
+    assert after.room.is_closed
+
+
 def test_a_planned_restart_does_not_forget_who_was_on_stage() -> None:
     before = Lasting()
     chair, presenter = before.enter(Role.CHAIR), before.enter(Role.PRESENTER)
