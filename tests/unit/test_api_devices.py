@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
 from bridge.api.devices import endpoint as device_endpoint
 from bridge.api.devices.trickle import Fragment, ice_ufrag_of, parse_fragment
@@ -104,7 +105,8 @@ async def client(tokens: Tokens, rooms: NotingRooms, counters: SessionCounters) 
     application = web.Application()
     noting: Any = rooms
     for endpoint in (whip_endpoint, whep_endpoint):
-        endpoint(noting, tokens, relays, Admission(0, counters=counters)).add_routes(application.router)
+        admission = Admission(0, counters=counters)
+        endpoint(noting, tokens, relays, admission, Accounts(per_link=4)).add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 

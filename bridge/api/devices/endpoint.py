@@ -52,9 +52,9 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
-        accounts: Accounts | None = None,
+        accounts: Accounts,
     ) -> None:
-        self._accounts = accounts or Accounts()
+        self._accounts = accounts
         self._path = path
         self._kind = kind
         self._rooms = rooms
@@ -148,7 +148,7 @@ class DeviceEndpoint:
 
     def _charge_offer(self, link: str) -> None:
         if not self._accounts.allow_offer(link):
-            raise Refused("rate-limited", "more offers than one a second with this token")
+            raise Refused("rate-limited", "more offers than a device makes, with this token")
 
     def _session(self, request: web.Request) -> Session:
         """Return the session of the path, for the holder of the token that made it.
