@@ -24,6 +24,8 @@ class Lobby:
         self._waits_for_chair = wait_for_chair and not standing.is_led
         self._places = places
         # Allocated by this.
+        # Whether a chair or secretary is in the room now.
+        self._has_moderator = False
         self.guests: dict[str, Participant] = {}
         self.is_locked = standing.is_locked
         # Links somebody was removed with: they have to knock.
@@ -37,8 +39,9 @@ class Lobby:
         """Return why this newcomer has to wait, or None if it may come in."""
         link = participant.claims.id
         if link in self._distrusted:
-            return KnockReason.REMOVED
-        if (participant.may_moderate and not participant.is_device) or link in self._awaited:
+            # With nobody there to open to them, those who are to lead would wait for ever.
+            return None if participant.leads and not self._has_moderator else KnockReason.REMOVED
+        if participant.leads or link in self._awaited:
             return None
         if self.is_locked:
             return KnockReason.LOCKED
@@ -87,6 +90,11 @@ class Lobby:
     def chair_has_come(self) -> None:
         """From now on nobody waits for that."""
         self._waits_for_chair = False
+        self._has_moderator = True
+
+    def moderators_have_gone(self) -> None:
+        """The last chair or secretary has left: nobody can answer a knock until another one comes."""
+        self._has_moderator = False
 
     def passing(self) -> list[Participant]:
         """Return the guests that need not wait any longer."""

@@ -205,6 +205,11 @@ class Participant:
         return roles.has(self.role, Permission.MODERATE)
 
     @property
+    def leads(self) -> bool:
+        """Whether it is a person who may moderate, and can be asked: a device answers no knock."""
+        return self.may_moderate and not self.is_device
+
+    @property
     def is_self_named(self) -> bool:
         """Whether its name is its own word, and not that of whoever made the link."""
         return self.claims.name is None and not self.is_device

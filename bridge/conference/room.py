@@ -249,7 +249,7 @@ class Room:
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
         if participant.claims.id == self._awaited_on_stage:
             self.choose_stage(participant, by=None)
-        if participant.may_moderate and not participant.is_device:
+        if participant.leads:
             self.lobby.chair_has_come()
             self._let_in_who_may_pass()
 
@@ -358,8 +358,10 @@ class Room:
     def _let_in_who_may_pass(self) -> None:
         passing = self.lobby.passing()
         for guest in passing:
-            has_place = len(self.participants) < self._capacity or guest.is_device
-            if has_place and guest.id in self.lobby.guests:
+            has_place = len(self.participants) < self._places(guest.claims) or guest.is_device
+            # The one before it may have been the chair whom this one has to ask.
+            may_pass = guest.id in self.lobby.guests and self.lobby.reason_to_wait(guest) is None
+            if has_place and may_pass:
                 del self.lobby.guests[guest.id]
                 if not guest.is_device:
                     self._let_in(guest)
@@ -393,6 +395,9 @@ class Room:
         if was_waiting:
             self._knock()
         self._attendance.left(self.participants.values(), self._clock())
+        if was_in and participant.leads and not any(one.leads for one in self.participants.values()):
+            self.lobby.moderators_have_gone()
+            self._let_in_who_may_pass()
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
         """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""

@@ -115,6 +115,44 @@ def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
         conference.enter(Role.CHAIR)
 
 
+# A chair that was sent out, and nobody there to let it in.
+
+
+def test_a_chair_whom_a_stolen_link_sent_out_leads_again_once_that_link_is_revoked() -> None:
+    conference = Conference()
+    revoked: set[str] = set()
+    conference.room._tokens = Tokens(SECRET, clock=lambda: conference.wall_now, revoked=revoked)
+    chair, thief, removed = conference.enter(Role.CHAIR), conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(thief, Remove(chair.id))
+    conference.ask(thief, Remove(removed.id))
+    outside = [conference.knock(claims=one.claims) for one in (chair, chair, removed)]
+    assert set(conference.room.lobby.guests) == {one.id for one in outside}
+    revoked.add(thief.claims.id)
+    conference.rooms.expel_revoked()
+    # One is let in; whom it lets in besides is its own decision.
+    assert set(conference.room.participants) == {outside[0].id}
+    assert set(conference.room.lobby.guests) == {one.id for one in outside[1:]}
+
+
+def test_a_removed_secretary_comes_in_when_the_chair_has_gone_home() -> None:
+    conference = Conference()
+    chair, secretary, expert = (conference.enter(role) for role in (Role.CHAIR, Role.SECRETARY, Role.EXPERT))
+    conference.ask(chair, Remove(secretary.id))
+    waiting = conference.knock(claims=secretary.claims)
+    chair.leave()
+    assert set(conference.room.participants) == {expert.id, waiting.id}
+    waiting.leave()
+    again = conference.knock(claims=secretary.claims)
+    assert again.id in conference.room.participants
+    # A device in a chair's name opens to nobody, and is no moderator who has gone.
+    device, _ = conference.room.join_device(
+        conference.claims(Role.CHAIR, kind=TokenKind.PUBLISH), "v=0", False
+    )
+    again.leave()
+    assert conference.knock(claims=secretary.claims).id in conference.room.participants
+    assert not device.is_gone
+
+
 # Revoked links.
 
 
