@@ -297,18 +297,23 @@ class Participant:
         """What moderators have muted and the participant has not unmuted since."""
         return tuple(MutedSource(source, by) for source, by in self._muted_by.items())
 
-    def set_may_publish(self, may_publish: bool) -> None:
-        """Give or take the floor; whoever loses it, or has just got it, starts muted."""
-        if self.may_publish == may_publish:
-            return
+    def set_may_publish(self, may_publish: bool) -> bool:
+        """Give or take the floor; whoever loses it, or has just got it, starts muted.
+
+        A device has no switch of its own: the floor undoes what moderators have muted of it. Return whether
+        that changed anything.
+        """
+        unmutes = may_publish and self.is_device
+        if self.may_publish == may_publish and not (unmutes and self._muted):
+            return False
         self.may_publish = may_publish
         self._muted_by.clear()
-        if may_publish and self.is_device:
-            # It has no switch of its own.
+        if unmutes:
             self._muted.clear()
         else:
             self._muted.update(Source)
         self._apply_mutes()
+        return True
 
     def _apply_mutes(self) -> None:
         if self.leg is None:

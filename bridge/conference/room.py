@@ -460,17 +460,28 @@ class Room:
         self.sight.choose_stage(participant, by.id if by else None)
 
     def set_floor(self, target: Participant, granted: bool, *, by: Participant) -> None:
-        """Let somebody publish, or no longer, and whoever comes with the same link."""
+        """Let somebody publish, or nobody with its link any more.
+
+        What is taken is taken from the link, however many pages it is on, and from whoever comes with it
+        later. What is given to one page of several is not given to the others, nor to those who come.
+        """
         link = target.claims.id
-        remember(self._floors, link, granted)
-        if target.may_publish != granted:
-            target.set_may_publish(granted)
-            target.send(messages.Floor(granted))
-            data = {"participant": target.id, "link": link, "granted": granted, "by": by.id}
-            self.proceedings.note(EventKind.FLOOR, data)
-            self.sending_changed(target)
+        holders = self._holders.of(link)
+        is_for_link = not granted or len(holders) == 1
+        if is_for_link:
+            remember(self._floors, link, granted)
+        for one in (target,) if granted else holders:
+            if one.set_may_publish(granted):
+                one.send(messages.Floor(granted))
+                data = {"participant": one.id, "link": link if is_for_link else None}
+                self.proceedings.note(EventKind.FLOOR, {**data, "granted": granted, "by": by.id})
+                self.sending_changed(one)
         if granted:
             self.set_hand(target, False, by=by)
+            return
+        for guest in self.lobby.guests.values():
+            if guest.claims.id == link:
+                guest.set_may_publish(False)
 
     def mute(self, target: Participant, source: Source, *, by: Participant) -> None:
         """Mute a publication of somebody else, who may unmute it again."""

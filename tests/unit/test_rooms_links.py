@@ -7,7 +7,7 @@ from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.conference.room import MODERATOR_PLACES
-from bridge.messages import Error, Lock, Remove, Removed, RosterChange, Welcome
+from bridge.messages import Admit, Error, Floor, GiveFloor, Lock, Remove, Removed, RosterChange, Welcome
 from bridge.store.journal import EventKind
 from bridge.tokens import TokenKind, Tokens
 from tests.unit.conference import SECRET, Conference, channel, leg
@@ -113,6 +113,42 @@ def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
         conference.enter(Role.CHAIR)
     with pytest.raises(Refused, match="room-full"):
         conference.enter(Role.CHAIR)
+
+
+# The floor of a link that is on several pages.
+
+
+def test_the_floor_given_to_one_page_of_a_shared_link_is_not_given_to_those_who_come_later() -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    chair, observer = conference.enter(Role.CHAIR), conference.enter(Role.OBSERVER)
+    twin = conference.enter(claims=observer.claims)
+    conference.ask(chair, GiveFloor(observer.id, True))
+    later = conference.enter(claims=observer.claims)
+    assert [one.may_publish for one in (observer, twin, later)] == [True, False, False]
+    # Nor after a restart.
+    (noted,) = record.of(EventKind.FLOOR)
+    assert (noted["participant"], noted["link"]) == (observer.id, None)
+
+
+def test_the_floor_taken_from_one_page_of_a_link_is_taken_from_all() -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    chair, presenter = conference.enter(Role.CHAIR), conference.enter(Role.PRESENTER)
+    twin = conference.enter(claims=presenter.claims)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock(claims=presenter.claims)
+    conference.ask(chair, GiveFloor(presenter.id, False))
+    for one in (presenter, twin):
+        assert channel(one).of(Floor) == [Floor(False)]
+        assert not one.is_sending(Source.CAMERA)
+        assert leg(one).publications[Source.CAMERA].is_muted
+    assert [data["participant"] for data in record.of(EventKind.FLOOR)] == [presenter.id, twin.id]
+    conference.ask(chair, Admit(guest.id, True))
+    assert not channel(guest).of(Welcome)[0].may_publish
+    # Given back to one, it stays with that one.
+    conference.ask(chair, GiveFloor(presenter.id, True))
+    assert [one.may_publish for one in (presenter, twin, guest)] == [True, False, False]
 
 
 # A chair that was sent out, and nobody there to let it in.

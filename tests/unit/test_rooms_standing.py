@@ -326,6 +326,24 @@ def test_a_device_that_gave_up_or_was_turned_away_is_not_listed() -> None:
     assert conference.room.join_device(claims, "v=0", False)[0].id in conference.room.participants
 
 
+def test_a_device_is_not_silenced_by_muting_all_and_unmuted_by_the_floor() -> None:
+    conference = Lasting()
+    chair, page = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    claims = conference.claims(Role.PRESENTER, kind=TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", False)
+    leg(device).send(Source.MICROPHONE)
+    conference.ask(chair, MuteAll())
+    assert not page.is_sending(Source.MICROPHONE)
+    assert device.is_sending(Source.MICROPHONE)
+    conference.ask(chair, MuteParticipant(device.id, Source.MICROPHONE))
+    assert not device.is_sending(Source.MICROPHONE)
+    assert leg(device).publications[Source.MICROPHONE].is_muted
+    conference.ask(chair, GiveFloor(device.id, True))
+    assert device.is_sending(Source.MICROPHONE)
+    assert not leg(device).publications[Source.MICROPHONE].is_muted
+    assert device.muted_by_moderators == ()
+
+
 def test_a_device_that_was_given_the_floor_again_is_heard() -> None:
     conference = Lasting()
     chair = conference.enter(Role.CHAIR)
