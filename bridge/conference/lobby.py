@@ -14,6 +14,8 @@ LOBBY_MAX = 100
 DEVICE_KNOCKS_FOR_S = 60.0
 # A device that was turned away would ask again and again.
 TURNED_AWAY_S = 300.0
+# Hundreds may knock within a moment, and each list has all of them.
+TOLD_EVERY_S = 0.5
 
 
 class Lobby:
@@ -26,6 +28,8 @@ class Lobby:
         # Allocated by this.
         # Whether a chair or secretary is in the room now.
         self._has_moderator = False
+        self._is_news = False
+        self._next_told_at = 0.0
         self.guests: dict[str, Participant] = {}
         self.is_locked = standing.is_locked
         # Links somebody was removed with: they have to knock.
@@ -99,6 +103,18 @@ class Lobby:
     def passing(self) -> list[Participant]:
         """Return the guests that need not wait any longer."""
         return [guest for guest in self.guests.values() if self.reason_to_wait(guest) is None]
+
+    def changed(self) -> None:
+        """Whoever waits is to be told anew to moderators."""
+        self._is_news = True
+
+    def take_news(self, now: float) -> bool:
+        """Whether moderators are to be told now who waits; those who come later find it in their welcome."""
+        if not self._is_news or now < self._next_told_at:
+            return False
+        self._is_news = False
+        self._next_told_at = now + TOLD_EVERY_S
+        return self._has_moderator
 
     def listed(self) -> tuple[WaitingGuest, ...]:
         """Return everybody who waits, as moderators are told."""

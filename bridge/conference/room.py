@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
+# Guests let in together in one tick, as each of them is work of a millisecond or so.
+LET_IN_SLICE = 64
 # Chairs and secretaries that fit into a full room.
 MODERATOR_PLACES = 8
 
@@ -116,6 +118,7 @@ class Room:
         self._voices: tuple[str, ...] = ()
         self._are_speakers_news = False
         self._next_speakers_at = 0.0
+        self._are_more_passing = False
         self._next_round_at = 0.0
         self._voices_shown_changed: set[Participant] = set()
 
@@ -177,7 +180,7 @@ class Room:
         participant = self._new_participant(claims, name, None, may_publish=not watch)
         if self.lobby.reason_to_wait(participant) is not None:
             self.lobby.put(participant, self._clock())
-            self._knock()
+            self.lobby.changed()
             raise Refused("room-locked", "a moderator has to let this device in: ask again in a moment")
         try:
             answer = participant.negotiate(sdp)
@@ -319,10 +322,7 @@ class Room:
         assert reason is not None
         self.lobby.put(participant, self._clock())
         participant.send(messages.Waiting(reason, BEAT_S))
-        self._knock()
-
-    def _knock(self) -> None:
-        self.tell_moderators(messages.Knock(self.lobby.listed()))
+        self.lobby.changed()
 
     def admit(self, guest: Participant, *, by: Participant) -> None:
         """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
@@ -332,7 +332,7 @@ class Room:
         self.lobby.admit(guest)
         if not guest.is_device:
             self._let_in(guest)
-        self._knock()
+        self.lobby.changed()
 
     def turn_away(self, guest: Participant, *, by: Participant) -> None:
         """Send somebody in the lobby away."""
@@ -340,7 +340,7 @@ class Room:
         self.lobby.turn_away(guest, self._clock())
         guest.send(messages.error_from(Refused("refused", "a moderator did not admit you"), request="join"))
         self.leave(guest, LeaveReason.NOT_ADMITTED, CloseCode.REFUSED)
-        self._knock()
+        self.lobby.changed()
 
     def _note_admission(self, guest: Participant, admitted: bool, by: Participant) -> None:
         data = {"participant": guest.id, "link": guest.claims.id, "admitted": admitted, "by": by.id}
@@ -356,17 +356,20 @@ class Room:
         self._let_in_who_may_pass()
 
     def _let_in_who_may_pass(self) -> None:
-        passing = self.lobby.passing()
-        for guest in passing:
-            has_place = len(self.participants) < self._places(guest.claims) or guest.is_device
+        passing = [guest for guest in self.lobby.passing() if self._has_place(guest)]
+        self._are_more_passing = len(passing) > LET_IN_SLICE
+        for guest in passing[:LET_IN_SLICE]:
             # The one before it may have been the chair whom this one has to ask.
             may_pass = guest.id in self.lobby.guests and self.lobby.reason_to_wait(guest) is None
-            if has_place and may_pass:
+            if may_pass and self._has_place(guest):
                 del self.lobby.guests[guest.id]
                 if not guest.is_device:
                     self._let_in(guest)
         if passing:
-            self._knock()
+            self.lobby.changed()
+
+    def _has_place(self, guest: Participant) -> bool:
+        return guest.is_device or len(self.participants) < self._places(guest.claims)
 
     # Going.
 
@@ -393,7 +396,7 @@ class Room:
             participant.channel.close(close_code, reason)
             participant.channel = None
         if was_waiting:
-            self._knock()
+            self.lobby.changed()
         self._attendance.left(self.participants.values(), self._clock())
         if was_in and participant.leads and not any(one.leads for one in self.participants.values()):
             self.lobby.moderators_have_gone()
@@ -564,17 +567,23 @@ class Room:
 
     def tell_moderators(self, message: BridgeMessage) -> None:
         """Tell those who may moderate."""
+        text = messages.serialise(message)
         for participant in list(self.participants.values()):
-            if participant.may_moderate:
-                participant.send(message)
+            if participant.may_moderate and participant.channel is not None:
+                participant.channel.send(text)
 
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""
         self.sight.show_more()
         self.sight.refresh_thumbnails()
-        for participant in self._voices_shown_changed:
+        # Taken first: a fault of ours met here is not to be met again in every tick.
+        changed, self._voices_shown_changed = self._voices_shown_changed, set()
+        for participant in changed:
             participant.tell_slots()
-        self._voices_shown_changed.clear()
+        if self._are_more_passing:
+            self._let_in_who_may_pass()
+        if self.lobby.take_news(now):
+            self.tell_moderators(messages.Knock(self.lobby.listed()))
         if self._are_speakers_news and now >= self._next_speakers_at:
             self._tell_speakers(now)
         change = self._roster.flush(len(self.participants), now)
@@ -586,7 +595,7 @@ class Room:
             if self._attendance.has_become_unattended(now):
                 self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):
-                self._knock()
+                self.lobby.changed()
 
     def _tell_speakers(self, now: float) -> None:
         self._are_speakers_news = False

@@ -85,6 +85,26 @@ async def test_a_stopped_node_does_not_start_again() -> None:
     assert asyncio.all_tasks() == before
 
 
+def test_a_page_that_cannot_be_told_its_slots_is_tried_once_and_not_in_every_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conference = Conference()
+    bad, other = conference.enter(), conference.enter()
+    conference.pass_time(1)
+    tried: list[None] = []
+
+    def fails() -> None:
+        tried.append(None)
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(bad, "tell_slots", fails)
+    conference.room.voices_shown_changed(bad)
+    channel(other).texts.clear()
+    conference.pass_time(5)
+    assert len(tried) == 1
+    assert channel(other).texts
+
+
 def test_a_viewer_that_cannot_be_shown_anything_does_not_hold_up_its_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
