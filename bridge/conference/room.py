@@ -155,7 +155,9 @@ class Room:
             self._resume(returning, channel)
             return returning
         name = claims.name or tidy_name(name)
-        self._refuse_if_full(claims)
+        ghost = self._give_place(claims)
+        if ghost is not None:
+            self.leave(ghost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         participant = self._new_participant(claims, name, channel)
         if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
@@ -175,7 +177,7 @@ class Room:
             answer = ghost.negotiate(sdp, replace=True)
             self.sight.sending_changed(ghost)
             return ghost, answer
-        self._refuse_if_full(claims)
+        ghost = self._give_place(claims)
         name = claims.name or claims.site[:80]
         participant = self._new_participant(claims, name, None, may_publish=not watch)
         if self.lobby.reason_to_wait(participant) is not None:
@@ -187,25 +189,35 @@ class Room:
         except NegotiationFailed:
             participant.is_gone = True
             raise
+        if ghost is not None:
+            self.leave(ghost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         self._let_in(participant)
         self.sight.sending_changed(participant)
         self.sight.show_all(participant)
         return participant, answer
 
-    def _refuse_if_full(self, claims: Claims) -> None:
+    def _give_place(self, claims: Claims) -> Participant | None:
+        """Return whose place is taken, or None where there is one; raises Refused.
+
+        A page or player that was closed without a word is not to keep out the one opened in its place.
+        """
         if self.is_closed:
             raise Refused("refused", "the room has closed")
-        if len(self.participants) >= self._places(claims):
-            raise Refused("room-full", f"the room has its {self._capacity} participants")
-        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
         holders = self._holders.of(claims.id)
+        ghost = next((holder for holder in holders if holder.absent_since is not None), None)
+        if len(self.participants) >= self._places(claims):
+            if ghost is None:
+                raise Refused("room-full", f"the room has its {self._capacity} participants")
+            return ghost
+        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
         if len(holders) + waiting < self._per_link or claims.kind is TokenKind.PUBLISH:
-            return
-        lost = next((holder for holder in holders if holder.absent_since is not None), None)
-        if lost is None:
+            return None
+        if ghost is None and claims.kind is TokenKind.WATCH:
+            # Nothing tells a player that was reloaded from another one.
+            ghost = next(iter(holders), None)
+        if ghost is None:
             raise Refused("link-full", f"{len(holders) + waiting} participants came with this link")
-        # A page that was closed without a word is not to keep out the one opened in its place.
-        self.leave(lost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+        return ghost
 
     def _places(self, claims: Claims) -> int:
         """Return how many participants keep whoever has these claims out; moderators always fit."""

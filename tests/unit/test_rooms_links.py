@@ -86,12 +86,22 @@ def test_one_link_has_a_bounded_number_of_places_in_the_lobby_too() -> None:
         conference.knock(claims=guest)
     with pytest.raises(Refused, match="link-full"):
         conference.knock(claims=guest)
+
+
+def test_a_player_that_is_loaded_again_and_again_takes_the_place_of_its_oldest_ghost() -> None:
+    conference = Conference(per_link=3)
+    chair = conference.enter(Role.CHAIR)
     watch = conference.claims(kind=TokenKind.WATCH)
-    conference.ask(chair, Lock(False))
-    for _ in range(3):
-        conference.room.join_device(watch, "v=0", True)
-    with pytest.raises(Refused, match="link-full"):
-        conference.room.join_device(watch, "v=0", True)
+    players = [conference.room.join_device(watch, "v=0", True)[0] for _ in range(5)]
+    assert [player.is_gone for player in players] == [True, True, False, False, False]
+    # One that has to knock, or whose offer is bad, takes nobody's.
+    with pytest.raises(NegotiationFailed):
+        conference.room.join_device(watch, "bad", True)
+    conference.ask(chair, Lock(True))
+    for _ in range(2):
+        with pytest.raises(Refused, match="room-locked"):
+            conference.room.join_device(watch, "v=0", True)
+    assert set(conference.room.participants) == {chair.id, *(player.id for player in players[2:])}
 
 
 def test_a_page_that_is_gone_without_a_word_does_not_keep_out_the_one_opened_in_its_place() -> None:
@@ -101,6 +111,18 @@ def test_a_page_that_is_gone_without_a_word_does_not_keep_out_the_one_opened_in_
     conference.lose_socket(pages[0])
     third = conference.enter(claims=site.claims)
     assert set(conference.room.participants) == {pages[1].id, third.id}
+
+
+def test_ones_own_ghost_does_not_hold_the_last_place_of_a_full_room() -> None:
+    conference = Conference(capacity=3)
+    chair, site, other = conference.enter(Role.CHAIR), conference.enter(), conference.enter()
+    # A chair more than there are places for.
+    second = conference.enter(Role.CHAIR)
+    conference.lose_socket(site)
+    with pytest.raises(Refused, match="room-full"):
+        conference.enter()
+    back = conference.enter(claims=site.claims)
+    assert set(conference.room.participants) == {chair.id, other.id, second.id, back.id}
 
 
 def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
