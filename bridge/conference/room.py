@@ -456,9 +456,15 @@ class Room:
             return
         self.is_closed = True
         for participant in [*self.lobby.guests.values(), *self.participants.values()]:
-            self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
-        self.proceedings.close(reason)
-        self.router.close()
+            try:
+                self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
+            except Exception:
+                # A bug of ours: the others leave all the same, and the files are ended.
+                logger.exception("room %s: %s could not leave in order", self.id, participant.id)
+        try:
+            self.proceedings.close(reason)
+        finally:
+            self.router.close()
 
     # What participants ask for and report.
 

@@ -7,8 +7,10 @@ import pytest
 
 from bridge import rooms
 from bridge.base.words import Role, SlotRole, Source
+from bridge.conference.participants import Participant
 from bridge.messages import ChooseStage
 from tests.unit.conference import Conference, channel, leg
+from tests.unit.fake_record import FakeRecord
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,39 @@ async def test_a_fault_met_by_one_room_is_reported_and_the_rooms_behind_it_go_on
     assert "room broken could not show everybody" in caplog.text
     await rooms_.stop()
     assert sound.is_closed
+
+
+def test_a_room_that_somebody_cannot_leave_in_order_ends_its_record_and_its_media(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    bad, other = conference.enter(), conference.enter()
+    socket, router = channel(other), conference.room.router
+
+    def fails(participant: Participant) -> None:
+        if participant is bad:
+            raise RuntimeError("a bug of ours")
+
+    def close() -> None:
+        is_closed.append(True)
+
+    is_closed: list[bool] = []
+    monkeypatch.setattr(conference.room.sight, "participant_left", fails)
+    # The fake one would insist that all legs were closed before it.
+    monkeypatch.setattr(router, "close", close)
+    conference.rooms.close("r-1", "room-closed")
+    assert socket.closed is not None
+    assert record.closed == "room-closed"
+    assert is_closed == [True]
+    assert "could not leave in order" in caplog.text
+    # Nor does a record that cannot be ended keep the media open.
+    monkeypatch.undo()
+    broken = conference.rooms.open("r-2", "T")
+    monkeypatch.setattr(broken.proceedings, "close", lambda reason: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        conference.rooms.close("r-2")
+    assert broken.router.is_closed  # type: ignore[attr-defined]
 
 
 async def test_a_stopped_node_does_not_start_again() -> None:
