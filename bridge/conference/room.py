@@ -19,14 +19,13 @@ from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
-from bridge.conference import roles
 from bridge.conference.attendance import Attendance
 from bridge.conference.holders import Holders
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
+from bridge.conference.places import Places
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
-from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
 from bridge.conference.rounds import Rounds
 from bridge.conference.sight import Sight
@@ -45,8 +44,6 @@ ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
 # Guests let in together in one tick, as each of them is work of a millisecond or so.
 LET_IN_SLICE = 64
-# Chairs and secretaries that fit into a full room.
-MODERATOR_PLACES = 8
 
 
 def no_ice_servers(holder: str) -> Iterable[IceServer]:
@@ -82,8 +79,6 @@ class Room:
         self._counters = counters
         self._clock = clock
         self._wall_clock = wall_clock
-        self._capacity = capacity
-        self._per_link = per_link
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
@@ -108,6 +103,9 @@ class Room:
         self._roster = Roster()
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
+        self._places = Places(
+            self.participants, self._holders, self.lobby, capacity=capacity, per_link=per_link
+        )
         self._chat = deque(map(write_object, standing.chat), maxlen=messages.CHAT_KEPT)
         # By link: to whom a moderator gave the floor, and from whom it was taken.
         self._floors = standing.floors
@@ -197,32 +195,9 @@ class Room:
         return participant, answer
 
     def _give_place(self, claims: Claims) -> Participant | None:
-        """Return whose place is taken, or None where there is one; raises Refused.
-
-        A page or player that was closed without a word is not to keep out the one opened in its place.
-        """
         if self.is_closed:
             raise Refused("refused", "the room has closed")
-        holders = self._holders.of(claims.id)
-        ghost = next((holder for holder in holders if holder.absent_since is not None), None)
-        if len(self.participants) >= self._places(claims):
-            if ghost is None:
-                raise Refused("room-full", f"the room has its {self._capacity} participants")
-            return ghost
-        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
-        if len(holders) + waiting < self._per_link or claims.kind is TokenKind.PUBLISH:
-            return None
-        if ghost is None and claims.kind is TokenKind.WATCH:
-            # Nothing tells a player that was reloaded from another one.
-            ghost = next(iter(holders), None)
-        if ghost is None:
-            raise Refused("link-full", f"{len(holders) + waiting} participants came with this link")
-        return ghost
-
-    def _places(self, claims: Claims) -> int:
-        """Return how many participants keep whoever has these claims out; moderators always fit."""
-        moderates = roles.has(claims.role, Permission.MODERATE) and claims.kind is TokenKind.JOIN
-        return self._capacity + (MODERATOR_PLACES if moderates else 0)
+        return self._places.give(claims)
 
     def holders(self, link: str) -> tuple[Participant, ...]:
         """Return who is in the room with this link."""
@@ -338,8 +313,7 @@ class Room:
 
     def admit(self, guest: Participant, *, by: Participant) -> None:
         """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
-        if len(self.participants) >= self._places(guest.claims):
-            raise Refused("room-full", f"the room has its {self._capacity} participants")
+        self._places.check(guest.claims)
         self._note_admission(guest, True, by)
         self.lobby.admit(guest)
         if not guest.is_device:
@@ -381,7 +355,7 @@ class Room:
             self.lobby.changed()
 
     def _has_place(self, guest: Participant) -> bool:
-        return guest.is_device or len(self.participants) < self._places(guest.claims)
+        return guest.is_device or self._places.are_for(guest.claims)
 
     # Going.
 

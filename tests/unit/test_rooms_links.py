@@ -6,7 +6,7 @@ from bridge import messages
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
-from bridge.conference.room import MODERATOR_PLACES
+from bridge.conference.places import MODERATOR_PLACES
 from bridge.messages import Admit, Error, Floor, GiveFloor, Lock, Remove, Removed, RosterChange, Welcome
 from bridge.store.journal import EventKind
 from bridge.tokens import TokenKind, Tokens
