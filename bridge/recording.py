@@ -26,6 +26,7 @@ from bridge.capture.sessions import FolderLock, SessionNames
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
 from bridge.conference.cases import CaseBook
 from bridge.conference.record import RecordObserver
+from bridge.conference.standing import Standing
 from bridge.config import RecordingConfig
 from bridge.store.journal import Chain, EventKind
 
@@ -155,7 +156,7 @@ class Recordings:
             earlier = self._held.pop(session.room, None)
             if earlier is not None:
                 self._end(earlier.session)
-            is_prepared = CaseBook(session.events).is_prepared
+            is_prepared = CaseBook(session.events).is_prepared and not Standing(session.events).was_held
             within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
             if self._at_ms(now) - session.ended_ms > within_ms:
                 self._end(session)

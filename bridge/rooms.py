@@ -182,8 +182,8 @@ class Rooms:
 
     def _poll(self, room: Room, now: float) -> None:
         room.poll(now)
-        keep_s = max(self._empty_close_s, PREPARED_KEEP_S * room.proceedings.is_prepared)
-        if room.empty_since is not None and not room.lobby.guests and now - room.empty_since > keep_s:
+        keep_s = max(self._empty_close_s, PREPARED_KEEP_S * room.is_prepared)
+        if room.empty_since is not None and now - room.empty_since > keep_s:
             self.close(room.id)
 
     async def _keep_house(self) -> None:

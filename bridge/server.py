@@ -158,7 +158,7 @@ class Server:
         self.rooms.start()
         self._closers.append(self.rooms.stop)
         # One for all doors: a link costs what its pages and devices cost together.
-        self._accounts = Accounts()
+        self._accounts = Accounts(per_link=config.rooms.participants_per_link)
         self.signalling = Signalling(
             self.rooms,
             self.tokens,

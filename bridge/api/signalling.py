@@ -154,11 +154,11 @@ class Signalling:
         tokens: Tokens,
         *,
         counters: SessionCounters,
-        accounts: Accounts | None = None,
+        accounts: Accounts,
         public_host: str = "",
     ) -> None:
         """`public_host` is that of the pages, with its port, should a proxy write another into requests."""
-        self._accounts = accounts or Accounts()
+        self._accounts = accounts
         self._rooms = rooms
         self._tokens = tokens
         self._counters = counters

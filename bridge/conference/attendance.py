@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from bridge.conference.participants import Participant
+from bridge.conference.standing import Standing
 
 # For so long a case goes on with nobody but devices in the room: a whole site may have lost its line.
 UNATTENDED_S = 300.0
@@ -11,8 +12,10 @@ UNATTENDED_S = 300.0
 class Attendance:
     """Since when a room has been without people, and whether any have been there."""
 
-    def __init__(self, now: float) -> None:
-        self._was_attended = False
+    def __init__(self, now: float, standing: Standing) -> None:
+        self._was_attended = standing.was_attended
+        # Whether there were people to hold a conference with, and not only those who prepare it.
+        self.was_held = standing.was_held
         self._without_people_since: float | None = now
         self._is_noted = False
 
@@ -20,6 +23,7 @@ class Attendance:
         """Somebody has come in."""
         if not participant.is_device:
             self._without_people_since, self._was_attended, self._is_noted = None, True, False
+            self.was_held = self.was_held or not participant.may_moderate
 
     def left(self, still_there: Collection[Participant], now: float) -> None:
         """Somebody has gone, and these are still there."""
@@ -28,9 +32,9 @@ class Attendance:
         if have_all_gone or has_last_person:
             self._without_people_since = now
 
-    def empty_since(self, has_devices: bool) -> float | None:
-        """Return since when all people have gone; None while some are there, or devices wait for one."""
-        return None if has_devices and not self._was_attended else self._without_people_since
+    def empty_since(self, is_awaited: bool) -> float | None:
+        """Return since when all people have gone; None while some are there, or some wait for the first."""
+        return None if is_awaited and not self._was_attended else self._without_people_since
 
     def has_become_unattended(self, now: float) -> bool:
         """Return True, once, when there have been no people for `UNATTENDED_S`."""

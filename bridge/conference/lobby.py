@@ -1,7 +1,7 @@
 """The lobby of a room: who has to wait before it, and why. Decides and remembers; tells nobody.
 
 A page waits on its socket. A device has none: it is refused for a moment and asks again, and is listed for as
-long as it does. Who was let in is not asked for again.
+long as it does. Who was let in is not asked for again, be it that the server was restarted meanwhile.
 """
 
 from bridge.base.errors import Refused
@@ -14,6 +14,8 @@ LOBBY_MAX = 100
 DEVICE_KNOCKS_FOR_S = 60.0
 # A device that was turned away would ask again and again.
 TURNED_AWAY_S = 300.0
+# Hundreds may knock within a moment, and each list has all of them.
+TOLD_EVERY_S = 0.5
 
 
 class Lobby:
@@ -24,20 +26,26 @@ class Lobby:
         self._waits_for_chair = wait_for_chair and not standing.is_led
         self._places = places
         # Allocated by this.
+        # Whether a chair or secretary is in the room now.
+        self._has_moderator = False
+        self._is_news = False
+        self._next_told_at = 0.0
         self.guests: dict[str, Participant] = {}
         self.is_locked = standing.is_locked
         # Links somebody was removed with: they have to knock.
         self._distrusted = dict(standing.distrusted)
-        # Links of devices: those that may come in at their next attempt, and those that may not until then.
-        self._awaited: dict[str, None] = {}
+        # Links that need not knock: of whoever was in when the server went, and of devices that were let in.
+        self._awaited = standing.awaited
+        # Links of devices that may not knock until then.
         self._turned_away: dict[str, float] = {}
 
     def reason_to_wait(self, participant: Participant) -> KnockReason | None:
         """Return why this newcomer has to wait, or None if it may come in."""
         link = participant.claims.id
         if link in self._distrusted:
-            return KnockReason.REMOVED
-        if (participant.may_moderate and not participant.is_device) or link in self._awaited:
+            # With nobody there to open to them, those who are to lead would wait for ever.
+            return None if participant.leads and not self._has_moderator else KnockReason.REMOVED
+        if participant.leads or link in self._awaited:
             return None
         if self.is_locked:
             return KnockReason.LOCKED
@@ -86,10 +94,27 @@ class Lobby:
     def chair_has_come(self) -> None:
         """From now on nobody waits for that."""
         self._waits_for_chair = False
+        self._has_moderator = True
+
+    def moderators_have_gone(self) -> None:
+        """The last chair or secretary has left: nobody can answer a knock until another one comes."""
+        self._has_moderator = False
 
     def passing(self) -> list[Participant]:
         """Return the guests that need not wait any longer."""
         return [guest for guest in self.guests.values() if self.reason_to_wait(guest) is None]
+
+    def changed(self) -> None:
+        """Whoever waits is to be told anew to moderators."""
+        self._is_news = True
+
+    def take_news(self, now: float) -> bool:
+        """Whether moderators are to be told now who waits; those who come later find it in their welcome."""
+        if not self._is_news or now < self._next_told_at:
+            return False
+        self._is_news = False
+        self._next_told_at = now + TOLD_EVERY_S
+        return self._has_moderator
 
     def listed(self) -> tuple[WaitingGuest, ...]:
         """Return everybody who waits, as moderators are told."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.base.errors import NegotiationFailed
+from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference import roles
 from bridge.conference.roles import Permission
@@ -205,6 +205,11 @@ class Participant:
         return roles.has(self.role, Permission.MODERATE)
 
     @property
+    def leads(self) -> bool:
+        """Whether it is a person who may moderate, and can be asked: a device answers no knock."""
+        return self.may_moderate and not self.is_device
+
+    @property
     def is_self_named(self) -> bool:
         """Whether its name is its own word, and not that of whoever made the link."""
         return self.claims.name is None and not self.is_device
@@ -292,18 +297,23 @@ class Participant:
         """What moderators have muted and the participant has not unmuted since."""
         return tuple(MutedSource(source, by) for source, by in self._muted_by.items())
 
-    def set_may_publish(self, may_publish: bool) -> None:
-        """Give or take the floor; whoever loses it, or has just got it, starts muted."""
-        if self.may_publish == may_publish:
-            return
+    def set_may_publish(self, may_publish: bool) -> bool:
+        """Give or take the floor; whoever loses it, or has just got it, starts muted.
+
+        A device has no switch of its own: the floor undoes what moderators have muted of it. Return whether
+        that changed anything.
+        """
+        unmutes = may_publish and self.is_device
+        if self.may_publish == may_publish and not (unmutes and self._muted):
+            return False
         self.may_publish = may_publish
         self._muted_by.clear()
-        if may_publish and self.is_device:
-            # It has no switch of its own.
+        if unmutes:
             self._muted.clear()
         else:
             self._muted.update(Source)
         self._apply_mutes()
+        return True
 
     def _apply_mutes(self) -> None:
         if self.leg is None:
@@ -328,7 +338,10 @@ class Participant:
         *,
         replace: bool = False,
     ) -> str:
-        """Return the answer to an offer; raises NegotiationFailed and then changes nothing else."""
+        """Return the answer to an offer; raises NegotiationFailed or Refused and then changes nothing."""
+        if self.is_gone:
+            # It would be heard, and nobody would see it.
+            raise Refused("unknown-participant", "whoever has left negotiates no media")
         if self.is_device:
             publications, slots = device_lines(watch=self.claims.kind is TokenKind.WATCH)
         if self.leg is not None and not replace:

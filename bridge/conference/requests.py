@@ -82,7 +82,8 @@ def _mute_participant(room: Room, participant: Participant, message: messages.Mu
 
 def _mute_all(room: Room, participant: Participant, _: messages.MuteAll) -> None:
     for other in list(room.participants.values()):
-        if other is not participant and not other.may_moderate:
+        # A device could not unmute itself; whose sound disturbs is muted by itself.
+        if other is not participant and not other.may_moderate and not other.is_device:
             room.mute(other, Source.MICROPHONE, by=participant)
 
 

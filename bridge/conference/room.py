@@ -19,14 +19,13 @@ from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
-from bridge.conference import roles
 from bridge.conference.attendance import Attendance
 from bridge.conference.holders import Holders
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
+from bridge.conference.places import Places
 from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
-from bridge.conference.roles import Permission
 from bridge.conference.roster import Roster
 from bridge.conference.rounds import Rounds
 from bridge.conference.sight import Sight
@@ -43,8 +42,8 @@ logger = logging.getLogger(__name__)
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
 SPEAKERS_EVERY_S = 0.25
-# Chairs and secretaries that fit into a full room.
-MODERATOR_PLACES = 8
+# Guests let in together in one tick, as each of them is work of a millisecond or so.
+LET_IN_SLICE = 64
 
 
 def no_ice_servers(holder: str) -> Iterable[IceServer]:
@@ -80,12 +79,9 @@ class Room:
         self._counters = counters
         self._clock = clock
         self._wall_clock = wall_clock
-        self._capacity = capacity
-        self._per_link = per_link
         # Allocated by this.
         self.participants: dict[str, Participant] = {}
         self.is_closed = False
-        self._attendance = Attendance(clock())
         self.router = router(self)
         self.proceedings = Proceedings(
             room_id,
@@ -99,6 +95,7 @@ class Room:
         )
         # What an interrupted session left behind.
         standing = Standing(self.proceedings.restored)
+        self._attendance = Attendance(clock(), standing)
         self.lobby = Lobby(
             standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
         )
@@ -106,6 +103,9 @@ class Room:
         self._roster = Roster()
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
+        self._places = Places(
+            self.participants, self._holders, self.lobby, capacity=capacity, per_link=per_link
+        )
         self._chat = deque(map(write_object, standing.chat), maxlen=messages.CHAT_KEPT)
         # By link: to whom a moderator gave the floor, and from whom it was taken.
         self._floors = standing.floors
@@ -116,6 +116,7 @@ class Room:
         self._voices: tuple[str, ...] = ()
         self._are_speakers_news = False
         self._next_speakers_at = 0.0
+        self._are_more_passing = False
         self._next_round_at = 0.0
         self._voices_shown_changed: set[Participant] = set()
 
@@ -126,8 +127,13 @@ class Room:
 
     @property
     def empty_since(self) -> float | None:
-        """Since when all people have gone; None while there are some, or devices wait for the first."""
-        return self._attendance.empty_since(has_devices=bool(self.participants))
+        """Since when all people have gone; None while there are some, or somebody waits for the first."""
+        return self._attendance.empty_since(is_awaited=bool(self.participants or self.lobby.guests))
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether there is a list of cases for a conference that nobody has come to but its moderators."""
+        return self.proceedings.is_prepared and not self._attendance.was_held
 
     # Coming in.
 
@@ -147,7 +153,9 @@ class Room:
             self._resume(returning, channel)
             return returning
         name = claims.name or tidy_name(name)
-        self._refuse_if_full(claims)
+        ghost = self._give_place(claims)
+        if ghost is not None:
+            self.leave(ghost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         participant = self._new_participant(claims, name, channel)
         if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
@@ -167,42 +175,29 @@ class Room:
             answer = ghost.negotiate(sdp, replace=True)
             self.sight.sending_changed(ghost)
             return ghost, answer
-        self._refuse_if_full(claims)
+        ghost = self._give_place(claims)
         name = claims.name or claims.site[:80]
         participant = self._new_participant(claims, name, None, may_publish=not watch)
         if self.lobby.reason_to_wait(participant) is not None:
             self.lobby.put(participant, self._clock())
-            self._knock()
+            self.lobby.changed()
             raise Refused("room-locked", "a moderator has to let this device in: ask again in a moment")
         try:
             answer = participant.negotiate(sdp)
         except NegotiationFailed:
             participant.is_gone = True
             raise
+        if ghost is not None:
+            self.leave(ghost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         self._let_in(participant)
         self.sight.sending_changed(participant)
         self.sight.show_all(participant)
         return participant, answer
 
-    def _refuse_if_full(self, claims: Claims) -> None:
+    def _give_place(self, claims: Claims) -> Participant | None:
         if self.is_closed:
             raise Refused("refused", "the room has closed")
-        if len(self.participants) >= self._places(claims):
-            raise Refused("room-full", f"the room has its {self._capacity} participants")
-        waiting = sum(guest.claims.id == claims.id for guest in self.lobby.guests.values())
-        holders = self._holders.of(claims.id)
-        if len(holders) + waiting < self._per_link or claims.kind is TokenKind.PUBLISH:
-            return
-        lost = next((holder for holder in holders if holder.absent_since is not None), None)
-        if lost is None:
-            raise Refused("link-full", f"{len(holders) + waiting} participants came with this link")
-        # A page that was closed without a word is not to keep out the one opened in its place.
-        self.leave(lost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
-
-    def _places(self, claims: Claims) -> int:
-        """Return how many participants keep whoever has these claims out; moderators always fit."""
-        moderates = roles.has(claims.role, Permission.MODERATE) and claims.kind is TokenKind.JOIN
-        return self._capacity + (MODERATOR_PLACES if moderates else 0)
+        return self._places.give(claims)
 
     def holders(self, link: str) -> tuple[Participant, ...]:
         """Return who is in the room with this link."""
@@ -244,7 +239,7 @@ class Room:
         logger.info("room %s: %s joined as %s", self.id, participant.id, participant.role)
         if participant.claims.id == self._awaited_on_stage:
             self.choose_stage(participant, by=None)
-        if participant.may_moderate and not participant.is_device:
+        if participant.leads:
             self.lobby.chair_has_come()
             self._let_in_who_may_pass()
 
@@ -314,20 +309,16 @@ class Room:
         assert reason is not None
         self.lobby.put(participant, self._clock())
         participant.send(messages.Waiting(reason, BEAT_S))
-        self._knock()
-
-    def _knock(self) -> None:
-        self.tell_moderators(messages.Knock(self.lobby.listed()))
+        self.lobby.changed()
 
     def admit(self, guest: Participant, *, by: Participant) -> None:
         """Let somebody in from the lobby, a device at its next attempt; raises Refused when all is full."""
-        if len(self.participants) >= self._places(guest.claims):
-            raise Refused("room-full", f"the room has its {self._capacity} participants")
+        self._places.check(guest.claims)
         self._note_admission(guest, True, by)
         self.lobby.admit(guest)
         if not guest.is_device:
             self._let_in(guest)
-        self._knock()
+        self.lobby.changed()
 
     def turn_away(self, guest: Participant, *, by: Participant) -> None:
         """Send somebody in the lobby away."""
@@ -335,7 +326,7 @@ class Room:
         self.lobby.turn_away(guest, self._clock())
         guest.send(messages.error_from(Refused("refused", "a moderator did not admit you"), request="join"))
         self.leave(guest, LeaveReason.NOT_ADMITTED, CloseCode.REFUSED)
-        self._knock()
+        self.lobby.changed()
 
     def _note_admission(self, guest: Participant, admitted: bool, by: Participant) -> None:
         data = {"participant": guest.id, "link": guest.claims.id, "admitted": admitted, "by": by.id}
@@ -351,15 +342,20 @@ class Room:
         self._let_in_who_may_pass()
 
     def _let_in_who_may_pass(self) -> None:
-        passing = self.lobby.passing()
-        for guest in passing:
-            has_place = len(self.participants) < self._capacity or guest.is_device
-            if has_place and guest.id in self.lobby.guests:
+        passing = [guest for guest in self.lobby.passing() if self._has_place(guest)]
+        self._are_more_passing = len(passing) > LET_IN_SLICE
+        for guest in passing[:LET_IN_SLICE]:
+            # The one before it may have been the chair whom this one has to ask.
+            may_pass = guest.id in self.lobby.guests and self.lobby.reason_to_wait(guest) is None
+            if may_pass and self._has_place(guest):
                 del self.lobby.guests[guest.id]
                 if not guest.is_device:
                     self._let_in(guest)
         if passing:
-            self._knock()
+            self.lobby.changed()
+
+    def _has_place(self, guest: Participant) -> bool:
+        return guest.is_device or self._places.are_for(guest.claims)
 
     # Going.
 
@@ -386,8 +382,11 @@ class Room:
             participant.channel.close(close_code, reason)
             participant.channel = None
         if was_waiting:
-            self._knock()
+            self.lobby.changed()
         self._attendance.left(self.participants.values(), self._clock())
+        if was_in and participant.leads and not any(one.leads for one in self.participants.values()):
+            self.lobby.moderators_have_gone()
+            self._let_in_who_may_pass()
 
     def remove(self, participant: Participant, *, by: Participant) -> None:
         """Send somebody out, and all with the same link; whoever comes with it has to knock from now on."""
@@ -431,9 +430,15 @@ class Room:
             return
         self.is_closed = True
         for participant in [*self.lobby.guests.values(), *self.participants.values()]:
-            self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
-        self.proceedings.close(reason)
-        self.router.close()
+            try:
+                self.leave(participant, LeaveReason.CLOSED, CloseCode.ROOM_CLOSED)
+            except Exception:
+                # A bug of ours: the others leave all the same, and the files are ended.
+                logger.exception("room %s: %s could not leave in order", self.id, participant.id)
+        try:
+            self.proceedings.close(reason)
+        finally:
+            self.router.close()
 
     # What participants ask for and report.
 
@@ -450,17 +455,28 @@ class Room:
         self.sight.choose_stage(participant, by.id if by else None)
 
     def set_floor(self, target: Participant, granted: bool, *, by: Participant) -> None:
-        """Let somebody publish, or no longer, and whoever comes with the same link."""
+        """Let somebody publish, or nobody with its link any more.
+
+        What is taken is taken from the link, however many pages it is on, and from whoever comes with it
+        later. What is given to one page of several is not given to the others, nor to those who come.
+        """
         link = target.claims.id
-        remember(self._floors, link, granted)
-        if target.may_publish != granted:
-            target.set_may_publish(granted)
-            target.send(messages.Floor(granted))
-            data = {"participant": target.id, "link": link, "granted": granted, "by": by.id}
-            self.proceedings.note(EventKind.FLOOR, data)
-            self.sending_changed(target)
+        holders = self._holders.of(link)
+        is_for_link = not granted or len(holders) == 1
+        if is_for_link:
+            remember(self._floors, link, granted)
+        for one in (target,) if granted else holders:
+            if one.set_may_publish(granted):
+                one.send(messages.Floor(granted))
+                data = {"participant": one.id, "link": link if is_for_link else None}
+                self.proceedings.note(EventKind.FLOOR, {**data, "granted": granted, "by": by.id})
+                self.sending_changed(one)
         if granted:
             self.set_hand(target, False, by=by)
+            return
+        for guest in self.lobby.guests.values():
+            if guest.claims.id == link:
+                guest.set_may_publish(False)
 
     def mute(self, target: Participant, source: Source, *, by: Participant) -> None:
         """Mute a publication of somebody else, who may unmute it again."""
@@ -543,17 +559,23 @@ class Room:
 
     def tell_moderators(self, message: BridgeMessage) -> None:
         """Tell those who may moderate."""
+        text = messages.serialise(message)
         for participant in list(self.participants.values()):
-            if participant.may_moderate:
-                participant.send(message)
+            if participant.may_moderate and participant.channel is not None:
+                participant.channel.send(text)
 
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""
         self.sight.show_more()
         self.sight.refresh_thumbnails()
-        for participant in self._voices_shown_changed:
+        # Taken first: a fault of ours met here is not to be met again in every tick.
+        changed, self._voices_shown_changed = self._voices_shown_changed, set()
+        for participant in changed:
             participant.tell_slots()
-        self._voices_shown_changed.clear()
+        if self._are_more_passing:
+            self._let_in_who_may_pass()
+        if self.lobby.take_news(now):
+            self.tell_moderators(messages.Knock(self.lobby.listed()))
         if self._are_speakers_news and now >= self._next_speakers_at:
             self._tell_speakers(now)
         change = self._roster.flush(len(self.participants), now)
@@ -565,7 +587,7 @@ class Room:
             if self._attendance.has_become_unattended(now):
                 self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):
-                self._knock()
+                self.lobby.changed()
 
     def _tell_speakers(self, now: float) -> None:
         self._are_speakers_news = False

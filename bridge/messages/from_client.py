@@ -119,7 +119,7 @@ class MuteParticipant:
 
 @dataclass(frozen=True, slots=True)
 class MuteAll:
-    """A moderator mutes the microphones of all but the moderators."""
+    """A moderator mutes the microphones of all pages but those of the moderators."""
 
     type: ClassVar[str] = "mute_all"
 

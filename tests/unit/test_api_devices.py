@@ -1,6 +1,6 @@
 """WHIP (RFC 9725) and WHEP: the HTTP side, over rooms that only note what they are asked."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -8,7 +8,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.api.accounts import Accounts
 from bridge.api.admission import Admission
+from bridge.api.devices import endpoint as device_endpoint
 from bridge.api.devices.trickle import Fragment, ice_ufrag_of, parse_fragment
 from bridge.api.devices.whep import whep_endpoint
 from bridge.api.devices.whip import whip_endpoint
@@ -78,8 +80,13 @@ class NotingRooms:
 
 
 @pytest.fixture
-def tokens() -> Tokens:
-    return Tokens(b"s" * 32)
+def revoked() -> set[str]:
+    return set()
+
+
+@pytest.fixture
+def tokens(revoked: set[str]) -> Tokens:
+    return Tokens(b"s" * 32, revoked=revoked)
 
 
 @pytest.fixture
@@ -98,7 +105,8 @@ async def client(tokens: Tokens, rooms: NotingRooms, counters: SessionCounters) 
     application = web.Application()
     noting: Any = rooms
     for endpoint in (whip_endpoint, whep_endpoint):
-        endpoint(noting, tokens, relays, Admission(0, counters=counters)).add_routes(application.router)
+        admission = Admission(0, counters=counters)
+        endpoint(noting, tokens, relays, admission, Accounts(per_link=4)).add_routes(application.router)
     async with TestClient(TestServer(application)) as running:
         yield running
 
@@ -247,6 +255,52 @@ async def test_a_closing_server_sends_devices_away_for_a_moment(
     response = await post(client, bearer(tokens))
     assert response.status == 503
     assert "Retry-After" in response.headers
+    assert rooms.joined == []
+
+
+def while_the_body_comes(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Let something happen between the head of each request and the end of its body."""
+    read = device_endpoint._body
+
+    async def slowly(request: web.Request, media_type: str) -> str:
+        body = await read(request, media_type)
+        happens()
+        return body
+
+    monkeypatch.setattr(device_endpoint, "_body", slowly)
+
+
+async def test_a_device_removed_while_its_request_comes_negotiates_nothing(
+    client: Client, tokens: Tokens, rooms: NotingRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(tokens)
+    location = location_of(await post(client, headers))
+    (device,) = rooms.participants
+    while_the_body_comes(monkeypatch, device.leave)
+    assert (await patch(client, location, headers, fragment("moved"))).status == 404
+    assert len(device.offers) == 1
+
+
+async def test_a_link_revoked_while_its_offer_comes_opens_nothing(
+    client: Client,
+    tokens: Tokens,
+    revoked: set[str],
+    rooms: NotingRooms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = bearer(tokens)
+    holder = tokens.read(headers["Authorization"].removeprefix("Bearer "), TokenKind.PUBLISH).id
+    while_the_body_comes(monkeypatch, lambda: revoked.add(holder))
+    response = await post(client, headers)
+    assert (response.status, (await response.json())["code"]) == (401, "revoked-link")
+    assert rooms.opened == []
+
+
+async def test_a_server_that_closes_while_an_offer_comes_lets_nobody_in(
+    client: Client, tokens: Tokens, rooms: NotingRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while_the_body_comes(monkeypatch, lambda: setattr(rooms, "is_draining", True))
+    assert (await post(client, bearer(tokens))).status == 503
     assert rooms.joined == []
 
 

@@ -76,6 +76,7 @@ def test_the_name_in_the_link_is_binding_and_ones_own_word_is_marked() -> None:
     assert (members[own.id].name, members[own.id].self_named) == (HUONG, True)
     conference.ask(chair, Lock(True))
     conference.knock(name="GS. Trưởng khoa")
+    conference.pass_time(1)
     (guest,) = channel(chair).of(Knock)[-1].waiting
     assert guest.self_named
 

@@ -12,7 +12,7 @@ from media import decoded_frames, packet_times_ms
 from network import Network
 
 from bridge.base.errors import InvalidConfig
-from bridge.base.words import Source
+from bridge.base.words import Role, Source
 from bridge.capture.files import EVENTS_MAX
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames, track_name, track_number
@@ -42,9 +42,10 @@ def open_meeting(network: Network, tmp_path: Path) -> Iterator[Open]:
         meeting.close()
 
 
-def recorded_for(meeting: RecordedMeeting, seconds: float) -> None:
+def recorded_for(meeting: RecordedMeeting, seconds: float, role: Role = Role.EXPERT) -> None:
     meeting.film("hue")
-    meeting.recorder.note(EventKind.PARTICIPANT_JOINED, {"participant": "hue"})
+    joined = {"participant": "hue", "role": role.value, "device": False, "link": "i-hue"}
+    meeting.recorder.note(EventKind.PARTICIPANT_JOINED, joined)
     meeting.recorder.note(EventKind.STAGE, {"participant": "hue", "mode": "speaker"})
     meeting.recorder.capture(True)
     meeting.run(seconds)
@@ -259,6 +260,22 @@ def test_a_session_that_nobody_comes_back_to_is_ended_where_it_stopped(open_meet
     assert session.kinds().count("track-ended") == 2
     assert after.archivable == [session.folder]
     assert find_interrupted(after.folder) == [after.session.folder]
+
+
+@pytest.mark.parametrize(("role", "is_kept"), [(Role.SECRETARY, True), (Role.EXPERT, False)])
+def test_a_list_of_cases_keeps_a_session_only_until_people_have_come_for_it(
+    open_meeting: Open, role: Role, is_kept: bool
+) -> None:
+    before = open_meeting()
+    recorded_for(before, 1.1, role)
+    before.recorder.note(EventKind.CASE_ADDED, {"case": "C01", "code": "BN-1", "site": None})
+    before.run(1.1)
+    as_killed(before, "again")
+    after = open_meeting("again")
+    hold(after)
+    after.run(62.0)
+    session = Recorded(after.folder / before.recorder.session)
+    assert (session.events[-1].kind is not EventKind.SESSION_CLOSED) is is_kept
 
 
 def test_an_orderly_stop_leaves_the_session_to_be_gone_on_with(open_meeting: Open) -> None:

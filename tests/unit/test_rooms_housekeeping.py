@@ -7,8 +7,10 @@ import pytest
 
 from bridge import rooms
 from bridge.base.words import Role, SlotRole, Source
+from bridge.conference.participants import Participant
 from bridge.messages import ChooseStage
 from tests.unit.conference import Conference, channel, leg
+from tests.unit.fake_record import FakeRecord
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,39 @@ async def test_a_fault_met_by_one_room_is_reported_and_the_rooms_behind_it_go_on
     assert sound.is_closed
 
 
+def test_a_room_that_somebody_cannot_leave_in_order_ends_its_record_and_its_media(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    bad, other = conference.enter(), conference.enter()
+    socket, router = channel(other), conference.room.router
+
+    def fails(participant: Participant) -> None:
+        if participant is bad:
+            raise RuntimeError("a bug of ours")
+
+    def close() -> None:
+        is_closed.append(True)
+
+    is_closed: list[bool] = []
+    monkeypatch.setattr(conference.room.sight, "participant_left", fails)
+    # The fake one would insist that all legs were closed before it.
+    monkeypatch.setattr(router, "close", close)
+    conference.rooms.close("r-1", "room-closed")
+    assert socket.closed is not None
+    assert record.closed == "room-closed"
+    assert is_closed == [True]
+    assert "could not leave in order" in caplog.text
+    # Nor does a record that cannot be ended keep the media open.
+    monkeypatch.undo()
+    broken = conference.rooms.open("r-2", "T")
+    monkeypatch.setattr(broken.proceedings, "close", lambda reason: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        conference.rooms.close("r-2")
+    assert broken.router.is_closed  # type: ignore[attr-defined]
+
+
 async def test_a_stopped_node_does_not_start_again() -> None:
     conference = Conference()
     conference.rooms.start()
@@ -83,6 +118,26 @@ async def test_a_stopped_node_does_not_start_again() -> None:
     before = asyncio.all_tasks()
     await turns()
     assert asyncio.all_tasks() == before
+
+
+def test_a_page_that_cannot_be_told_its_slots_is_tried_once_and_not_in_every_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conference = Conference()
+    bad, other = conference.enter(), conference.enter()
+    conference.pass_time(1)
+    tried: list[None] = []
+
+    def fails() -> None:
+        tried.append(None)
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(bad, "tell_slots", fails)
+    conference.room.voices_shown_changed(bad)
+    channel(other).texts.clear()
+    conference.pass_time(5)
+    assert len(tried) == 1
+    assert channel(other).texts
 
 
 def test_a_viewer_that_cannot_be_shown_anything_does_not_hold_up_its_room(

@@ -6,8 +6,8 @@ from bridge import messages
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
-from bridge.conference.room import MODERATOR_PLACES
-from bridge.messages import Error, Lock, Remove, Removed, RosterChange, Welcome
+from bridge.conference.places import MODERATOR_PLACES
+from bridge.messages import Admit, Error, Floor, GiveFloor, Lock, Remove, Removed, RosterChange, Welcome
 from bridge.store.journal import EventKind
 from bridge.tokens import TokenKind, Tokens
 from tests.unit.conference import SECRET, Conference, channel, leg
@@ -86,12 +86,22 @@ def test_one_link_has_a_bounded_number_of_places_in_the_lobby_too() -> None:
         conference.knock(claims=guest)
     with pytest.raises(Refused, match="link-full"):
         conference.knock(claims=guest)
+
+
+def test_a_player_that_is_loaded_again_and_again_takes_the_place_of_its_oldest_ghost() -> None:
+    conference = Conference(per_link=3)
+    chair = conference.enter(Role.CHAIR)
     watch = conference.claims(kind=TokenKind.WATCH)
-    conference.ask(chair, Lock(False))
-    for _ in range(3):
-        conference.room.join_device(watch, "v=0", True)
-    with pytest.raises(Refused, match="link-full"):
-        conference.room.join_device(watch, "v=0", True)
+    players = [conference.room.join_device(watch, "v=0", True)[0] for _ in range(5)]
+    assert [player.is_gone for player in players] == [True, True, False, False, False]
+    # One that has to knock, or whose offer is bad, takes nobody's.
+    with pytest.raises(NegotiationFailed):
+        conference.room.join_device(watch, "bad", True)
+    conference.ask(chair, Lock(True))
+    for _ in range(2):
+        with pytest.raises(Refused, match="room-locked"):
+            conference.room.join_device(watch, "v=0", True)
+    assert set(conference.room.participants) == {chair.id, *(player.id for player in players[2:])}
 
 
 def test_a_page_that_is_gone_without_a_word_does_not_keep_out_the_one_opened_in_its_place() -> None:
@@ -101,6 +111,18 @@ def test_a_page_that_is_gone_without_a_word_does_not_keep_out_the_one_opened_in_
     conference.lose_socket(pages[0])
     third = conference.enter(claims=site.claims)
     assert set(conference.room.participants) == {pages[1].id, third.id}
+
+
+def test_ones_own_ghost_does_not_hold_the_last_place_of_a_full_room() -> None:
+    conference = Conference(capacity=3)
+    chair, site, other = conference.enter(Role.CHAIR), conference.enter(), conference.enter()
+    # A chair more than there are places for.
+    second = conference.enter(Role.CHAIR)
+    conference.lose_socket(site)
+    with pytest.raises(Refused, match="room-full"):
+        conference.enter()
+    back = conference.enter(claims=site.claims)
+    assert set(conference.room.participants) == {chair.id, other.id, second.id, back.id}
 
 
 def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
@@ -113,6 +135,80 @@ def test_moderators_fit_into_a_room_that_observers_have_filled() -> None:
         conference.enter(Role.CHAIR)
     with pytest.raises(Refused, match="room-full"):
         conference.enter(Role.CHAIR)
+
+
+# The floor of a link that is on several pages.
+
+
+def test_the_floor_given_to_one_page_of_a_shared_link_is_not_given_to_those_who_come_later() -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    chair, observer = conference.enter(Role.CHAIR), conference.enter(Role.OBSERVER)
+    twin = conference.enter(claims=observer.claims)
+    conference.ask(chair, GiveFloor(observer.id, True))
+    later = conference.enter(claims=observer.claims)
+    assert [one.may_publish for one in (observer, twin, later)] == [True, False, False]
+    # Nor after a restart.
+    (noted,) = record.of(EventKind.FLOOR)
+    assert (noted["participant"], noted["link"]) == (observer.id, None)
+
+
+def test_the_floor_taken_from_one_page_of_a_link_is_taken_from_all() -> None:
+    conference = Conference()
+    record = conference.room.proceedings.record = FakeRecord()
+    chair, presenter = conference.enter(Role.CHAIR), conference.enter(Role.PRESENTER)
+    twin = conference.enter(claims=presenter.claims)
+    conference.ask(chair, Lock(True))
+    guest = conference.knock(claims=presenter.claims)
+    conference.ask(chair, GiveFloor(presenter.id, False))
+    for one in (presenter, twin):
+        assert channel(one).of(Floor) == [Floor(False)]
+        assert not one.is_sending(Source.CAMERA)
+        assert leg(one).publications[Source.CAMERA].is_muted
+    assert [data["participant"] for data in record.of(EventKind.FLOOR)] == [presenter.id, twin.id]
+    conference.ask(chair, Admit(guest.id, True))
+    assert not channel(guest).of(Welcome)[0].may_publish
+    # Given back to one, it stays with that one.
+    conference.ask(chair, GiveFloor(presenter.id, True))
+    assert [one.may_publish for one in (presenter, twin, guest)] == [True, False, False]
+
+
+# A chair that was sent out, and nobody there to let it in.
+
+
+def test_a_chair_whom_a_stolen_link_sent_out_leads_again_once_that_link_is_revoked() -> None:
+    conference = Conference()
+    revoked: set[str] = set()
+    conference.room._tokens = Tokens(SECRET, clock=lambda: conference.wall_now, revoked=revoked)
+    chair, thief, removed = conference.enter(Role.CHAIR), conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(thief, Remove(chair.id))
+    conference.ask(thief, Remove(removed.id))
+    outside = [conference.knock(claims=one.claims) for one in (chair, chair, removed)]
+    assert set(conference.room.lobby.guests) == {one.id for one in outside}
+    revoked.add(thief.claims.id)
+    conference.rooms.expel_revoked()
+    # One is let in; whom it lets in besides is its own decision.
+    assert set(conference.room.participants) == {outside[0].id}
+    assert set(conference.room.lobby.guests) == {one.id for one in outside[1:]}
+
+
+def test_a_removed_secretary_comes_in_when_the_chair_has_gone_home() -> None:
+    conference = Conference()
+    chair, secretary, expert = (conference.enter(role) for role in (Role.CHAIR, Role.SECRETARY, Role.EXPERT))
+    conference.ask(chair, Remove(secretary.id))
+    waiting = conference.knock(claims=secretary.claims)
+    chair.leave()
+    assert set(conference.room.participants) == {expert.id, waiting.id}
+    waiting.leave()
+    again = conference.knock(claims=secretary.claims)
+    assert again.id in conference.room.participants
+    # A device in a chair's name opens to nobody, and is no moderator who has gone.
+    device, _ = conference.room.join_device(
+        conference.claims(Role.CHAIR, kind=TokenKind.PUBLISH), "v=0", False
+    )
+    again.leave()
+    assert conference.knock(claims=secretary.claims).id in conference.room.participants
+    assert not device.is_gone
 
 
 # Revoked links.
@@ -143,6 +239,19 @@ def test_a_revoked_link_ends_in_room_lobby_and_devices_and_opens_nothing_any_mor
     for kind in TokenKind:
         with pytest.raises(Refused, match=r"revoked-link|invalid-token"):
             tokens.read(token, kind)
+
+
+def test_who_has_gone_negotiates_no_media() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    device, _ = conference.room.join_device(conference.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    page = conference.enter()
+    for gone in (device, page):
+        conference.ask(chair, Remove(gone.id))
+        for replace in (False, True):
+            with pytest.raises(Refused, match="unknown-participant"):
+                gone.negotiate("v=0", replace=replace)
+    assert set(conference.room.router.legs) == {chair.id}
 
 
 # Encoders that come back.

@@ -9,6 +9,7 @@ from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.words import Role, SlotRole, Source
 from bridge.conference import requests
 from bridge.conference.participants import BEAT_S, CloseCode, LeaveReason
+from bridge.conference.room import LET_IN_SLICE
 from bridge.messages import (
     Admit,
     Answer,
@@ -250,12 +251,14 @@ def test_a_locked_room_lets_newcomers_wait_until_a_moderator_admits_them() -> No
     guest = conference.knock(name="BS. Bình")
     assert channel(guest).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
     assert guest.id not in conference.room.participants
+    conference.pass_time(1)
     assert [(w.participant, w.name) for w in channel(chair).of(Knock)[-1].waiting] == [(guest.id, "BS. Bình")]
     assert channel(expert).of(Knock) == []
     with pytest.raises(Refused, match="not-joined"):
         conference.offer(guest)
     conference.ask(chair, Admit(guest.id, True))
     assert channel(guest).of(Welcome)
+    conference.pass_time(1)
     assert channel(chair).of(Knock)[-1].waiting == ()
     conference.offer(guest)
 
@@ -280,6 +283,7 @@ def test_a_guest_whose_socket_is_lost_no_longer_waits() -> None:
     conference.ask(chair, Lock(True))
     guest = conference.knock()
     conference.lose_socket(guest)
+    conference.pass_time(1)
     assert channel(chair).of(Knock)[-1].waiting == ()
 
 
@@ -303,6 +307,36 @@ def test_unlocking_lets_in_all_who_wait_for_that() -> None:
     guests = [conference.knock() for _ in range(3)]
     conference.ask(chair, Lock(False))
     assert all(channel(guest).of(Welcome) for guest in guests)
+
+
+def test_knocks_within_a_moment_are_told_together() -> None:
+    conference = Conference(capacity=500, wait_for_chair=True)
+    conference.pass_time(1)
+    early = [conference.knock() for _ in range(150)]
+    chair = conference.enter(Role.CHAIR)
+    # Nor do all come in at once: each is work for everybody's lines.
+    assert sum(guest.id in conference.room.participants for guest in early) == LET_IN_SLICE
+    conference.pass_time(0.5)
+    assert all(guest.id in conference.room.participants for guest in early)
+    conference.ask(chair, Lock(True))
+    conference.pass_time(1)
+    channel(chair).take()
+    guests = []
+    for _ in range(10):
+        guests += [conference.knock() for _ in range(10)]
+        conference.pass_time(0.1)
+    conference.pass_time(1)
+    knocks = channel(chair).of(Knock)
+    assert len(knocks) <= 4
+    assert [waiting.participant for waiting in knocks[-1].waiting] == [guest.id for guest in guests]
+
+
+def test_guests_for_whom_there_is_no_place_hold_up_none_for_whom_there_is() -> None:
+    conference = Conference(capacity=2, wait_for_chair=True)
+    experts = [conference.knock() for _ in range(100)]
+    chair = conference.enter(Role.CHAIR)
+    conference.pass_time(1)
+    assert set(conference.room.participants) == {chair.id, experts[0].id}
 
 
 def test_the_lobby_has_a_bound() -> None:
@@ -494,6 +528,43 @@ def test_a_list_of_cases_waits_for_the_conference_that_it_was_made_for() -> None
     chair.leave()
     conference.pass_time(62, step=1)
     assert conference.rooms.get("r-1") is None
+
+
+def test_a_conference_that_was_held_without_its_cases_does_not_stay_with_its_chat_and_lock() -> None:
+    conference = Conference(empty_close_s=60.0)
+    chair, expert = conference.enter(Role.CHAIR), conference.enter()
+    conference.ask(chair, messages.AddCase("BN-1"))
+    conference.ask(chair, Lock(True))
+    conference.ask(expert, messages.SendChat("Xin chào"))
+    expert.leave()
+    chair.leave()
+    conference.pass_time(62, step=1)
+    assert conference.room.is_closed
+
+
+@pytest.mark.parametrize("is_page", [True, False])
+def test_who_knocks_does_not_keep_a_finished_conference_open(is_page: bool) -> None:
+    conference = Conference(empty_close_s=60.0)
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, Lock(True))
+    claims = conference.claims(kind=TokenKind.JOIN if is_page else TokenKind.PUBLISH)
+    if is_page:
+        conference.knock(claims=claims)
+    chair.leave()
+    for _ in range(7):
+        if not is_page and not conference.room.is_closed:
+            with pytest.raises(Refused, match="room-locked"):
+                conference.room.join_device(claims, "v=0", False)
+        conference.pass_time(10, step=1)
+    assert conference.room.is_closed
+
+
+def test_who_waits_for_the_first_chair_keeps_the_room_open() -> None:
+    conference = Conference(empty_close_s=60.0, wait_for_chair=True)
+    early = conference.knock()
+    conference.pass_time(200, step=1)
+    conference.enter(Role.CHAIR)
+    assert early.id in conference.room.participants
 
 
 def test_a_list_that_nobody_comes_for_is_given_up() -> None:

@@ -22,6 +22,7 @@ from bridge.messages import (
     RaiseHand,
     Remove,
     SendChat,
+    StageMode,
     Waiting,
     WaitingGuest,
     Welcome,
@@ -54,6 +55,7 @@ def test_a_locked_room_is_locked_after_a_restart() -> None:
     before = Lasting()
     chair, expert = before.enter(Role.CHAIR), before.enter()
     before.ask(chair, Lock(True))
+    expert.leave()
     after = before.restarted()
     waiting = after.knock(claims=expert.claims)
     assert channel(waiting).take() == [Waiting(KnockReason.LOCKED, BEAT_S)]
@@ -62,6 +64,48 @@ def test_a_locked_room_is_locked_after_a_restart() -> None:
     after.ask(back, Lock(False))
     assert waiting.id in after.room.participants
     assert after.record.of(EventKind.LOCK) == [{"locked": False, "by": back.id}]
+
+
+@pytest.mark.parametrize("is_planned", [False, True])
+def test_a_restart_of_a_locked_room_locks_out_nobody_who_was_in_it(is_planned: bool) -> None:
+    before = Lasting()
+    chair, expert, removed = before.enter(Role.CHAIR), before.enter(), before.enter()
+    device, _ = before.room.join_device(before.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    before.ask(chair, Lock(True))
+    before.ask(chair, Remove(removed.id))
+    stranger = before.knock()
+    if is_planned:
+        before.rooms.close("r-1", "shutdown")
+    after = before.restarted()
+    # Before the chair is back.
+    assert after.knock(claims=expert.claims).id in after.room.participants
+    assert after.room.join_device(device.claims, "v=0", False)[0].id in after.room.participants
+    for outside in (removed, stranger):
+        assert after.knock(claims=outside.claims).id in after.room.lobby.guests
+    # Locked anew, it is locked for whoever has not come back until then.
+    later = before.restarted()
+    back = later.enter(claims=chair.claims)
+    later.ask(back, Lock(False))
+    later.ask(back, Lock(True))
+    assert later.knock(claims=expert.claims).id in later.room.lobby.guests
+
+
+def test_who_was_in_a_locked_room_is_let_in_after_two_restarts_in_a_row_too() -> None:
+    before = Lasting()
+    chair, expert, other = before.enter(Role.CHAIR), before.enter(), before.enter()
+    before.ask(chair, Lock(True))
+    between = before.restarted()
+    between.record.note(EventKind.SESSION_RESUMED, {"after_ms": 0})
+    between.enter(claims=other.claims).leave()
+    both = [*before.record.journal(), *between.record.journal()]
+    after = Lasting(FakeRecord(restored=both))
+    assert after.knock(claims=expert.claims).id in after.room.participants
+    # Whoever came back between and was sent out has to knock all the same.
+    back = between.enter(claims=chair.claims)
+    between.ask(back, Remove(between.enter(claims=expert.claims).id))
+    both = [*before.record.journal(), *between.record.journal()]
+    after = Lasting(FakeRecord(restored=both))
+    assert after.knock(claims=expert.claims).id in after.room.lobby.guests
 
 
 def test_an_unlocked_room_is_not_locked_by_a_restart() -> None:
@@ -83,6 +127,7 @@ def test_who_was_removed_has_to_knock_after_a_restart_too_and_is_told_why() -> N
     assert after.enter(claims=other.claims).id in after.room.participants
     knocking = after.knock(claims=removed.claims)
     assert channel(knocking).take() == [Waiting(KnockReason.REMOVED, BEAT_S)]
+    after.pass_time(1)
     (knock,) = channel(back).of(Knock)
     assert knock.waiting == (
         WaitingGuest(knocking.id, knocking.site, knocking.name, KnockReason.REMOVED, False, True),
@@ -130,6 +175,40 @@ def test_who_was_on_stage_is_there_again_when_it_is_back() -> None:
     again.ask(back, ChooseStage(back.id))
     again.enter(claims=presenter.claims)
     assert again.room.sight.stage.participant == back.id
+
+
+def test_a_device_that_is_back_after_a_restart_does_not_keep_open_what_all_people_have_left() -> None:
+    before = Lasting()
+    before.enter(Role.CHAIR)
+    device, _ = before.room.join_device(before.claims(kind=TokenKind.PUBLISH), "v=0", False)
+    after = before.restarted(empty_close_s=60.0)
+    again, _ = after.room.join_device(device.claims, "v=0", False)
+    again.leg_connected()
+    after.pass_time(62, step=1)
+    assert after.room.is_closed
+
+
+def test_a_planned_restart_does_not_forget_who_was_on_stage() -> None:
+    before = Lasting()
+    chair, presenter = before.enter(Role.CHAIR), before.enter(Role.PRESENTER)
+    before.ask(chair, ChooseStage(presenter.id))
+    before.rooms.close("r-1", "shutdown")
+    after = before.restarted()
+    back = after.enter(claims=chair.claims)
+    returned = after.enter(claims=presenter.claims)
+    after.speaks(back)
+    assert after.room.sight.stage.participant == returned.id
+    # Nor does a second one; but whoever has left of its own accord is not put there again.
+    events = [*before.record.journal(), *after.record.journal()]
+    again = Lasting(FakeRecord(restored=events))
+    back = again.enter(claims=chair.claims)
+    assert again.enter(claims=presenter.claims).id == again.room.sight.stage.participant
+    returned.leave()
+    last = Lasting(FakeRecord(restored=[*before.record.journal(), *after.record.journal()]))
+    back = last.enter(claims=chair.claims)
+    last.enter(claims=presenter.claims)
+    last.speaks(back)
+    assert last.room.sight.stage.mode is StageMode.SPEAKER
 
 
 def test_the_chat_that_was_written_down_is_there_again() -> None:
@@ -188,6 +267,7 @@ def test_a_room_that_waits_for_its_chair_has_a_lobby_for_all() -> None:
     conference = Lasting(wait_for_chair=True, capacity=150)
     waiting = [conference.knock() for _ in range(150)]
     conference.enter(Role.CHAIR)
+    conference.pass_time(1)
     assert sum(guest.id in conference.room.participants for guest in waiting) == 149
 
 
@@ -202,10 +282,12 @@ def test_a_device_before_a_locked_room_is_listed_and_let_in_at_its_next_attempt(
     for _ in range(3):
         with pytest.raises(Refused, match="room-locked"):
             conference.room.join_device(claims, "v=0", False)
+    conference.pass_time(1)
     knock = channel(chair).of(Knock)[-1]
     (guest,) = knock.waiting
     assert (guest.site, guest.reason, guest.device) == ("Phòng mổ 3", KnockReason.LOCKED, True)
     conference.ask(chair, Admit(guest.participant, True))
+    conference.pass_time(1)
     assert channel(chair).of(Knock)[-1].waiting == ()
     device, _ = conference.room.join_device(claims, "v=0", False)
     assert device.id in conference.room.participants
@@ -222,6 +304,7 @@ def test_a_removed_device_can_be_let_in_again() -> None:
     conference.ask(chair, Remove(device.id))
     with pytest.raises(Refused, match="room-locked"):
         conference.room.join_device(claims, "v=0", False)
+    conference.pass_time(1)
     (guest,) = channel(chair).of(Knock)[-1].waiting
     assert guest.reason is KnockReason.REMOVED
     conference.ask(chair, Admit(guest.participant, True))
@@ -236,16 +319,37 @@ def test_a_device_that_gave_up_or_was_turned_away_is_not_listed() -> None:
     with pytest.raises(Refused, match="room-locked"):
         conference.room.join_device(claims, "v=0", False)
     conference.pass_time(70, step=1)
+    conference.pass_time(1)
     assert channel(chair).of(Knock)[-1].waiting == ()
     with pytest.raises(Refused, match="room-locked"):
         conference.room.join_device(claims, "v=0", False)
+    conference.pass_time(1)
     (guest,) = channel(chair).of(Knock)[-1].waiting
     conference.ask(chair, Admit(guest.participant, False))
     with pytest.raises(Refused, match="refused"):
         conference.room.join_device(claims, "v=0", False)
+    conference.pass_time(1)
     assert channel(chair).of(Knock)[-1].waiting == ()
     conference.ask(chair, Lock(False))
     assert conference.room.join_device(claims, "v=0", False)[0].id in conference.room.participants
+
+
+def test_a_device_is_not_silenced_by_muting_all_and_unmuted_by_the_floor() -> None:
+    conference = Lasting()
+    chair, page = conference.enter(Role.CHAIR), conference.enter(microphone=True)
+    claims = conference.claims(Role.PRESENTER, kind=TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", False)
+    leg(device).send(Source.MICROPHONE)
+    conference.ask(chair, MuteAll())
+    assert not page.is_sending(Source.MICROPHONE)
+    assert device.is_sending(Source.MICROPHONE)
+    conference.ask(chair, MuteParticipant(device.id, Source.MICROPHONE))
+    assert not device.is_sending(Source.MICROPHONE)
+    assert leg(device).publications[Source.MICROPHONE].is_muted
+    conference.ask(chair, GiveFloor(device.id, True))
+    assert device.is_sending(Source.MICROPHONE)
+    assert not leg(device).publications[Source.MICROPHONE].is_muted
+    assert device.muted_by_moderators == ()
 
 
 def test_a_device_that_was_given_the_floor_again_is_heard() -> None:

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bridge import messages
 from bridge.api import signalling
+from bridge.api.accounts import Accounts
 from bridge.api.signalling import Signalling
 from bridge.base.rate import limited_networks
 from bridge.base.words import Level, Role, Source
@@ -91,7 +92,11 @@ async def hear(socket: Socket, cls: type[Message]) -> Message:
 async def node() -> AsyncIterator[Node]:
     conference = Conference()
     served = Signalling(
-        conference.rooms, conference.tokens, counters=conference.counters, public_host=PUBLIC_HOST
+        conference.rooms,
+        conference.tokens,
+        counters=conference.counters,
+        accounts=Accounts(per_link=4),
+        public_host=PUBLIC_HOST,
     )
     app = web.Application()
     app.router.add_get("/ws", served.handle)

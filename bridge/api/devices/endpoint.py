@@ -52,9 +52,9 @@ class DeviceEndpoint:
         tokens: Tokens,
         relays: Relays,
         admission: Admission,
-        accounts: Accounts | None = None,
+        accounts: Accounts,
     ) -> None:
-        self._accounts = accounts or Accounts()
+        self._accounts = accounts
         self._path = path
         self._kind = kind
         self._rooms = rooms
@@ -89,11 +89,14 @@ class DeviceEndpoint:
         return web.Response(status=204, headers={"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"})
 
     async def _create(self, request: web.Request) -> web.Response:
+        # Before the body, which nobody may send us without a token.
+        bearer = _bearer(request)
+        self._tokens.read(bearer, self._kind)
+        offer = await _body(request, SDP)
+        # And after it: it may take its time, and the link may be revoked or the server stopped meanwhile.
+        claims = self._tokens.read(bearer, self._kind)
         if self._rooms.is_draining:
             return web.Response(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
-        bearer = _bearer(request)
-        claims = self._tokens.read(bearer, self._kind)
-        offer = await _body(request, SDP)
         if len(offer) > OFFER_MAX_CHARACTERS:
             raise InvalidMessage(
                 "invalid-message", f"an offer of more than {OFFER_MAX_CHARACTERS} characters"
@@ -118,8 +121,10 @@ class DeviceEndpoint:
 
     async def _patch(self, request: web.Request) -> web.Response:
         """Trickle (204, nothing to do) or ICE restart (200 with the bridge's new fragment)."""
-        session = self._session(request)
+        self._session(request)
         body = await _body(request, FRAGMENT)
+        # Again: a moderator may have removed the device while its body came.
+        session = self._session(request)
         if session.restart is not None and session.restart[0] == body:
             return _described(session.restart[1], FRAGMENT, session)
         fragment = parse_fragment(body)
@@ -143,7 +148,7 @@ class DeviceEndpoint:
 
     def _charge_offer(self, link: str) -> None:
         if not self._accounts.allow_offer(link):
-            raise Refused("rate-limited", "more offers than one a second with this token")
+            raise Refused("rate-limited", "more offers than a device makes, with this token")
 
     def _session(self, request: web.Request) -> Session:
         """Return the session of the path, for the holder of the token that made it.

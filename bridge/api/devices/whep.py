@@ -13,7 +13,7 @@ def whep_endpoint(
     tokens: Tokens,
     relays: Relays,
     admission: Admission,
-    accounts: Accounts | None = None,
+    accounts: Accounts,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that watch."""
     return DeviceEndpoint(

@@ -13,7 +13,7 @@ def whip_endpoint(
     tokens: Tokens,
     relays: Relays,
     admission: Admission,
-    accounts: Accounts | None = None,
+    accounts: Accounts,
 ) -> DeviceEndpoint:
     """Return the endpoint for devices that publish."""
     return DeviceEndpoint(
