@@ -133,7 +133,11 @@ class Rooms:
     def expel_revoked(self) -> None:
         """Send out everybody whose link was revoked."""
         for room in list(self.rooms.values()):
-            room.expel_revoked()
+            try:
+                room.expel_revoked()
+            except Exception:
+                # A fault of ours in one room is not to keep anybody in another.
+                logger.exception("who was revoked could not be sent out of room %s", room.id)
 
     def start(self) -> None:
         """Begin the housekeeping; needs a running event loop."""

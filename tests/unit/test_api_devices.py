@@ -405,3 +405,25 @@ async def test_refusals_of_devices_are_counted(
     await post(client, bearer(tokens))
     assert counters.devices_refused == {("whip", "invalid-token"): 1, ("whip", "room-full"): 1}
     assert counters.joins_refused == {}
+
+
+async def test_guessing_tokens_by_options_is_limited_like_any_way_in(
+    tokens: Tokens, rooms: NotingRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.api.admission.limited_networks", lambda host: (b"a network",))
+    reads: list[str] = []
+    read = tokens.read
+    monkeypatch.setattr(tokens, "read", lambda token, kind: reads.append(token) or read(token, kind))
+    relays = Relays(("turn:turn.example.vn:3478",), b"shared", lifetime_s=60, wall_clock=lambda: 1000.0)
+    admission = Admission(10, counters=SessionCounters(), clock=lambda: 0.0)
+    application = web.Application()
+    noting: Any = rooms
+    whip_endpoint(noting, tokens, relays, admission, Accounts(per_link=4)).add_routes(application.router)
+    async with TestClient(TestServer(application)) as client:
+        for _ in range(9):
+            response = await client.options("/whip", headers={"Authorization": "Bearer guessed"})
+            assert (response.status, response.headers["Accept-Post"]) == (204, "application/sdp")
+        assert len(reads) == 2
+        response = await client.options("/whip", headers=bearer(tokens))
+        assert (response.status, "Link" in response.headers) == (204, False)
+        assert (await client.options("/whip")).status == 204

@@ -5,6 +5,7 @@ A device is an ordinary participant; only its way in differs. Its bearer token s
 
 import hmac
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -67,6 +68,8 @@ class DeviceEndpoint:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         name = self._path.strip("/")
         session = f"{self._path}/{{session}}"
+        # Without a token it costs nothing; reading one costs a signature like any other way in.
+        self._describe_to_holder = self._admission.limiting(self._describe_with_relays)
         router.add_options(self._path, self._describe)
         create = self._admission.limiting(self._create, endpoint=name)
         router.add_post(self._path, answering_problems(create, request=name))
@@ -74,15 +77,18 @@ class DeviceEndpoint:
         router.add_patch(session, answering_problems(self._patch, request=name))
         router.add_delete(session, answering_problems(self._delete, request=name))
 
-    async def _describe(self, request: web.Request) -> web.Response:
+    async def _describe(self, request: web.Request) -> web.StreamResponse:
         """OPTIONS: what may be posted, and the relays for a device that shows its token (4.4)."""
-        response = web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
         if "Authorization" in request.headers:
-            try:
-                claims = self._tokens.read(_bearer(request), self._kind)
-            except RequestError:
-                return response
-            self._add_links(response, claims)
+            # A token that is not right, or one too many, leaves what everybody may know.
+            with suppress(RequestError):
+                return await self._describe_to_holder(request)
+        return _description()
+
+    async def _describe_with_relays(self, request: web.Request) -> web.Response:
+        claims = self._tokens.read(_bearer(request), self._kind)
+        response = _description()
+        self._add_links(response, claims)
         return response
 
     async def _describe_session(self, request: web.Request) -> web.Response:
@@ -171,6 +177,10 @@ class DeviceEndpoint:
         for credential in self._relays.credentials(claims.id):
             for link in credential.as_links():
                 response.headers.add("Link", link)
+
+
+def _description() -> web.Response:
+    return web.Response(status=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
 
 
 def _described(text: str, media_type: str, session: Session, *, status: int = 200) -> web.Response:
