@@ -27,7 +27,8 @@ pytestmark = [
 ]
 
 CHAIR, PROVINCE, CLINIC = "Bệnh viện Bạch Mai", "Bệnh viện đa khoa Hà Giang", "Trạm y tế Lũng Cú"
-STAGE_LIMIT_MS = 1000
+# Two engines and three browsers share the machine; what Chromium alone must keep is in test_conference.
+STAGE_LIMIT_MS = 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,10 @@ async def test_a_mute_in_firefox_is_silence_and_told(conference: Conference) -> 
 
 async def test_firefox_sees_what_is_shared(conference: Conference) -> None:
     fox, province = conference.clinic, conference.province
-    await province.press("content")
+    await province.press("share")
     await fox.until("hoichan.state.content?.participant", "a share")
     await fox.until("document.querySelector('.pane.content video.remote')?.videoWidth > 0", "its picture")
-    await province.press("content")
+    await province.press("share")
     await fox.until("!hoichan.state.content?.participant", "no share")
 
 
@@ -140,10 +141,9 @@ async def test_media_goes_on_in_firefox_while_its_websocket_is_cut(conference: C
 async def test_firefox_goes_on_without_udp_and_after_a_reload(conference: Conference) -> None:
     fox, server = conference.clinic, conference.server
     conference.network.drop_udp()
+    # Who loads the page anew comes back as it was.
     await fox.reload()
-    await fox.until("document.querySelector('#prejoin-name')?.checkVisibility()", "the page before")
-    await fox.until("!document.querySelector('#preview-video').paused", "a preview")
-    await fox.join()
+    await fox.until("window.hoichan?.peer?.isConnected === true", "connected media")
     await fox.until("probe.thumbnails().filter(({ colour }) => colour).length === 2", "two thumbnails")
     assert conference.network.udp_dropped() > 0
     assert server.metric("hoichan_legs", protocol="tcp") == 1
