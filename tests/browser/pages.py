@@ -165,6 +165,12 @@ class Site(Visitor):
     def colour(self) -> str:
         return self.camera.colour.name
 
+    async def leave(self) -> None:
+        """Leave for good: whoever only goes to another page is waited for."""
+        await self.evaluate("hoichan.connection.leave()")
+        await self.until("document.body.dataset.page === 'notice'", "the last page")
+        await self.page.goto("about:blank")
+
     async def goto(self, link: str) -> None:
         await self.page.goto(link)
 

@@ -125,7 +125,7 @@ async def test_a_raised_hand_reaches_the_chair_who_lowers_it(sites: Sites) -> No
     await presenter.press("hand")
     await chair.until("hoichan.state.hands.length === 1", "a raised hand")
     await _unfold(chair, presenter)
-    await chair.page.locator(f"#panel-people {text('people.lowerHand')}").first.click()
+    await chair.page.locator(f"#panel-people {text('people.lowerHand')}:visible").first.click()
     for site in (chair, presenter):
         await site.until("hoichan.state.hands.length === 0", "no raised hand")
     await presenter.until(
@@ -153,7 +153,7 @@ async def test_chat_shows_what_was_written_and_never_runs_it(sites: Sites) -> No
 async def test_mute_all_mutes_all_but_the_chair(sites: Sites) -> None:
     chair, presenter, other = sites
     await _open_panel(chair, "people")
-    await chair.page.locator(f"#panel-people {text('people.muteAll')}").click()
+    await chair.page.locator(f"#panel-people {text('people.muteAll')}:visible").click()
     await chair.page.locator(f"#dialog {text('people.muteAll')}").click()
     for site in (presenter, other):
         await site.until(
@@ -202,7 +202,7 @@ async def test_a_locked_room_lets_in_whom_the_chair_admits(
 ) -> None:
     chair, _, _ = sites
     await _open_panel(chair, "people")
-    await chair.page.locator(f"#panel-people {text('people.lock')}").click()
+    await chair.page.locator(f"#panel-people {text('people.lock')}:visible").click()
     await chair.until("hoichan.state.isLocked", "a locked room")
     guest = await started.site(GUEST, Camera(GREY, 320, 180, 8))
     await guest.open(server.link("presenter", GUEST))
@@ -210,13 +210,13 @@ async def test_a_locked_room_lets_in_whom_the_chair_admits(
     await guest.until(
         "document.querySelector('#notice-title').dataset.text === 'waiting.title'", "a waiting room"
     )
-    await chair.page.locator(f"#panel-people {text('people.admit')}").click()
+    await chair.page.locator(f"#panel-people {text('people.admit')}:visible").click()
     await guest.until("window.hoichan.peer?.isConnected === true", "connected media")
     await chair.until(
         f"probe.thumbnails().some(({{ site, colour }}) => site === '{GUEST}' && colour)",
         "the guest's picture",
     )
-    await chair.page.locator(f"#panel-people {text('people.unlock')}").click()
+    await chair.page.locator(f"#panel-people {text('people.unlock')}:visible").click()
     await chair.until("!hoichan.state.isLocked", "an open room")
     await guest.browser.close()
 
@@ -224,7 +224,7 @@ async def test_a_locked_room_lets_in_whom_the_chair_admits(
 async def test_who_is_removed_is_told_so_and_does_not_come_back_by_itself(sites: Sites) -> None:
     chair, _, other = sites
     await _unfold(chair, other)
-    await chair.page.locator(f"#panel-people {text('people.remove')}").click()
+    await chair.page.locator(f"#panel-people {text('people.remove')}:visible").click()
     await other.until(
         "document.querySelector('#notice-title').dataset.text === 'removed.title'", "a last page"
     )

@@ -70,8 +70,7 @@ async def test_a_late_tenth_sees_something_within_a_second_and_nobody_else_negot
         for site, colour in (await late.thumbnails()).items():
             assert colour in (colours[site].name, "nothing")
     finally:
-        # Leaves, as a page does that goes elsewhere; a browser that is gone is waited for.
-        await late.page.goto("about:blank")
+        await late.leave()
         await late.browser.close()
 
 
@@ -86,7 +85,7 @@ async def _join_late(room: Room, late: Site) -> None:
         first_picture_ms = await late.evaluate("probe.firstPictureAt()") - clicked_ms
         if first_picture_ms < FIRST_PICTURE_LIMIT_MS or not await starved([late]):
             break
-        await late.page.goto("about:blank")
+        await late.leave()
     assert first_picture_ms < FIRST_PICTURE_LIMIT_MS
 
 
