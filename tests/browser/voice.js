@@ -22,16 +22,22 @@
     return new MediaStream([...destination.stream.getAudioTracks(), ...stream.getVideoTracks()]);
   };
 
-  /** First time at which each participant was heard since `listen` began. */
+  /** First time at which each participant was heard since `listen` began, and the energy of each voice so far. */
   let heard = new Map();
+  const energies = new Map();
 
   async function look() {
     const { peer, state } = window.hoichan;
     if (!peer) return;
     for (const line of (await peer.pc.getStats()).values()) {
-      if (line.type !== "inbound-rtp" || line.kind !== "audio" || !(line.audioLevel > AUDIBLE)) continue;
+      if (line.type !== "inbound-rtp" || line.kind !== "audio") continue;
+      const before = energies.get(line.mid);
+      const now = { energy: line.totalAudioEnergy, seconds: line.totalSamplesDuration };
+      energies.set(line.mid, now);
+      if (!before || now.seconds <= before.seconds) continue;
+      const level = Math.sqrt((now.energy - before.energy) / (now.seconds - before.seconds));
       const participant = state.slots.get(line.mid)?.participant;
-      if (participant && !heard.has(participant)) heard.set(participant, Date.now());
+      if (level > AUDIBLE && participant && !heard.has(participant)) heard.set(participant, Date.now());
     }
   }
   setInterval(look, LOOK_EVERY_MS);
