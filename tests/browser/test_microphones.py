@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pyt
 VOICE = Path(__file__).parent / "voice.js"
 SITES = tuple(f"Điểm cầu {number}" for number in range(1, 7))
 LISTENER, SCREEN = "Phòng nghe", "Màn hình tường"
-# The player's decoder is in this process. Up to eight pages share one browser and two cores: theirs is a bound on
+# The player has a decoder in this process. Six pages share one browser and two cores: theirs is a bound on
 # being heard at all; how soon is held in virtual time (test_sfu_voices).
 SCREEN_WITHIN_MS = 500
 PAGES_WITHIN_MS = 2000
 LOUD = 700
-TRIES = 3
+TRIES = 2
 
 
 class Screen:
@@ -72,7 +72,7 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
         yield running
 
 
-@pytest.mark.parametrize("count", [4, 6])
+@pytest.mark.parametrize("count", [4])
 async def test_whoever_speaks_alone_is_heard_by_every_listener(
     server: BridgeServer, started: Browsers, count: int
 ) -> None:
