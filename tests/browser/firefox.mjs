@@ -25,7 +25,6 @@ await page.evaluateOnNewDocument(probe);
 
 const orders = {
   goto: ({ url }) => page.goto(url, { waitUntil: "load" }).then(() => null),
-  reload: () => page.reload({ waitUntil: "load" }).then(() => null),
   // What comes back travels as text: BiDi's own form of a value has no equal in Python.
   evaluate: async ({ expression }) =>
     JSON.parse(await page.evaluate(`(async () => JSON.stringify((await (${expression})) ?? null))()`)),
@@ -34,8 +33,6 @@ const orders = {
     await page.click(selector, { count: 3 });
     await page.keyboard.type(text);
   },
-  press: ({ key }) => page.keyboard.press(key),
-  screenshot: ({ path }) => page.screenshot({ path }).then(() => null),
 };
 
 say({ ready: await browser.version() });

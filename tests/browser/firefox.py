@@ -25,10 +25,7 @@ PREFERENCES: dict[str, bool | int | str] = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
     "ui.prefersReducedMotion": 1,
-    # Below 125 characters of a message nothing is worth a line; the page's own errors are.
-    "devtools.console.stdout.content": False,
 }
-STDERR_LINES = 40
 
 
 @dataclass
@@ -53,9 +50,6 @@ class FirefoxSite(Visitor):
     async def goto(self, link: str) -> None:
         await self._order("goto", url=link)
 
-    async def reload(self) -> None:
-        await self._order("reload")
-
     async def evaluate(self, expression: str, argument: Any = None) -> Any:
         # As with Playwright, a text that is a function is called.
         is_function = expression.lstrip().startswith(("async", "(")) and "=>" in expression
@@ -68,9 +62,6 @@ class FirefoxSite(Visitor):
 
     async def fill(self, selector: str, text: str) -> None:
         await self._order("fill", selector=selector, text=text)
-
-    async def screenshot(self, path: Path) -> None:
-        await self._order("screenshot", path=str(path))
 
     async def close(self) -> None:
         """End the browser, then its driver."""
