@@ -19,7 +19,7 @@ pytestmark = [
 SITES = 100
 BACK_WITHIN_S = 15.0
 JOINED_WITHIN_S = 60.0
-LAG_LIMIT_S = 0.25
+LAG_LIMIT_S = "0.25"
 
 
 async def test_a_hundred_sites_behind_one_address_come_back_over_tcp(tmp_path: Path) -> None:
@@ -48,11 +48,11 @@ async def test_a_hundred_sites_behind_one_address_come_back_over_tcp(tmp_path: P
             started = time.monotonic()
             refused = await _all_have_media(child.stdout, within_s=BACK_WITHIN_S)
             took_s = time.monotonic() - started
-            lag_s = server.metric("hoichan_event_loop_lag_seconds", quantile="1")
-            print(f"back in {took_s:.1f} s, longest lag {lag_s * 1000:.0f} ms, refused: {refused}")
+            print(f"back in {took_s:.1f} s, {len(refused)} attempts in vain")
             assert server.metric("hoichan_participants") == SITES
             assert server.metric("hoichan_legs", protocol="tcp") == SITES
-            assert lag_s < LAG_LIMIT_S
+            lag = "hoichan_event_loop_lag_seconds"
+            assert server.metric(f"{lag}_bucket", le=LAG_LIMIT_S) == server.metric(f"{lag}_count") > 0
         finally:
             child.kill()
             await child.wait()
