@@ -68,7 +68,7 @@ class Visitor:
                 was_told = False
                 while not reading.done():
                     self._speak(client)
-                    if client.rtp and not was_told:
+                    if (client.rtp or client.rtcp) and not was_told:
                         was_told = True
                         say(site=self._number, media=True)
                     client.rtp.clear()

@@ -172,6 +172,7 @@ class Writer:
         if now >= self._measure_due:
             self._measure_due = now + MEASURE_S
             self._measure()
+        self._reserve()
 
     def _open(self, session: SessionFile, failed: Callable[[OSError], None]) -> None:
         self._sessions[session] = failed
@@ -228,6 +229,9 @@ class Writer:
             logger.error("the disk of the recordings cannot be looked at: %s", error.strerror)
             return
         self.free_bytes = self._counters.disk_free_bytes = found.f_bavail * found.f_frsize
+
+    def _reserve(self) -> None:
+        """Take hold of the room for the last lines, for a session as soon as it is open."""
         if self._clock() < self._full_until:
             return
         for session in self._sessions:
