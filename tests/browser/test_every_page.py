@@ -147,6 +147,9 @@ async def _actions(world: World) -> Page:
 
 async def _notice(world: World) -> Page:
     await world.door.goto(f"{world.server.base_url}/room/")
+    # A tab remembers the invitation it came by.
+    await world.door.evaluate("sessionStorage.clear()")
+    await world.door.reload()
     await world.door.locator("#notice-link").wait_for()
     return world.door
 

@@ -2,6 +2,7 @@
 /** @type {Record<keyof typeof import("./common.vi.js").vi, string>} */
 export const en = {
   "app.title": "Tele-consultation",
+  "toasts.label": "Messages of the moment",
   "language.switch": "Tiếng Việt",
   "language.switch.label": "Switch to Vietnamese",
 

@@ -1,6 +1,7 @@
 /** What every page may say, in Vietnamese. The object is plain JSON, so that a test can read it without a browser. */
 export const vi = {
   "app.title": "Hội chẩn từ xa",
+  "toasts.label": "Thông báo tức thời",
   "language.switch": "English",
   "language.switch.label": "Chuyển sang tiếng Anh",
 
