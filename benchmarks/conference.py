@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -162,8 +163,13 @@ def confer(
     settle_s: float,
     cores: tuple[int, int],
     settings: Mapping[str, str] = MappingProxyType({}),
+    beside: Callable[[Ports], AbstractContextManager[None]] = lambda _: contextlib.nullcontext(),
 ) -> dict[str, Any]:
-    """Hold one conference; return what its bots saw. `cores` are the server's and the bots'."""
+    """Hold one conference; return what its bots saw.
+
+    `cores` are the server's and the bots'. `beside` is what goes on at the same time: entered when the
+    server is ready, left when the bots have gone.
+    """
     ports = free_ports()
     plan = Plan(
         url=f"http://127.0.0.1:{ports.http}",
@@ -177,7 +183,7 @@ def confer(
         server_pid=0,
         media_port=ports.media,
     )
-    with running_server(ports, state_dir, cores[0], log, settings) as server:
+    with running_server(ports, state_dir, cores[0], log, settings) as server, beside(ports):
         return run_bots(replace(plan, server_pid=server.pid), cores[1])
 
 

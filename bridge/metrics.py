@@ -244,6 +244,11 @@ class BridgeCollector(Collector):
         ):
             yield CounterMetricFamily(f"hoichan_http_connections_{name}", text, value=value)
         yield CounterMetricFamily(
+            "hoichan_http_requests_delayed",
+            "HTTP requests that waited because their network had asked too many.",
+            value=session.requests_delayed,
+        )
+        yield CounterMetricFamily(
             "hoichan_descriptors_lacking",
             "Times that no file descriptor was free.",
             value=session.descriptors_lacking,

@@ -33,6 +33,7 @@ from bridge.api.library.session import LibrarySessions
 from bridge.api.pages import Pages
 from bridge.api.relays import Relays
 from bridge.api.signalling import Signalling
+from bridge.api.turns import Turns
 from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.supervisor import ArchiveSupervisor
@@ -255,8 +256,10 @@ class Server:
                 logger.exception("not everything could be closed in order")
 
     def _application(self) -> web.Application:
+        turns = Turns(counters=self.session_counters)
         application = web.Application(
-            client_max_size=REQUEST_MAX_BYTES, middlewares=[self._proxies.middleware(), bodies_in_time]
+            client_max_size=REQUEST_MAX_BYTES,
+            middlewares=[self._proxies.middleware(), turns.middleware(), bodies_in_time],
         )
         application.on_response_prepare.append(add_security_headers)
         application.router.add_get("/ws", self.signalling.handle)

@@ -145,6 +145,8 @@ class SessionCounters:
         # HTTP connections that had to make room for newer ones, or found none.
         self.connections_evicted = 0
         self.connections_refused = 0
+        # HTTP requests that waited because their network had asked too many.
+        self.requests_delayed = 0
         # Times that no file descriptor was free.
         self.descriptors_lacking = 0
         # From the `join` message to the first connected transport of that participant.

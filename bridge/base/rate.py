@@ -73,6 +73,14 @@ class RateLimits:
         """Take so many tokens, or all that are there."""
         self._set(key, max(0.0, self._tokens(key, now) - count), now)
 
+    def wait_s(self, key: Hashable, now: float) -> float:
+        """Return after how long a token will be there that has not been promised to others."""
+        return max(0.0, (1.0 - self._tokens(key, now)) / self._per_s)
+
+    def promise(self, key: Hashable, now: float) -> None:
+        """Take one token, or the next that will be there."""
+        self._set(key, self._tokens(key, now) - 1.0, now)
+
     def __len__(self) -> int:
         return len(self._buckets)
 
@@ -115,6 +123,19 @@ class NetworkLimits:
         for limits, network in asked:
             limits.allow(network, now, count)
         return True
+
+    def reserve(self, networks: tuple[bytes, ...], now: float, *, wait_max_s: float) -> float | None:
+        """Promise one token of each network; return after how long they are all there.
+
+        None, and nothing is promised, when that is longer than `wait_max_s`.
+        """
+        asked = list(zip(self._limits, networks, strict=False))
+        wait_s = max((limits.wait_s(network, now) for limits, network in asked), default=0.0)
+        if wait_s > wait_max_s:
+            return None
+        for limits, network in asked:
+            limits.promise(network, now)
+        return wait_s
 
     def charge(self, networks: tuple[bytes, ...], count: float, now: float) -> None:
         """Take so many tokens of each, or all that are there."""
