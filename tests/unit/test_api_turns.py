@@ -53,7 +53,7 @@ async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
     monkeypatch.setattr(module, "REQUESTS_PER_S", 1 / 60)
     monkeypatch.setattr(module, "WAIT_MAX_S", 90.0)
     opened = Door()
-    await opened.server.start_server()
+    await opened.server.start_server(shutdown_timeout=0.1)
     yield opened
     await opened.server.close()
 
