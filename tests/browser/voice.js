@@ -1,7 +1,7 @@
 // A microphone whose owner speaks when the test says so: the real capture goes through a gate. And an ear that
 // notes when each voice was first heard, by what the decoder put out.
 (() => {
-  const LOOK_EVERY_MS = 20;
+  const LOOK_EVERY_MS = 40;
   const AUDIBLE = 0.02;
   const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   let gate = null;
@@ -22,25 +22,35 @@
     return new MediaStream([...destination.stream.getAudioTracks(), ...stream.getVideoTracks()]);
   };
 
-  /** First time at which each participant was heard since `listen` began, and the energy of each voice so far. */
-  let heard = new Map();
-  const energies = new Map();
+  /** Whom the ear waits for, and when that voice was first heard; it looks at nothing at other times. */
+  let awaited = null;
+  let heardAt = null;
 
-  async function look() {
-    const { peer, state } = window.hoichan;
-    if (!peer) return;
-    for (const line of (await peer.pc.getStats()).values()) {
+  /** The energy of each voice so far, as its decoder put it out. */
+  async function energies() {
+    const found = new Map();
+    for (const line of (await window.hoichan.peer.pc.getStats()).values()) {
       if (line.type !== "inbound-rtp" || line.kind !== "audio") continue;
-      const before = energies.get(line.mid);
-      const now = { energy: line.totalAudioEnergy, seconds: line.totalSamplesDuration };
-      energies.set(line.mid, now);
-      if (!before || now.seconds <= before.seconds) continue;
-      const level = Math.sqrt((now.energy - before.energy) / (now.seconds - before.seconds));
-      const participant = state.slots.get(line.mid)?.participant;
-      if (level > AUDIBLE && participant && !heard.has(participant)) heard.set(participant, Date.now());
+      found.set(line.mid, { energy: line.totalAudioEnergy, seconds: line.totalSamplesDuration });
+    }
+    return found;
+  }
+
+  async function listen(participant) {
+    awaited = participant;
+    heardAt = null;
+    let before = await energies();
+    while (awaited === participant && heardAt === null) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+      const now = await energies();
+      for (const [mid, { energy, seconds }] of now) {
+        const { energy: energyBefore, seconds: secondsBefore } = before.get(mid) ?? { energy: 0, seconds: 0 };
+        const level = seconds > secondsBefore ? Math.sqrt((energy - energyBefore) / (seconds - secondsBefore)) : 0;
+        if (level > AUDIBLE && window.hoichan.state.slots.get(mid)?.participant === participant) heardAt ??= Date.now();
+      }
+      before = now;
     }
   }
-  setInterval(look, LOOK_EVERY_MS);
 
   window.voice = {
     /** Open the gate; return when the first sound goes through it, as speech has pauses. */
@@ -56,9 +66,10 @@
     hush: () => {
       gate.gain.value = 0;
     },
-    listen: () => {
-      heard = new Map();
+    cease: () => {
+      awaited = null;
     },
-    heardAt: (participant) => heard.get(participant) ?? null,
+    listen: (participant) => void listen(participant),
+    heardAt: () => heardAt,
   };
 })();

@@ -91,7 +91,7 @@ def stamps_ms(session: Path, near_ms: float) -> list[float]:
 
 @pytest.mark.timeout(400)
 async def test_nothing_older_than_a_second_is_missing_after_ten_kills(start_bridge: StartBridge) -> None:
-    """Each conference begins while those before are still repaired, composed and packed: that is killed, too."""
+    """Conferences begin while those before are repaired, composed and packed; a kill stops that, too."""
     server = start_bridge(**ALWAYS_RECORDED)
     moments = random.Random(20261125)
     killed: list[tuple[Path, float, float]] = []
