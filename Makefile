@@ -25,8 +25,8 @@ TEST_PACKAGES := ca-certificates chromium firefox-esr prometheus nodejs npm nfta
 
 # Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
 # kills would be late beside others.
-SIDE_BY_SIDE := tests/unit tests/peers --numprocesses 2 --dist loadfile
-ONE_BY_ONE := tests/system tests/browser tests/hostile
+SIDE_BY_SIDE := tests/unit tests/peers tests/system --numprocesses 2 --dist loadfile
+ONE_BY_ONE := tests/browser tests/hostile
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 

@@ -23,7 +23,7 @@ from bridge.tokens import TokenKind, Tokens
 
 ROOT = Path(__file__).parents[1]
 LINK_LIFETIME_S = 3600
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 # Below the range of ports that Linux gives to outgoing connections.
 PORTS = (10_000, 32_000)
@@ -172,7 +172,7 @@ class BridgeServer:
         )
 
     def metrics(self) -> str:
-        with urlopen(f"{self.admin_url}/metrics", timeout=5) as response:
+        with urlopen(f"{self.admin_url}/metrics", timeout=30) as response:
             text: str = response.read().decode()
         return text
 

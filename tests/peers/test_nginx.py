@@ -120,7 +120,7 @@ async def got(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientRespons
 
 async def opened(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
     """Return the answer to the first request that finds nginx listening."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await got(session, url)
@@ -156,7 +156,7 @@ async def test_the_sample_passes_pages_and_sockets_and_tells_the_bridge_who_asks
             f"{proxy.url}/ws", protocols=("hoichan.v1",), headers={"Origin": proxy.url}
         )
         await socket.send_json({"type": "join", "version": 1, "token": token, "name": "BS. An"})
-        assert (await socket.receive_json(timeout=5))["type"] == "welcome"
+        assert (await socket.receive_json(timeout=30))["type"] == "welcome"
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await there.ws_connect(f"{proxy.url}/ws", headers={"Origin": "https://evil.example"})
         assert refused.value.status == 403

@@ -28,7 +28,7 @@ class Page:
     async def until(self, type_: str, **fields: Any) -> dict[str, Any]:
         """Return the next message of this type with these fields."""
         while True:
-            message: dict[str, Any] = await self.websocket.receive_json(timeout=5)
+            message: dict[str, Any] = await self.websocket.receive_json(timeout=30)
             if message["type"] == type_ and all(message[name] == value for name, value in fields.items()):
                 return message
 
@@ -44,12 +44,12 @@ async def page(
         session.ws_connect(server.ws_url, protocols=("hoichan.v1",)) as websocket,
     ):
         await websocket.send_json({"type": "join", "version": 1, "token": token, "name": "BS. An"})
-        yield Page(websocket, await websocket.receive_json(timeout=5))
+        yield Page(websocket, await websocket.receive_json(timeout=30))
 
 
 def _join(server: BridgeServer, invitation: str) -> str:
     request = Request(f"{server.base_url}/api/join", json.dumps({"invitation": invitation}).encode())
-    with urlopen(request, timeout=5) as response:
+    with urlopen(request, timeout=30) as response:
         token: str = json.load(response)["token"]
     return token
 

@@ -29,14 +29,14 @@ def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
 
 def join_token(server: BridgeServer, invitation: str) -> str:
     request = Request(f"{server.base_url}/api/join", json.dumps({"invitation": invitation}).encode())
-    with urlopen(request, timeout=5) as response:
+    with urlopen(request, timeout=30) as response:
         token: str = json.load(response)["token"]
     return token
 
@@ -47,13 +47,13 @@ async def joined(server: BridgeServer, session: aiohttp.ClientSession) -> aiohtt
     token = await asyncio.to_thread(join_token, server, invitation)
     websocket = await session.ws_connect(server.ws_url, protocols=("hoichan.v1",))
     await websocket.send_json({"type": "join", "version": 1, "token": token, "name": "BS. An"})
-    welcome = await websocket.receive_json(timeout=5)
+    welcome = await websocket.receive_json(timeout=30)
     assert welcome["type"] == "welcome", welcome
     return websocket
 
 
 def test_the_page_is_served_under_a_strict_policy(bridge_server: BridgeServer) -> None:
-    with urlopen(bridge_server.base_url, timeout=5) as response:
+    with urlopen(bridge_server.base_url, timeout=30) as response:
         headers, page = response.headers, response.read().decode()
     assert "<!doctype html>" in page.lower()
     policy = headers["Content-Security-Policy"]
@@ -71,7 +71,7 @@ def test_the_page_is_served_under_a_strict_policy(bridge_server: BridgeServer) -
 )
 def test_nothing_but_the_client_is_served(bridge_server: BridgeServer, path: str) -> None:
     with pytest.raises(HTTPError) as caught:
-        urlopen(f"{bridge_server.base_url}{path}", timeout=5)
+        urlopen(f"{bridge_server.base_url}{path}", timeout=30)
     assert caught.value.code == 404
     caught.value.close()
 
@@ -152,7 +152,7 @@ async def test_links_outlive_a_kill_of_the_server(bridge_server: BridgeServer) -
     async with aiohttp.ClientSession() as session:
         websocket = await session.ws_connect(bridge_server.ws_url, protocols=("hoichan.v1",))
         await websocket.send_json({"type": "join", "version": 1, "token": token, "name": ""})
-        assert (await websocket.receive_json(timeout=5))["type"] in ("welcome", "error")
+        assert (await websocket.receive_json(timeout=30))["type"] in ("welcome", "error")
         await websocket.close()
     assert await asyncio.to_thread(join_token, bridge_server, invitation)
 
@@ -187,7 +187,7 @@ def test_https_works_on_a_generated_certificate(tmp_path: Path) -> None:
             if "Ctrl-C" in line:
                 break
         context = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
-        with urlopen(f"https://localhost:{port}/", timeout=5, context=context) as response:
+        with urlopen(f"https://localhost:{port}/", timeout=30, context=context) as response:
             assert response.status == 200
     finally:
         process.send_signal(signal.SIGINT)
