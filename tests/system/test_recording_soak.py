@@ -1,4 +1,4 @@
-"""Forty minutes of conference, in half a minute: the recorder's memory, files and queue stay as small as they were."""
+"""Forty minutes of conference in half a minute: the recorder's memory, files and queue stay as they were."""
 
 import gc
 import os
