@@ -33,9 +33,9 @@ from bridge.api.library.session import LibrarySessions
 from bridge.api.pages import Pages
 from bridge.api.relays import Relays
 from bridge.api.signalling import Signalling
-from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.supervisor import ArchiveSupervisor
+from bridge.archive.work.attempts import Archive
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import (
     ArchiveCounters,
     PortCounters,

@@ -12,10 +12,10 @@ from typing import Any
 import av
 import numpy as np
 
-from bridge.archive import bag
 from bridge.archive.model import Composition, Gap, PackagePlan, SessionFolder, Span, VideoPart
-from bridge.archive.package import PackageSettings, SealedPackage, build
-from bridge.archive.seal import make_seal
+from bridge.archive.package import bag
+from bridge.archive.package.package import PackageSettings, SealedPackage, build
+from bridge.archive.package.seal import make_seal
 from bridge.base.words import RetentionClass
 from bridge.store.journal import Chain, Event, EventKind
 

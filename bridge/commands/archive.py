@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
+from bridge.archive.work.attempts import Archive
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
 from bridge.commands import keeping, work

@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Mapping
 
-from bridge.archive.attempts import Archive, now_ms
 from bridge.archive.folders import locked
 from bridge.archive.retention import Retention, raised
+from bridge.archive.work.attempts import Archive, now_ms
 from bridge.commands.shown import Screen, until
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
@@ -42,8 +42,8 @@ def retain(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
 def delete(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
     """Delete a package whose time has come; raises ArchiveFailed when it has not."""
     # Here, because it brings DICOM with it.
-    from bridge.archive.deletion import Approval, destroy
-    from bridge.archive.storage import stores
+    from bridge.archive.keeping.deletion import Approval, destroy
+    from bridge.archive.keeping.storage import stores
 
     entry = _sealed(parsed, screen, archive)
     if entry is None:

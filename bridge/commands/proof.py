@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.archive.seal import SEAL_FILE
-from bridge.archive.verify import Problem, verify_chain
-from bridge.archive.verify import verify as problems_of
+from bridge.archive.package.seal import SEAL_FILE
+from bridge.archive.package.verify import Problem, verify_chain
+from bridge.archive.package.verify import verify as problems_of
 from bridge.base.errors import ArchiveFailed
 from bridge.commands.shown import Screen
 
@@ -46,7 +46,7 @@ def _verified(package: Path, screen: Screen) -> list[Problem]:
 def _deleted(path: Path) -> dict[str, str | None]:
     """Return the seals of deleted packages, whose certificates lie beside the folder of packages."""
     # Here, because it brings DICOM with it.
-    from bridge.archive.deletion import deleted_seals
+    from bridge.archive.keeping.deletion import deleted_seals
 
     try:
         return deleted_seals(path.resolve().parent / "certificates")

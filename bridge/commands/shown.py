@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from bridge.archive.attempts import now_ms
 from bridge.archive.calendar import local_text
 from bridge.archive.model import Progress as Step
+from bridge.archive.work.attempts import now_ms
 from bridge.commands.texts import Speech
 from bridge.store.audit import AuditEntry
 from bridge.store.entries import DeliveryEntry, PackageEntry, Page

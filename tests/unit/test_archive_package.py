@@ -16,8 +16,8 @@ import sealed
 from sealed import MINUTE, SECOND_CODE, SESSION, T0
 
 from bridge.archive.model import Composition, PackagePlan
-from bridge.archive.package import build
-from bridge.archive.verify import verify
+from bridge.archive.package.package import build
+from bridge.archive.package.verify import verify
 from bridge.base.errors import ArchiveFailed
 from bridge.store.journal import EventKind, parse_event
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
 
-from bridge.archive import pictures
 from bridge.archive.model import Span
-from bridge.archive.pictures import Feed
-from bridge.archive.tracks import find_gaps, last_frame_ms, read_tracks
+from bridge.archive.tracks import pictures
+from bridge.archive.tracks.pictures import Feed
+from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, read_tracks
 
 EVER = Span(0, 2 * START_MS)
 

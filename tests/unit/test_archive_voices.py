@@ -8,9 +8,9 @@ import pytest
 from compositions import level
 from recordings import CO_TO, MUONG_NHE, START_MS, VIET_DUC, Recording, Site, tone
 
-from bridge.archive.clocks import Placement
-from bridge.archive.tracks import read_tracks
-from bridge.archive.voices import BLOCK, CEILING, Limiter, Samples, Voice
+from bridge.archive.tracks.clocks import Placement
+from bridge.archive.tracks.tracks import read_tracks
+from bridge.archive.tracks.voices import BLOCK, CEILING, Limiter, Samples, Voice
 
 
 def sine(hertz: float, amplitude: float, count: int) -> Samples:

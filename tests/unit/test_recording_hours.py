@@ -12,7 +12,7 @@ from meeting import Client
 from network import START_S, Network
 from streams import VIDEO_HZ, Piece, VideoEncoding
 
-from bridge.archive.tracks import SegmentFile, read_tracks
+from bridge.archive.tracks.tracks import SegmentFile, read_tracks
 from bridge.base.words import SlotRole, Source
 
 WALL_MS = 1_800_000_000_000

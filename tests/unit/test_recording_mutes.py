@@ -16,7 +16,7 @@ from meeting import Client
 from network import START_S, Network
 from streams import AUDIO_HZ, Piece
 
-from bridge.archive.tracks import SegmentFile, Track, read_tracks
+from bridge.archive.tracks.tracks import SegmentFile, Track, read_tracks
 from bridge.base.words import Source
 
 WALL_MS = 1_800_000_000_000

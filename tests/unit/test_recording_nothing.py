@@ -14,11 +14,11 @@ from recorded import parts
 from sealed import SETTINGS, read
 from streams import VideoEncoding
 
-from bridge.archive.compose import ComposeSettings
+from bridge.archive.film.compose import ComposeSettings
 from bridge.archive.model import SessionFolder
-from bridge.archive.package import SealedPackage, build
-from bridge.archive.programme import plan_packages
-from bridge.archive.verify import verify
+from bridge.archive.package.package import SealedPackage, build
+from bridge.archive.package.verify import verify
+from bridge.archive.plan.programme import plan_packages
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 

@@ -16,8 +16,8 @@ from meeting import Client
 from network import START_S, Network
 from streams import Voice as Sender
 
-from bridge.archive.tracks import Track, read_tracks
-from bridge.archive.voices import Voice
+from bridge.archive.tracks.tracks import Track, read_tracks
+from bridge.archive.tracks.voices import Voice
 from bridge.base.words import Source
 
 WALL_MS = 1_800_000_000_000

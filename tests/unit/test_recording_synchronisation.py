@@ -14,9 +14,9 @@ from meeting import Client
 from network import START_S, Link, Network
 from streams import H264, NTP_SECOND, Piece
 
-from bridge.archive.clocks import place_streams
-from bridge.archive.stretches import Arrival, Pause, SenderReport, StreamTimes
-from bridge.archive.tracks import SegmentFile, Track, read_tracks
+from bridge.archive.tracks.clocks import place_streams
+from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
+from bridge.archive.tracks.tracks import SegmentFile, Track, read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
