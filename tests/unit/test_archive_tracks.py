@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
 
 from bridge.archive.model import Span
-from bridge.archive.tracks import pictures
-from bridge.archive.tracks.pictures import Feed
+from bridge.archive.tracks import feeds
+from bridge.archive.tracks.feeds import Feed
 from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, read_tracks
 
 EVER = Span(0, 2 * START_MS)
@@ -66,9 +66,9 @@ def test_feed_that_was_off_the_screen_comes_back_at_its_last_key_frame(
     made.camera(VIET_DUC, 0, 20, fps=5, segment_s=2)
     feed = Feed(read_tracks(made.write().tracks))
     decoded: list[float] = []
-    decode = pictures.Tape._decode
+    decode = feeds.Tape._decode
     monkeypatch.setattr(
-        pictures.Tape, "_decode", lambda tape, at, packet: (decoded.append(at), decode(tape, at, packet))
+        feeds.Tape, "_decode", lambda tape, at, packet: (decoded.append(at), decode(tape, at, packet))
     )
     for at_s in (1.0, 17.0):
         shot = feed.shot_at(START_MS + at_s * 1000, within=EVER)
@@ -113,7 +113,7 @@ def test_pictures_of_hostile_size_are_damage_and_are_not_made(
     made = recording(tmp_path)
     made.camera(VIET_DUC, 0, 1, size=(640, 360))
     made.camera(VIET_DUC, 2, 3, size=(160, 90))
-    monkeypatch.setattr(pictures, "PIXELS_MAX", 320 * 180)
+    monkeypatch.setattr(feeds, "PIXELS_MAX", 320 * 180)
     feed = Feed(read_tracks(made.write().tracks))
     assert feed.shot_at(START_MS + 900, within=Span(START_MS, START_MS + 1000)) is None
     assert feed.shot_at(START_MS + 2900, within=EVER) is not None

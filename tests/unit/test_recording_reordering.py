@@ -15,7 +15,7 @@ from media import RATE_HZ, RealEncoding, h264_payloads
 from network import START_S, Network
 
 from bridge.archive.model import Span
-from bridge.archive.tracks.pictures import Feed
+from bridge.archive.tracks.feeds import Feed
 from bridge.archive.tracks.tracks import read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind

@@ -33,7 +33,7 @@ from bridge.archive.model import (
 )
 from bridge.archive.plan.programme import open_ends, showings
 from bridge.archive.plan.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
-from bridge.archive.tracks.pictures import Damage
+from bridge.archive.tracks.feeds import Damage
 from bridge.archive.tracks.tracks import DAMAGED, Track, clip_gap, find_gaps, last_frame_ms, read_tracks
 from bridge.config import ArchiveConfig
 

@@ -22,7 +22,7 @@ from bridge.archive.screen.canvas import Canvas, to_jpeg
 from bridge.archive.screen.layout import Box, fit
 from bridge.archive.screen.lettering import Lettering, plain
 from bridge.archive.screen.screen import BLACK, Screen
-from bridge.archive.tracks.pictures import Damage, Feed, Feeds
+from bridge.archive.tracks.feeds import Damage, Feed, Feeds
 from bridge.archive.tracks.tracks import Track
 from bridge.archive.tracks.voices import PER_MS, RATE_HZ, Limiter, Samples, Voice
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from bridge.archive.tracks.pictures import Damage
+from bridge.archive.tracks.feeds import Damage
 
 HEAD_MAX_BYTES: Final = 4 << 20
 

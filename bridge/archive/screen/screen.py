@@ -13,7 +13,7 @@ from bridge.archive.plan.reel import FRAME_MS, Card
 from bridge.archive.screen.canvas import Canvas
 from bridge.archive.screen.layout import BASE_HEIGHT_PX, Box, Layout, Place, Tile, arrange, fit
 from bridge.archive.screen.lettering import Colour, Lettering, plain
-from bridge.archive.tracks.pictures import Feeds, Shot
+from bridge.archive.tracks.feeds import Feeds, Shot
 
 VIETNAM: Final = timezone(timedelta(hours=7))
 

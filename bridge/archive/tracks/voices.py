@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.archive.tracks.pictures import Damage
+from bridge.archive.tracks.feeds import Damage
 from bridge.archive.tracks.tracks import DamagedSegment, SegmentFile, Track
 
 Samples = NDArray[np.float32]
