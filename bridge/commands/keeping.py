@@ -43,7 +43,7 @@ def delete(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
     """Delete a package whose time has come; raises ArchiveFailed when it has not."""
     # Here, because it brings DICOM with it.
     from bridge.archive.keeping.deletion import Approval, destroy
-    from bridge.archive.keeping.storage import stores
+    from bridge.archive.keeping.stores import stores
 
     entry = _sealed(parsed, screen, archive)
     if entry is None:

@@ -9,7 +9,7 @@ from bridge_process import free_port
 from recordings import VIET_DUC, Recording
 
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.keeping.storage import S3Store
+from bridge.archive.keeping.stores import S3Store
 from bridge.archive.work import supervisor as at_work
 from bridge.archive.work.attempts import Archive
 from bridge.archive.work.supervisor import ArchiveSupervisor

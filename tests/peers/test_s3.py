@@ -11,7 +11,7 @@ import sealed
 from bridge_process import free_port
 
 from bridge.archive.keeping.deletion import Approval, destroy
-from bridge.archive.keeping.storage import LocalStore, S3Store, stores
+from bridge.archive.keeping.stores import LocalStore, S3Store, stores
 from bridge.archive.model import Progress
 from bridge.archive.package.verify import verify
 from bridge.archive.retention import Retention

@@ -10,7 +10,7 @@ from sealed import T0
 
 from bridge.archive.keeping import fixity
 from bridge.archive.keeping.deletion import Approval, deleted_seals, destroy
-from bridge.archive.keeping.storage import LocalStore
+from bridge.archive.keeping.stores import LocalStore
 from bridge.archive.model import Progress
 from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.retention import Retention

@@ -53,7 +53,7 @@ ONLY_IN = {
     "jwt": ("bridge.tokens",),
     "av": ("bridge.archive.tracks", "bridge.archive.screen", "bridge.archive.film", "bridge.archive.pacs"),
     "bagit": ("bridge.archive.package",),
-    "boto3": ("bridge.archive.keeping.storage",),
+    "boto3": ("bridge.archive.keeping.stores",),
     "cv2": ("bridge.archive.screen", "bridge.archive.film"),
     "PIL": ("bridge.archive.screen",),
     "pydicom": ("bridge.archive.pacs",),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bridge.archive.calendar import utc_text
 from bridge.archive.folders import disk_error
-from bridge.archive.keeping.storage import PackageStore
+from bridge.archive.keeping.stores import PackageStore
 from bridge.archive.package import bag
 from bridge.archive.package.documents import pretty
 from bridge.archive.package.seal import SEAL_FILE, SEAL_MAX_BYTES, Seal, parse_seal

@@ -86,7 +86,7 @@ def deliver(job: Job, report: Report) -> Result:
 
 def store(job: Job, report: Report) -> Result:
     """Put a package into the other stores that are set up."""
-    from bridge.archive.keeping.storage import stores
+    from bridge.archive.keeping.stores import stores
 
     package = job.folders.packages / job.package
     _, *others = stores(job.archive, job.folders.packages)
