@@ -92,16 +92,16 @@ class _Reporter:
 
 def _do(job: Job, report: Report) -> Result:
     # Here, because it takes a second to import, and priority and watch come first.
-    from bridge.archive.work import making
+    from bridge.archive.work import tasks
 
     job.folders.prepare()
     if job.task is Task.INTAKE:
-        return making.take_in_sessions(job)
+        return tasks.take_in_sessions(job)
     tasks = {
-        Task.ARCHIVE: making.archive,
-        Task.DELIVER: making.deliver,
-        Task.STORE: making.store,
-        Task.CHECK: making.check,
+        Task.ARCHIVE: tasks.archive,
+        Task.DELIVER: tasks.deliver,
+        Task.STORE: tasks.store,
+        Task.CHECK: tasks.check,
     }
     # Server and command line never work on the same package at once.
     with locked(job.folders.work / f"{job.package}.lock"):
