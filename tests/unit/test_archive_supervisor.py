@@ -18,7 +18,7 @@ from recordings import CO_TO, VIET_DUC, Recording
 
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.package.verify import verify, verify_chain
-from bridge.archive.work import child
+from bridge.archive.work import process
 from bridge.archive.work.attempts import Archive, make, take_in
 from bridge.archive.work.jobs import Task
 from bridge.archive.work.supervisor import ArchiveSupervisor
@@ -81,10 +81,10 @@ async def supervisor(archive: Archive) -> AsyncIterator[ArchiveSupervisor]:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter():
+    for running in psutil.process_iter():
         try:
-            if process.ppid() == pid and "bridge.archive.work.worker" in process.cmdline():
-                found.append(process)
+            if running.ppid() == pid and "bridge.archive.work.worker" in process.cmdline():
+                found.append(running)
         except psutil.Error:
             continue
     return found
@@ -458,7 +458,7 @@ async def test_a_worker_that_is_no_worker_is_told_as_crashed(
     job = replace(archive.job(Task.ARCHIVE, CASE), archive=ArchiveConfig(retention="nonsense"))
     record(folders.recordings)
     with pytest.raises(ArchiveFailed) as caught:
-        await child.run(job, lambda _: None)
+        await process.run(job, lambda _: None)
     assert caught.value.code == "worker-crashed"
     assert "status 1" in caught.value.sentence
     shutil.rmtree(folders.archive)

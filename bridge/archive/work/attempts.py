@@ -13,7 +13,7 @@ from typing import Final
 
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.model import Progress, Stage
-from bridge.archive.work import child
+from bridge.archive.work import process
 from bridge.archive.work.jobs import Job, Result, Task
 from bridge.archive.work.retry import pause_s
 from bridge.base.counters import ArchiveCounters
@@ -47,7 +47,7 @@ class Archive:
     catalogue: Catalogue
     counters: ArchiveCounters
     who: str = "bridge"
-    silence_max_s: float = child.SILENCE_MAX_S
+    silence_max_s: float = process.SILENCE_MAX_S
 
     def job(self, task: Task, package: str = "", session: Path | None = None) -> Job:
         """Return a task for a worker."""
@@ -59,7 +59,7 @@ async def take_in(archive: Archive, session: Path | None = None) -> Result:
 
     In a worker as well: reading a long journal would hold up the forwarding of live media.
     """
-    return await child.run(
+    return await process.run(
         archive.job(Task.INTAKE, session=session), _ignore, silence_max_s=archive.silence_max_s
     )
 
@@ -71,7 +71,7 @@ async def make(
     try:
         async with _telling(archive, package, on_progress) as tell:
             job = archive.job(Task.ARCHIVE, package, session)
-            result = await child.run(job, tell, silence_max_s=archive.silence_max_s)
+            result = await process.run(job, tell, silence_max_s=archive.silence_max_s)
     except asyncio.CancelledError:
         await asyncio.to_thread(archive.catalogue.set_back, package)
         raise
@@ -92,7 +92,7 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
     try:
         async with _telling(archive, entry.id, on_progress) as tell:
             job = archive.job(Task.DELIVER, entry.id)
-            result = await child.run(job, tell, silence_max_s=archive.silence_max_s)
+            result = await process.run(job, tell, silence_max_s=archive.silence_max_s)
     except asyncio.CancelledError:
         await asyncio.to_thread(archive.catalogue.set_back, entry.id)
         raise
@@ -111,14 +111,14 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
 
 async def store(archive: Archive, package: str) -> None:
     """Put a sealed package into the other store; raises ArchiveFailed."""
-    await child.run(archive.job(Task.STORE, package), _ignore, silence_max_s=archive.silence_max_s)
+    await process.run(archive.job(Task.STORE, package), _ignore, silence_max_s=archive.silence_max_s)
     await asyncio.to_thread(archive.catalogue.set_stored, package, now_ms())
 
 
 async def check(archive: Archive, package: str, *, on_progress: OnProgress) -> list[str]:
     """Compare a package with its checksums and return what is wrong; raises ArchiveFailed."""
     job = archive.job(Task.CHECK, package)
-    result = await child.run(job, on_progress, silence_max_s=archive.silence_max_s)
+    result = await process.run(job, on_progress, silence_max_s=archive.silence_max_s)
     problems = [str(problem) for problem in result["problems"]]
     archive.counters.fixity_checks += 1
     archive.counters.fixity_failures += bool(problems)

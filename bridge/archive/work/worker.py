@@ -97,7 +97,7 @@ def _do(job: Job, report: Report) -> Result:
     job.folders.prepare()
     if job.task is Task.INTAKE:
         return tasks.take_in_sessions(job)
-    tasks = {
+    doing = {
         Task.ARCHIVE: tasks.archive,
         Task.DELIVER: tasks.deliver,
         Task.STORE: tasks.store,
@@ -105,7 +105,7 @@ def _do(job: Job, report: Report) -> Result:
     }
     # Server and command line never work on the same package at once.
     with locked(job.folders.work / f"{job.package}.lock"):
-        return tasks[job.task](job, report)
+        return doing[job.task](job, report)
 
 
 def _named(error: ArchiveFailed) -> ArchiveFailed:
