@@ -1,4 +1,4 @@
-"""archive/work/recover.py: the catalogue from packages alone, and the end of the chain where it was."""
+"""archive/work/register.py: the catalogue from packages alone, and the end of the chain where it was."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from bridge.archive.keeping.deletion import Approval, destroy
 from bridge.archive.keeping.stores import LocalStore
 from bridge.archive.package.package import SealedPackage
 from bridge.archive.retention import Retention
-from bridge.archive.work.recover import read_package, register_packages
+from bridge.archive.work.register import read_package, register_packages
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue

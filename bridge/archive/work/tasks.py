@@ -19,7 +19,7 @@ from bridge.archive.package.package import PackageSettings, build
 from bridge.archive.plan.programme import plan_packages
 from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
-from bridge.archive.work.recover import read_package, register, register_packages
+from bridge.archive.work.register import read_package, register, register_packages
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
 from bridge.capture.files import TRACK_LOG
