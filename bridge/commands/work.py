@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import Archive, now_ms
-from bridge.archive.work.closing import end_interrupted
+from bridge.archive.work.ending import end_interrupted
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
 from bridge.commands.shown import Screen
