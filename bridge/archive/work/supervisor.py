@@ -19,7 +19,7 @@ from bridge.archive.folders import locked
 from bridge.archive.model import Progress
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
-from bridge.archive.work.care import free_bytes, purge_tracks, purgeable
+from bridge.archive.work.purge import free_bytes, purge_tracks, purgeable
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
 from bridge.store.audit import Action
