@@ -28,7 +28,7 @@ from recordings import two_cases
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.model import Progress
 from bridge.archive.package import bag
-from bridge.archive.package.package import build
+from bridge.archive.package.build import seal_package
 from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.pacs import dicom
 from bridge.archive.pacs.delivery import DeliveredInstance, deliver
@@ -307,7 +307,7 @@ def test_composed_cases_are_sealed_delivered_and_decode_to_the_same_pictures(
     packages.mkdir()
     seals: list[str] = []
     for plan in plan_packages(session.events):
-        package = build(
+        package = seal_package(
             session,
             plan,
             composed(session, tmp_path, plan.case or "S"),

@@ -9,7 +9,7 @@ import sealed
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.keeping.deletion import Approval, destroy
 from bridge.archive.keeping.stores import LocalStore
-from bridge.archive.package.package import SealedPackage
+from bridge.archive.package.build import SealedPackage
 from bridge.archive.retention import Retention
 from bridge.archive.work.register import read_package, register_packages
 from bridge.base.errors import ArchiveFailed

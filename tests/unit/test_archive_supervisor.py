@@ -83,7 +83,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     found = []
     for running in psutil.process_iter():
         try:
-            if running.ppid() == pid and "bridge.archive.work.worker" in process.cmdline():
+            if running.ppid() == pid and "bridge.archive.work.worker" in running.cmdline():
                 found.append(running)
         except psutil.Error:
             continue

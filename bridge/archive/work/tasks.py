@@ -15,7 +15,7 @@ from typing import Final
 from bridge import __version__
 from bridge.archive.folders import locked
 from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
-from bridge.archive.package.package import PackageSettings, build
+from bridge.archive.package.build import PackageSettings, seal_package
 from bridge.archive.plan.programme import plan_packages
 from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
@@ -126,7 +126,7 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
     # One after the other, because each seal holds the one before.
     with locked(job.folders.work / SEAL_LOCK, wait=True):
         register_packages(catalogue, job.folders)
-        sealed = build(
+        sealed = seal_package(
             session,
             plan,
             composition,

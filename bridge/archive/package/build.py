@@ -66,7 +66,7 @@ class SealedPackage:
     seal: str
 
 
-def build(
+def seal_package(
     session: SessionFolder,
     plan: PackagePlan,
     composition: Composition,
