@@ -11,7 +11,7 @@ from bridge.store.journal import Event
 class Stage(StrEnum):
     """The steps of archiving a package, in their order."""
 
-    REPAIR = "repair"
+    READ = "read"
     COMPOSE = "compose"
     SEAL = "seal"
     DELIVER = "deliver"

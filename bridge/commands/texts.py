@@ -192,7 +192,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "unknown-package": Text(vi="Không có gói {package}", en="There is no package {package}"),
     "not-sealed": Text(vi="{package}: chưa niêm phong", en="{package}: is not sealed yet"),
     "failed": Text(vi="{what}: {sentence}", en="{what}: {sentence}"),
-    "stage.repair": Text(vi="sửa tệp", en="repairing"),
+    "stage.read": Text(vi="đọc nhật ký", en="reading"),
     "stage.compose": Text(vi="dựng hình", en="composing"),
     "stage.seal": Text(vi="niêm phong", en="sealing"),
     "stage.deliver": Text(vi="gửi PACS", en="delivering"),

@@ -28,7 +28,7 @@ from bridge.store.entries import DeliveryEntry, PackageEntry
 PROGRESS_INTERVAL_S: Final = 1.0
 
 STATES: Final = {
-    Stage.REPAIR: PackageState.REPAIRING,
+    Stage.READ: PackageState.REPAIRING,
     Stage.COMPOSE: PackageState.COMPOSING,
     Stage.SEAL: PackageState.SEALING,
     Stage.DELIVER: PackageState.DELIVERING,

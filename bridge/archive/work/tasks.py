@@ -55,7 +55,7 @@ def take_in_sessions(job: Job) -> Result:
 
 def archive(job: Job, report: Report) -> Result:
     """Compose and seal a package; one that is sealed already is only entered into the catalogue."""
-    report(Progress(Stage.REPAIR, 0.0))
+    report(Progress(Stage.READ, 0.0))
     catalogue = Catalogue(job.folders.archive)
     if not (job.folders.packages / job.package).exists():
         _make(job, catalogue, report)
