@@ -14,7 +14,7 @@ from typing import Any, Final
 import av
 
 from bridge.archive.model import Span
-from bridge.archive.tracks.tracks import DamagedSegment, SegmentFile, Track
+from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track
 
 # Whoever was off the picture for longer than this is found again by a key frame.
 SEEK_MS: Final = 4_000.0
@@ -119,7 +119,7 @@ class Tape:
     def __init__(self, track: Track) -> None:
         self.track = track
         self._index = -1
-        self._file: SegmentFile | None = None
+        self._file: SegmentReader | None = None
         self._packets: Any = iter(())
         self._decoder: Any = None
         # The packet to be decoded next, and when it was taken.
@@ -218,7 +218,7 @@ class Tape:
         segment = self.track.segments[index]
         found = -math.inf
         try:
-            with closing(SegmentFile(segment.path)) as file:
+            with closing(SegmentReader(segment.path)) as file:
                 for pts_ms, packet in file.packets():
                     taken_ms = self.track.at_ms(segment.stream, pts_ms)
                     if taken_ms > at_ms:
@@ -236,7 +236,7 @@ class Tape:
         segment = self.track.segments[index]
         self._broken_since_ms = None
         try:
-            self._file = SegmentFile(segment.path)
+            self._file = SegmentReader(segment.path)
         except DamagedSegment:
             self._broken_since_ms = segment.start_ms
             return

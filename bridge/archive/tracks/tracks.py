@@ -33,7 +33,7 @@ class DamagedSegment(BridgeError):
     """A segment that cannot be read, or not further; what is lost is the rest of it."""
 
 
-class SegmentFile:
+class SegmentReader:
     """A segment, open for reading."""
 
     def __init__(self, path: Path) -> None:
@@ -253,7 +253,7 @@ def _overlaps(segment: Segment, end_ms: float, span: Span) -> bool:
 
 def _frame_times(track: Track, segment: Segment) -> Iterator[float]:
     try:
-        file = SegmentFile(segment.path)
+        file = SegmentReader(segment.path)
     except DamagedSegment:
         return
     with closing(file):
@@ -267,7 +267,7 @@ def _frame_times(track: Track, segment: Segment) -> Iterator[float]:
 
 def _can_open(path: Path) -> bool:
     try:
-        SegmentFile(path).close()
+        SegmentReader(path).close()
     except DamagedSegment:
         return False
     return True

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.archive.tracks.feeds import Damage
-from bridge.archive.tracks.tracks import DamagedSegment, SegmentFile, Track
+from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track
 
 Samples = NDArray[np.float32]
 
@@ -115,7 +115,7 @@ class Voice:
             segment = self.track.segments[index]
             last_ms = segment.start_ms
             try:
-                file = SegmentFile(segment.path)
+                file = SegmentReader(segment.path)
                 try:
                     for pts_ms, packet in file.packets():
                         last_ms = self.track.at_ms(segment.stream, pts_ms)
