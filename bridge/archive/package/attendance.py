@@ -40,7 +40,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
-class Attendee:
+class PersonAttendance:
     """One person's attendance."""
 
     site: str
@@ -72,7 +72,7 @@ class SiteAttendance:
         return sum(stay.end_ms - stay.start_ms for stay in self.stays)
 
 
-def attendees(presences: Sequence[Presence], times: Sequence[Span]) -> list[Attendee]:
+def attendees(presences: Sequence[Presence], times: Sequence[Span]) -> list[PersonAttendance]:
     """Return everybody who was there during the times, in the order of coming; stays are clipped to them."""
     people: dict[tuple[str, str, bool], list[Presence]] = {}
     for presence in presences:
@@ -81,9 +81,9 @@ def attendees(presences: Sequence[Presence], times: Sequence[Span]) -> list[Atte
     return [_attendee(stays, times) for stays in people.values()]
 
 
-def sites(people: Iterable[Attendee]) -> list[SiteAttendance]:
+def sites(people: Iterable[PersonAttendance]) -> list[SiteAttendance]:
     """Return the sites of these people, in the order of coming."""
-    by_site: dict[str, list[Attendee]] = {}
+    by_site: dict[str, list[PersonAttendance]] = {}
     for person in people:
         by_site.setdefault(person.site, []).append(person)
     return [
@@ -97,7 +97,7 @@ def sites(people: Iterable[Attendee]) -> list[SiteAttendance]:
     ]
 
 
-def to_json(people: Sequence[Attendee]) -> dict[str, Any]:
+def to_json(people: Sequence[PersonAttendance]) -> dict[str, Any]:
     """Return attendance.json; times are UTC."""
     return {
         "people": [
@@ -119,7 +119,7 @@ def to_json(people: Sequence[Attendee]) -> dict[str, Any]:
     }
 
 
-def to_csv(people: Sequence[Attendee]) -> bytes:
+def to_csv(people: Sequence[PersonAttendance]) -> bytes:
     """Return attendance.csv: UTF-8 with a byte order mark, as spreadsheets want it; times are local."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -140,11 +140,11 @@ def to_csv(people: Sequence[Attendee]) -> bytes:
     return text.getvalue().encode("utf-8-sig")
 
 
-def _attendee(presences: Sequence[Presence], times: Sequence[Span]) -> Attendee:
+def _attendee(presences: Sequence[Presence], times: Sequence[Span]) -> PersonAttendance:
     first = presences[0]
     whole = _joined([Span(stay.joined_ms, stay.left_ms) for stay in presences], RECONNECT_MS)
     stays = clip(whole, times)
-    return Attendee(
+    return PersonAttendance(
         first.site,
         first.level,
         first.name,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bridge.archive.calendar import utc_text
 from bridge.archive.model import Gap, PackagePlan, Span, VideoPart
-from bridge.archive.package.attendance import Attendee, sites
+from bridge.archive.package.attendance import PersonAttendance, sites
 from bridge.archive.package.uids import uid
 from bridge.archive.plan.extract import Presence, clip, floor_turns, recorded_contents
 from bridge.archive.retention import retention_until
@@ -29,7 +29,7 @@ def case_document(
     events: Sequence[Event],
     plan: PackagePlan,
     times: Sequence[Span],
-    people: Sequence[Attendee],
+    people: Sequence[PersonAttendance],
     *,
     software: str,
     retention: RetentionClass,
@@ -190,7 +190,7 @@ def _uid(events: Sequence[Event], plan: PackagePlan, thing: str) -> str:
     return uid(plan.package, events[0].hash if events else GENESIS, thing)
 
 
-def _roles(people: Iterable[Attendee]) -> dict[str, list[dict[str, str]]]:
+def _roles(people: Iterable[PersonAttendance]) -> dict[str, list[dict[str, str]]]:
     roles: dict[str, list[dict[str, str]]] = {}
     for person in people:
         if not person.is_device:
