@@ -18,7 +18,7 @@ from bridge.archive.package import bag
 from bridge.archive.package.verify import sealed_sums
 from bridge.archive.pacs import dicom
 from bridge.archive.pacs.cstore import StoreArchive
-from bridge.archive.pacs.dicom import Found, Instance
+from bridge.archive.pacs.dicom import Instance, Payload
 from bridge.archive.pacs.stow import StowArchive
 from bridge.base.errors import ArchiveFailed, DeliveryFailed
 from bridge.config import DicomConfig
@@ -172,9 +172,11 @@ class _Delivery:
         bag.sync(self._work)
 
 
-def _difference(found: Found, expected: Found) -> str:
+def _difference(found: Payload, expected: Payload) -> str:
     """Return in what an object differs from what was sent; not the values, which may be somebody's."""
-    names = [item.name for item in fields(Found) if getattr(found, item.name) != getattr(expected, item.name)]
+    names = [
+        item.name for item in fields(Payload) if getattr(found, item.name) != getattr(expected, item.name)
+    ]
     return f"it differs in {', '.join(names)}" if names else ""
 
 

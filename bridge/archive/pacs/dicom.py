@@ -108,7 +108,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Payload:
     """What an archive gave back: whose it says it is, and the SHA-256 of its payload."""
 
     study_uid: str
@@ -159,7 +159,7 @@ def write(package: Path, instance: Instance, target: Path, *, institution: str =
         dataset.save_as(target, enforce_file_format=True)
 
 
-def find_payload(path: Path, instance: Instance) -> Found:
+def find_payload(path: Path, instance: Instance) -> Payload:
     """Read an object that an archive gave back; raises ValueError when it is none of this kind."""
     try:
         with path.open("rb") as file:
@@ -168,7 +168,7 @@ def find_payload(path: Path, instance: Instance) -> Found:
                 digest = _pixel_digest(file, instance.bytes)
             else:
                 digest = _document_digest(dataset.EncapsulatedDocument, instance.bytes)
-            return Found(
+            return Payload(
                 study_uid=str(dataset.StudyInstanceUID),
                 series_uid=str(dataset.SeriesInstanceUID),
                 sop_instance_uid=str(dataset.SOPInstanceUID),
@@ -179,9 +179,9 @@ def find_payload(path: Path, instance: Instance) -> Found:
         raise ValueError(f"it is not the object that was asked for: {error}") from error
 
 
-def expected(instance: Instance) -> Found:
+def expected(instance: Instance) -> Payload:
     """Return what `find_payload` must find."""
-    return Found(
+    return Payload(
         study_uid=instance.case.study_uid,
         series_uid=instance.series_uid,
         sop_instance_uid=instance.sop_instance_uid,
