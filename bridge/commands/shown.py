@@ -23,7 +23,7 @@ from bridge.store.entries import DeliveryEntry, PackageEntry, Page
 FILE_WIDTH: Final = 200
 
 
-class Screen:
+class Terminal:
     """Where a command speaks: results to the output, failures and progress to the errors."""
 
     def __init__(self, say: Speech, *, is_json: bool) -> None:

@@ -476,5 +476,5 @@ async def test_reports_of_a_worker_are_json_lines(archive: Archive, folders: Arc
     worker.stdin.close()
     worker.stdout.close()
     assert worker.wait(10) == 0
-    assert [line.get("stage") for line in lines[:2]] == ["repair", "compose"]
+    assert [line.get("stage") for line in lines[:2]] == ["read", "compose"]
     assert set(lines[-1]["result"]) == {"seal", "bytes"}

@@ -12,7 +12,7 @@ from meeting import Client
 from network import START_S, Network
 from streams import VIDEO_HZ, Piece, VideoEncoding
 
-from bridge.archive.tracks.tracks import SegmentFile, read_tracks
+from bridge.archive.tracks.tracks import SegmentReader, read_tracks
 from bridge.base.words import SlotRole, Source
 
 WALL_MS = 1_800_000_000_000
@@ -69,7 +69,7 @@ def test_a_day_of_few_pictures(meeting: RecordedMeeting, first_ticks: int, hours
     (track,) = read_tracks(meeting.session.folder / "tracks")
     found = 0
     for segment in track.segments:
-        with closing(SegmentFile(segment.path)) as file:
+        with closing(SegmentReader(segment.path)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 late_ms = track.at_ms(segment.stream, pts_ms) - WALL_MS - (captured - START_S) * 1000

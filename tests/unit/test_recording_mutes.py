@@ -16,7 +16,7 @@ from meeting import Client
 from network import START_S, Network
 from streams import AUDIO_HZ, Piece
 
-from bridge.archive.tracks.tracks import SegmentFile, Track, read_tracks
+from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
 from bridge.base.words import Source
 
 WALL_MS = 1_800_000_000_000
@@ -84,7 +84,7 @@ def read(meeting: RecordedMeeting, source: Source = Source.MICROPHONE) -> Track:
 def said(track: Track) -> Iterator[tuple[float, float]]:
     """Yield when each recorded packet was sent, and by how many ms it is placed later than that."""
     for segment in track.segments:
-        with closing(SegmentFile(segment.path)) as file:
+        with closing(SegmentReader(segment.path)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 true_ms = WALL_MS + (captured - START_S) * 1000
