@@ -17,14 +17,22 @@ from bridge.archive.film.encode import PictureEncoder, SoundEncoder
 from bridge.archive.film.slices import SliceData, SliceName
 from bridge.archive.model import PackagePlan, SessionFolder
 from bridge.archive.plan.programme import Scene, Showing, scenes_within
-from bridge.archive.plan.reel import AAC_SAMPLES, FRAME_MS, GROUP_FRAMES, SAMPLES_PER_FRAME, Card, Reel
+from bridge.archive.plan.reel import (
+    AAC_SAMPLES,
+    AUDIO_HZ,
+    FRAME_MS,
+    GROUP_FRAMES,
+    SAMPLES_PER_FRAME,
+    Card,
+    Reel,
+)
 from bridge.archive.screen.canvas import Canvas, to_jpeg
 from bridge.archive.screen.layout import Box, fit
 from bridge.archive.screen.lettering import Lettering, plain
 from bridge.archive.screen.screen import BLACK, Screen
 from bridge.archive.tracks.feeds import Damage, Feed, Feeds
 from bridge.archive.tracks.tracks import Track
-from bridge.archive.tracks.voices import PER_MS, RATE_HZ, Limiter, Samples, Voice
+from bridge.archive.tracks.voices import PER_MS, Limiter, Samples, Voice
 
 # An AAC encoder and the limiter have settled after this many frames of sound.
 SOUND_PREROLL: Final = 8
@@ -195,8 +203,8 @@ class _Sound:
     def until(self, end_sample: int) -> list[tuple[int, bytes]]:
         """Return the frames of sound that begin before a sample."""
         while not self._ahead or self._ahead[-1][0] < end_sample:
-            mix = self._mix(self._position, RATE_HZ)
-            self._position += RATE_HZ
+            mix = self._mix(self._position, AUDIO_HZ)
+            self._position += AUDIO_HZ
             self._ahead.extend(self._encoder.encode(self._limiter.process(mix)))
         taken = [(place, data) for place, data in self._ahead if self._first <= place < end_sample]
         self._ahead = [(place, data) for place, data in self._ahead if place >= end_sample]

@@ -14,13 +14,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.archive.plan.reel import AUDIO_HZ
 from bridge.archive.tracks.feeds import Damage
 from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track
 
 Samples = NDArray[np.float32]
 
-RATE_HZ: Final = 48_000
-PER_MS: Final = RATE_HZ // 1000
+PER_MS: Final = AUDIO_HZ // 1000
 # Opus needs this much before its output is right (RFC 7845, 4.6).
 PREROLL_MS: Final = 80.0
 # Timestamps in whole milliseconds, and senders that round: nearer packets follow each other.
@@ -187,7 +187,7 @@ class Limiter:
 
 def _opus_decoder() -> Any:
     decoder: Any = av.CodecContext.create("opus", "r")
-    decoder.sample_rate, decoder.layout = RATE_HZ, "mono"
+    decoder.sample_rate, decoder.layout = AUDIO_HZ, "mono"
     decoder.thread_count = 1
     return decoder
 
