@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bridge.base.errors import ArchiveFailed
 from bridge.capture.files import JOURNAL
 from bridge.capture.sessions import is_session
+
+# Ends the name of what is not whole yet, and is renamed when it is.
+PARTIAL: Final = ".partial"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.archive.calendar import utc_text
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import PARTIAL, disk_error
 from bridge.archive.keeping.stores import PackageStore
 from bridge.archive.package import bag
 from bridge.archive.package.documents import pretty
@@ -58,7 +58,7 @@ def destroy(
         certificate = _certificate(package, stores, retention, approval, now_ms)
         try:
             # Under another name first: a certificate is whole or not there.
-            partial = path.with_suffix(".partial")
+            partial = path.with_suffix(PARTIAL)
             bag.write(partial, pretty(certificate))
             partial.rename(path)
             bag.sync(certificates)

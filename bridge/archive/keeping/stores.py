@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import PARTIAL, disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.package import bag
 from bridge.archive.package.seal import SEAL_FILE
@@ -24,7 +24,6 @@ from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
 
 _CHUNK_BYTES: Final = 1024 * 1024
-_PARTIAL: Final = ".partial"
 _LEAVING: Final = ".leaving"
 # The store has understood, and will not do it.
 _REFUSED: Final = frozenset({400, 401, 403, 404, 405, 411})
@@ -116,7 +115,7 @@ class S3Store:
 
     def fetch(self, package: str, target: Path) -> None:
         """Download a package into a new folder."""
-        partial = target.with_name(f"{target.name}{_PARTIAL}")
+        partial = target.with_name(f"{target.name}{PARTIAL}")
         with _disk(), self._talking():
             shutil.rmtree(partial, ignore_errors=True)
             names = list(self._names(package))
@@ -325,7 +324,7 @@ def _sealed_sums(package: Path) -> dict[str, str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f"{target.name}{_PARTIAL}")
+    partial = target.with_name(f"{target.name}{PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial, symlinks=True)
     for path in partial.rglob("*"):
@@ -337,7 +336,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _is_package(path: Path) -> bool:
-    return not path.name.endswith((_PARTIAL, _LEAVING)) and (path / SEAL_FILE).is_file()
+    return not path.name.endswith((PARTIAL, _LEAVING)) and (path / SEAL_FILE).is_file()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, Final
 import bagit
 
 from bridge.archive.calendar import utc_text
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import PARTIAL, disk_error
 from bridge.archive.model import (
     Composition,
     PackagePlan,
@@ -44,7 +44,6 @@ from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
 from bridge.store.journal import canonical
 
-PARTIAL: Final = ".partial"
 _MINUTES: Final = re.compile(r"v[1-9][0-9]{0,3}\.(json|pdf)")
 _PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bridge.archive.calendar import utc_text
+from bridge.archive.folders import PARTIAL
 from bridge.archive.package import bag, der
 from bridge.archive.package.der import Element
 
@@ -136,7 +137,7 @@ def check(answer: bytes, content: bytes) -> Stamp:
 def _write(folder: Path, answer: bytes) -> None:
     """Put the token and its checksum in place, the token last; a torn attempt is simply repeated."""
     for name, content in ((STAMP_SUM_FILE, sum_line(answer)), (STAMP_FILE, answer)):
-        partial = folder.with_name(f"{folder.name}.stamp.partial")
+        partial = folder.with_name(f"{folder.name}.stamp{PARTIAL}")
         bag.write(partial, content)
         os.replace(partial, folder / name)
     bag.sync((folder / STAMP_FILE).parent)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Protocol
 
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import PARTIAL, disk_error
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.package import bag
 from bridge.archive.package.verify import sealed_sums
@@ -165,7 +165,7 @@ class _Delivery:
             return {}
 
     def _write_proven(self) -> None:
-        partial = self._work / f"{_PROVEN_FILE}.partial"
+        partial = self._work / f"{_PROVEN_FILE}{PARTIAL}"
         known = {"pacs": self._pacs.name, "instances": self._proven}
         bag.write(partial, json.dumps(known, indent=2).encode())
         os.replace(partial, self._work / _PROVEN_FILE)
