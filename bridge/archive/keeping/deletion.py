@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.archive.calendar import utc_text
-from bridge.archive.folders import PARTIAL, disk_error
+from bridge.archive.folders import PARTIAL, disk_errors
 from bridge.archive.keeping.stores import PackageStore
 from bridge.archive.package import bag
 from bridge.archive.package.documents import pretty
@@ -56,14 +56,12 @@ def destroy(
     path = certificates / f"{package.name}.json"
     if not path.exists():
         certificate = _certificate(package, stores, retention, approval, now_ms)
-        try:
+        with disk_errors():
             # Under another name first: a certificate is whole or not there.
             partial = path.with_suffix(PARTIAL)
             bag.write(partial, pretty(certificate))
             partial.rename(path)
             bag.sync(certificates)
-        except OSError as error:
-            raise disk_error(error) from error
     certificate = _read(path)
     _check_still(package, certificate, retention, now_ms)
     for store in stores:

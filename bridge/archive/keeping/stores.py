@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bridge.archive.folders import PARTIAL, disk_error
+from bridge.archive.folders import PARTIAL, disk_errors
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.package import bag
 from bridge.archive.package.seal import SEAL_FILE
@@ -63,24 +63,24 @@ class LocalStore:
         """Copy a package in, as when one is brought back from another store."""
         target = self._folder / package.name
         if not target.exists():
-            with _disk():
+            with disk_errors():
                 _copy(package, target)
         report(Progress(Stage.SEAL, 1.0))
 
     def packages(self) -> list[str]:
         """Return the names of all whole packages."""
-        with _disk():
+        with disk_errors():
             return sorted(path.name for path in self._folder.iterdir() if _is_package(path))
 
     def fetch(self, package: str, target: Path) -> None:
         """Copy a package into a new folder."""
-        with _disk():
+        with disk_errors():
             _copy(self._folder / package, target)
 
     def delete(self, package: str) -> None:
         """Take a package away; a half of one never bears its name."""
         leaving = self._folder / f"{package}{_LEAVING}"
-        with _disk():
+        with disk_errors():
             if (self._folder / package).exists():
                 os.rename(self._folder / package, leaving)
                 bag.sync(self._folder)
@@ -98,7 +98,7 @@ class S3Store:
 
     def put(self, package: Path, *, report: Report) -> None:
         """Upload what is not there yet, and read everything back."""
-        with _disk():
+        with disk_errors():
             sums = _sealed_sums(package)
             names = [path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()]
             names.sort(key=lambda name: (name == SEAL_FILE, name))
@@ -116,7 +116,7 @@ class S3Store:
     def fetch(self, package: str, target: Path) -> None:
         """Download a package into a new folder."""
         partial = target.with_name(f"{target.name}{PARTIAL}")
-        with _disk(), self._talking():
+        with disk_errors(), self._talking():
             shutil.rmtree(partial, ignore_errors=True)
             names = list(self._names(package))
             if SEAL_FILE not in names:
@@ -337,11 +337,3 @@ def _copy(source: Path, target: Path) -> None:
 
 def _is_package(path: Path) -> bool:
     return not path.name.endswith((PARTIAL, _LEAVING)) and (path / SEAL_FILE).is_file()
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error) from error

@@ -17,7 +17,7 @@ from typing import Any, Final
 import bagit
 
 from bridge.archive.calendar import utc_text
-from bridge.archive.folders import PARTIAL, disk_error
+from bridge.archive.folders import PARTIAL, disk_errors
 from bridge.archive.model import (
     Composition,
     PackagePlan,
@@ -80,7 +80,7 @@ def seal_package(
     if not _PACKAGE.fullmatch(plan.package):
         raise ArchiveFailed("package-name", f"{plan.package!r} is not a package's name", is_lasting=True)
     folder = packages / plan.package
-    try:
+    with disk_errors():
         if folder.exists():
             return _opened(folder)
         partial = packages / f"{plan.package}{PARTIAL}"
@@ -90,8 +90,6 @@ def seal_package(
         seal = _seal(partial, plan, composition, previous_seal, settings, now_ms, report)
         os.rename(partial, folder)
         bag.sync(packages)
-    except OSError as error:
-        raise disk_error(error) from error
     return SealedPackage(folder, seal)
 
 

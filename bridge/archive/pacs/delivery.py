@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Protocol
 
-from bridge.archive.folders import PARTIAL, disk_error
+from bridge.archive.folders import PARTIAL, disk_errors
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.package import bag
 from bridge.archive.package.verify import sealed_sums
@@ -67,11 +67,9 @@ def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report)
     pacs: Pacs = StowArchive(settings) if settings.method == "stow" else StoreArchive(settings)
     _check_sealed(package)
     instances = dicom.instances(package)
-    try:
+    with disk_errors():
         work.mkdir(parents=True, exist_ok=True)
         return _Delivery(package, work, pacs, settings.institution, report).deliver(instances)
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def _check_sealed(package: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import disk_errors
 from bridge.archive.model import PackagePlan
 from bridge.archive.plan.extract import presences
 from bridge.archive.plan.programme import plan_packages
@@ -149,10 +149,8 @@ def _first_event(path: Path) -> Event | None:
 
 
 def _modified_ms(path: Path) -> int:
-    try:
+    with disk_errors():
         return path.stat().st_mtime_ns // 1_000_000
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def _plans_to_come(session: SessionEntry, events: Sequence[Event]) -> list[PackagePlan]:

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bridge.archive.folders import disk_error
+from bridge.archive.folders import disk_errors
 from bridge.archive.retention import TracksState, may_purge_tracks
 from bridge.archive.work.attempts import Archive
 from bridge.capture.sessions import is_session
@@ -36,23 +36,19 @@ def purge_tracks(archive: Archive, served: Served) -> None:
         return
     folder = archive.folders.recordings / session.folder
     tracks, leaving = folder / "tracks", folder / "tracks.purged"
-    try:
+    with disk_errors():
         if tracks.exists():
             # Renamed first, so that half of the tracks is never taken for all of them.
             shutil.rmtree(leaving, ignore_errors=True)
             os.rename(tracks, leaving)
         shutil.rmtree(leaving, ignore_errors=True)
-    except OSError as error:
-        raise disk_error(error) from error
     archive.catalogue.put_session(replace(session, state=SessionState.PURGED))
 
 
 def free_bytes(folder: Path) -> int:
     """Return what is free on the disk of a folder; raises ArchiveFailed."""
-    try:
+    with disk_errors():
         return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def _may_purge(archive: Archive, packages: tuple[PackageEntry, ...], now_ms: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from bridge.archive.folders import ArchiveFolders, disk_error
+from bridge.archive.folders import ArchiveFolders, disk_errors
 from bridge.archive.package.seal import SEAL_FILE, Seal, parse_seal
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import ConferenceKind, PackageState, RetentionClass
@@ -74,11 +74,9 @@ def register(
 
 def package_folders(folders: ArchiveFolders) -> list[Path]:
     """Return the folders of sealed packages, by name; raises ArchiveFailed."""
-    try:
+    with disk_errors():
         found = list(folders.packages.iterdir()) if folders.packages.exists() else []
         return sorted(path for path in found if (path / SEAL_FILE).is_file() and "." not in path.name)
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def read_package(folder: Path) -> Found:
