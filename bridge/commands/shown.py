@@ -141,6 +141,8 @@ class Terminal:
                 yield key, local_text(at_ms)
         if entry.fixity_ok is not None:
             yield "field.fixity", self.say("yes" if entry.fixity_ok else "no")
+        if entry.damaged_ms:
+            yield "field.damaged", self.say("damaged", seconds=-(-entry.damaged_ms // 1000))
         if entry.seal is not None:
             yield "field.seal", entry.seal
             yield (

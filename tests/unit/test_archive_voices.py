@@ -50,7 +50,7 @@ def recorded(folder: Path, site: Site, **how: object) -> Voice:
     recording = Recording(folder)
     recording.join(0, site)
     recording.microphone(site, 0, 6, **how)  # type: ignore[arg-type]
-    (track,) = read_tracks(recording.write().tracks)
+    (track,) = read_tracks(recording.write())
     return Voice(track)
 
 

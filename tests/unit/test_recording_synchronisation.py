@@ -14,6 +14,7 @@ from meeting import Client
 from network import START_S, Link, Network
 from streams import H264, NTP_SECOND, Piece
 
+from bridge.archive.model import SessionFolder
 from bridge.archive.tracks.clocks import place_streams
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
@@ -67,7 +68,7 @@ def finish(meeting: RecordedMeeting) -> tuple[list[tuple[float, float]], list[tu
     """Return how sound and picture are placed."""
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    tracks = {track.source: track for track in read_tracks(meeting.session.folder / "tracks")}
+    tracks = {track.source: track for track in read_tracks(SessionFolder(meeting.session.folder, ()))}
     return errors_ms(tracks["microphone"]), errors_ms(tracks["camera"])
 
 

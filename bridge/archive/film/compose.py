@@ -21,6 +21,7 @@ from bridge.archive.film.filming import Film
 from bridge.archive.film.joining import join
 from bridge.archive.film.slices import SliceName, read_slice
 from bridge.archive.model import (
+    DAMAGED,
     Composition,
     Gap,
     PackagePlan,
@@ -34,7 +35,14 @@ from bridge.archive.model import (
 from bridge.archive.plan.programme import open_ends, showings
 from bridge.archive.plan.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
 from bridge.archive.tracks.feeds import Damage
-from bridge.archive.tracks.tracks import DAMAGED, Track, clip_gap, find_gaps, last_frame_ms, read_tracks
+from bridge.archive.tracks.tracks import (
+    Track,
+    clip_gap,
+    find_gaps,
+    last_frame_ms,
+    lost_gaps,
+    read_tracks,
+)
 from bridge.config import ArchiveConfig
 
 # Changed whenever slices of an older version cannot be joined with new ones.
@@ -67,7 +75,7 @@ def compose(
 ) -> Composition:
     """Make all of a package's media in `folder`; raises ArchiveFailed, and OSError for the disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    tracks = read_tracks(session.tracks)
+    tracks = read_tracks(session)
     plan = replace(plan, spans=_extended(plan.spans, open_ends(session.events), tracks))
     fingerprint = _fingerprint(session, plan, tracks, settings)
     finished = _read_finished(folder, fingerprint)
@@ -214,6 +222,7 @@ class _Composer:
         by_name = {track.name: track for track in self._tracks}
         gaps = find_gaps(self._tracks, self._plan.spans, open_ends(self._session.events))
         damaged = [gap for gap in gaps if gap.reason == DAMAGED]
+        damaged += lost_gaps(self._session, self._tracks, self._plan.spans)
         for damage in self._damages():
             track = by_name[damage.track]
             damaged += clip_gap(track, damage.start_ms, damage.end_ms, DAMAGED, self._plan.spans)

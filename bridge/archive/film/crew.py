@@ -45,7 +45,7 @@ class Assignment:
         studio = Studio(
             self.session,
             self.plan,
-            read_tracks(self.session.tracks),
+            read_tracks(self.session),
             folder=self.folder,
             slice_frames=self.slice_frames,
         )

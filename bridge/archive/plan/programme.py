@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bridge.archive.model import PackagePlan, Span
-from bridge.store.journal import Event, EventKind
-
-CRASHED = "interrupted"
+from bridge.store.journal import INTERRUPTED, Event, EventKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def open_ends(events: Sequence[Event]) -> dict[int, int]:
     for event in events:
         if event.kind is EventKind.SESSION_RESUMED:
             ends[_after_ms(event)] = event.at_ms
-        elif event.kind is EventKind.SESSION_CLOSED and event.data.get("reason") == CRASHED:
+        elif event.kind is EventKind.SESSION_CLOSED and event.data.get("reason") == INTERRUPTED:
             ends[last_ms] = max(event.at_ms, last_ms)
         last_ms = event.at_ms
     return ends
@@ -222,7 +220,7 @@ def _history(events: Sequence[Event]) -> _History:
                 stop(_after_ms(event))
                 recording = None
             case EventKind.SESSION_CLOSED:
-                history.closed_ms = last_ms if event.data.get("reason") == CRASHED else event.at_ms
+                history.closed_ms = last_ms if event.data.get("reason") == INTERRUPTED else event.at_ms
                 stop(history.closed_ms)
                 recording = None
             case _:

@@ -218,7 +218,7 @@ class Tape:
         segment = self.track.segments[index]
         found = -math.inf
         try:
-            with closing(SegmentReader(segment.path)) as file:
+            with closing(self.track.open(index)) as file:
                 for pts_ms, packet in file.packets():
                     taken_ms = self.track.at_ms(segment.stream, pts_ms)
                     if taken_ms > at_ms:
@@ -236,7 +236,7 @@ class Tape:
         segment = self.track.segments[index]
         self._broken_since_ms = None
         try:
-            self._file = SegmentReader(segment.path)
+            self._file = self.track.open(index)
         except DamagedSegment:
             self._broken_since_ms = segment.start_ms
             return

@@ -7,26 +7,25 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import av
 
-from bridge.archive.model import Gap, Span
+from bridge.archive.model import DAMAGED, Gap, SessionFolder, Span
+from bridge.archive.plan.track_list import ListedTrack, listed_tracks
 from bridge.archive.tracks.clocks import Placement, place_streams
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
+from bridge.store.journal import INTERRUPTED
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
-# The reason of an end that a repair wrote.
-INTERRUPTED: Final = "interrupted"
-# Why there is a gap where the disk gave something else back than was written.
-DAMAGED: Final = "damaged"
 # A segment that ends this much before the end that its header tells has been cut short.
 SHORT_MS: Final = 300.0
+READ_BYTES: Final = 1 << 20
 
 
 class DamagedSegment(BridgeError):
@@ -34,16 +33,21 @@ class DamagedSegment(BridgeError):
 
 
 class SegmentReader:
-    """A segment, open for reading."""
+    """A segment, open for reading.
 
-    def __init__(self, path: Path) -> None:
+    What is not a segment, or not to its end, raises DamagedSegment. What the disk does not give now raises
+    OSError, because it may give it later; when `is_last_try`, that is damage as well.
+    """
+
+    def __init__(self, path: Path, *, is_last_try: bool = False) -> None:
+        self._path, self._is_last_try = path, is_last_try
         try:
             self._container = av.open(str(path))
         except (av.FFmpegError, OSError) as error:
-            raise DamagedSegment(f"{path.name}: {error}") from error
+            raise self._damaged(error) from error
         if not self._container.streams:
             self.close()
-            raise DamagedSegment(f"{path.name}: holds no media")
+            raise self._damaged("holds no media")
         self.stream: Any = self._container.streams[0]
 
     @property
@@ -60,14 +64,27 @@ class SegmentReader:
                     last_ms = float(packet.pts * packet.time_base * 1000)
                     yield last_ms, packet
         except (av.FFmpegError, OSError) as error:
-            raise DamagedSegment(str(error)) from error
+            raise self._damaged(error) from error
         # A segment that a crash left open tells no duration.
         if (self._container.duration or 0) / 1000 - last_ms > SHORT_MS:
-            raise DamagedSegment("ends before its time")
+            raise self._damaged("ends before its time")
 
     def close(self) -> None:
         """Close the file; harmless twice."""
         self._container.close()
+
+    def _damaged(self, what: object) -> DamagedSegment:
+        """Return what is to be raised; raises OSError when the disk is to blame, and there is another try.
+
+        FFmpeg does not tell one from the other: to it a read error is an end of the file, and an end within
+        an element is a read error.
+        """
+        if not self._is_last_try:
+            # What is not there will not come back.
+            with suppress(FileNotFoundError), self._path.open("rb") as file:
+                while file.read(READ_BYTES):
+                    pass
+        return DamagedSegment(f"{self._path.name}: {what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +113,17 @@ class Track:
     # When the track ended; None as long as nobody has repaired what a crash left.
     ended_ms: float | None
     was_interrupted: bool
+    # What of it cannot be read is lost, instead of tried again.
+    is_last_try: bool = False
 
     @property
     def start_ms(self) -> float:
         """The server time of the first frame; infinite without any."""
         return self.segments[0].start_ms if self.segments else math.inf
+
+    def open(self, index: int) -> SegmentReader:
+        """Open a segment; raises DamagedSegment, and OSError where there is another try."""
+        return SegmentReader(self.segments[index].path, is_last_try=self.is_last_try)
 
     def at_ms(self, stream: int, pts_ms: float) -> float:
         """Return when a frame was taken."""
@@ -171,9 +194,19 @@ def _rtt_ms(line: Mapping[str, Any]) -> float | None:
     return None if rtt_ms is None else float(rtt_ms)
 
 
-def read_tracks(folder: Path) -> list[Track]:
-    """Return the tracks of a session, by name; folders without a usable log are left out."""
-    logs = [_read_log(entry) for entry in sorted(folder.iterdir())] if folder.is_dir() else []
+def read_tracks(session: SessionFolder) -> list[Track]:
+    """Return the tracks of a session, by name; folders that are none are left out.
+
+    Raises OSError when the log of one cannot be read, or is not there although its track has ended: it may
+    be there at the next try. At the last one such a track is left out, and `lost_gaps` tells of it.
+    """
+    folder, listed = session.tracks, listed_tracks(session.events)
+    paths = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    paths |= {track.name: folder / track.name for track in listed.values() if track.has_end}
+    logs = [
+        _read_log(path, listed.get(name), is_last_try=session.is_last_try)
+        for name, path in sorted(paths.items())
+    ]
     usable = [log for log in logs if log is not None]
     times = {
         (log.folder.name, stream): StreamTimes(
@@ -186,7 +219,7 @@ def read_tracks(folder: Path) -> list[Track]:
         for stream, arrivals in log.arrivals.items()
     }
     placements = place_streams(times)
-    return [_track(log, placements) for log in usable]
+    return [_track(log, placements, is_last_try=session.is_last_try) for log in usable]
 
 
 def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> float | None:
@@ -199,7 +232,7 @@ def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> floa
                 continue
             if track.end_of(index) < from_ms:
                 break
-            for at_ms in _frame_times(track, segment):
+            for at_ms in _frame_times(track, index):
                 if from_ms <= at_ms < to_ms and (last is None or at_ms > last):
                     last = at_ms
     return last
@@ -220,7 +253,7 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
             end_ms = track.end_of(index)
             if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
                 continue
-            if not _can_open(segment.path):
+            if not _can_open(track, index):
                 found.extend(clip_gap(track, segment.start_ms, end_ms, DAMAGED, spans))
         if spans and track.was_interrupted and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
@@ -228,8 +261,16 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
     return sorted(found, key=lambda gap: (gap.start_ms, gap.track))
 
 
+def lost_gaps(session: SessionFolder, tracks: Sequence[Track], spans: Sequence[Span]) -> Iterator[Gap]:
+    """Yield where tracks that the journal tells of are missing as a whole."""
+    read = {track.name for track in tracks}
+    for track in listed_tracks(session.events).values():
+        if track.name not in read and (track.has_end or (session.tracks / track.name).is_dir()):
+            yield from clip_gap(track, track.start_ms, track.end_ms, DAMAGED, spans)
+
+
 def clip_gap(
-    track: Track, start_ms: float, end_ms: float, reason: str, spans: Sequence[Span]
+    track: Track | ListedTrack, start_ms: float, end_ms: float, reason: str, spans: Sequence[Span]
 ) -> Iterator[Gap]:
     """Yield the parts of a gap that lie within spans."""
     for span in spans:
@@ -241,7 +282,7 @@ def clip_gap(
 
 
 def _crash_gap(track: Track, whole: Sequence[Span], crashes: Mapping[int, int]) -> Iterator[Gap]:
-    last_ms = max(_frame_times(track, track.segments[-1]), default=track.segments[-1].start_ms)
+    last_ms = max(_frame_times(track, len(track.segments) - 1), default=track.segments[-1].start_ms)
     back_ms = min((back for back in crashes.values() if back >= last_ms), default=None)
     if back_ms is not None:
         yield from clip_gap(track, last_ms, back_ms, "crash", whole)
@@ -251,36 +292,42 @@ def _overlaps(segment: Segment, end_ms: float, span: Span) -> bool:
     return segment.start_ms < span.end_ms and end_ms > span.start_ms
 
 
-def _frame_times(track: Track, segment: Segment) -> Iterator[float]:
+def _frame_times(track: Track, index: int) -> Iterator[float]:
     try:
-        file = SegmentReader(segment.path)
+        file = track.open(index)
     except DamagedSegment:
         return
     with closing(file):
         try:
             for pts_ms, _ in file.packets():
-                yield track.at_ms(segment.stream, pts_ms)
+                yield track.at_ms(track.segments[index].stream, pts_ms)
         except DamagedSegment:
             # Up to the damage is what there is.
             return
 
 
-def _can_open(path: Path) -> bool:
+def _can_open(track: Track, index: int) -> bool:
     try:
-        SegmentReader(path).close()
+        track.open(index).close()
     except DamagedSegment:
         return False
     return True
 
 
-def _read_log(folder: Path) -> _Log | None:
+def _read_log(folder: Path, listed: ListedTrack | None, *, is_last_try: bool) -> _Log | None:
     log = _Log(folder)
     try:
         with (folder / LOG_NAME).open("rb") as lines:
             while line := lines.readline(LINE_MAX_BYTES):
                 _take_line(log, line)
-    except OSError:
-        return None
+    except OSError as error:
+        is_no_track = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if is_last_try or (is_no_track and (listed is None or not listed.has_end)):
+            return None
+        raise
+    if not log.head and listed is not None:
+        # The first line is damaged; the journal says the same of it.
+        log.head = {"participant": listed.participant, "source": listed.source, "codec": listed.codec}
     return log if log.head else None
 
 
@@ -294,7 +341,7 @@ def _take_line(log: _Log, line: bytes) -> None:
         return
 
 
-def _track(log: _Log, placements: Mapping[tuple[str, int], Placement]) -> Track:
+def _track(log: _Log, placements: Mapping[tuple[str, int], Placement], *, is_last_try: bool) -> Track:
     name = log.folder.name
     own = {stream: placements[name, stream] for stream in log.arrivals}
     segments = [
@@ -311,4 +358,5 @@ def _track(log: _Log, placements: Mapping[tuple[str, int], Placement]) -> Track:
         tuple(log.gaps),
         log.ended_ms,
         log.was_interrupted,
+        is_last_try,
     )

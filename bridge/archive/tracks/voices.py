@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.archive.plan.reel import AUDIO_HZ
 from bridge.archive.tracks.feeds import Damage
-from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track
+from bridge.archive.tracks.tracks import DamagedSegment, Track
 
 Samples = NDArray[np.float32]
 
@@ -115,7 +115,7 @@ class Voice:
             segment = self.track.segments[index]
             last_ms = segment.start_ms
             try:
-                file = SegmentReader(segment.path)
+                file = self.track.open(index)
                 try:
                     for pts_ms, packet in file.packets():
                         last_ms = self.track.at_ms(segment.stream, pts_ms)

@@ -8,9 +8,9 @@ from pathlib import Path
 from bridge.archive.folders import disk_error
 from bridge.base.errors import ArchiveFailed, InvalidConfig, RecordingFailed
 from bridge.capture.files import JOURNAL
-from bridge.capture.repair import INTERRUPTED, find_interrupted, repair_session
+from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock
-from bridge.store.journal import Chain, EventKind, JournalFile
+from bridge.store.journal import INTERRUPTED, Chain, EventKind, JournalFile
 
 
 def end_interrupted(recordings: Path, only: Path | None = None) -> list[str]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_errors
+from bridge.archive.model import DAMAGED
 from bridge.archive.package.seal import SEAL_FILE, Seal, parse_seal
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import ConferenceKind, PackageState, RetentionClass
@@ -67,6 +68,7 @@ def register(
         sealed_ms=entry.sealed_ms or 0,
         retention=entry.retention,
         retention_until=entry.retention_until,
+        damaged_ms=entry.damaged_ms,
         is_newest=is_newest,
         decided=decided,
     )
@@ -175,7 +177,14 @@ def _entry(folder: Path, seal: Seal, document: dict[str, Any]) -> PackageEntry:
         sealed_ms=_unix_ms(seal.sealed_at),
         retention=RetentionClass(retention["class"]),
         retention_until=retention["until"],
+        damaged_ms=_damaged_ms(folder),
     )
+
+
+def _damaged_ms(folder: Path) -> int:
+    """Return how much of the tracks, all together, could not be read when the package was made."""
+    gaps = json.loads((folder / "data" / "gaps.json").read_bytes())
+    return sum(int(gap["duration_ms"]) for gap in gaps if gap["reason"] == DAMAGED)
 
 
 def _sites(document: dict[str, Any]) -> tuple[str, ...]:

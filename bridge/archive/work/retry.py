@@ -15,6 +15,11 @@ PATIENT_CODES: Final = frozenset({"disk-full", "busy", "catalogue-unusable"})
 PATIENT_PAUSE_MAX_S: Final = 600.0
 
 
+def is_last(attempts: int, last_code: str | None) -> bool:
+    """Return whether the attempt after so many failures, the last with this code, is the last one."""
+    return attempts >= len(PAUSES_S) and last_code not in PATIENT_CODES
+
+
 def pause_s(error: ArchiveFailed, attempts: int) -> float | None:
     """Return the seconds until the next attempt, after `attempts` failures; None: there is none."""
     if error.is_lasting:

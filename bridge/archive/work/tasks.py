@@ -20,6 +20,7 @@ from bridge.archive.plan.programme import plan_packages
 from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
 from bridge.archive.work.register import read_package, register, register_packages
+from bridge.archive.work.retry import is_last
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
 from bridge.capture.files import TRACK_LOG
@@ -111,7 +112,7 @@ def check(job: Job, report: Report) -> Result:
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
     from bridge.archive.film.compose import ComposeSettings, compose
 
-    session, plan = _planned(job)
+    session, plan = _planned(job, is_last_try=_is_last_try(catalogue, job.package))
     if session.events[-1].kind is EventKind.SESSION_CLOSED:
         # Of an open session the recorder itself repairs what a crash has left, and goes on writing.
         _repair_torn_tracks(session)
@@ -142,19 +143,31 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
 def _repair_torn_tracks(session: SessionFolder) -> None:
     """Make whole what has no end, as after a crash whose session nobody has taken up again."""
     for log in session.tracks.glob(f"*/{TRACK_LOG}"):
-        lines = log.read_bytes().splitlines(keepends=True)
         try:
-            has_end = bool(lines) and lines[-1].endswith(b"\n") and json.loads(lines[-1]).get("k") == "end"
-        except ValueError:
-            has_end = False
-        if not has_end:
-            repair_track(log.parent)
+            if not _has_end(log.read_bytes().splitlines(keepends=True)):
+                repair_track(log.parent)
+        except OSError:
+            if not session.is_last_try:
+                raise
 
 
-def _planned(job: Job) -> tuple[SessionFolder, PackagePlan]:
+def _has_end(lines: list[bytes]) -> bool:
+    try:
+        return bool(lines) and lines[-1].endswith(b"\n") and json.loads(lines[-1]).get("k") == "end"
+    except ValueError:
+        return False
+
+
+def _is_last_try(catalogue: Catalogue, package: str) -> bool:
+    """Return whether nothing comes after this attempt, so that what is still unreadable is told as lost."""
+    entry = catalogue.package(package)
+    return entry is not None and is_last(entry.attempts, entry.error_code)
+
+
+def _planned(job: Job, *, is_last_try: bool) -> tuple[SessionFolder, PackagePlan]:
     """Return the session of a package, and what its journal plans for the package; raises ArchiveFailed."""
     path = job.session or job.folders.recordings / job.package.rpartition("-")[0]
-    session = SessionFolder(path, read_session(path))
+    session = SessionFolder(path, read_session(path), is_last_try)
     plan = next((plan for plan in plan_packages(session.events) if plan.package == job.package), None)
     if plan is None:
         raise ArchiveFailed(
