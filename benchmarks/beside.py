@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.conference import confer, scenario
 
 COMPOSE_FOR_EVER = """
-from bridge.archive.worker import step_back
+from bridge.archive.work.worker import step_back
 from benchmarks.compose import main
 step_back()
 while True:

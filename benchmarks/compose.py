@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import psutil
 
-from bridge.archive.compose import ComposeSettings, compose
+from bridge.archive.film.compose import ComposeSettings, compose
 from bridge.archive.model import SessionFolder
-from bridge.archive.programme import plan_packages
+from bridge.archive.plan.programme import plan_packages
 from bridge.store.journal import read_journal
 from tests.recordings import Recording, Site
 

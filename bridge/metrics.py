@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from bridge import __version__
 from bridge.api.signalling import Signalling
-from bridge.archive.supervisor import ArchiveStatus
+from bridge.archive.work.supervisor import ArchiveStatus
 from bridge.base.counters import (
     ArchiveCounters,
     GapReason,

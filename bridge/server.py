@@ -34,9 +34,9 @@ from bridge.api.pages import Pages
 from bridge.api.relays import Relays
 from bridge.api.signalling import Signalling
 from bridge.api.turns import Turns
-from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.supervisor import ArchiveSupervisor
+from bridge.archive.work.attempts import Archive
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import (
     ArchiveCounters,
     PortCounters,

@@ -7,9 +7,9 @@ from typing import Any
 import av
 import numpy as np
 
-from bridge.archive.compose import ComposeSettings, compose
+from bridge.archive.film.compose import ComposeSettings, compose
 from bridge.archive.model import Composition, SessionFolder
-from bridge.archive.programme import plan_packages
+from bridge.archive.plan.programme import plan_packages
 
 AUDIO_HZ = 48_000
 

@@ -2,13 +2,15 @@
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bridge"
 HOUSE = ROOT / "docs" / "house.md"
+# A house within the house: each of its folders is a room, and what they all stand on is one more.
+HOUSES = frozenset({"bridge.archive"})
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:
@@ -41,17 +43,26 @@ def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
     }
 
 
-def room_of(module: str) -> str:
+def room_of(module: str, folders: Collection[str]) -> str:
     """Return the room a module stands in: its folder, or its own name when it stands in `bridge/` itself."""
-    return ".".join(module.split(".")[:2])
+    parts = module.split(".")
+    inner = ".".join(parts[:3])
+    return inner if ".".join(parts[:2]) in HOUSES and inner in folders else ".".join(parts[:2])
+
+
+def placed(arrows: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return the room of each module. What has modules below it is a folder."""
+    folders = {name.rpartition(".")[0] for name in arrows}
+    return {module: room_of(module, folders) for module in arrows}
 
 
 def rooms(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """Return which rooms each room imports from. `bridge` itself is the ground: its version, no room."""
     found: dict[str, set[str]] = defaultdict(set)
+    room_by = placed(arrows)
     for module, names in arrows.items():
-        room = room_of(module)
-        found[room] |= {room_of(name) for name in names} - {room, "bridge"}
+        room = room_by[module]
+        found[room] |= {room_by[name] for name in names} - {room, "bridge"}
     found.pop("bridge", None)
     return dict(found)
 
@@ -77,12 +88,12 @@ def drawing(arrows: Mapping[str, set[str]]) -> str:
     """Draw the house as text: the highest floor first, each room with its files and what it imports from."""
     between = rooms(arrows)
     height = floors(between)
-    files = Counter(room_of(module) for module in arrows)
+    files = Counter(placed(arrows).values())
     lines = []
     for room in sorted(height, key=lambda name: (-height[name], name)):
         name = room.removeprefix("bridge.")
         below = " ".join(sorted(other.removeprefix("bridge.") for other in between[room]))
-        lines.append(f"{height[room]:2}  {name:<11} {files[room]:3}  {below}".rstrip())
+        lines.append(f"{height[room]:2}  {name:<15} {files[room]:3}  {below}".rstrip())
     count = sum(len(below) for below in between.values())
     lines.append(f"{len(between)} rooms, {1 + max(height.values())} floors, {count} arrows")
     return "\n".join(lines) + "\n"

@@ -12,10 +12,10 @@ from typing import Any
 import av
 import numpy as np
 
-from bridge.archive import bag
 from bridge.archive.model import Composition, Gap, PackagePlan, SessionFolder, Span, VideoPart
-from bridge.archive.package import PackageSettings, SealedPackage, build
-from bridge.archive.seal import make_seal
+from bridge.archive.package import bag
+from bridge.archive.package.build import PackageSettings, SealedPackage, seal_package
+from bridge.archive.package.seal import make_seal
 from bridge.base.words import RetentionClass
 from bridge.store.journal import Chain, Event, EventKind
 
@@ -208,7 +208,7 @@ def sealed(
     plan = plan or case_plan()
     packages = root / "packages"
     packages.mkdir(exist_ok=True)
-    return build(
+    return seal_package(
         session(root),
         plan,
         composition(root / "work" / plan.package),

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bridge.base.errors import ArchiveFailed
 from bridge.capture.files import JOURNAL
 from bridge.capture.sessions import is_session
+
+# Ends the name of what is not whole yet, and is renamed when it is.
+PARTIAL: Final = ".partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +41,15 @@ class ArchiveFolders:
 
     def prepare(self) -> None:
         """Make the folders; raises ArchiveFailed."""
-        try:
+        with disk_errors():
             for folder in (self.archive, self.packages, self.work, self.certificates):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(error) from error
 
     def sessions(self) -> list[Path]:
         """Return the folders of all sessions that have a journal, by name; raises ArchiveFailed."""
-        try:
+        with disk_errors():
             found = list(self.recordings.iterdir()) if self.recordings.exists() else []
             return sorted(path for path in found if is_session(path.name) and (path / JOURNAL).exists())
-        except OSError as error:
-            raise disk_error(error) from error
 
 
 @contextmanager
@@ -58,11 +58,9 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises ArchiveFailed with `busy` when another process holds it and `wait` is false.
     """
-    try:
+    with disk_errors():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise disk_error(error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
@@ -77,3 +75,12 @@ def disk_error(error: OSError) -> ArchiveFailed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ArchiveFailed("disk-full", str(error))
     return ArchiveFailed("disk-error", str(error))
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise what the disk refuses as ArchiveFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error) from error

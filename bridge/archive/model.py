@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from bridge.store.journal import Event
 
@@ -11,7 +12,7 @@ from bridge.store.journal import Event
 class Stage(StrEnum):
     """The steps of archiving a package, in their order."""
 
-    REPAIR = "repair"
+    READ = "read"
     COMPOSE = "compose"
     SEAL = "seal"
     DELIVER = "deliver"
@@ -74,6 +75,10 @@ class VideoPart:
     sha256: str
 
 
+# Why there is a gap where the disk gave something else back than was written, or nothing.
+DAMAGED: Final = "damaged"
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Something of a track that is not in the recording, and why (a `GapReason`, "crash", "damaged")."""
@@ -106,6 +111,8 @@ class SessionFolder:
 
     path: Path
     events: Sequence[Event]
+    # What cannot be read now is told as lost, instead of being tried again.
+    is_last_try: bool = False
 
     @property
     def tracks(self) -> Path:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
+from bridge.archive.work.attempts import Archive
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
 from bridge.commands import keeping, work
 from bridge.commands.proof import verify
-from bridge.commands.shown import Screen
+from bridge.commands.shown import Terminal
 from bridge.commands.texts import Speech, language
 from bridge.config import Config, load
 from bridge.node.host import archive_dir, recording_dir
@@ -29,20 +29,20 @@ WHO: Final = "command line"
 
 def run(parsed: argparse.Namespace) -> int:
     """Do what was asked for and return the exit status; raises InvalidConfig."""
-    screen = Screen(Speech(language(parsed.lang)), is_json=parsed.json)
+    terminal = Terminal(Speech(language(parsed.lang)), is_json=parsed.json)
     if parsed.deed == "verify":
-        return verify(parsed.paths, screen)
+        return verify(parsed.paths, terminal)
     archive = _archive(_config(parsed))
     try:
-        return _DEEDS[str(parsed.deed)](parsed, screen, archive)
+        return _DEEDS[str(parsed.deed)](parsed, terminal, archive)
     except ArchiveFailed as error:
-        screen.failure("failed", what="hoichan", sentence=screen.say.failure(error.code, error.sentence))
+        terminal.failure("failed", what="hoichan", sentence=terminal.say.failure(error.code, error.sentence))
         return EXIT_PROBLEMS
     finally:
         archive.catalogue.close()
 
 
-def _list(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def _list(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     search = Search(
         text=" ".join(parsed.text),
         code=parsed.code,
@@ -54,17 +54,17 @@ def _list(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
         offset=parsed.offset,
         limit=parsed.limit,
     )
-    screen.page(archive.catalogue.search(search))
+    terminal.page(archive.catalogue.search(search))
     return 0
 
 
-def _show(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def _show(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     entry = archive.catalogue.package(parsed.package)
     if entry is None:
-        screen.failure("unknown-package", package=parsed.package)
+        terminal.failure("unknown-package", package=parsed.package)
         return EXIT_PROBLEMS
     catalogue = archive.catalogue
-    screen.package(entry, catalogue.deliveries(entry.id), catalogue.audit.entries(package=entry.id))
+    terminal.package(entry, catalogue.deliveries(entry.id), catalogue.audit.entries(package=entry.id))
     return 0
 
 
@@ -91,7 +91,7 @@ def _unix_ms(day: datetime) -> int:
     return round(day.timestamp() * 1000)
 
 
-_DEEDS: Final[Mapping[str, Callable[[argparse.Namespace, Screen, Archive], int]]] = {
+_DEEDS: Final[Mapping[str, Callable[[argparse.Namespace, Terminal, Archive], int]]] = {
     "list": _list,
     "show": _show,
     "compose": work.compose,

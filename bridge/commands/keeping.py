@@ -3,49 +3,49 @@
 import argparse
 from collections.abc import Mapping
 
-from bridge.archive.attempts import Archive, now_ms
 from bridge.archive.folders import locked
 from bridge.archive.retention import Retention, raised
-from bridge.commands.shown import Screen, until
+from bridge.archive.work.attempts import Archive, now_ms
+from bridge.commands.shown import Terminal, until
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
 
 EXIT_PROBLEMS = 1
 
 
-def hold(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def hold(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     """Put a package on legal hold."""
-    return _set_hold(parsed, screen, archive, is_held=True)
+    return _set_hold(parsed, terminal, archive, is_held=True)
 
 
-def release(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def release(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     """Take a package off legal hold."""
-    return _set_hold(parsed, screen, archive, is_held=False)
+    return _set_hold(parsed, terminal, archive, is_held=False)
 
 
-def retain(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def retain(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     """Keep a package for longer."""
-    entry = _sealed(parsed, screen, archive)
+    entry = _sealed(parsed, terminal, archive)
     if entry is None:
         return EXIT_PROBLEMS
     before = Retention(entry.retention, entry.retention_until, entry.legal_hold)
     after = raised(before, parsed.retention, entry.ended_ms)
     if after == before and parsed.retention is not entry.retention:
-        screen.failure("retain.shorter", package=entry.id)
+        terminal.failure("retain.shorter", package=entry.id)
         return EXIT_PROBLEMS
     archive.catalogue.set_retention(entry.id, after.retention_class, after.until)
     _audit(archive, Action.RETAIN, entry, {"class": after.retention_class.value, "reason": parsed.reason})
-    screen.line("retain.done", package=entry.id, until=until(screen.say, after.until))
+    terminal.line("retain.done", package=entry.id, until=until(terminal.say, after.until))
     return 0
 
 
-def delete(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
+def delete(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> int:
     """Delete a package whose time has come; raises ArchiveFailed when it has not."""
     # Here, because it brings DICOM with it.
-    from bridge.archive.deletion import Approval, destroy
-    from bridge.archive.storage import stores
+    from bridge.archive.keeping.deletion import Approval, destroy
+    from bridge.archive.keeping.stores import stores
 
-    entry = _sealed(parsed, screen, archive)
+    entry = _sealed(parsed, terminal, archive)
     if entry is None:
         return EXIT_PROBLEMS
     archive.folders.prepare()
@@ -61,32 +61,32 @@ def delete(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> int:
     archive.catalogue.set_deleted(entry.id, now_ms())
     _audit(archive, Action.DELETE, entry, {"reason": parsed.reason, "approved_by": parsed.approved_by})
     path = archive.folders.certificates / f"{entry.id}.json"
-    screen.line("delete.done", package=entry.id, certificate=path)
+    terminal.line("delete.done", package=entry.id, certificate=path)
     if entry.delivered_ms is not None:
-        screen.line("delete.pacs", count=len(certificate["dicom_instances"]))
-    if screen.is_json:
-        screen.json(dict(certificate))
+        terminal.line("delete.pacs", count=len(certificate["dicom_instances"]))
+    if terminal.is_json:
+        terminal.json(dict(certificate))
     return 0
 
 
-def _set_hold(parsed: argparse.Namespace, screen: Screen, archive: Archive, *, is_held: bool) -> int:
-    entry = _sealed(parsed, screen, archive)
+def _set_hold(parsed: argparse.Namespace, terminal: Terminal, archive: Archive, *, is_held: bool) -> int:
+    entry = _sealed(parsed, terminal, archive)
     if entry is None:
         return EXIT_PROBLEMS
     archive.catalogue.set_legal_hold(entry.id, is_held)
     _audit(archive, Action.HOLD if is_held else Action.RELEASE, entry, {"reason": parsed.reason})
-    screen.line("hold.done" if is_held else "release.done", package=entry.id)
+    terminal.line("hold.done" if is_held else "release.done", package=entry.id)
     return 0
 
 
-def _sealed(parsed: argparse.Namespace, screen: Screen, archive: Archive) -> PackageEntry | None:
+def _sealed(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> PackageEntry | None:
     """Return the package that was asked for, or say why there is none."""
     entry = archive.catalogue.package(parsed.package)
     if entry is None or entry.deleted_ms is not None:
-        screen.failure("unknown-package", package=parsed.package)
+        terminal.failure("unknown-package", package=parsed.package)
         return None
     if entry.seal is None:
-        screen.failure("not-sealed", package=entry.id)
+        terminal.failure("not-sealed", package=entry.id)
         return None
     return entry
 

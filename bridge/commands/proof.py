@@ -3,26 +3,26 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.archive.seal import SEAL_FILE
-from bridge.archive.verify import Problem, verify_chain
-from bridge.archive.verify import verify as problems_of
+from bridge.archive.package.seal import SEAL_FILE
+from bridge.archive.package.verify import Problem, verify_chain
+from bridge.archive.package.verify import verify as problems_of
 from bridge.base.errors import ArchiveFailed
-from bridge.commands.shown import Screen
+from bridge.commands.shown import Terminal
 
 
-def verify(paths: Sequence[Path], screen: Screen) -> int:
+def verify(paths: Sequence[Path], terminal: Terminal) -> int:
     """Verify packages, and the chain of those that lie in one folder; return the exit status."""
     found: dict[str, list[Problem]] = {}
     for path in paths:
         inside = _packages_in(path)
         for package in inside or [path]:
-            found[str(package)] = _verified(package, screen)
+            found[str(package)] = _verified(package, terminal)
         if inside:
             found[str(path)] = verify_chain(inside, deleted=_deleted(path))
     for name, problems in found.items():
-        _tell(name, problems, screen)
-    if screen.is_json:
-        screen.json(
+        _tell(name, problems, terminal)
+    if terminal.is_json:
+        terminal.json(
             {
                 name: [{"code": item.code, "file": item.file, "sentence": item.sentence} for item in problems]
                 for name, problems in found.items()
@@ -38,15 +38,15 @@ def _packages_in(path: Path) -> list[Path]:
     return sorted(item for item in path.iterdir() if (item / SEAL_FILE).is_file() and "." not in item.name)
 
 
-def _verified(package: Path, screen: Screen) -> list[Problem]:
-    with screen.bar(package.name) as show:
+def _verified(package: Path, terminal: Terminal) -> list[Problem]:
+    with terminal.bar(package.name) as show:
         return problems_of(package, report=show)
 
 
 def _deleted(path: Path) -> dict[str, str | None]:
     """Return the seals of deleted packages, whose certificates lie beside the folder of packages."""
     # Here, because it brings DICOM with it.
-    from bridge.archive.deletion import deleted_seals
+    from bridge.archive.keeping.deletion import deleted_seals
 
     try:
         return deleted_seals(path.resolve().parent / "certificates")
@@ -55,11 +55,11 @@ def _deleted(path: Path) -> dict[str, str | None]:
         return {}
 
 
-def _tell(name: str, problems: Sequence[Problem], screen: Screen) -> None:
+def _tell(name: str, problems: Sequence[Problem], terminal: Terminal) -> None:
     package = Path(name).name
     if problems:
-        screen.line("verify.broken", package=package, count=len(problems))
+        terminal.line("verify.broken", package=package, count=len(problems))
     else:
-        screen.line("verify.whole", package=package)
+        terminal.line("verify.whole", package=package)
     for problem in problems:
-        screen.text(f"  {problem.sentence_vi if screen.say.language == 'vi' else problem.sentence}")
+        terminal.text(f"  {problem.sentence_vi if terminal.say.language == 'vi' else problem.sentence}")

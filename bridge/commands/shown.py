@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from bridge.archive.attempts import now_ms
 from bridge.archive.calendar import local_text
 from bridge.archive.model import Progress as Step
+from bridge.archive.work.attempts import now_ms
 from bridge.commands.texts import Speech
 from bridge.store.audit import AuditEntry
 from bridge.store.entries import DeliveryEntry, PackageEntry, Page
@@ -23,7 +23,7 @@ from bridge.store.entries import DeliveryEntry, PackageEntry, Page
 FILE_WIDTH: Final = 200
 
 
-class Screen:
+class Terminal:
     """Where a command speaks: results to the output, failures and progress to the errors."""
 
     def __init__(self, say: Speech, *, is_json: bool) -> None:
@@ -141,6 +141,8 @@ class Screen:
                 yield key, local_text(at_ms)
         if entry.fixity_ok is not None:
             yield "field.fixity", self.say("yes" if entry.fixity_ok else "no")
+        if entry.damaged_ms:
+            yield "field.damaged", self.say("damaged", seconds=-(-entry.damaged_ms // 1000))
         if entry.seal is not None:
             yield "field.seal", entry.seal
             yield (

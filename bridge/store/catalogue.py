@@ -316,6 +316,7 @@ class Catalogue:
         sealed_ms: int,
         retention: RetentionClass,
         retention_until: str | None,
+        damaged_ms: int = 0,
         is_newest: bool = True,
         decided: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
@@ -335,6 +336,7 @@ class Catalogue:
                 "sealed_ms": sealed_ms,
                 "retention": retention.value,
                 "retention_until": retention_until,
+                "damaged_ms": damaged_ms,
             }
             connection.execute(
                 update(packages)

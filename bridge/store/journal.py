@@ -24,6 +24,8 @@ from typing import Any, Final
 from bridge.base.errors import RecordingFailed
 
 GENESIS: Final = "0" * 64
+# The reason of an end that was written afterwards, of a session or a track that a crash cut short.
+INTERRUPTED: Final = "interrupted"
 # The longest legitimate line is a chat line of 2,000 characters.
 LINE_MAX_BYTES: Final = 64 * 1024
 

@@ -89,6 +89,7 @@ packages = Table(
     Column("legal_hold", Boolean, nullable=False, default=False),
     Column("deleted_ms", Integer),
     Column("stored_ms", Integer),
+    Column("damaged_ms", Integer, nullable=False, default=0),
 )
 
 deliveries = Table(
@@ -133,10 +134,18 @@ def _make_audit_append_only(connection: Connection) -> None:
 
 
 def _remember_stores(connection: Connection) -> None:
+    _add_column(connection, "stored_ms INTEGER")
+
+
+def _remember_damage(connection: Connection) -> None:
+    _add_column(connection, "damaged_ms INTEGER NOT NULL DEFAULT 0")
+
+
+def _add_column(connection: Connection, column: str) -> None:
     columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(packages)")}
     # A database made by this version has it from the beginning.
-    if "stored_ms" not in columns:
-        connection.exec_driver_sql("ALTER TABLE packages ADD COLUMN stored_ms INTEGER")
+    if column.partition(" ")[0] not in columns:
+        connection.exec_driver_sql(f"ALTER TABLE packages ADD COLUMN {column}")
 
 
 # The step at index n leads from version n to n + 1. Never changed once released: further ones are added.
@@ -144,6 +153,7 @@ _STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _create_tables,
     _make_audit_append_only,
     _remember_stores,
+    _remember_damage,
 )
 
 

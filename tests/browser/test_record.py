@@ -20,7 +20,7 @@ from pages import Browsers, Camera, Site, browsers
 from pictures import BLUE, COLOURS, GREEN, RED, YELLOW, Colour
 from recorded import frames, parts, sessions, tracks, wait_for_packages
 
-from bridge.archive.verify import verify
+from bridge.archive.package.verify import verify
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 

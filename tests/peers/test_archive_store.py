@@ -8,11 +8,11 @@ import pytest
 from bridge_process import free_port
 from recordings import VIET_DUC, Recording
 
-from bridge.archive import supervisor as at_work
-from bridge.archive.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.storage import S3Store
-from bridge.archive.supervisor import ArchiveSupervisor
+from bridge.archive.keeping.stores import S3Store
+from bridge.archive.work import supervisor as at_work
+from bridge.archive.work.attempts import Archive
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.catalogue import Catalogue

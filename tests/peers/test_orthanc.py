@@ -25,16 +25,17 @@ from bridge_process import ROOT, free_port
 from compositions import composed
 from recordings import two_cases
 
-from bridge.archive import bag, dicom
-from bridge.archive.attempts import Archive
-from bridge.archive.delivery import DeliveredInstance, deliver
-from bridge.archive.dicom import Instance
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.model import Progress
-from bridge.archive.package import build
-from bridge.archive.programme import plan_packages
-from bridge.archive.supervisor import ArchiveSupervisor
-from bridge.archive.verify import verify, verify_chain
+from bridge.archive.package import bag
+from bridge.archive.package.build import seal_package
+from bridge.archive.package.verify import verify, verify_chain
+from bridge.archive.pacs import dicom
+from bridge.archive.pacs.delivery import DeliveredInstance, deliver
+from bridge.archive.pacs.dicom import Instance
+from bridge.archive.plan.programme import plan_packages
+from bridge.archive.work.attempts import Archive
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import DeliveryFailed
 from bridge.base.words import PackageState
@@ -306,7 +307,7 @@ def test_composed_cases_are_sealed_delivered_and_decode_to_the_same_pictures(
     packages.mkdir()
     seals: list[str] = []
     for plan in plan_packages(session.events):
-        package = build(
+        package = seal_package(
             session,
             plan,
             composed(session, tmp_path, plan.case or "S"),
@@ -393,8 +394,8 @@ def complaints(path: Path) -> list[str]:
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from bridge.archive.attempts import Archive
-from bridge.archive.delivery import deliver
+from bridge.archive.work.attempts import Archive
+from bridge.archive.pacs.delivery import deliver
 from bridge.config import DicomConfig
 package, work, settings, share = sys.argv[1:]
 def report(progress):
@@ -420,8 +421,8 @@ def test_delivery_killed_on_its_way_is_completed_by_the_next_attempt(
 IN_A_CHILD = """
 import resource, sys
 from pathlib import Path
-from bridge.archive.attempts import Archive
-from bridge.archive.delivery import deliver
+from bridge.archive.work.attempts import Archive
+from bridge.archive.pacs.delivery import deliver
 from bridge.config import DicomConfig
 package, work, settings = sys.argv[1:]
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

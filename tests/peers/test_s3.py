@@ -10,11 +10,11 @@ import pytest
 import sealed
 from bridge_process import free_port
 
-from bridge.archive.deletion import Approval, destroy
+from bridge.archive.keeping.deletion import Approval, destroy
+from bridge.archive.keeping.stores import LocalStore, S3Store, stores
 from bridge.archive.model import Progress
+from bridge.archive.package.verify import verify
 from bridge.archive.retention import Retention
-from bridge.archive.storage import LocalStore, S3Store, stores
-from bridge.archive.verify import verify
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
 from bridge.config import ArchiveConfig

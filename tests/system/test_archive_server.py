@@ -9,7 +9,7 @@ import pytest
 from bridge_process import BridgeServer
 from recordings import CO_TO, VIET_DUC, Recording
 
-from bridge.archive.verify import verify
+from bridge.archive.package.verify import verify
 from bridge.base.words import PackageState
 from bridge.store.catalogue import Catalogue
 

@@ -15,7 +15,7 @@ from aiortc_peer import BLUE, ORANGE, Member, Picture, Tone, frame_of_colour, me
 from bridge_process import StartBridge
 from recorded import frames, journal, parts, until_recorded, wait_for_packages
 
-from bridge.archive.verify import verify
+from bridge.archive.package.verify import verify
 
 pytestmark = [
     pytest.mark.peer,

@@ -22,7 +22,7 @@ from recorded import (
 )
 from timecode import TimecodeCamera, taken_ms
 
-from bridge.archive.verify import verify
+from bridge.archive.package.verify import verify
 
 pytestmark = [pytest.mark.peer]
 

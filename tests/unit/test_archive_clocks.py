@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.archive.clocks import place_streams
-from bridge.archive.stretches import Arrival, Pause, SenderReport, StreamTimes
+from bridge.archive.tracks.clocks import place_streams
+from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 
 SERVER_MS = 1_795_575_600_000.0
 

@@ -12,9 +12,9 @@ import pytest
 from compositions import boxes, composed, is_colour, level, pictures, share_of_colour, sound
 from recordings import CO_TO, MUONG_NHE, START_MS, VIET_DUC, Recording, plain_recording, tone, two_cases
 
-from bridge.archive.captions import Cue, web_vtt
-from bridge.archive.compose import ComposeSettings
-from bridge.archive.encode import encodable_size
+from bridge.archive.film.captions import Cue, web_vtt
+from bridge.archive.film.compose import ComposeSettings
+from bridge.archive.film.encode import encodable_size
 from bridge.archive.model import Composition, SessionFolder
 
 TWO_CASES = ("C01", "C02")

@@ -13,10 +13,10 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, VideoPho
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet
 
-from bridge.archive import dicom
-from bridge.archive.cstore import StoreArchive
-from bridge.archive.delivery import deliver
-from bridge.archive.dicom import VIDEO_SYNTAX, Instance
+from bridge.archive.pacs import dicom
+from bridge.archive.pacs.cstore import StoreArchive
+from bridge.archive.pacs.delivery import deliver
+from bridge.archive.pacs.dicom import VIDEO_SYNTAX, Instance
 from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
 

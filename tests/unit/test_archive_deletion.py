@@ -8,12 +8,12 @@ import pytest
 import sealed
 from sealed import T0
 
-from bridge.archive import fixity
-from bridge.archive.deletion import Approval, deleted_seals, destroy
+from bridge.archive.keeping import fixity
+from bridge.archive.keeping.deletion import Approval, deleted_seals, destroy
+from bridge.archive.keeping.stores import LocalStore
 from bridge.archive.model import Progress
+from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.retention import Retention
-from bridge.archive.storage import LocalStore
-from bridge.archive.verify import verify, verify_chain
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
 

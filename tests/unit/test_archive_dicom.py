@@ -12,8 +12,8 @@ import pytest
 import sealed
 from pydicom.encaps import generate_frames
 
-from bridge.archive import dicom
-from bridge.archive.documents import pretty
+from bridge.archive.package.documents import pretty
+from bridge.archive.pacs import dicom
 from bridge.base.errors import ArchiveFailed
 
 

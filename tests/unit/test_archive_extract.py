@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.archive.attendance import attendees
-from bridge.archive.extract import (
+from bridge.archive.model import PackagePlan, Span
+from bridge.archive.package.attendance import attendees
+from bridge.archive.plan.extract import (
     belonging,
     case_times,
     floor_turns,
@@ -17,8 +18,7 @@ from bridge.archive.extract import (
     presences,
     recorded_contents,
 )
-from bridge.archive.model import PackagePlan, Span
-from bridge.archive.programme import plan_packages
+from bridge.archive.plan.programme import plan_packages
 from bridge.store.journal import Chain, Event, EventKind
 
 CASES = ("C01", "C02", "C03")

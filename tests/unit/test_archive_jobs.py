@@ -1,4 +1,4 @@
-"""bridge/archive/jobs.py and retry.py: what a worker and its parent say, and when it is tried again."""
+"""bridge/archive/work/jobs.py and retry.py: what a worker and its parent say, and when it is tried again."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.jobs import (
+from bridge.archive.model import Progress, Stage
+from bridge.archive.work.jobs import (
     SENTENCE_MAX,
     Job,
     Task,
@@ -17,8 +18,7 @@ from bridge.archive.jobs import (
     progress_line,
     result_line,
 )
-from bridge.archive.model import Progress, Stage
-from bridge.archive.retry import PATIENT_CODES, PATIENT_PAUSE_MAX_S, PAUSES_S, pause_s
+from bridge.archive.work.retry import PATIENT_CODES, PATIENT_PAUSE_MAX_S, PAUSES_S, pause_s
 from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig, DicomConfig
 

@@ -16,8 +16,8 @@ import sealed
 from sealed import MINUTE, SECOND_CODE, SESSION, T0
 
 from bridge.archive.model import Composition, PackagePlan
-from bridge.archive.package import build
-from bridge.archive.verify import verify
+from bridge.archive.package.build import seal_package
+from bridge.archive.package.verify import verify
 from bridge.base.errors import ArchiveFailed
 from bridge.store.journal import EventKind, parse_event
 
@@ -99,7 +99,7 @@ def test_package_holds_nothing_of_others(
     # The names of the composed files are the composer's; the first case's would name that case.
     composition = sealed.composition(tmp_path / "work")
     (tmp_path / "work" / "chapters.vtt").write_text("WEBVTT\n", encoding="utf-8")
-    folder = build(
+    folder = seal_package(
         sealed.session(tmp_path),
         plan(),
         composition,
@@ -212,7 +212,7 @@ def test_case_that_was_not_recorded_has_a_package_without_video(tmp_path: Path) 
     nothing = Composition(tmp_path, (), (), None, None, None, None, ())
     packages = tmp_path / "packages"
     packages.mkdir()
-    folder = build(
+    folder = seal_package(
         sealed.session(tmp_path, unrecorded),
         plan,
         nothing,
@@ -251,7 +251,7 @@ def test_part_that_is_not_what_was_composed_is_not_sealed(tmp_path: Path) -> Non
     packages = tmp_path / "packages"
     packages.mkdir()
     with pytest.raises(ArchiveFailed, match="part-002"):
-        build(
+        seal_package(
             sealed.session(tmp_path),
             sealed.case_plan(),
             composition,

@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from bridge.archive.canvas import Canvas
-from bridge.archive.layout import Box, Layout, Place, arrange, fit
-from bridge.archive.lettering import Lettering, Planes, plain
-from bridge.archive.programme import Attendee, Scene
-from bridge.archive.screen import clock, initials, moment
+from bridge.archive.plan.programme import Attendee, Scene
+from bridge.archive.screen.canvas import Canvas
+from bridge.archive.screen.layout import Box, Layout, Place, arrange, fit
+from bridge.archive.screen.lettering import Lettering, Planes, plain
+from bridge.archive.screen.screen import clock, initials, moment
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 

@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.archive.captions import chapters
+from bridge.archive.film.captions import chapters
 from bridge.archive.model import PackagePlan, Span
-from bridge.archive.programme import (
+from bridge.archive.plan.programme import (
     Hole,
     open_ends,
     plan_packages,
@@ -17,7 +17,7 @@ from bridge.archive.programme import (
     turns,
     why_hole,
 )
-from bridge.archive.reel import make_reel
+from bridge.archive.plan.reel import make_reel
 from bridge.store.journal import Chain, Event, EventKind
 
 SESSION = "HC-BV-20261125-01"

@@ -1,4 +1,4 @@
-"""bridge/archive/recover.py: the catalogue from packages alone, and the end of the chain where it was."""
+"""archive/work/register.py: the catalogue from packages alone, and the end of the chain where it was."""
 
 import shutil
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import sealed
 
-from bridge.archive.deletion import Approval, destroy
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.package import SealedPackage
-from bridge.archive.recover import read_package, register_packages
+from bridge.archive.keeping.deletion import Approval, destroy
+from bridge.archive.keeping.stores import LocalStore
+from bridge.archive.package.build import SealedPackage
 from bridge.archive.retention import Retention
-from bridge.archive.storage import LocalStore
+from bridge.archive.work.register import read_package, register_packages
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue

@@ -14,10 +14,10 @@ import pytest
 from compositions import composed, pictures, sound
 from recordings import VIET_DUC, plain_recording
 
-from bridge.archive import joining
-from bridge.archive.compose import ComposeSettings, compose
+from bridge.archive.film import joining
+from bridge.archive.film.compose import ComposeSettings, compose
 from bridge.archive.model import Composition, Progress, SessionFolder
-from bridge.archive.programme import plan_packages
+from bridge.archive.plan.programme import plan_packages
 from bridge.base.errors import ArchiveFailed
 
 
@@ -76,7 +76,7 @@ def start_composing(session: SessionFolder, folder: Path, workers: int) -> "subp
     """Compose in a process of its own."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom compositions import composed\n"
-        "from bridge.archive.compose import ComposeSettings\n"
+        "from bridge.archive.film.compose import ComposeSettings\n"
         "from bridge.archive.model import SessionFolder\nfrom bridge.store.journal import read_journal\n"
         "path = Path(sys.argv[1])\nsession = SessionFolder(path, read_journal(path / 'journal.jsonl'))\n"
         "settings = ComposeSettings(slice_s=8, workers=int(sys.argv[3]))\n"

@@ -15,10 +15,10 @@ from threading import Thread
 import pytest
 import sealed
 
-from bridge.archive import dicom
-from bridge.archive.delivery import backoff_s, deliver
-from bridge.archive.dicom import Instance
-from bridge.archive.stow import StowArchive
+from bridge.archive.pacs import dicom
+from bridge.archive.pacs.delivery import backoff_s, deliver
+from bridge.archive.pacs.dicom import Instance
+from bridge.archive.pacs.stow import StowArchive
 from bridge.base.errors import ArchiveFailed, DeliveryFailed
 from bridge.config import DicomConfig
 

@@ -1,4 +1,4 @@
-"""bridge/archive/supervisor.py with real workers: recordings become packages by themselves, whatever dies."""
+"""archive/work/supervisor.py with real workers: recordings become packages by themselves, whatever dies."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ import psutil
 import pytest
 from recordings import CO_TO, VIET_DUC, Recording
 
-from bridge.archive import child
-from bridge.archive.attempts import Archive, make, take_in
 from bridge.archive.folders import ArchiveFolders, locked
-from bridge.archive.jobs import Task
-from bridge.archive.supervisor import ArchiveSupervisor
-from bridge.archive.verify import verify, verify_chain
+from bridge.archive.package.verify import verify, verify_chain
+from bridge.archive.work import process
+from bridge.archive.work.attempts import Archive, make, take_in
+from bridge.archive.work.jobs import Task
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
@@ -81,10 +81,10 @@ async def supervisor(archive: Archive) -> AsyncIterator[ArchiveSupervisor]:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter():
+    for running in psutil.process_iter():
         try:
-            if process.ppid() == pid and "bridge.archive.worker" in process.cmdline():
-                found.append(process)
+            if running.ppid() == pid and "bridge.archive.work.worker" in running.cmdline():
+                found.append(running)
         except psutil.Error:
             continue
     return found
@@ -176,9 +176,9 @@ async def test_stopping_leaves_no_worker_and_the_next_start_goes_on(
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from bridge.archive.attempts import Archive
+from bridge.archive.work.attempts import Archive
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.supervisor import ArchiveSupervisor
+from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.base.counters import ArchiveCounters
 from bridge.store.catalogue import Catalogue
@@ -458,7 +458,7 @@ async def test_a_worker_that_is_no_worker_is_told_as_crashed(
     job = replace(archive.job(Task.ARCHIVE, CASE), archive=ArchiveConfig(retention="nonsense"))
     record(folders.recordings)
     with pytest.raises(ArchiveFailed) as caught:
-        await child.run(job, lambda _: None)
+        await process.run(job, lambda _: None)
     assert caught.value.code == "worker-crashed"
     assert "status 1" in caught.value.sentence
     shutil.rmtree(folders.archive)
@@ -467,7 +467,7 @@ async def test_a_worker_that_is_no_worker_is_told_as_crashed(
 async def test_reports_of_a_worker_are_json_lines(archive: Archive, folders: ArchiveFolders) -> None:
     record(folders.recordings)
     await take_in(archive)
-    worker = started("-m", "bridge.archive.worker")
+    worker = started("-m", "bridge.archive.work.worker")
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(archive.job(Task.ARCHIVE, WHOLE).line())
@@ -476,5 +476,5 @@ async def test_reports_of_a_worker_are_json_lines(archive: Archive, folders: Arc
     worker.stdin.close()
     worker.stdout.close()
     assert worker.wait(10) == 0
-    assert [line.get("stage") for line in lines[:2]] == ["repair", "compose"]
+    assert [line.get("stage") for line in lines[:2]] == ["read", "compose"]
     assert set(lines[-1]["result"]) == {"seal", "bytes"}

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealed import T0
 
-from bridge.archive import der, timestamps
-from bridge.archive.package import PackageSettings, build
-from bridge.archive.timestamps import STAMP_FILE, STAMP_SUM_FILE
-from bridge.archive.verify import verify
+from bridge.archive.package import der, timestamps
+from bridge.archive.package.build import PackageSettings, seal_package
+from bridge.archive.package.timestamps import STAMP_FILE, STAMP_SUM_FILE
+from bridge.archive.package.verify import verify
 
 SETTINGS = """
 [tsa]
@@ -133,7 +133,7 @@ def package(original: Path, tmp_path: Path) -> Path:
 
 def stamped(root: Path, url: str) -> Path:
     (root / "packages").mkdir()
-    return build(
+    return seal_package(
         sealed.session(root),
         sealed.case_plan(),
         sealed.composition(root / "work"),

@@ -2,19 +2,23 @@
 
 import json
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
 
-from bridge.archive import pictures
-from bridge.archive.model import Span
-from bridge.archive.pictures import Feed
-from bridge.archive.tracks import find_gaps, last_frame_ms, read_tracks
+from bridge.archive.model import Gap, SessionFolder, Span
+from bridge.archive.tracks import feeds
+from bridge.archive.tracks.feeds import Feed
+from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, lost_gaps, read_tracks
+from bridge.archive.tracks.voices import Voice
 
 EVER = Span(0, 2 * START_MS)
 
@@ -28,7 +32,7 @@ def recording(folder: Path) -> Recording:
 def test_frames_are_placed_where_they_were_taken_and_the_least_delay_later(tmp_path: Path) -> None:
     made = recording(tmp_path)
     made.camera(MUONG_NHE, 1, 4, segment_s=1.6)
-    (track,) = read_tracks(made.write().tracks)
+    (track,) = read_tracks(made.write())
     begun = [segment.start_ms - START_MS for segment in track.segments]
     assert begun == pytest.approx([1045, 2645], abs=2)
     assert (track.participant, track.source, track.codec) == (MUONG_NHE.participant, "camera", "vp8")
@@ -40,7 +44,7 @@ def test_feed_goes_on_from_one_track_to_the_next_and_shows_nothing_between(tmp_p
     made = recording(tmp_path)
     made.camera(VIET_DUC, 1, 2)
     made.camera(VIET_DUC, 6, 7)
-    feed = Feed(read_tracks(made.write().tracks))
+    feed = Feed(read_tracks(made.write()))
     shots = {at_s: feed.shot_at(START_MS + at_s * 1000, within=EVER) for at_s in (0.2, 1.5, 3, 5.5, 6.5)}
     # What comes within a moment is shown already.
     assert [at_s for at_s, shot in shots.items() if shot is not None] == [0.2, 1.5, 5.5, 6.5]
@@ -52,7 +56,7 @@ def test_feed_goes_on_from_one_track_to_the_next_and_shows_nothing_between(tmp_p
 def test_nothing_outside_of_a_span_is_given_out(tmp_path: Path) -> None:
     made = recording(tmp_path)
     made.camera(VIET_DUC, 1, 5)
-    feed = Feed(read_tracks(made.write().tracks))
+    feed = Feed(read_tracks(made.write()))
     span = Span(START_MS + 2000, START_MS + 3000)
     for at_s in (1.99, 2.0, 2.5, 2.99, 3.0, 3.5):
         shot = feed.shot_at(START_MS + at_s * 1000, within=span)
@@ -64,11 +68,11 @@ def test_feed_that_was_off_the_screen_comes_back_at_its_last_key_frame(
 ) -> None:
     made = recording(tmp_path)
     made.camera(VIET_DUC, 0, 20, fps=5, segment_s=2)
-    feed = Feed(read_tracks(made.write().tracks))
+    feed = Feed(read_tracks(made.write()))
     decoded: list[float] = []
-    decode = pictures.Tape._decode
+    decode = feeds.Tape._decode
     monkeypatch.setattr(
-        pictures.Tape, "_decode", lambda tape, at, packet: (decoded.append(at), decode(tape, at, packet))
+        feeds.Tape, "_decode", lambda tape, at, packet: (decoded.append(at), decode(tape, at, packet))
     )
     for at_s in (1.0, 17.0):
         shot = feed.shot_at(START_MS + at_s * 1000, within=EVER)
@@ -87,7 +91,7 @@ def test_segment_with_times_far_ahead_does_not_hold_up_the_next(tmp_path: Path) 
     session = made.write()
     data = (later.folder / "00002.mkv").read_bytes()
     (track.folder / "00002.mkv").write_bytes(_shifted(data, tmp_path, 3_600_000))
-    feed = Feed(read_tracks(session.tracks))
+    feed = Feed(read_tracks(session))
     taken = [feed.shot_at(START_MS + at * 100, within=EVER) for at in range(60)]
     last = taken[-1]
     assert last is not None
@@ -113,8 +117,8 @@ def test_pictures_of_hostile_size_are_damage_and_are_not_made(
     made = recording(tmp_path)
     made.camera(VIET_DUC, 0, 1, size=(640, 360))
     made.camera(VIET_DUC, 2, 3, size=(160, 90))
-    monkeypatch.setattr(pictures, "PIXELS_MAX", 320 * 180)
-    feed = Feed(read_tracks(made.write().tracks))
+    monkeypatch.setattr(feeds, "PIXELS_MAX", 320 * 180)
+    feed = Feed(read_tracks(made.write()))
     assert feed.shot_at(START_MS + 900, within=Span(START_MS, START_MS + 1000)) is None
     assert feed.shot_at(START_MS + 2900, within=EVER) is not None
     (damage,) = feed.take_damages()
@@ -126,7 +130,7 @@ def test_repaired_crash_is_told_as_a_crash(tmp_path: Path) -> None:
     made = recording(tmp_path)
     track = made.camera(VIET_DUC, 1, 3, is_torn=True)
     track.log("end", at_ms=START_MS + 3000, reason="interrupted")
-    tracks = read_tracks(made.write().tracks)
+    tracks = read_tracks(made.write())
     crashes = {START_MS + 3000: START_MS + 60_000}
     (gap,) = find_gaps(tracks, [Span(START_MS, START_MS + 90_000)], crashes)
     assert (gap.reason, gap.end_ms) == ("crash", START_MS + 60_000)
@@ -143,7 +147,7 @@ def test_line_that_says_nothing_is_passed_over(tmp_path: Path, line: bytes) -> N
     log = track.folder / "track.jsonl"
     first, *rest = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(first + line + b"".join(rest) + line)
-    (read,) = read_tracks(session.tracks)
+    (read,) = read_tracks(session)
     assert len(read.segments) == 1
 
 
@@ -153,8 +157,8 @@ def test_folder_without_a_log_is_no_track(tmp_path: Path) -> None:
     session = made.write()
     (session.tracks / "lost+found").mkdir()
     (session.tracks / "note.txt").write_text("x")
-    assert len(read_tracks(session.tracks)) == 1
-    assert read_tracks(session.tracks / "missing") == []
+    assert len(read_tracks(session)) == 1
+    assert read_tracks(SessionFolder(session.path / "missing", ())) == []
 
 
 values = st.one_of(
@@ -193,10 +197,94 @@ def test_no_log_whatever_it_says_stops_the_reading(
     head = {"k": "track", "participant": "p-1", "source": "camera", "codec": "vp8", "sync": "s"}
     texts = [json.dumps(line) for line in (head, *({"k": k, **data} for k, data in lines))]
     (folder / "track.jsonl").write_text("\n".join(texts) + "\n")
-    tracks = read_tracks(tmp_path / "tracks")
+    tracks = read_tracks(SessionFolder(tmp_path, ()))
     spans = [Span(START_MS, START_MS + 1000)]
     for gap in find_gaps(tracks, spans, {}):
         assert START_MS <= gap.start_ms < gap.end_ms <= START_MS + 1000
     for track in tracks:
         assert all(math.isfinite(segment.start_ms) for segment in track.segments)
         Feed([track]).shot_at(START_MS, within=EVER)
+
+
+def test_track_whose_log_cannot_be_read_now_fails_the_attempt_and_is_told_as_lost_at_the_last(
+    tmp_path: Path,
+) -> None:
+    made = recording(tmp_path)
+    made.camera(MUONG_NHE, 1, 4)
+    track = made.camera(VIET_DUC, 1, 4)
+    session = made.write()
+    whole = tmp_path / "whole.jsonl"
+    log = track.folder / "track.jsonl"
+    log.rename(whole)
+    log.symlink_to(log.name)
+    # A link to itself: the system refuses to open it, as it does on a bad sector.
+    with pytest.raises(OSError, match="symbolic links"):
+        read_tracks(session)
+    last = replace(session, is_last_try=True)
+    left = read_tracks(last)
+    assert [one.participant for one in left] == [MUONG_NHE.participant]
+    (gap,) = lost_gaps(last, left, [Span(START_MS, START_MS + 3000)])
+    assert gap == Gap(
+        track.folder.name, VIET_DUC.participant, "camera", START_MS + 1000, START_MS + 3000, "damaged"
+    )
+    log.unlink()
+    whole.rename(log)
+    assert len(read_tracks(session)) == 2
+    assert list(lost_gaps(session, read_tracks(session), [EVER])) == []
+
+
+def test_track_that_ended_and_whose_folder_is_missing_is_waited_for_and_then_told(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 1, 4)
+    session = made.write()
+    shutil.rmtree(track.folder)
+    with pytest.raises(FileNotFoundError):
+        read_tracks(session)
+    last = replace(session, is_last_try=True)
+    assert read_tracks(last) == []
+    assert [gap.reason for gap in lost_gaps(last, [], [EVER])] == ["damaged"]
+
+
+def test_damaged_first_line_of_a_log_is_made_good_by_the_journal(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 1, 4)
+    session = made.write()
+    log = track.folder / "track.jsonl"
+    log.write_bytes(b"\xff" + log.read_bytes()[1:])
+    (read,) = read_tracks(session)
+    assert (read.participant, read.source, read.codec) == (VIET_DUC.participant, "camera", "vp8")
+    assert len(read.segments) == 2
+
+
+def test_read_error_of_a_segment_fails_the_attempt_and_is_damage_at_the_last(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    camera = made.camera(VIET_DUC, 0, 6, segment_s=2)
+    microphone = made.microphone(VIET_DUC, 0, 6, segment_s=2)
+    session = made.write()
+    for track in (camera, microphone):
+        path = track.folder / "00002.mkv"
+        path.unlink()
+        path.symlink_to(path.name)
+    spans = [Span(START_MS, START_MS + 6000)]
+    with pytest.raises(OSError, match="symbolic links"):
+        find_gaps(read_tracks(session), spans, {})
+    seen, heard = (read for read in read_tracks(session))
+    with pytest.raises(OSError, match="symbolic links"):
+        Feed([seen]).shot_at(START_MS + 3000, within=EVER)
+    with pytest.raises(OSError, match="symbolic links"):
+        Voice(heard).add_to(np.zeros(6 * 48_000, np.float32), START_MS)
+    gaps = find_gaps(read_tracks(replace(session, is_last_try=True)), spans, {})
+    assert [(gap.source, gap.reason) for gap in gaps] == [("camera", "damaged"), ("microphone", "damaged")]
+
+
+def test_segment_that_is_cut_short_is_damage_at_once(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 0, 6, segment_s=2)
+    session = made.write()
+    path = track.folder / "00002.mkv"
+    path.write_bytes(path.read_bytes()[:2000])
+    (read,) = read_tracks(session)
+    feed = Feed([read])
+    for at_ms in range(0, 6000, 40):
+        feed.shot_at(START_MS + at_ms, within=EVER)
+    assert {damage.track for damage in feed.take_damages()} == {track.folder.name}

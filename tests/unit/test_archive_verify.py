@@ -11,10 +11,10 @@ import pytest
 import sealed
 from sealed import MINUTE, T0
 
-from bridge.archive import bag
-from bridge.archive.documents import pretty
-from bridge.archive.seal import Seal, make_seal, parse_seal
-from bridge.archive.verify import SENTENCES, verify, verify_chain
+from bridge.archive.package import bag
+from bridge.archive.package.documents import pretty
+from bridge.archive.package.seal import Seal, make_seal, parse_seal
+from bridge.archive.package.verify import SENTENCES, verify, verify_chain
 from bridge.store.journal import canonical
 
 

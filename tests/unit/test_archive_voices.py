@@ -8,9 +8,9 @@ import pytest
 from compositions import level
 from recordings import CO_TO, MUONG_NHE, START_MS, VIET_DUC, Recording, Site, tone
 
-from bridge.archive.clocks import Placement
-from bridge.archive.tracks import read_tracks
-from bridge.archive.voices import BLOCK, CEILING, Limiter, Samples, Voice
+from bridge.archive.tracks.clocks import Placement
+from bridge.archive.tracks.tracks import read_tracks
+from bridge.archive.tracks.voices import BLOCK, CEILING, Limiter, Samples, Voice
 
 
 def sine(hertz: float, amplitude: float, count: int) -> Samples:
@@ -50,7 +50,7 @@ def recorded(folder: Path, site: Site, **how: object) -> Voice:
     recording = Recording(folder)
     recording.join(0, site)
     recording.microphone(site, 0, 6, **how)  # type: ignore[arg-type]
-    (track,) = read_tracks(recording.write().tracks)
+    (track,) = read_tracks(recording.write())
     return Voice(track)
 
 

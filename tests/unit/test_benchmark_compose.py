@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.compose import conference, long_conference, measure
-from bridge.archive.compose import ComposeSettings
+from bridge.archive.film.compose import ComposeSettings
 
 
 def test_both_conferences_are_composed_whole_and_kept_for_the_next_run(tmp_path: Path) -> None:

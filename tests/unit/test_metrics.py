@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.archive.supervisor import ArchiveStatus
+from bridge.archive.work.supervisor import ArchiveStatus
 from bridge.base.counters import (
     ArchiveCounters,
     DropReason,

@@ -12,7 +12,8 @@ from meeting import Client
 from network import START_S, Network
 from streams import VIDEO_HZ, Piece, VideoEncoding
 
-from bridge.archive.tracks import SegmentFile, read_tracks
+from bridge.archive.model import SessionFolder
+from bridge.archive.tracks.tracks import SegmentReader, read_tracks
 from bridge.base.words import SlotRole, Source
 
 WALL_MS = 1_800_000_000_000
@@ -66,10 +67,10 @@ def test_a_day_of_few_pictures(meeting: RecordedMeeting, first_ticks: int, hours
     (recorded,) = meeting.session.tracks()
     assert len(recorded.of("stream")) == 1
     assert recorded.of("gap") == recorded.of("pause") == []
-    (track,) = read_tracks(meeting.session.folder / "tracks")
+    (track,) = read_tracks(SessionFolder(meeting.session.folder, ()))
     found = 0
     for segment in track.segments:
-        with closing(SegmentFile(segment.path)) as file:
+        with closing(SegmentReader(segment.path)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 late_ms = track.at_ms(segment.stream, pts_ms) - WALL_MS - (captured - START_S) * 1000
@@ -135,7 +136,7 @@ def test_a_screen_that_does_not_change_is_seen_by_newcomers_and_in_the_record(
     assert recorded.of("gap") == []
     # No more is asked of the sender than its first pictures, and some when it was silent for long.
     assert len([at for at, _, _ in hue.plis if at > begun + 5]) <= 10
-    tracks = read_tracks(meeting.session.folder / "tracks")
+    tracks = read_tracks(SessionFolder(meeting.session.folder, ()))
     track = next(track for track in tracks if track.source == "content")
     taken = [
         track.at_ms(segment.stream, pts_ms)

@@ -16,7 +16,8 @@ from meeting import Client
 from network import START_S, Network
 from streams import AUDIO_HZ, Piece
 
-from bridge.archive.tracks import SegmentFile, Track, read_tracks
+from bridge.archive.model import SessionFolder
+from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
 from bridge.base.words import Source
 
 WALL_MS = 1_800_000_000_000
@@ -78,13 +79,15 @@ def join(meeting: RecordedMeeting, name: str = "hue") -> Client:
 def read(meeting: RecordedMeeting, source: Source = Source.MICROPHONE) -> Track:
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    return next(track for track in read_tracks(meeting.session.folder / "tracks") if track.source == source)
+    return next(
+        track for track in read_tracks(SessionFolder(meeting.session.folder, ())) if track.source == source
+    )
 
 
 def said(track: Track) -> Iterator[tuple[float, float]]:
     """Yield when each recorded packet was sent, and by how many ms it is placed later than that."""
     for segment in track.segments:
-        with closing(SegmentFile(segment.path)) as file:
+        with closing(SegmentReader(segment.path)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 true_ms = WALL_MS + (captured - START_S) * 1000
@@ -147,7 +150,7 @@ def test_a_mute_before_the_first_words_and_one_over_the_beginning(meeting: Recor
     meeting.run(3.0)
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    tracks = read_tracks(meeting.session.folder / "tracks")
+    tracks = read_tracks(SessionFolder(meeting.session.folder, ()))
     assert [track.participant for track in tracks] == ["hue", "hanoi"]
     for track in tracks:
         check(track, packets_min=120)
@@ -182,7 +185,7 @@ def test_recordings_without_lines_of_pauses_are_right_but_for_one_interval_of_re
     older = [line for line in lines if json.loads(line)["k"] not in ("arrival", "pause")]
     assert len(older) < len(lines)
     (folder / "track.jsonl").write_text("\n".join(older) + "\n")
-    (track,) = read_tracks(folder.parent)
+    (track,) = read_tracks(SessionFolder(folder.parent.parent, ()))
     found = list(said(track))
     # One report a second: of three mutes, up to so many packets are on the wrong side.
     assert len([late for _, late in found if abs(late) > FIT_MS]) <= 3 * 50

@@ -14,11 +14,11 @@ from recorded import parts
 from sealed import SETTINGS, read
 from streams import VideoEncoding
 
-from bridge.archive.compose import ComposeSettings
+from bridge.archive.film.compose import ComposeSettings
 from bridge.archive.model import SessionFolder
-from bridge.archive.package import SealedPackage, build
-from bridge.archive.programme import plan_packages
-from bridge.archive.verify import verify
+from bridge.archive.package.build import SealedPackage, seal_package
+from bridge.archive.package.verify import verify
+from bridge.archive.plan.programme import plan_packages
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
@@ -80,7 +80,7 @@ def sealed(meeting: RecordedMeeting, tmp_path: Path) -> SealedPackage:
     session = SessionFolder(meeting.session.folder, meeting.session.events)
     (tmp_path / "packages").mkdir()
     (tmp_path / "work").mkdir()
-    return build(
+    return seal_package(
         session,
         next(plan for plan in plan_packages(session.events) if plan.case == "C01"),
         composed(session, tmp_path / "work", settings=SMALL),

@@ -14,9 +14,9 @@ from capture import RecordedMeeting
 from media import RATE_HZ, RealEncoding, h264_payloads
 from network import START_S, Network
 
-from bridge.archive.model import Span
-from bridge.archive.pictures import Feed
-from bridge.archive.tracks import read_tracks
+from bridge.archive.model import SessionFolder, Span
+from bridge.archive.tracks.feeds import Feed
+from bridge.archive.tracks.tracks import read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
@@ -88,7 +88,9 @@ def test_pictures_that_are_sent_out_of_order_are_shown_in_order(meeting: Recorde
     recorded = meeting.session.track("hue")
     assert recorded.of("gap") == recorded.of("pause") == []
     assert len(recorded.segments) >= 3
-    track = next(one for one in read_tracks(meeting.session.folder / "tracks") if one.source == "camera")
+    track = next(
+        one for one in read_tracks(SessionFolder(meeting.session.folder, ())) if one.source == "camera"
+    )
     feed = Feed([track])
     assert camera.began is not None
     # 20 ms on the way, and the middle of a picture.

@@ -16,8 +16,9 @@ from meeting import Client
 from network import START_S, Network
 from streams import Voice as Sender
 
-from bridge.archive.tracks import Track, read_tracks
-from bridge.archive.voices import Voice
+from bridge.archive.model import SessionFolder
+from bridge.archive.tracks.tracks import Track, read_tracks
+from bridge.archive.tracks.voices import Voice
 from bridge.base.words import Source
 
 WALL_MS = 1_800_000_000_000
@@ -95,7 +96,7 @@ def record(meeting: RecordedMeeting, due: list[tuple[int, bytes]], seconds: int)
     meeting.run(seconds)
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    (track,) = read_tracks(meeting.session.folder / "tracks")
+    (track,) = read_tracks(SessionFolder(meeting.session.folder, ()))
     assert track.logged_gaps == ()
     return track, WALL_MS + (first - START_S) * 1000
 

@@ -15,7 +15,7 @@ from compositions import composed
 from media import RATE_HZ, Encoded, RealEncoding, decoded_frames
 from network import Network
 
-from bridge.archive.compose import ComposeSettings
+from bridge.archive.film.compose import ComposeSettings
 from bridge.archive.model import SessionFolder
 from bridge.base.words import Source
 from bridge.store.journal import EventKind

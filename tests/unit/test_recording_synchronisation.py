@@ -14,9 +14,10 @@ from meeting import Client
 from network import START_S, Link, Network
 from streams import H264, NTP_SECOND, Piece
 
-from bridge.archive.clocks import place_streams
-from bridge.archive.stretches import Arrival, Pause, SenderReport, StreamTimes
-from bridge.archive.tracks import SegmentFile, Track, read_tracks
+from bridge.archive.model import SessionFolder
+from bridge.archive.tracks.clocks import place_streams
+from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
+from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
@@ -55,7 +56,7 @@ def errors_ms(track: Track) -> list[tuple[float, float]]:
     """Return of each frame when it was taken, and by how much later than that it is placed."""
     found = []
     for segment in track.segments:
-        with closing(SegmentFile(segment.path)) as file:
+        with closing(SegmentReader(segment.path)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 true_ms = WALL_MS + (captured - START_S) * 1000
@@ -67,7 +68,7 @@ def finish(meeting: RecordedMeeting) -> tuple[list[tuple[float, float]], list[tu
     """Return how sound and picture are placed."""
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    tracks = {track.source: track for track in read_tracks(meeting.session.folder / "tracks")}
+    tracks = {track.source: track for track in read_tracks(SessionFolder(meeting.session.folder, ()))}
     return errors_ms(tracks["microphone"]), errors_ms(tracks["camera"])
 
 

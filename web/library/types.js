@@ -75,6 +75,7 @@
  * @property {number | null} sealed_ms
  * @property {number | null} delivered_ms
  * @property {number | null} checked_ms
+ * @property {number} damaged_ms
  * @property {boolean | null} fixity_ok
  * @property {string} retention
  * @property {string | null} retention_until

@@ -86,6 +86,7 @@ def detail(entry: PackageEntry, folder: Path, deliveries: tuple[DeliveryEntry, .
         "delivered_ms": entry.delivered_ms,
         "checked_ms": entry.checked_ms,
         "fixity_ok": entry.fixity_ok,
+        "damaged_ms": entry.damaged_ms,
         "retention": entry.retention.value,
         "retention_until": entry.retention_until,
         "deliveries": [_delivery(attempt) for attempt in deliveries],

@@ -1,0 +1,362 @@
+"""The tracks of a session as they were recorded: their logs, their segments, and their place in time.
+
+Tolerant of what a crash or a bad disk leaves: a torn line or segment costs itself. Nothing here decodes.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import av
+
+from bridge.archive.model import DAMAGED, Gap, SessionFolder, Span
+from bridge.archive.plan.track_list import ListedTrack, listed_tracks
+from bridge.archive.tracks.clocks import Placement, place_streams
+from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
+from bridge.base.errors import BridgeError
+from bridge.store.journal import INTERRUPTED
+
+LOG_NAME: Final = "track.jsonl"
+LINE_MAX_BYTES: Final = 4096
+# A segment that ends this much before the end that its header tells has been cut short.
+SHORT_MS: Final = 300.0
+READ_BYTES: Final = 1 << 20
+
+
+class DamagedSegment(BridgeError):
+    """A segment that cannot be read, or not further; what is lost is the rest of it."""
+
+
+class SegmentReader:
+    """A segment, open for reading.
+
+    What is not a segment, or not to its end, raises DamagedSegment. What the disk does not give now raises
+    OSError, because it may give it later; when `is_last_try`, that is damage as well.
+    """
+
+    def __init__(self, path: Path, *, is_last_try: bool = False) -> None:
+        self._path, self._is_last_try = path, is_last_try
+        try:
+            self._container = av.open(str(path))
+        except (av.FFmpegError, OSError) as error:
+            raise self._damaged(error) from error
+        if not self._container.streams:
+            self.close()
+            raise self._damaged("holds no media")
+        self.stream: Any = self._container.streams[0]
+
+    @property
+    def has_reordering(self) -> bool:
+        """Whether pictures come in another order than they are shown in (B-frames)."""
+        return self.stream.type == "video" and bool(self.stream.codec_context.has_b_frames)
+
+    def packets(self) -> Iterator[tuple[float, Any]]:
+        """Yield the packets, each with its `pts_ms`."""
+        last_ms = 0.0
+        try:
+            for packet in self._container.demux(self.stream):
+                if packet.pts is not None and packet.size:
+                    last_ms = float(packet.pts * packet.time_base * 1000)
+                    yield last_ms, packet
+        except (av.FFmpegError, OSError) as error:
+            raise self._damaged(error) from error
+        # A segment that a crash left open tells no duration.
+        if (self._container.duration or 0) / 1000 - last_ms > SHORT_MS:
+            raise self._damaged("ends before its time")
+
+    def close(self) -> None:
+        """Close the file; harmless twice."""
+        self._container.close()
+
+    def _damaged(self, what: object) -> DamagedSegment:
+        """Return what is to be raised; raises OSError when the disk is to blame, and there is another try.
+
+        FFmpeg does not tell one from the other: to it a read error is an end of the file, and an end within
+        an element is a read error.
+        """
+        if not self._is_last_try:
+            # What is not there will not come back.
+            with suppress(FileNotFoundError), self._path.open("rb") as file:
+                while file.read(READ_BYTES):
+                    pass
+        return DamagedSegment(f"{self._path.name}: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file of a track; `start_ms` is the server time of its first frame."""
+
+    path: Path
+    stream: int
+    pts_ms: float
+    start_ms: float
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track, placed on the conference's timeline."""
+
+    name: str
+    participant: str
+    source: str
+    codec: str
+    segments: tuple[Segment, ...]
+    placements: Mapping[int, Placement]
+    logged_gaps: tuple[tuple[int, float, float, str], ...]
+    # When the track ended; None as long as nobody has repaired what a crash left.
+    ended_ms: float | None
+    was_interrupted: bool
+    # What of it cannot be read is lost, instead of tried again.
+    is_last_try: bool = False
+
+    @property
+    def start_ms(self) -> float:
+        """The server time of the first frame; infinite without any."""
+        return self.segments[0].start_ms if self.segments else math.inf
+
+    def open(self, index: int) -> SegmentReader:
+        """Open a segment; raises DamagedSegment, and OSError where there is another try."""
+        return SegmentReader(self.segments[index].path, is_last_try=self.is_last_try)
+
+    def at_ms(self, stream: int, pts_ms: float) -> float:
+        """Return when a frame was taken."""
+        return self.placements[stream].at_ms(pts_ms)
+
+    def end_of(self, index: int) -> float:
+        """Return the server time up to which a segment can reach."""
+        if index + 1 < len(self.segments):
+            return self.segments[index + 1].start_ms
+        return math.inf if self.ended_ms is None else self.ended_ms
+
+    def is_torn(self, index: int) -> bool:
+        """Return whether a segment is the last before a crash, so that its end is missing for that reason."""
+        return self.was_interrupted and index == len(self.segments) - 1
+
+
+@dataclass(slots=True)
+class _Log:
+    """What a track log says, line by line."""
+
+    folder: Path
+    head: Mapping[str, Any] = field(default_factory=dict)
+    arrivals: defaultdict[int, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
+    pauses: defaultdict[int, list[Pause]] = field(default_factory=lambda: defaultdict(list))
+    reports: defaultdict[int, list[SenderReport]] = field(default_factory=lambda: defaultdict(list))
+    # (stream, pts_ms, file, width, height)
+    segments: list[tuple[int, float, str, int, int]] = field(default_factory=list)
+    gaps: list[tuple[int, float, float, str]] = field(default_factory=list)
+    ended_ms: float | None = None
+    was_interrupted: bool = True
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line; raises KeyError, TypeError or ValueError for one that says nothing."""
+        match line["k"]:
+            case "track":
+                self.head = line
+            case "stream":
+                self.arrivals[int(line["stream"])].append(Arrival(0.0, float(line["at_ms"])))
+            case "segment":
+                stream, pts_ms = int(line["stream"]), float(line["pts_ms"])
+                size = int(line.get("width", 0)), int(line.get("height", 0))
+                if not math.isfinite(pts_ms):
+                    raise ValueError(pts_ms)
+                # Of the name's last part only, so that no log leads out of its folder.
+                self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size))
+                self.arrivals[stream].append(Arrival(pts_ms, float(line["at_ms"])))
+            case "clock":
+                times = float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"])
+                self.reports[int(line["stream"])].append(SenderReport(*times, _rtt_ms(line)))
+            case "arrival":
+                arrival = Arrival(float(line["pts_ms"]), float(line["at_ms"]), _rtt_ms(line))
+                self.arrivals[int(line["stream"])].append(arrival)
+            case "pause":
+                times = float(line["from_pts_ms"]), float(line["to_pts_ms"]), float(line["at_ms"])
+                self.pauses[int(line["stream"])].append(Pause(*times))
+            case "gap":
+                ends = float(line["from_pts_ms"]), float(line["to_pts_ms"])
+                self.gaps.append((int(line["stream"]), *ends, str(line["reason"])))
+            case "end":
+                self.ended_ms = float(line["at_ms"])
+                self.was_interrupted = line.get("reason") == INTERRUPTED
+            case _:
+                pass
+
+
+def _rtt_ms(line: Mapping[str, Any]) -> float | None:
+    rtt_ms = line.get("rtt_ms")
+    return None if rtt_ms is None else float(rtt_ms)
+
+
+def read_tracks(session: SessionFolder) -> list[Track]:
+    """Return the tracks of a session, by name; folders that are none are left out.
+
+    Raises OSError when the log of one cannot be read, or is not there although its track has ended: it may
+    be there at the next try. At the last one such a track is left out, and `lost_gaps` tells of it.
+    """
+    folder, listed = session.tracks, listed_tracks(session.events)
+    paths = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    paths |= {track.name: folder / track.name for track in listed.values() if track.has_end}
+    logs = [
+        _read_log(path, listed.get(name), is_last_try=session.is_last_try)
+        for name, path in sorted(paths.items())
+    ]
+    usable = [log for log in logs if log is not None]
+    times = {
+        (log.folder.name, stream): StreamTimes(
+            str(log.head.get("sync", log.folder.name)),
+            log.reports[stream],
+            arrivals,
+            log.pauses[stream],
+        )
+        for log in usable
+        for stream, arrivals in log.arrivals.items()
+    }
+    placements = place_streams(times)
+    return [_track(log, placements, is_last_try=session.is_last_try) for log in usable]
+
+
+def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> float | None:
+    """Return the server time of the last frame in an interval, of all tracks."""
+    last: float | None = None
+    for track in tracks:
+        for index in range(len(track.segments) - 1, -1, -1):
+            segment = track.segments[index]
+            if segment.start_ms >= to_ms:
+                continue
+            if track.end_of(index) < from_ms:
+                break
+            for at_ms in _frame_times(track, index):
+                if from_ms <= at_ms < to_ms and (last is None or at_ms > last):
+                    last = at_ms
+    return last
+
+
+def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[int, int]) -> list[Gap]:
+    """Return what is missing of the tracks within the spans, as far as logs and files tell.
+
+    `crashes` are the times at which the server ended unasked, each with the time it was back.
+    """
+    found: list[Gap] = []
+    for track in tracks:
+        for stream, from_pts_ms, to_pts_ms, reason in track.logged_gaps:
+            if stream in track.placements:
+                start_ms, end_ms = track.at_ms(stream, from_pts_ms), track.at_ms(stream, to_pts_ms)
+                found.extend(clip_gap(track, start_ms, end_ms, reason, spans))
+        for index, segment in enumerate(track.segments):
+            end_ms = track.end_of(index)
+            if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
+                continue
+            if not _can_open(track, index):
+                found.extend(clip_gap(track, segment.start_ms, end_ms, DAMAGED, spans))
+        if spans and track.was_interrupted and track.segments:
+            whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
+            found.extend(_crash_gap(track, whole, crashes))
+    return sorted(found, key=lambda gap: (gap.start_ms, gap.track))
+
+
+def lost_gaps(session: SessionFolder, tracks: Sequence[Track], spans: Sequence[Span]) -> Iterator[Gap]:
+    """Yield where tracks that the journal tells of are missing as a whole."""
+    read = {track.name for track in tracks}
+    for track in listed_tracks(session.events).values():
+        if track.name not in read and (track.has_end or (session.tracks / track.name).is_dir()):
+            yield from clip_gap(track, track.start_ms, track.end_ms, DAMAGED, spans)
+
+
+def clip_gap(
+    track: Track | ListedTrack, start_ms: float, end_ms: float, reason: str, spans: Sequence[Span]
+) -> Iterator[Gap]:
+    """Yield the parts of a gap that lie within spans."""
+    for span in spans:
+        first_ms, last_ms = max(start_ms, span.start_ms), min(end_ms, span.end_ms)
+        if first_ms < last_ms:
+            yield Gap(
+                track.name, track.participant, track.source, math.floor(first_ms), math.ceil(last_ms), reason
+            )
+
+
+def _crash_gap(track: Track, whole: Sequence[Span], crashes: Mapping[int, int]) -> Iterator[Gap]:
+    last_ms = max(_frame_times(track, len(track.segments) - 1), default=track.segments[-1].start_ms)
+    back_ms = min((back for back in crashes.values() if back >= last_ms), default=None)
+    if back_ms is not None:
+        yield from clip_gap(track, last_ms, back_ms, "crash", whole)
+
+
+def _overlaps(segment: Segment, end_ms: float, span: Span) -> bool:
+    return segment.start_ms < span.end_ms and end_ms > span.start_ms
+
+
+def _frame_times(track: Track, index: int) -> Iterator[float]:
+    try:
+        file = track.open(index)
+    except DamagedSegment:
+        return
+    with closing(file):
+        try:
+            for pts_ms, _ in file.packets():
+                yield track.at_ms(track.segments[index].stream, pts_ms)
+        except DamagedSegment:
+            # Up to the damage is what there is.
+            return
+
+
+def _can_open(track: Track, index: int) -> bool:
+    try:
+        track.open(index).close()
+    except DamagedSegment:
+        return False
+    return True
+
+
+def _read_log(folder: Path, listed: ListedTrack | None, *, is_last_try: bool) -> _Log | None:
+    log = _Log(folder)
+    try:
+        with (folder / LOG_NAME).open("rb") as lines:
+            while line := lines.readline(LINE_MAX_BYTES):
+                _take_line(log, line)
+    except OSError as error:
+        is_no_track = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if is_last_try or (is_no_track and (listed is None or not listed.has_end)):
+            return None
+        raise
+    if not log.head and listed is not None:
+        # The first line is damaged; the journal says the same of it.
+        log.head = {"participant": listed.participant, "source": listed.source, "codec": listed.codec}
+    return log if log.head else None
+
+
+def _take_line(log: _Log, line: bytes) -> None:
+    try:
+        value = json.loads(line)
+        if isinstance(value, dict):
+            log.take(value)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        # A torn or damaged line says nothing; the others stand for themselves.
+        return
+
+
+def _track(log: _Log, placements: Mapping[tuple[str, int], Placement], *, is_last_try: bool) -> Track:
+    name = log.folder.name
+    own = {stream: placements[name, stream] for stream in log.arrivals}
+    segments = [
+        Segment(log.folder / file, stream, pts_ms, own[stream].at_ms(pts_ms), width, height)
+        for stream, pts_ms, file, width, height in log.segments
+    ]
+    return Track(
+        name,
+        str(log.head.get("participant", "")),
+        str(log.head.get("source", "")),
+        str(log.head.get("codec", "")),
+        tuple(segments),
+        own,
+        tuple(log.gaps),
+        log.ended_ms,
+        log.was_interrupted,
+        is_last_try,
+    )

@@ -1,0 +1,219 @@
+"""From a session's journal to the catalogue: the packages that can be made, and those still recorded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.archive.folders import disk_errors
+from bridge.archive.model import PackagePlan
+from bridge.archive.plan.extract import presences
+from bridge.archive.plan.programme import plan_packages
+from bridge.base.errors import ArchiveFailed, RecordingFailed
+from bridge.base.words import ConferenceKind, PackageState, RetentionClass
+from bridge.capture.files import JOURNAL
+from bridge.store.catalogue import Catalogue
+from bridge.store.entries import PackageEntry, SessionEntry, SessionState
+from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal
+
+JOURNAL_BROKEN: Final = "journal-broken"
+JOURNAL_EMPTY: Final = "journal-empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a journal says: its session, and the packages: queued what can be made now, the rest recording."""
+
+    session: SessionEntry
+    packages: tuple[PackageEntry, ...]
+
+
+def read_session(path: Path) -> Sequence[Event]:
+    """Return the events of a session; raises ArchiveFailed when its journal cannot be used."""
+    try:
+        events = read_journal(path / JOURNAL)
+    except RecordingFailed as error:
+        raise ArchiveFailed(JOURNAL_BROKEN, str(error), is_lasting=True) from error
+    if not events:
+        raise ArchiveFailed(JOURNAL_EMPTY, f"{path.name}: the journal is empty", is_lasting=True)
+    if events[0].kind is not EventKind.SESSION_OPENED:
+        raise ArchiveFailed(JOURNAL_BROKEN, f"{path.name}: the journal has no beginning", is_lasting=True)
+    return events
+
+
+def intake(path: Path, events: Sequence[Event], retention: RetentionClass) -> Intake:
+    """Return what the events say."""
+    opened, last = events[0], events[-1]
+    is_closed = last.kind is EventKind.SESSION_CLOSED
+    session = SessionEntry(
+        id=str(opened.data["session"]),
+        room=str(opened.data["room"]),
+        title=str(opened.data["title"]),
+        kind=ConferenceKind(opened.data["conference_kind"]),
+        folder=path.name,
+        started_ms=opened.at_ms,
+        ended_ms=last.at_ms if is_closed else None,
+        state=SessionState.CLOSED if is_closed else SessionState.OPEN,
+    )
+    plans = plan_packages(events)
+    queued = [_entry(plan, events, retention, PackageState.QUEUED) for plan in plans]
+    if is_closed:
+        return Intake(session, tuple(queued))
+    recording = [
+        _entry(plan, events, retention, PackageState.RECORDING) for plan in _plans_to_come(session, events)
+    ]
+    return Intake(session, (*queued, *recording))
+
+
+def take_in(
+    catalogue: Catalogue,
+    path: Path,
+    retention: RetentionClass,
+    *,
+    decided: Mapping[str, Mapping[str, Any]],
+) -> Intake:
+    """Tell the catalogue what a session's folder holds, and queue what can be made now.
+
+    `decided` is what people have decided about packages, by name: one that was deleted is not made again.
+    Raises ArchiveFailed when the journal cannot be used; then the session is in the catalogue as failed.
+    """
+    try:
+        found = intake(path, read_session(path), retention)
+    except ArchiveFailed as error:
+        # One without any line is only about to begin, or nothing ever happened in it.
+        if error.code != JOURNAL_EMPTY:
+            _put_broken(catalogue, path, error)
+        raise
+    planned = {entry.id for entry in found.packages}
+    for entry in catalogue.packages_of(found.session.id):
+        if entry.id not in planned and entry.seal is None:
+            catalogue.remove_package(entry.id)
+    for entry in found.packages:
+        _put(catalogue, entry, decided.get(entry.id, {}))
+    known = catalogue.session(found.session.id)
+    if known is None or known.state is not SessionState.PURGED:
+        # Last, because who comes after a crash looks no more into a session that is known to be complete.
+        catalogue.put_session(found.session)
+    return found
+
+
+def _put(catalogue: Catalogue, entry: PackageEntry, decided: Mapping[str, Any]) -> None:
+    known = catalogue.package(entry.id)
+    if known is not None and known.seal is not None:
+        return
+    catalogue.put_package(entry)
+    if known is None:
+        catalogue.set_decided(entry.id, decided)
+    elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
+        catalogue.set_state(entry.id, entry.state)
+    elif known.state is PackageState.FAILED and known.error_code == JOURNAL_BROKEN:
+        # Somebody has put it right.
+        catalogue.requeue(entry.id, entry.state)
+
+
+def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:
+    """Show people that there is a session, and that its journal cannot be used."""
+    package = f"{path.name}-S"
+    if catalogue.package(package) is not None:
+        return
+    opened = _first_event(path)
+    about = {} if opened is None else opened.data
+    at_ms = _modified_ms(path) if opened is None else opened.at_ms
+    catalogue.put_package(
+        PackageEntry(
+            id=package,
+            session=path.name,
+            room=str(about.get("room", "")),
+            title=str(about.get("title", path.name)),
+            kind=ConferenceKind(about.get("conference_kind", ConferenceKind.CONSULTATION)),
+            case=None,
+            code=None,
+            sites=(),
+            started_ms=at_ms,
+            ended_ms=at_ms,
+            duration_ms=0,
+            state=PackageState.FAILED,
+            error_code=error.code,
+            error=error.sentence,
+        )
+    )
+
+
+def _first_event(path: Path) -> Event | None:
+    try:
+        with (path / JOURNAL).open("rb") as file:
+            event = parse_event(file.readline(LINE_MAX_BYTES + 1))
+    except OSError:
+        return None
+    return event if event is not None and event.kind is EventKind.SESSION_OPENED else None
+
+
+def _modified_ms(path: Path) -> int:
+    with disk_errors():
+        return path.stat().st_mtime_ns // 1_000_000
+
+
+def _plans_to_come(session: SessionEntry, events: Sequence[Event]) -> list[PackagePlan]:
+    """Return what is known of the packages of an open session that cannot be made yet."""
+    own = PackagePlan(
+        package=f"{session.id}-S",
+        session=session.id,
+        room=session.room,
+        title=session.title,
+        conference_kind=session.kind,
+        started_ms=session.started_ms,
+        ended_ms=events[-1].at_ms,
+        spans=(),
+    )
+    added: dict[str, Event] = {}
+    active: dict[str, int] = {}
+    for event in events:
+        if event.kind is EventKind.CASE_ADDED:
+            added[str(event.data["case"])] = event
+        elif event.kind is EventKind.CASE_STARTED:
+            active[str(event.data["case"])] = event.at_ms
+        elif event.kind is EventKind.CASE_FINISHED:
+            active.pop(str(event.data["case"]), None)
+    cases = [
+        replace(
+            own,
+            package=f"{session.id}-{case}",
+            started_ms=started_ms,
+            case=case,
+            code=added[case].data["code"],
+            presenting_site=added[case].data["site"],
+        )
+        for case, started_ms in active.items()
+        if case in added
+    ]
+    return [*cases, own]
+
+
+def _entry(
+    plan: PackagePlan, events: Sequence[Event], retention: RetentionClass, state: PackageState
+) -> PackageEntry:
+    return PackageEntry(
+        id=plan.package,
+        session=plan.session,
+        room=plan.room,
+        title=plan.title,
+        kind=ConferenceKind(plan.conference_kind),
+        case=plan.case,
+        code=plan.code,
+        sites=_sites(plan, events),
+        started_ms=plan.started_ms,
+        ended_ms=plan.ended_ms,
+        duration_ms=sum(span.end_ms - span.start_ms for span in plan.spans),
+        state=state,
+        retention=retention,
+    )
+
+
+def _sites(plan: PackagePlan, events: Sequence[Event]) -> tuple[str, ...]:
+    """Return the presenting site, then the others that were there, in the order of their coming."""
+    first = [plan.presenting_site] if plan.presenting_site else []
+    stays = presences(events, plan.ended_ms)
+    present = [
+        stay.site for stay in stays if stay.joined_ms < plan.ended_ms and stay.left_ms > plan.started_ms
+    ]
+    return tuple(dict.fromkeys([*first, *present]))

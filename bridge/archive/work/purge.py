@@ -1,0 +1,70 @@
+"""The archive's disk in the long run: tracks that have served go, and what is free is told."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bridge.archive.folders import disk_errors
+from bridge.archive.retention import TracksState, may_purge_tracks
+from bridge.archive.work.attempts import Archive
+from bridge.capture.sessions import is_session
+from bridge.store.entries import PackageEntry, SessionEntry, SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A session whose tracks are no longer needed, once its packages are proven."""
+
+    session: SessionEntry
+    packages: tuple[PackageEntry, ...]
+
+
+def purgeable(archive: Archive, now_ms: int) -> Served | None:
+    """Return a session that was sealed, and delivered where that is on, long ago; raises ArchiveFailed."""
+    for session in archive.catalogue.sessions(SessionState.CLOSED):
+        packages = archive.catalogue.packages_of(session.id)
+        if _may_purge(archive, packages, now_ms):
+            return Served(session, tuple(entry for entry in packages if entry.deleted_ms is None))
+    return None
+
+
+def purge_tracks(archive: Archive, served: Served) -> None:
+    """Delete the tracks of a session; the journal stays. Raises ArchiveFailed."""
+    session = served.session
+    if not is_session(session.folder):
+        return
+    folder = archive.folders.recordings / session.folder
+    tracks, leaving = folder / "tracks", folder / "tracks.purged"
+    with disk_errors():
+        if tracks.exists():
+            # Renamed first, so that half of the tracks is never taken for all of them.
+            shutil.rmtree(leaving, ignore_errors=True)
+            os.rename(tracks, leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
+    archive.catalogue.put_session(replace(session, state=SessionState.PURGED))
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk of a folder; raises ArchiveFailed."""
+    with disk_errors():
+        return shutil.disk_usage(folder).free
+
+
+def _may_purge(archive: Archive, packages: tuple[PackageEntry, ...], now_ms: int) -> bool:
+    # Damaged packages may have to be made again from the tracks.
+    if any(entry.fixity_ok is False and entry.deleted_ms is None for entry in packages):
+        return False
+    if archive.archive.s3_endpoint and any(entry.stored_ms is None for entry in packages):
+        return False
+    # What belongs to no patient is not delivered.
+    times = [
+        (entry.sealed_ms, entry.delivered_ms if entry.case is not None else entry.sealed_ms)
+        for entry in packages
+    ]
+    return may_purge_tracks(
+        TracksState(is_closed=True, packages=times),
+        needs_delivery=archive.dicom.method != "off",
+        keep_days=archive.archive.keep_tracks_days,
+        now_ms=now_ms,
+    )

@@ -1,0 +1,371 @@
+"""The archive at work beside the conferences: everything recorded becomes a package without being asked.
+
+Three lanes, each one thing at a time: making packages, delivering them, and keeping them (checksums, tracks
+that have served). What is to be done stands in the folders and the catalogue and nowhere else, so that a
+start finds what any crash has left. Nothing here waits on the event loop for the disk, raises into the
+conference, or gives up by itself: a lane that fails begins again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bridge.archive.folders import locked
+from bridge.archive.model import Progress
+from bridge.archive.work import attempts
+from bridge.archive.work.attempts import STATES, Archive, now_ms
+from bridge.archive.work.purge import free_bytes, purge_tracks, purgeable
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import PackageState
+from bridge.store.audit import Action
+from bridge.store.entries import PackageEntry
+
+logger = logging.getLogger(__name__)
+
+# Who looks into the folders for what nobody told us of: a session put back from a backup.
+RESCAN_INTERVAL_S: Final = 300.0
+CARE_INTERVAL_S: Final = 600.0
+STATUS_INTERVAL_S: Final = 5.0
+AFTER_FAILURE_S: Final = 30.0
+AFTER_BUG_S: Final = 60.0
+# More sessions than this at once are found by looking at all of them.
+CHANGED_MAX: Final = 1000
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStatus:
+    """What the archive is at, for the metrics; read every few seconds.
+
+    `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` and
+    `store_waiting_s` that of the oldest sealed package that is to be delivered or stored elsewhere; 0 where
+    there is none. `realtime_factor` tells how much faster than the conference the last package was made.
+    """
+
+    is_available: bool = False
+    packages: Mapping[PackageState, int] | None = None
+    damaged: int = 0
+    backlog_s: float = 0.0
+    delivery_waiting_s: float = 0.0
+    store_waiting_s: float = 0.0
+    free_bytes: int = 0
+    progress: float = 0.0
+    realtime_factor: float = 0.0
+
+
+class ArchiveSupervisor:
+    """Runs the archive of one node; created, used and stopped on the event loop."""
+
+    def __init__(self, archive: Archive) -> None:
+        # Passed by argument.
+        self._archive = archive
+        # Allocated by this.
+        self.status = ArchiveStatus()
+        self._changed: set[Path] = set()
+        self._is_all_changed = True
+        self._rescan_at = 0.0
+        # By lane and package; what may not be tried before then (monotonic seconds).
+        self._not_before: dict[tuple[str, str], float] = {}
+        # What was said of sessions that cannot be read, so that it is not said again at every look.
+        self._broken: frozenset[str] = frozenset()
+        self._progress: Progress | None = None
+        self._realtime_factor = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._steps = {
+            "make": self._make_next,
+            "deliver": self._deliver_next,
+            "keep": self._keep_next,
+            "tell": self._tell,
+        }
+        self._wake = {name: asyncio.Event() for name in self._steps}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work; harmless where the archive's disk is away, it is tried again."""
+        self._loop = asyncio.get_running_loop()
+        self._is_all_changed = True
+        self._task = asyncio.create_task(self._run(), name="archive")
+
+    async def stop(self) -> None:
+        """End the workers; what they were at goes on with the next start."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        self.status = ArchiveStatus()
+
+    def session_changed(self, path: Path) -> None:
+        """Hear that a case was finished or a session closed in this folder."""
+        if len(self._changed) < CHANGED_MAX:
+            self._changed.add(path)
+        else:
+            self._is_all_changed = True
+        self._wake["make"].set()
+
+    def retry(self, package: str) -> None:
+        """Try a package again that has failed; any thread, raises ArchiveFailed."""
+        catalogue = self._archive.catalogue
+        entry = catalogue.package(package)
+        if entry is None or entry.error_code is None:
+            return
+        catalogue.requeue(package, PackageState.QUEUED if entry.seal is None else PackageState.SEALED)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._not_before.clear()
+        for event in self._wake.values():
+            event.set()
+
+    async def _run(self) -> None:
+        """Take charge of the archive, then run the lanes until cancelled."""
+        lock = self._archive.folders.archive / "supervisor.lock"
+        with contextlib.ExitStack() as held:
+            while not await self._take_charge(held, lock):
+                await self._pause("make", AFTER_FAILURE_S)
+            async with asyncio.TaskGroup() as lanes:
+                for name, step in self._steps.items():
+                    lanes.create_task(self._lane(name, step))
+
+    async def _take_charge(self, held: contextlib.ExitStack, lock: Path) -> bool:
+        """Make this the one process that works through the archive by itself; tell whether it is."""
+        try:
+            await asyncio.to_thread(self._archive.folders.prepare)
+            await asyncio.to_thread(held.enter_context, locked(lock))
+            await self._open_catalogue()
+        except ArchiveFailed as error:
+            held.close()
+            logger.error("the archive cannot work yet: %s", error)
+            return False
+        return True
+
+    async def _open_catalogue(self) -> None:
+        try:
+            await asyncio.to_thread(self._archive.catalogue.set_back)
+        except ArchiveFailed as error:
+            if error.code != "catalogue-broken":
+                raise
+            aside = await asyncio.to_thread(self._archive.catalogue.set_aside)
+            logger.error("the catalogue is broken and is made anew; the old one is %s (%s)", aside, error)
+            await asyncio.to_thread(self._archive.catalogue.set_back)
+
+    async def _lane(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        """Take one step after the other; each says how long nothing is to be done."""
+        while True:
+            try:
+                pause_s = await step()
+            except ArchiveFailed as error:
+                # Lanes may meet at a package, and each other process may work on it.
+                level = logging.INFO if error.code == "busy" else logging.ERROR
+                logger.log(level, "archive, %s: %s", name, error)
+                pause_s = AFTER_FAILURE_S
+                await self._mend(error)
+            except Exception:
+                # A bug of ours; the other packages are still to be archived.
+                logger.exception("archive, %s: a step has failed", name)
+                pause_s = AFTER_BUG_S
+                _end_if_cancelled()
+            await self._pause(name, pause_s)
+
+    async def _mend(self, error: ArchiveFailed) -> None:
+        """Make the catalogue anew if it is broken."""
+        if error.code != "catalogue-broken":
+            return
+        try:
+            await self._open_catalogue()
+        except ArchiveFailed as further:
+            logger.error("the catalogue cannot be made anew: %s", further)
+        self._is_all_changed = True
+        self._wake["make"].set()
+
+    async def _pause(self, name: str, pause_s: float) -> None:
+        """Wait, or until something is to be done."""
+        # `wait_for` of Python 3.11 forgets that it was cancelled when the event is set just then.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._wake[name].wait()
+        self._wake[name].clear()
+
+    # Making.
+
+    async def _make_next(self) -> float:
+        await self._take_in()
+        entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
+        if entry is None:
+            return min(pause_s, RESCAN_INTERVAL_S)
+        logger.info("archive: making %s", entry.id)
+        started = time.monotonic()
+        try:
+            await attempts.make(self._archive, entry.id, on_progress=self._heard)
+        except ArchiveFailed as error:
+            logger.error("archive: %s could not be made: %s", entry.id, error)
+            self._let_wait("make", entry.id, error)
+        else:
+            elapsed_s = time.monotonic() - started
+            self._realtime_factor = entry.duration_ms / 1000 / elapsed_s
+            logger.info("archive: %s is sealed after %.0f s", entry.id, elapsed_s)
+            self._wake["deliver"].set()
+            self._wake["keep"].set()
+        finally:
+            self._progress = None
+        return 0.0
+
+    async def _take_in(self) -> None:
+        """Let a worker read the journals that have changed."""
+        now = time.monotonic()
+        if self._is_all_changed or now >= self._rescan_at:
+            self._changed.clear()
+            await self._told_of(None)
+            self._is_all_changed = False
+            self._rescan_at = now + RESCAN_INTERVAL_S
+        while self._changed:
+            path = next(iter(self._changed))
+            # Before, so that what changes meanwhile is not missed.
+            self._changed.discard(path)
+            try:
+                await self._told_of(path)
+            except ArchiveFailed:
+                self.session_changed(path)
+                raise
+
+    async def _told_of(self, session: Path | None) -> None:
+        result = await attempts.take_in(self._archive, session)
+        broken = frozenset(result["broken"])
+        for sentence in broken - self._broken:
+            logger.error("archive: a session cannot be archived: %s", sentence)
+        if session is None:
+            self._broken = broken
+
+    def _due(self, work: str, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
+        """Return the first package that may be tried now, and how long until the next one may."""
+        pause_s = RESCAN_INTERVAL_S
+        for entry in entries:
+            attempt_ms = 0 if work == "store" else entry.next_attempt_ms or 0
+            until_s = max(
+                (attempt_ms - now_ms()) / 1000,
+                self._not_before.get((work, entry.id), 0.0) - time.monotonic(),
+            )
+            if until_s <= 0:
+                return entry, 0.0
+            pause_s = min(pause_s, until_s)
+        return None, pause_s
+
+    def _let_wait(self, work: str, package: str, error: ArchiveFailed) -> None:
+        """The catalogue says when a package is tried again, but for one that another process works on."""
+        if error.code == "busy":
+            self._not_before[work, package] = time.monotonic() + AFTER_FAILURE_S
+        else:
+            self._not_before.pop((work, package), None)
+
+    def _heard(self, progress: Progress) -> None:
+        self._progress = progress
+
+    # Delivering.
+
+    async def _deliver_next(self) -> float:
+        if self._archive.dicom.method == "off":
+            return RESCAN_INTERVAL_S
+        entry, pause_s = self._due("deliver", await asyncio.to_thread(self._archive.catalogue.undelivered))
+        if entry is None:
+            return pause_s
+        try:
+            await attempts.deliver(self._archive, entry, on_progress=_ignore)
+        except ArchiveFailed as error:
+            logger.warning("archive: %s could not be delivered: %s", entry.id, error)
+            self._let_wait("deliver", entry.id, error)
+        else:
+            logger.info("archive: %s is delivered", entry.id)
+        return 0.0
+
+    # Keeping.
+
+    async def _keep_next(self) -> float:
+        if self._archive.archive.s3_endpoint and await self._store_next():
+            return 0.0
+        before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
+        due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms)
+        if due:
+            await self._check(due[0])
+            return 0.0
+        session = await asyncio.to_thread(purgeable, self._archive, now_ms())
+        if session is None:
+            return CARE_INTERVAL_S
+        for entry in session.packages:
+            if entry.fixity_ok is None and not await self._check(entry):
+                return CARE_INTERVAL_S
+        await asyncio.to_thread(purge_tracks, self._archive, session)
+        self._archive.counters.sessions_purged += 1
+        await attempts.audit(self._archive, Action.PURGE, None, {"session": session.session.id})
+        logger.info("archive: the tracks of %s have served and are deleted", session.session.id)
+        return 0.0
+
+    async def _store_next(self) -> bool:
+        """Put one package into the other store; tell whether there was one. It is tried for ever."""
+        entry, _ = self._due("store", await asyncio.to_thread(self._archive.catalogue.unstored))
+        if entry is None:
+            return False
+        self._not_before["store", entry.id] = time.monotonic() + CARE_INTERVAL_S
+        await attempts.store(self._archive, entry.id)
+        self._not_before.pop(("store", entry.id), None)
+        logger.info("archive: %s is in the other store", entry.id)
+        return True
+
+    async def _check(self, entry: PackageEntry) -> bool:
+        """Compare one package with its checksums; tell whether it is whole."""
+        problems = await attempts.check(self._archive, entry.id, on_progress=_ignore)
+        for problem in problems:
+            logger.error("archive: %s is damaged: %s", entry.id, problem)
+        return not problems
+
+    # Telling.
+
+    async def _tell(self) -> float:
+        try:
+            self.status = await self._read_status()
+        except ArchiveFailed:
+            self.status = ArchiveStatus()
+            raise
+        return STATUS_INTERVAL_S
+
+    async def _read_status(self) -> ArchiveStatus:
+        catalogue = self._archive.catalogue
+        packages = await asyncio.to_thread(catalogue.count_by_state)
+        waiting = await asyncio.to_thread(catalogue.waiting_since)
+        has_pacs, has_store = self._archive.dicom.method != "off", self._archive.archive.s3_endpoint
+        progress = self._progress
+        return ArchiveStatus(
+            is_available=True,
+            packages=packages,
+            damaged=await asyncio.to_thread(catalogue.count_damaged),
+            backlog_s=_age_s(waiting.made_ms),
+            delivery_waiting_s=_age_s(waiting.delivered_ms) if has_pacs else 0.0,
+            store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
+            free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
+            progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
+            realtime_factor=self._realtime_factor,
+        )
+
+
+def _end_if_cancelled() -> None:
+    """Let no bug that was met while a task is being ended keep it from ending."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _ignore(progress: Progress) -> None:
+    """Progress that is shown from the catalogue alone."""
+
+
+def _is_composing(progress: Progress) -> bool:
+    return STATES[progress.stage] is PackageState.COMPOSING
+
+
+def _age_s(since_ms: int | None) -> float:
+    return 0.0 if since_ms is None else max(0.0, (now_ms() - since_ms) / 1000)

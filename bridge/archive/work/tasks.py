@@ -1,0 +1,198 @@
+"""What a worker does: takes sessions in, makes packages, delivers and checks them.
+
+Every step begins from what lies on the disk and leaves its result there, so that whoever comes after a crash
+goes on from it. Decoders, fonts and DICOM are imported by the steps that need them: most workers only read a
+journal.
+"""
+
+import json
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from bridge import __version__
+from bridge.archive.folders import locked
+from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
+from bridge.archive.package.build import PackageSettings, seal_package
+from bridge.archive.plan.programme import plan_packages
+from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
+from bridge.archive.work.jobs import Job, Result
+from bridge.archive.work.register import read_package, register, register_packages
+from bridge.archive.work.retry import is_last
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import RetentionClass
+from bridge.capture.files import TRACK_LOG
+from bridge.capture.repair import repair_track
+from bridge.store.catalogue import Catalogue
+from bridge.store.entries import SessionState
+from bridge.store.journal import EventKind
+
+SEAL_LOCK: Final = "sealing.lock"
+PROBLEMS_MAX: Final = 20
+
+
+def take_in_sessions(job: Job) -> Result:
+    """Enter what is new among sessions and packages into the catalogue; tell which cannot be read."""
+    catalogue = Catalogue(job.folders.archive)
+    with locked(job.folders.work / SEAL_LOCK, wait=True):
+        register_packages(catalogue, job.folders)
+    retention = RetentionClass(job.archive.retention)
+    decided = catalogue.decided()
+    broken = []
+    for path in [job.session] if job.session is not None else _new_sessions(job, catalogue):
+        try:
+            take_in(catalogue, path, retention, decided=decided)
+        except ArchiveFailed as error:
+            if error.code == JOURNAL_EMPTY and job.session is None:
+                continue
+            broken.append(f"{path.name}: {error.sentence}")
+    if job.session is None:
+        _sweep(job, catalogue)
+    catalogue.close()
+    return {"broken": broken}
+
+
+def archive(job: Job, report: Report) -> Result:
+    """Compose and seal a package; one that is sealed already is only entered into the catalogue."""
+    report(Progress(Stage.READ, 0.0))
+    catalogue = Catalogue(job.folders.archive)
+    if not (job.folders.packages / job.package).exists():
+        _make(job, catalogue, report)
+    else:
+        with locked(job.folders.work / SEAL_LOCK, wait=True):
+            register_packages(catalogue, job.folders)
+    _forget_work(job)
+    entry = catalogue.package(job.package)
+    catalogue.close()
+    if entry is None or entry.seal is None:
+        raise ArchiveFailed(
+            "package-broken", f"{job.package}: lies in the archive and is no package", is_lasting=True
+        )
+    return {"seal": entry.seal, "bytes": entry.bytes}
+
+
+def deliver(job: Job, report: Report) -> Result:
+    """Deliver a package to the PACS."""
+    from bridge.archive.pacs import delivery
+
+    report(Progress(Stage.DELIVER, 0.0))
+    package = job.folders.packages / job.package
+    work = job.folders.work / f"{job.package}.delivery"
+    delivered = delivery.deliver(package, work, settings=job.dicom, report=report)
+    shutil.rmtree(work, ignore_errors=True)
+    return {"instances": len(delivered)}
+
+
+def store(job: Job, report: Report) -> Result:
+    """Put a package into the other stores that are set up."""
+    from bridge.archive.keeping.stores import stores
+
+    package = job.folders.packages / job.package
+    _, *others = stores(job.archive, job.folders.packages)
+    for other in others:
+        other.put(package, report=report)
+    return {"stores": [other.name for other in others]}
+
+
+def check(job: Job, report: Report) -> Result:
+    """Compare a package with its checksums and its seal."""
+    from bridge.archive.keeping import fixity
+
+    result = fixity.check(
+        job.folders.packages / job.package,
+        timestamp_url=job.archive.timestamp_url,
+        now_ms=_now_ms(),
+        report=report,
+    )
+    return {"problems": [problem.sentence for problem in result.problems[:PROBLEMS_MAX]]}
+
+
+def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
+    from bridge.archive.film.compose import ComposeSettings, compose
+
+    session, plan = _planned(job, is_last_try=_is_last_try(catalogue, job.package))
+    if session.events[-1].kind is EventKind.SESSION_CLOSED:
+        # Of an open session the recorder itself repairs what a crash has left, and goes on writing.
+        _repair_torn_tracks(session)
+    report(Progress(Stage.COMPOSE, 0.0))
+    work = job.folders.work / job.package
+    composition = compose(session, plan, work, settings=ComposeSettings.of(job.archive), report=report)
+    settings = PackageSettings(
+        software=f"hoichan {__version__}",
+        retention=RetentionClass(job.archive.retention),
+        timestamp_url=job.archive.timestamp_url,
+    )
+    # One after the other, because each seal holds the one before.
+    with locked(job.folders.work / SEAL_LOCK, wait=True):
+        register_packages(catalogue, job.folders)
+        sealed = seal_package(
+            session,
+            plan,
+            composition,
+            job.folders.packages,
+            settings=settings,
+            previous_seal=catalogue.last_seal(),
+            now_ms=_now_ms(),
+            report=report,
+        )
+        register(catalogue, read_package(sealed.folder), is_newest=True)
+
+
+def _repair_torn_tracks(session: SessionFolder) -> None:
+    """Make whole what has no end, as after a crash whose session nobody has taken up again."""
+    for log in session.tracks.glob(f"*/{TRACK_LOG}"):
+        try:
+            if not _has_end(log.read_bytes().splitlines(keepends=True)):
+                repair_track(log.parent)
+        except OSError:
+            if not session.is_last_try:
+                raise
+
+
+def _has_end(lines: list[bytes]) -> bool:
+    try:
+        return bool(lines) and lines[-1].endswith(b"\n") and json.loads(lines[-1]).get("k") == "end"
+    except ValueError:
+        return False
+
+
+def _is_last_try(catalogue: Catalogue, package: str) -> bool:
+    """Return whether nothing comes after this attempt, so that what is still unreadable is told as lost."""
+    entry = catalogue.package(package)
+    return entry is not None and is_last(entry.attempts, entry.error_code)
+
+
+def _planned(job: Job, *, is_last_try: bool) -> tuple[SessionFolder, PackagePlan]:
+    """Return the session of a package, and what its journal plans for the package; raises ArchiveFailed."""
+    path = job.session or job.folders.recordings / job.package.rpartition("-")[0]
+    session = SessionFolder(path, read_session(path), is_last_try)
+    plan = next((plan for plan in plan_packages(session.events) if plan.package == job.package), None)
+    if plan is None:
+        raise ArchiveFailed(
+            "package-unknown", f"{path.name}: the journal knows no package {job.package} yet", is_lasting=True
+        )
+    return session, plan
+
+
+def _sweep(job: Job, catalogue: Catalogue) -> None:
+    """Delete what workers have left that died after sealing."""
+    for package in catalogue.sealed():
+        if (job.folders.work / package).is_dir():
+            with suppress(ArchiveFailed), locked(job.folders.work / f"{package}.lock"):
+                shutil.rmtree(job.folders.work / package, ignore_errors=True)
+
+
+def _new_sessions(job: Job, catalogue: Catalogue) -> list[Path]:
+    """Return the folders of sessions that the catalogue does not know to be complete."""
+    complete = {entry.folder for entry in catalogue.sessions() if entry.state is not SessionState.OPEN}
+    return [path for path in job.folders.sessions() if path.name not in complete]
+
+
+def _forget_work(job: Job) -> None:
+    shutil.rmtree(job.folders.work / job.package, ignore_errors=True)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
