@@ -1,31 +1,52 @@
-"""A WHIP encoder made of GStreamer alone: `/usr/bin/python3 gstreamer_whip.py URL BEARER COLOUR`.
+"""A WHIP encoder made of GStreamer alone: `/usr/bin/python3 gstreamer_whip.py URL BEARER COLOUR [HABITS]`.
 
 It runs under the system's Python, whose `gi` binds GStreamer; nothing of the bridge or of its libraries
-is in the process. H.264 and Opus; one POST with all candidates. Prints `published LOCATION`, and ends the
-session with DELETE when standard input is closed.
+is in the process. H.264 and Opus; one POST with all candidates. Prints `published LOCATION`, or `refused`
+with the status and what the server said, and ends the session with DELETE when standard input is closed.
+`HABITS` is JSON, see there.
 """
 
+import json
+import re
 import sys
+import urllib.error
 import urllib.request
 
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtp", "1.0")
 gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
-from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
+from gi.repository import GLib, Gst, GstRtp, GstSdp, GstWebRTC  # noqa: E402
 
+# What encoders differ in: pictures per second, pictures from one key frame to the next, slices of a picture,
+# how H.264 leaves the encoder (`avc`: without parameter sets in it), seconds between parameter sets (0 is
+# never, -1 with each key frame), the payload type that is offered for video, whether requests for key frames
+# are heard, and the ids of the header extension for the MID (RFC 8843) by kind of media.
+HABITS = {
+    "rate": 15,
+    "gop": 30,
+    "slices": 1,
+    "format": "byte-stream",
+    "sets_every_s": -1,
+    "payload_type": 96,
+    "hears": True,
+    "mid_ids": {},
+}
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 PIPELINE = """
     webrtcbin name=webrtc bundle-policy=max-bundle
     videotestsrc is-live=true pattern=solid-color foreground-color={colour}
-        ! video/x-raw,width=640,height=360,framerate=15/1
-        ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=400 key-int-max=30 threads=1
-        ! video/x-h264,profile=constrained-baseline
-        ! h264parse ! rtph264pay config-interval=-1 aggregate-mode=zero-latency mtu=1200
+        ! video/x-raw,width=640,height=360,framerate={rate}/1
+        ! x264enc name=encoder tune=zerolatency speed-preset=ultrafast bitrate=400 key-int-max={gop} threads=1
+            option-string="slices={slices}:scenecut=0"
+        ! video/x-h264,profile=constrained-baseline,stream-format={format},alignment=au
+        ! rtph264pay name=video config-interval={sets_every_s} aggregate-mode=zero-latency mtu=1200
         ! application/x-rtp,media=video,encoding-name=H264,payload=96,clock-rate=90000
         ! webrtc.
     audiotestsrc is-live=true wave=sine freq=600 volume=0.3
-        ! audio/x-raw,rate=48000,channels=1 ! opusenc ! rtpopuspay
+        ! audio/x-raw,rate=48000,channels=1 ! opusenc ! rtpopuspay name=audio
         ! application/x-rtp,media=audio,encoding-name=OPUS,payload=97
         ! webrtc.
 """
@@ -34,12 +55,21 @@ PIPELINE = """
 class Encoder:
     """One pipeline and its WHIP session."""
 
-    def __init__(self, url: str, bearer: str, colour: str) -> None:
+    def __init__(self, url: str, bearer: str, colour: str, habits: str = "{}") -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {bearer}"}
         self._is_posted = False
         self._loop = GLib.MainLoop()
-        self._pipeline = Gst.parse_launch(PIPELINE.format(colour=colour))
+        chosen = {**HABITS, **json.loads(habits)}
+        self._pipeline = Gst.parse_launch(PIPELINE.format(colour=colour, **chosen))
+        self._payload_type = chosen["payload_type"]
+        if not chosen["hears"]:
+            pad = self._pipeline.get_by_name("encoder").get_static_pad("src")
+            pad.add_probe(Gst.PadProbeType.EVENT_UPSTREAM, self._hear)
+        for kind, identifier in chosen["mid_ids"].items():
+            extension = GstRtp.RTPHeaderExtension.create_from_uri(MID)
+            extension.set_id(identifier)
+            self._pipeline.get_by_name(kind).emit("add-extension", extension)
         self._webrtc = self._pipeline.get_by_name("webrtc")
         self.location = ""
 
@@ -54,6 +84,12 @@ class Encoder:
         self._pipeline.set_state(Gst.State.PLAYING)
         self._loop.run()
         self._pipeline.set_state(Gst.State.NULL)
+
+    def _hear(self, _: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+        """Let nobody ask for a key frame."""
+        structure = info.get_event().get_structure()
+        is_request = structure is not None and structure.get_name() == "GstForceKeyUnit"
+        return Gst.PadProbeReturn.DROP if is_request else Gst.PadProbeReturn.OK
 
     def _negotiation_needed(self, webrtc: Gst.Element) -> None:
         def created(promise: Gst.Promise) -> None:
@@ -72,12 +108,21 @@ class Encoder:
             return False
         self._is_posted = True
         offer = self._webrtc.get_property("local-description").sdp.as_text()
+        # The payloader itself knows dynamic types alone.
+        offer = re.sub(
+            r"(m=video \d+ \S+ |a=(?:rtpmap|fmtp|rtcp-fb):)96\b", rf"\g<1>{self._payload_type}", offer
+        )
         request = urllib.request.Request(
             self._url, offer.encode(), {**self._headers, "Content-Type": "application/sdp"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            self.location = "/" + response.headers["Location"]
-            text = response.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                self.location = "/" + response.headers["Location"]
+                text = response.read().decode()
+        except urllib.error.HTTPError as error:
+            print("refused", error.code, error.read().decode(), flush=True)
+            self._loop.quit()
+            return False
         _, answer = GstSdp.SDPMessage.new_from_text(text)
         self._webrtc.emit(
             "set-remote-description",
