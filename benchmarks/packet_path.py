@@ -24,8 +24,9 @@ from benchmarks.publishing import KEYFRAME_FACTOR, LECTURE_SHAPE, Camera, Uplink
 from benchmarks.receiving import VECTOR_MAX, Arena, open_socket
 from bridge.base.counters import PortCounters, SfuCounters
 from bridge.base.words import SlotRole, Source
+from bridge.leg.leg import Leg
 from bridge.rtp.header import EXTENSION_URIS, ExtensionIds, parse_rtp
-from bridge.sfu import Leg, Router, Sfu
+from bridge.sfu import Router, Sfu
 from bridge.transport import Certificate, MediaPort, mmsg, srtp
 
 CAMERA_SSRC = 4_000_000

@@ -27,10 +27,10 @@ from bridge.base.counters import (
 )
 from bridge.base.words import PackageState, RecordingState, RecordProblem, Role, Source
 from bridge.conference.participants import LeaveReason
+from bridge.leg.leg import LegStats
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.rooms import Rooms
-from bridge.sfu import LegStats
 
 QUANTILES = (0.5, 0.95, 1.0)
 LOW_QUANTILES = (0.0, 0.05, 0.5)

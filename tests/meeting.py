@@ -26,11 +26,12 @@ from streams import (
 
 from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.words import SlotRole, Source
+from bridge.leg.leg import Leg
 from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
 from bridge.rtp import rtcp
 from bridge.rtp.header import Extension, ExtensionIds, parse_rtp
-from bridge.sfu import TICK_S, Leg, Sfu
+from bridge.sfu import TICK_S, Sfu
 
 ALL_SOURCES = (Source.MICROPHONE, Source.CAMERA)
 RECEIVER_TICK_S = 0.01

@@ -30,7 +30,8 @@ from bridge.leg.publication import Publication
 from bridge.store.journal import LINE_MAX_BYTES, Chain, Event, EventKind, canonical
 
 if TYPE_CHECKING:
-    from bridge.sfu import Leg, Router
+    from bridge.leg.leg import Leg
+    from bridge.sfu import Router
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")

@@ -31,9 +31,10 @@ from bridge.messages import (
 from bridge.tokens import Claims, TokenKind
 
 if TYPE_CHECKING:
+    from bridge.leg.leg import Leg
     from bridge.leg.publication import Publication
     from bridge.leg.slot import Slot
-    from bridge.sfu import Leg, Router
+    from bridge.sfu import Router
 
 logger = logging.getLogger(__name__)
 

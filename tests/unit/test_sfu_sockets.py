@@ -9,9 +9,10 @@ from streams import Piece, VideoEncoding
 
 from bridge.base.counters import SfuCounters
 from bridge.base.words import SlotRole, Source
+from bridge.leg.leg import Leg
 from bridge.rtp import rtcp
 from bridge.rtp.header import parse_rtp
-from bridge.sfu import Leg, Router, Sfu
+from bridge.sfu import Router, Sfu
 from bridge.transport import MediaPort
 
 
