@@ -28,6 +28,8 @@ VIDEO_HZ = 90_000
 # sender's clock may have stood still, as that of a browser's microphone does while it is muted.
 REST_MS = 200
 PARTED_MS = 100
+# How far the clocks of both ends may drift apart in a rest; quartzes do by a tenth of it.
+DRIFT = 1e-3
 # How often the least delayed frame is written down.
 ARRIVAL_S = 5.0
 # Fewer packets than this before the first one were only overtaken by it.
@@ -351,7 +353,9 @@ class StreamTap:
         ticks = highest + difference(rtp_timestamp, highest & 0xFFFFFFFF, bits=32)
         pts_ms = (ticks - self._first_ticks) * 1000 / self._hz
         elapsed_ms = (arrival - self._last_arrival) * 1000
-        if abs(pts_ms - self._last_pts_ms - elapsed_ms) > LEAP_MS:
+        parted_ms = abs(pts_ms - self._last_pts_ms - elapsed_ms)
+        if parted_ms > (PARTED_MS + elapsed_ms * DRIFT if elapsed_ms > REST_MS else LEAP_MS):
+            # In a rest that may be a time which no frame has: of who mutes, unmutes and mutes again.
             return
         self._track.line(
             {

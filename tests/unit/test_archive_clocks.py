@@ -116,6 +116,38 @@ def test_clock_that_is_set_anew_does_not_move_the_media() -> None:
             assert abs(error_ms(moved, began_s=0, drift_ppm=0, at_s=at_s, delay_ms=20)) < 40
 
 
+@pytest.mark.parametrize("is_reported_before", [True, False])
+@pytest.mark.parametrize("is_reported_after", [True, False])
+@pytest.mark.parametrize(
+    ("first_ms", "second_ms"), [(300, 5_000), (3_000, 2_000), (9_000, 700), (150, 12_000)]
+)
+def test_a_time_that_is_only_reported_between_two_rests_belongs_to_no_frame(
+    first_ms: int, second_ms: int, is_reported_before: bool, is_reported_after: bool
+) -> None:
+    """The sender's clock stands still twice, and no frame comes between."""
+    spoke_ms = 4_000
+    stood_ms = first_ms + second_ms
+
+    def reports(from_ms: int, to_ms: int, stood_ms: int) -> list[SenderReport]:
+        return [
+            SenderReport(at_ms - stood_ms, 1e6 + at_ms, SERVER_MS + 20 + at_ms)
+            for at_ms in range(from_ms, to_ms, 500)
+        ]
+
+    told = reports(spoke_ms + first_ms + 50, spoke_ms + stood_ms, first_ms)
+    if is_reported_before:
+        told += reports(200, spoke_ms, 0)
+    if is_reported_after:
+        told += reports(spoke_ms + stood_ms + 200, 2 * spoke_ms + stood_ms, stood_ms)
+    frames = [(float(at_ms), SERVER_MS + 20 + at_ms) for at_ms in (0, spoke_ms - 20)]
+    frames += [(pts_ms + 4_020, at_ms + 4_020 + stood_ms) for pts_ms, at_ms in frames]
+    pause = Pause(spoke_ms, frames[2][0], frames[2][1])
+    times = StreamTimes("site", told, [Arrival(*frame) for frame in frames], [pause])
+    placement = place_streams({1: times})[1]
+    for pts_ms, at_ms in frames:
+        assert placement.at_ms(pts_ms) == pytest.approx(at_ms, abs=60)
+
+
 def test_stream_without_reports_is_placed_by_its_arrival() -> None:
     times = StreamTimes(
         "site",

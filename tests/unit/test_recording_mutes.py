@@ -19,6 +19,7 @@ from streams import AUDIO_HZ, Piece
 from bridge.archive.model import SessionFolder
 from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
 from bridge.base.words import Source
+from bridge.store.journal import EventKind
 
 WALL_MS = 1_800_000_000_000
 FIT_MS = 100.0
@@ -59,6 +60,21 @@ def mute(
     client.voice = voice
     if is_told:
         client.leg.set_muted(Source.MICROPHONE, False)
+
+
+def hold(client: Client, seconds: float) -> None:
+    """Send no picture for a while, only reports; the camera's RTP time stands still."""
+    held = client.encodings.pop(Source.CAMERA)
+    (encoding,) = held.values()
+    network = client.meeting.network
+    ends = network.now + seconds
+    while network.now < ends:
+        client.meeting.run(min(ends - network.now, 1.0))
+        if network.now < ends:
+            client.up.send(encoding.stream.sender_report(client.ntp(network.now), network.now))
+    stood_ticks = round(seconds * encoding.stream.clock_rate_hz)
+    encoding.stream.first_timestamp = encoding.stream.first_timestamp - stood_ticks & 0xFFFFFFFF
+    client.encodings[Source.CAMERA] = held
 
 
 def stall(client: Client, seconds: float) -> None:
@@ -154,6 +170,49 @@ def test_a_mute_before_the_first_words_and_one_over_the_beginning(meeting: Recor
     assert [track.participant for track in tracks] == ["hue", "hanoi"]
     for track in tracks:
         check(track, packets_min=120)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "report_s", "is_told"),
+    [
+        ((0.3, 5.0), 5.0, True),
+        ((0.7, 3.5), 1.0, False),
+        ((0.7, 1.1, 3.5), 1.7, True),
+        ((3.5, 0.3, 9.0), 1.0, False),
+        ((0.7, 9.4), 5.0, True),
+    ],
+)
+def test_mutes_without_a_word_between_them_move_nothing(
+    network: Network, tmp_path: Path, lengths: tuple[float, ...], report_s: float, is_told: bool
+) -> None:
+    """What is reported meanwhile is a time that no frame has, before or after."""
+    with (
+        patch.object(meetings, "REPORT_S", report_s),
+        closing(RecordedMeeting(network, tmp_path)) as meeting,
+    ):
+        hue = join(meeting)
+        meeting.recorder.capture(True)
+        for speaks_s in (3.0, 1.0):
+            meeting.run(speaks_s)
+            for number, seconds in enumerate(lengths):
+                mute(hue, seconds, is_told=is_told, goes_on=number > 0)
+        meeting.run(3.0)
+        check(read(meeting), packets_min=300)
+
+
+@pytest.mark.parametrize("lengths", [(3.0,), (0.3, 5.0), (0.7, 9.4)])
+def test_an_encoder_that_is_held_twice_without_a_picture_between_moves_nothing(
+    meeting: RecordedMeeting, lengths: tuple[float, ...]
+) -> None:
+    hue = meeting.join("hue", codec="h264", sources=(Source.CAMERA,), voices=0, pictures=())
+    meeting.recorder.note(EventKind.STAGE, {"participant": "hue"})
+    meeting.recorder.capture(True)
+    for shows_s in (3.0, 1.0):
+        meeting.run(shows_s)
+        for seconds in lengths:
+            hold(hue, seconds)
+    meeting.run(6.0)
+    check(read(meeting, Source.CAMERA), packets_min=200)
 
 
 @pytest.mark.parametrize("seconds", [0.4, 2.0, 9.0])

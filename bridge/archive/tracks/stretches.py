@@ -48,6 +48,11 @@ class SenderReport:
         return self.ntp_ms - self.pts_ms
 
     @property
+    def late_ms(self) -> float:
+        """How far the server's clock is before the stream's."""
+        return self.at_ms - self.pts_ms
+
+    @property
     def is_finite(self) -> bool:
         """Whether it can be reckoned with."""
         return math.isfinite(self.pts_ms) and math.isfinite(self.ntp_ms) and math.isfinite(self.at_ms)
@@ -155,21 +160,44 @@ def _sort_out(before: Stretch, after: Stretch) -> None:
     """Put the reports that came about when time parted to that side whose frames they fit.
 
     One that was sent after the first frame of a stretch may overtake it, and one from before come later.
+    Those that came while there were no frames may be of neither side: who mutes, unmutes and mutes again
+    without a word reports a time that no frame ever had.
     """
     if not before.arrivals:
         return
     parted_at_ms = after.arrivals[0].at_ms
     before_ms, after_ms = (min(one.late_ms for one in side.arrivals) for side in (before, after))
-
-    def is_before(report: SenderReport) -> bool:
-        if abs(report.at_ms - parted_at_ms) > OVERTAKEN_MS:
-            return report.at_ms < parted_at_ms
-        late_ms = report.at_ms - report.pts_ms
-        return abs(late_ms - before_ms) < abs(late_ms - after_ms)
-
+    silent_from_ms = before.end_ms + before_ms
+    witnesses = (
+        [one for one in before.reports if one.at_ms <= silent_from_ms][-WITNESSES:],
+        [one for one in after.reports if one.at_ms >= parted_at_ms][:WITNESSES],
+    )
     reports = before.reports + after.reports
-    before.reports = [report for report in reports if is_before(report)]
-    after.reports = [report for report in reports if not is_before(report)]
+    before.reports, after.reports = [], []
+    for report in reports:
+        off_ms = [abs(report.late_ms - level_ms) for level_ms in (before_ms, after_ms)]
+        if silent_from_ms < report.at_ms < parted_at_ms:
+            fits = [
+                apart_ms <= LATER_MS or _agrees(report, side)
+                for apart_ms, side in zip(off_ms, witnesses, strict=True)
+            ]
+            if not any(fits):
+                continue
+            is_before = off_ms[0] < off_ms[1] if all(fits) else fits[0]
+        elif abs(report.at_ms - parted_at_ms) > OVERTAKEN_MS:
+            is_before = report.at_ms < parted_at_ms
+        else:
+            is_before = off_ms[0] < off_ms[1]
+        (before if is_before else after).reports.append(report)
+
+
+def _agrees(report: SenderReport, witnesses: Sequence[SenderReport]) -> bool:
+    """Return whether a report tells the same of both clocks as most of those that came with frames."""
+    if not witnesses:
+        return False
+    step_ms = report.relation_ms - median(one.relation_ms for one in witnesses)
+    apart_ms = min(abs(report.at_ms - one.at_ms) for one in witnesses)
+    return abs(step_ms) <= PARTED_MS + RATE_ERROR_MAX / 10 * apart_ms
 
 
 def _has_paused(before: Stretch, following: Sequence[Stretch]) -> bool:
