@@ -1,4 +1,4 @@
-"""How often a network may ask: token buckets by address, in bounded memory. No clock, no sockets."""
+"""How much may be had, and how often: token buckets, alone and by address, in bounded memory; no clock."""
 
 from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address
@@ -14,15 +14,24 @@ NETWORK_SHARES: Final = (1, 2, 4)
 
 
 class Budget:
-    """One token bucket that is asked for every packet: plain numbers, in whatever unit the costs have."""
+    """One token bucket, full at first: plain numbers, in whatever unit the costs have."""
 
     __slots__ = ("_at", "_burst", "_per_s", "_tokens")
 
-    def __init__(self, *, per_s: float, burst: float, now: float) -> None:
+    def __init__(self, *, per_s: float, burst: float, now: float = 0.0) -> None:
         self._per_s = per_s
         self._burst = burst
         self._tokens = burst
         self._at = now
+
+    def take(self, cost: float, now: float) -> bool:
+        """Take `cost`; False, and nothing is taken, when there is less."""
+        tokens = self._tokens = self.left(now)
+        self._at = now
+        if tokens < cost:
+            return False
+        self._tokens = tokens - cost
+        return True
 
     def spend(self, cost: float, now: float) -> bool:
         """Take `cost`; False, and nothing is taken, when nothing is left. The last one may overdraw."""
@@ -40,6 +49,14 @@ class Budget:
         self._at = now
         self._tokens = (tokens if tokens < self._burst else self._burst) - cost
 
+    def earn(self, amount: float) -> None:
+        """Put in what was earned otherwise than by waiting."""
+        self._tokens += amount
+
+    def left(self, now: float) -> float:
+        """Return how much there is; less than nothing when it is overdrawn."""
+        return min(self._tokens + (now - self._at) * self._per_s, self._burst)
+
     def wait_s(self, now: float) -> float:
         """Return how long it takes until something is left again."""
         return max(0.0, -(self._tokens + (now - self._at) * self._per_s) / self._per_s)
@@ -55,44 +72,46 @@ class RateLimits:
         self._per_s = per_s
         self._burst = burst
         self._keys_max = keys_max
-        # Tokens, and when they were counted; the longest unused first.
-        self._buckets: dict[Hashable, tuple[float, float]] = {}
+        # The longest unused first.
+        self._buckets: dict[Hashable, Budget] = {}
 
     def allow(self, key: Hashable, now: float, count: float = 1.0) -> bool:
         """Take so many tokens; False, and none is taken, when there are fewer."""
-        tokens = self._tokens(key, now)
-        is_allowed = tokens >= count
-        self._set(key, tokens - count if is_allowed else tokens, now)
-        return is_allowed
+        return self._use(key, now).take(count, now)
 
     def has(self, key: Hashable, now: float, count: float = 1.0) -> bool:
         """Tell whether there are so many tokens, without taking them."""
-        return self._tokens(key, now) >= count
+        return self._left(key, now) >= count
 
     def charge(self, key: Hashable, count: float, now: float) -> None:
         """Take so many tokens, or all that are there."""
-        self._set(key, max(0.0, self._tokens(key, now) - count), now)
+        bucket = self._use(key, now)
+        bucket.charge(max(0.0, min(count, bucket.left(now))), now)
 
     def wait_s(self, key: Hashable, now: float) -> float:
         """Return after how long a token will be there that has not been promised to others."""
-        return max(0.0, (1.0 - self._tokens(key, now)) / self._per_s)
+        return max(0.0, (1.0 - self._left(key, now)) / self._per_s)
 
     def promise(self, key: Hashable, now: float) -> None:
         """Take one token, or the next that will be there."""
-        self._set(key, self._tokens(key, now) - 1.0, now)
+        self._use(key, now).charge(1.0, now)
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def _tokens(self, key: Hashable, now: float) -> float:
-        tokens, at = self._buckets.get(key, (self._burst, now))
-        return min(self._burst, tokens + (now - at) * self._per_s)
+    def _left(self, key: Hashable, now: float) -> float:
+        bucket = self._buckets.get(key)
+        return self._burst if bucket is None else bucket.left(now)
 
-    def _set(self, key: Hashable, tokens: float, now: float) -> None:
-        self._buckets.pop(key, None)
-        if len(self._buckets) >= self._keys_max:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[key] = (tokens, now)
+    def _use(self, key: Hashable, now: float) -> Budget:
+        """Return the bucket of a key, which from now on is the newest used one."""
+        bucket = self._buckets.pop(key, None)
+        if bucket is None:
+            bucket = Budget(per_s=self._per_s, burst=self._burst, now=now)
+            if len(self._buckets) >= self._keys_max:
+                del self._buckets[next(iter(self._buckets))]
+        self._buckets[key] = bucket
+        return bucket
 
 
 def log_limits() -> RateLimits:

@@ -220,10 +220,11 @@ class Leg:
     @property
     def rtt_ms(self) -> float | None:
         """The smoothed round trip to the client; None before it is known."""
-        if self._downlink.rtt_ms is None and self._uplink.repair_s is not None:
+        rtt_s = self._downlink.round_trip_s
+        if rtt_s is None:
             # Who is sent nothing answers no report of ours, but requests.
-            return self._uplink.repair_s * 1000
-        return self._downlink.rtt_ms
+            rtt_s = self._uplink.repair_s
+        return None if rtt_s is None else rtt_s * 1000
 
     def snapshot(self) -> LegStats:
         """Return how this leg fares now."""
@@ -397,7 +398,7 @@ class Leg:
 
     def poll(self, now: float) -> None:
         """Do what is due to a publisher: NACKs, feedback, layers."""
-        for encoding in self._uplink.repair(now, self._downlink.measured_s):
+        for encoding in self._uplink.repair(now, self._downlink.round_trip_s):
             self.router.request_keyframe(encoding, now, is_repair=True)
         for publication in self.publications():
             before = publication.state

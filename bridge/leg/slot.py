@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bridge.base.rate import Budget
 from bridge.base.words import SlotRole
 from bridge.leg.encoding import Encoding
 from bridge.leg.fan import MakeRoute, Span
 from bridge.leg.forwarder import Forwarder
 from bridge.leg.publication import Publication
 from bridge.media.rows import Rows
-from bridge.media.throttle import Allowance, SentRecently
+from bridge.media.throttle import SentRecently
 from bridge.transport import FanoutRows
 
 # What a page is taken to show until it says so: the height of each kind of picture.
@@ -67,7 +68,8 @@ class Slot:
         self.wanted_height_px = HEIGHTS_PX[role]
         self.sent_recently = SentRecently()
         # How often this receiver may have a key frame made for everybody who watches the same.
-        self.picture_losses = Allowance(burst=2, per_s=1.0)
+        # Key frames that the receiver may ask for.
+        self.picture_losses = Budget(per_s=1.0, burst=2)
         # The newest number and the packets sent when the receiver last reported, and how many numbers
         # that were never sent it may still have to report.
         self._reported = forwarder.newest, 0

@@ -1,26 +1,6 @@
 """Limits for what receivers may ask again: key frames and retransmissions."""
 
-
-class Allowance:
-    """A token bucket: so many at once, and so many a second in the long run."""
-
-    __slots__ = ("_burst", "_credit", "_last", "_per_s")
-
-    def __init__(self, *, burst: float, per_s: float) -> None:
-        self._burst = burst
-        self._per_s = per_s
-        self._credit = burst
-        self._last: float | None = None
-
-    def take(self, now: float) -> bool:
-        """Take one; False, and nothing taken, where there is none."""
-        last, self._last = self._last, now
-        if last is not None:
-            self._credit = min(self._credit + max(now - last, 0.0) * self._per_s, self._burst)
-        if self._credit < 1.0:
-            return False
-        self._credit -= 1.0
-        return True
+from bridge.base.rate import Budget
 
 
 class KeyframeRequests:
@@ -59,7 +39,7 @@ class KeyframeRequests:
         self._interval_max_s = interval_max_s
         self._interval_s = interval_min_s
         self._repair_s = repair_s
-        self._allowance = Allowance(burst=burst, per_s=per_s)
+        self._allowance = Budget(per_s=per_s, burst=burst)
         # When the last request went out, and when the last key frame came.
         self._last: float | None = None
         self._received: float | None = None
@@ -87,7 +67,7 @@ class KeyframeRequests:
             return False
         if self._last is not None and now - self._last < self._interval_s:
             return False
-        if not self._allowance.take(now):
+        if not self._allowance.take(1.0, now):
             return False
         if self._tries:
             self._interval_s = min(self._interval_s * 2.0, self._interval_max_s)
@@ -103,40 +83,6 @@ class KeyframeRequests:
     def cancel(self) -> None:
         """Nobody waits for the key frame any more."""
         self.is_wanted = False
-
-
-class RetransmissionBudget:
-    """A token bucket: retransmissions to one receiver are a share of what it is sent anyway.
-
-    Without it a receiver behind a bottleneck asks again for what the bottleneck dropped, and the
-    answers are dropped too: 40,000 requests in 12 seconds were seen at 600 kbps.
-    """
-
-    __slots__ = ("_burst_bytes", "_credit_bytes", "_floor_bytes_per_s", "_last", "_share")
-
-    def __init__(
-        self, *, share: float = 0.2, floor_bytes_per_s: float = 16_000, burst_bytes: float = 64_000
-    ) -> None:
-        self._share = share
-        self._floor_bytes_per_s = floor_bytes_per_s
-        self._burst_bytes = burst_bytes
-        self._credit_bytes = burst_bytes
-        self._last: float | None = None
-
-    def sent(self, size_bytes: int) -> None:
-        """Count media sent for the first time; it earns credit."""
-        self._credit_bytes += size_bytes * self._share
-
-    def allow(self, size_bytes: int, now: float) -> bool:
-        """Take `size_bytes` from the budget; False, and nothing taken, if it is too small."""
-        last, self._last = self._last, now
-        credit = self._credit_bytes
-        if last is not None:
-            credit += max(now - last, 0.0) * self._floor_bytes_per_s
-        credit = min(credit, self._burst_bytes)
-        is_allowed = credit >= size_bytes
-        self._credit_bytes = credit - size_bytes if is_allowed else credit
-        return is_allowed
 
 
 class SentRecently:

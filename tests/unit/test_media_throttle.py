@@ -1,9 +1,6 @@
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bridge.media.throttle import Allowance, KeyframeRequests, RetransmissionBudget, SentRecently
+from bridge.media.throttle import KeyframeRequests, SentRecently
 
 
 def test_the_first_request_goes_out_at_once() -> None:
@@ -50,47 +47,6 @@ def test_a_cancelled_wish_is_not_sent_again() -> None:
     requests.request(0.0)
     requests.cancel()
     assert not requests.due(1.0)
-
-
-def test_a_budget_begins_with_a_burst() -> None:
-    budget = RetransmissionBudget(burst_bytes=5_000)
-    assert [budget.allow(1_000, 0.0) for _ in range(6)] == [True] * 5 + [False]
-
-
-def test_a_refusal_costs_nothing() -> None:
-    budget = RetransmissionBudget(burst_bytes=1_000, floor_bytes_per_s=0)
-    assert not budget.allow(1_001, 0.0)
-    assert budget.allow(1_000, 0.0)
-
-
-def test_sent_media_earn_a_share_of_retransmissions() -> None:
-    budget = RetransmissionBudget(share=0.2, floor_bytes_per_s=0, burst_bytes=10_000)
-    assert budget.allow(10_000, 0.0)
-    for _ in range(10):
-        budget.sent(1_000)
-    assert budget.allow(2_000, 0.1)
-    assert not budget.allow(1, 0.1)
-
-
-def test_the_floor_serves_a_receiver_that_is_sent_little() -> None:
-    budget = RetransmissionBudget(share=0.2, floor_bytes_per_s=16_000, burst_bytes=16_000)
-    assert budget.allow(16_000, 0.0)
-    assert not budget.allow(9_000, 0.5)
-    assert budget.allow(8_000, 0.5)
-
-
-@given(st.lists(st.tuples(st.integers(1, 1500), st.floats(0.0, 0.1)), max_size=200))
-def test_retransmissions_never_exceed_burst_share_and_floor(steps: list[tuple[int, float]]) -> None:
-    budget = RetransmissionBudget(share=0.2, floor_bytes_per_s=16_000, burst_bytes=20_000)
-    now = 0.0
-    sent_bytes = repeated_bytes = 0
-    for size_bytes, pause_s in steps:
-        now += pause_s
-        budget.sent(size_bytes)
-        sent_bytes += size_bytes
-        if budget.allow(1_200, now):
-            repeated_bytes += 1_200
-    assert repeated_bytes <= 20_000 + 0.2 * sent_bytes + 16_000 * now + 1
 
 
 def test_a_repeated_packet_is_recent_for_one_round_trip() -> None:
@@ -153,10 +109,3 @@ def test_an_encoder_that_never_answers_is_asked_less_than_once_a_second() -> Non
     sent = [step / 50 for step in range(50 * 60) if requests.request(step / 50)]
     assert len(sent) < 35
     assert len([at for at in sent if at >= 3.0]) <= 29
-
-
-def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
-    allowance = Allowance(burst=2, per_s=1.0)
-    taken = [step / 10 for step in range(100) if allowance.take(step / 10)]
-    assert taken[:2] == [0.0, 0.1]
-    assert 10 <= len(taken) <= 12

@@ -114,3 +114,41 @@ def test_a_budget_tells_when_something_is_left_again() -> None:
     assert budget.wait_s(0.0) == 4.0
     assert not budget.spend(0.1, 3.9)
     assert budget.spend(0.1, 4.1)
+
+
+def test_a_budget_is_a_burst_and_then_a_rate() -> None:
+    budget = Budget(burst=2, per_s=1.0)
+    taken = [step / 10 for step in range(100) if budget.take(1.0, step / 10)]
+    assert taken[:2] == [0.0, 0.1]
+    assert 10 <= len(taken) <= 12
+
+
+def test_what_is_taken_whole_costs_nothing_when_refused() -> None:
+    budget = Budget(burst=1_000, per_s=0)
+    assert not budget.take(1_001, 0.0)
+    assert budget.take(1_000, 0.0)
+    assert not budget.take(1, 9.0)
+
+
+def test_what_was_earned_may_be_taken_up_to_the_burst() -> None:
+    budget = Budget(burst=10_000, per_s=0)
+    assert budget.take(10_000, 0.0)
+    for _ in range(10):
+        budget.earn(200)
+    assert budget.take(2_000, 0.1)
+    assert not budget.take(1, 0.1)
+    budget.earn(20_000)
+    assert not budget.take(10_001, 0.2)
+    assert budget.take(10_000, 0.2)
+
+
+@given(st.lists(st.tuples(st.integers(1, 1500), st.floats(0.0, 0.1)), max_size=200))
+def test_nobody_takes_more_than_burst_rate_and_what_was_earned(steps: list[tuple[int, float]]) -> None:
+    budget = Budget(burst=20_000, per_s=16_000)
+    now = earned = taken = 0.0
+    for size, pause_s in steps:
+        now += pause_s
+        budget.earn(0.2 * size)
+        earned += 0.2 * size
+        taken += 1_200 * budget.take(1_200, now)
+    assert taken <= 20_000 + earned + 16_000 * now + 1
