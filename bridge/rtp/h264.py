@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bridge.base.errors import MalformedPacket
@@ -59,17 +60,8 @@ def inspect(payload: bytes) -> H264Payload:
         return _inspect_unit(kind, payload)
 
     found = H264Payload(False, False, 0, 0)
-    position = 1
-    left = _AGGREGATED_MAX
-    while position < len(payload):
-        left -= 1
-        if left < 0:
-            raise MalformedPacket("H.264 aggregation has too many units")
-        start = position + 2
-        position = start + int.from_bytes(payload[position:start], "big")
-        if start >= position or position > len(payload):
-            raise MalformedPacket("H.264 aggregation is cut off")
-        unit = _inspect_unit(payload[start] & 0x1F, payload[start:position])
+    for nal_unit in _aggregated(payload):
+        unit = _inspect_unit(nal_unit[0] & 0x1F, nal_unit)
         found.starts_frame |= unit.starts_frame
         found.is_keyframe |= unit.is_keyframe
         if unit.width_px:
@@ -78,7 +70,10 @@ def inspect(payload: bytes) -> H264Payload:
 
 
 def nal_units(payloads: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the NAL units of a picture from its packets in order; what is damaged is left out."""
+    """Yield the NAL units of a picture from its packets in order; what is damaged is left out.
+
+    Of an aggregation that is what lies before the damage.
+    """
     fragments: list[bytes] = []
     for payload in payloads:
         kind = payload[0] & 0x1F if payload else 0
@@ -91,18 +86,25 @@ def nal_units(payloads: Iterable[bytes]) -> Iterator[bytes]:
                     yield b"".join(fragments)
                     fragments = []
         elif kind == _STAP_A:
-            yield from _aggregated(payload)
+            with suppress(MalformedPacket):
+                yield from _aggregated(payload)
         elif 0 < kind < _STAP_A:
             yield payload
 
 
 def _aggregated(payload: bytes) -> Iterator[bytes]:
+    """Yield the units of a STAP-A (RFC 6184, 5.7.1); raises `MalformedPacket` where it is damaged."""
     position = 1
-    while position + 2 < len(payload):
+    left = _AGGREGATED_MAX
+    while position < len(payload):
+        left -= 1
+        if left < 0:
+            raise MalformedPacket("H.264 aggregation has too many units")
         start = position + 2
-        position = start + int.from_bytes(payload[start - 2 : start], "big")
-        if start < position <= len(payload):
-            yield payload[start:position]
+        position = start + int.from_bytes(payload[position:start], "big")
+        if start >= position or position > len(payload):
+            raise MalformedPacket("H.264 aggregation is cut off")
+        yield payload[start:position]
 
 
 def _inspect_unit(kind: int, unit: bytes) -> H264Payload:
