@@ -17,6 +17,7 @@ from bridge.media.packet import MediaPacket
 from bridge.media.parameter_sets import ParameterSets, holds_both
 from bridge.media.reception import ReceptionStatistics
 from bridge.media.replay import ReplayWindow
+from bridge.media.speakers import LEVEL_SILENCE
 from bridge.media.throttle import KeyframeRequests
 from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
@@ -34,9 +35,8 @@ MEASURED_S = 2.0
 # How far the neighbours of a lost packet are looked for.
 NEAR_MAX = 32
 SEVEN_BITS = 7
-# RFC 6464 levels: that of calm speech, taken for senders that tell none, and silence.
+# The level of calm speech (RFC 6464), taken for senders that tell none.
 UNTOLD_LEVEL = 30
-SILENCE = 127
 DTX_BYTES_MAX = 10
 # The first packet of a key frame is the one that is missed most: who waits for it may still begin with
 # it when it comes late, and be sent what came since, up to this many packets.
@@ -410,7 +410,7 @@ class Encoding:
         self.tells_levels = level is not None
         if level is None:
             # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
-            level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else SILENCE
+            level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else LEVEL_SILENCE
         return MediaPacket(extended, packet.timestamp, packet.marker, payload, arrival, level)
 
     def _read_vp8(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:

@@ -117,8 +117,13 @@ class Span(Generic[S]):
         return self.fan.octets[self.temporal_limit] - self._octets_before
 
 
+def ranked(spans: Iterable[Span[S]]) -> list[Span[S]]:
+    """Return spans with the highest temporal limit first: whoever gets a temporal layer is a prefix."""
+    return sorted(spans, key=lambda span: -span.temporal_limit)
+
+
 class Columns:
-    """Some spans of a fan side by side, highest temporal limit first, and the rows of their packets."""
+    """Some spans of a fan side by side, in the order of `ranked`, and the rows of their packets."""
 
     __slots__ = (
         "_limited",
@@ -130,8 +135,7 @@ class Columns:
         "rows",
     )
 
-    def __init__(self, spans: Iterable[Span[S]], make_route: MakeRoute) -> None:
-        ordered = sorted(spans, key=lambda span: -span.temporal_limit)
+    def __init__(self, ordered: Sequence[Span[S]], make_route: MakeRoute) -> None:
         limits = [span.temporal_limit for span in ordered]
         self.rows: FanoutRows = Rows(
             route=make_route([span.destination for span in ordered]),
@@ -140,7 +144,6 @@ class Columns:
             abs_send_time_id=[span.abs_send_time_id for span in ordered],
             audio_level_id=[span.audio_level_id for span in ordered],
         )
-        # Whoever gets a temporal layer is a prefix.
         self.count_by_temporal_id = [
             sum(limit >= temporal_id for limit in limits) for temporal_id in range(ALL_TEMPORAL_LAYERS + 1)
         ]
@@ -282,7 +285,7 @@ class Fan(Generic[S]):
 
     def late_columns(self, spans: Iterable[Span[S]]) -> Columns:
         """Return the columns of some spans that are to get packets which came before they did."""
-        return Columns(spans, self._make_route)
+        return Columns(ranked(spans), self._make_route)
 
     def forward_again(self, packet: MediaPacket, columns: Columns) -> tuple[FanoutRows, int] | None:
         """Return the rows of those of `late_columns` that get `packet`."""
@@ -321,7 +324,7 @@ class Fan(Generic[S]):
 
     def first_rows(self, packet: MediaPacket, spans: Sequence[Span[S]]) -> FanoutRows:
         """Return the rows of `packet` as the very first one of each of `spans`."""
-        ordered = sorted(spans, key=lambda span: -span.temporal_limit)
+        ordered = ranked(spans)
         rows = Columns(ordered, self._make_route).rows
         for row, span in enumerate(ordered):
             rows.sequence_number[row] = span.first
@@ -372,5 +375,5 @@ class Fan(Generic[S]):
         self._is_stale = False
         self._late = None
         self._newest_start = max((span.start for span in self._spans), default=-1)
-        self._columns = Columns(self._spans, self._make_route) if self._spans else None
+        self._columns = Columns(ranked(self._spans), self._make_route) if self._spans else None
         return self._columns
