@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import RecordProblem, Source
+from bridge.capture.containment import contained
 from bridge.capture.disk import DiskLevel, Value
 from bridge.capture.files import EVENTS_MAX, FULL, PASSING, SessionFile, TrackFile
 from bridge.capture.repair import INTERRUPTED, Interrupted
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from bridge.sfu import Router
 
 logger = logging.getLogger(__name__)
-P = ParamSpec("P")
 
 TEND_S = 0.5
 # Speakers come back: a camera goes on in its best encoding for this long after it left the stage.
@@ -69,22 +68,6 @@ class Node:
     ended: Callable[[Recorder], None]
     disk_refused: Callable[[float], None]
     starved: Callable[[], None]
-
-
-def _contained(
-    method: Callable[Concatenate[Recorder, P], None],
-) -> Callable[Concatenate[Recorder, P], None]:
-    """Keep a bug of ours from the conference: it ends the recording, and is reported once."""
-
-    @wraps(method)
-    def call(recorder: Recorder, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(recorder, *args, **kwargs)
-        except Exception:
-            logger.exception("session %s cannot be recorded any more", recorder.session)
-            recorder.broke()
-
-    return call
 
 
 class Recorder:
@@ -154,7 +137,7 @@ class Recorder:
         """The session's id."""
         return self._folder.name
 
-    @_contained
+    @contained
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
         """Write an event into the journal, stamped with the time now."""
         if self._is_closed:
@@ -163,7 +146,7 @@ class Recorder:
             self._stage_changed(data.get("participant"))
         self._note_at(kind, data, self._at_ms(self._node.clock()))
 
-    @_contained
+    @contained
     def capture(self, is_on: bool) -> None:
         """Write media into tracks from now on, or no longer; segments are cut either way."""
         now = self._node.clock()
@@ -186,13 +169,13 @@ class Recorder:
         self._is_failed = False
         return True
 
-    @_contained
+    @contained
     def cut(self) -> None:
         """Begin new segments, so that what lies before can be archived while the room goes on."""
         self._cut_segments()
         self._cut_at = self._node.clock() + (CUT_S if self._is_recording else 0.0)
 
-    @_contained
+    @contained
     def close(self, reason: str) -> None:
         """End the session, or with "shutdown" leave it to be gone on with; harmless twice."""
         if self._is_closed:
@@ -216,12 +199,12 @@ class Recorder:
 
     # MediaRecorder.
 
-    @_contained
+    @contained
     def reconsider(self, publication: Publication) -> None:
         """A publication came alive, was muted or unmuted, or has other living encodings."""
         self._reconsider(publication, self._node.clock())
 
-    @_contained
+    @contained
     def leg_closed(self, leg: Leg) -> None:
         """A leg and all its publications are no more."""
         now = self._node.clock()
@@ -230,7 +213,7 @@ class Recorder:
         for publication in leg.publications():
             self._end_track(publication, "left", now)
 
-    @_contained
+    @contained
     def poll(self, now: float) -> None:
         """Do what is due."""
         for track in self._tracks.values():
@@ -246,7 +229,7 @@ class Recorder:
 
     # What the node tells.
 
-    @_contained
+    @contained
     def set_disk_level(self, level: DiskLevel, now: float) -> None:
         """The disk has more or less room than before."""
         if now < self._waits_until:
@@ -255,7 +238,7 @@ class Recorder:
             self._level = level
             self._reconsider_all(now)
 
-    @_contained
+    @contained
     def set_problem(self, problem: RecordProblem | None) -> None:
         """The recording is threatened or harmed, or no longer is."""
         if problem is None and self._node.clock() < self._waits_until:
@@ -266,7 +249,7 @@ class Recorder:
         self.note(EventKind.RECORDING_PROBLEM, {"problem": problem.value if problem else None})
         self._observer.record_problem_changed(problem)
 
-    @_contained
+    @contained
     def _refused(self, error: OSError) -> None:
         """The writer could not write something."""
         if error.errno in FULL:
@@ -294,6 +277,7 @@ class Recorder:
             for encoding in track.publication.encodings.values():
                 encoding.tap = None
         if not self._is_failed:
+            logger.error("session %s cannot be recorded any more", self.session)
             self._fail()
 
     def _fail(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol
+from typing import Any, Protocol
 
 from bridge.base.counters import GapReason, RecordingCounters
+from bridge.capture.containment import contained
 from bridge.capture.frames import Frame, FrameBuffer
 from bridge.capture.writer import Writer
 from bridge.leg.encoding import Encoding
@@ -18,7 +18,6 @@ from bridge.rtp.opus import duration_ms
 from bridge.rtp.sequence import SequenceUnwrapper, difference
 
 logger = logging.getLogger(__name__)
-P = ParamSpec("P")
 
 # A sender whose timestamps leave the clock by this much has begun a new count of them.
 LEAP_MS = 10_000
@@ -72,22 +71,6 @@ class Track(Protocol):
 
     def line(self, value: Mapping[str, Any]) -> None:
         """Write a line of the log."""
-
-
-def _contained(
-    method: Callable[Concatenate[StreamTap, P], None],
-) -> Callable[Concatenate[StreamTap, P], None]:
-    """Keep a bug of ours from the conference."""
-
-    @wraps(method)
-    def call(tap: StreamTap, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(tap, *args, **kwargs)
-        except Exception:
-            logger.exception("a stream could not be recorded")
-            tap.around.broke()
-
-    return call
 
 
 class StreamTap:
@@ -176,20 +159,24 @@ class StreamTap:
             logger.exception("a packet could not be recorded")
             self.around.broke()
 
-    @_contained
+    @contained
     def skip(self, extended_sequence_number: int) -> None:
         if not self._is_beginning:
             for frame in self._frames.skip(extended_sequence_number, self.around.clock()):
                 self._write(frame)
 
-    @_contained
+    @contained
     def reported(self) -> None:
         if self._is_started:
             self._write_clock()
 
-    @_contained
+    @contained
     def ended(self) -> None:
         self._track.stream_ended(self)
+
+    def broke(self) -> None:
+        """A bug of ours was met: end the recording, touching as little as possible."""
+        self.around.broke()
 
     # What the track asks.
 
