@@ -23,9 +23,12 @@ TEST_PACKAGES := ca-certificates chromium firefox-esr prometheus nodejs npm nfta
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 
+# Files in their order, and not those of many tests first: the few tests of some files take a minute.
+SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 # Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
 # kills would be late beside others.
-SIDE_BY_SIDE := tests/unit tests/peers tests/system --numprocesses 2 --dist loadfile
+SIDE_BY_SIDE := tests/unit tests/peers tests/system $(SHARED)
 ONE_BY_ONE := tests/browser tests/hostile
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
@@ -54,7 +57,7 @@ web: | $(BIN)/python
 	$(BIN)/python web/preload.py
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(SLOWEST) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit $(SHARED) $(SLOWEST) $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.packet_path --json

@@ -127,7 +127,7 @@ def test_one_bad_line_does_not_tax_everybody(meeting: Meeting) -> None:
 
 
 def test_who_joins_in_a_rush_waits_for_the_next_key_frame(meeting: Meeting) -> None:
-    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    hue = meeting.join("hue", sources=(Source.CAMERA,), rate_hz=10)
     first = meeting.join("first", sources=())
     first.show(hue)
     meeting.run(2.0)
