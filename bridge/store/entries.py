@@ -38,8 +38,8 @@ class PackageEntry:
     `progress` (0 to 1) and `remaining_s` are those of the step that `state` names. `attempts` counts the
     failures of that step so far, `next_attempt_ms` tells when it is tried again, `error_code` and `error` why
     it failed last. `stored_ms` tells when the other store had it, if there is one. `damaged_ms` is how much
-    of its tracks, all together, could not be read when it was made. `retention_until` is the last day of keeping
-    (YYYY-MM-DD), None where a package is kept for ever, and before it is sealed.
+    of its tracks, all together, could not be read when it was made. `retention_until` is the last day of
+    keeping (YYYY-MM-DD), None where a package is kept for ever, and before it is sealed.
     """
 
     id: str

@@ -19,7 +19,7 @@ from recordings import CO_TO, VIET_DUC, Recording
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.work import process
-from bridge.archive.work.attempts import Archive, make, take_in
+from bridge.archive.work.attempts import Archive, make, now_ms, take_in
 from bridge.archive.work.jobs import Task
 from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
@@ -410,11 +410,15 @@ async def test_tracks_go_when_their_packages_are_sealed_and_proven(
     assert session.state is SessionState.PURGED
 
 
-async def test_tracks_of_a_damaged_package_stay(archive: Archive, folders: ArchiveFolders) -> None:
+async def test_tracks_of_a_package_that_was_damaged_since_its_last_check_stay(
+    archive: Archive, folders: ArchiveFolders
+) -> None:
     path = record(folders.recordings)
     await take_in(archive)
     for package in (CASE, WHOLE):
         await make(archive, package, on_progress=lambda _: None)
+        # It was whole when it was looked at last.
+        archive.catalogue.set_checked(package, now_ms(), is_whole=True)
     part = folders.packages / CASE / "data" / "video" / "part-001.mp4"
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1

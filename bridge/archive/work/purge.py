@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +21,14 @@ class Served:
     packages: tuple[PackageEntry, ...]
 
 
-def purgeable(archive: Archive, now_ms: int) -> Served | None:
-    """Return a session that was sealed, and delivered where that is on, long ago; raises ArchiveFailed."""
+def purgeable(archive: Archive, now_ms: int, resting: Collection[str] = ()) -> Served | None:
+    """Return a session that was sealed, and delivered where that is on, long ago; raises ArchiveFailed.
+
+    Those that are `resting` are passed over.
+    """
     for session in archive.catalogue.sessions(SessionState.CLOSED):
+        if session.id in resting:
+            continue
         packages = archive.catalogue.packages_of(session.id)
         if _may_purge(archive, packages, now_ms):
             return Served(session, tuple(entry for entry in packages if entry.deleted_ms is None))

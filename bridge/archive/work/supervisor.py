@@ -32,6 +32,8 @@ RESCAN_INTERVAL_S: Final = 300.0
 CARE_INTERVAL_S: Final = 600.0
 STATUS_INTERVAL_S: Final = 5.0
 AFTER_FAILURE_S: Final = 30.0
+# A package that the other store refused is tried again then.
+STORE_AGAIN_S: Final = 3600.0
 AFTER_BUG_S: Final = 60.0
 # More sessions than this at once are found by looking at all of them.
 CHANGED_MAX: Final = 1000
@@ -44,7 +46,8 @@ class ArchiveStatus:
 
     `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` and
     `store_waiting_s` that of the oldest sealed package that is to be delivered or stored elsewhere; 0 where
-    there is none. `realtime_factor` tells how much faster than the conference the last package was made.
+    there is none. `check_overdue_s` tells how much later than it should a package is compared with its
+    checksums. `realtime_factor` tells how much faster than the conference the last package was made.
     """
 
     is_available: bool = False
@@ -53,6 +56,7 @@ class ArchiveStatus:
     backlog_s: float = 0.0
     delivery_waiting_s: float = 0.0
     store_waiting_s: float = 0.0
+    check_overdue_s: float = 0.0
     free_bytes: int = 0
     progress: float = 0.0
     realtime_factor: float = 0.0
@@ -286,19 +290,26 @@ class ArchiveSupervisor:
     # Keeping.
 
     async def _keep_next(self) -> float:
+        """Do one thing; whatever cannot be done now rests, and the others go on."""
         if self._archive.archive.s3_endpoint and await self._store_next():
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
         due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms)
-        if due:
-            await self._check(due[0])
+        entry = next((entry for entry in due if not self._rests("check", entry.id)), None)
+        if entry is not None:
+            await self._check(entry)
             return 0.0
-        session = await asyncio.to_thread(purgeable, self._archive, now_ms())
+        resting = {name for lane, name in self._not_before if lane == "purge" and self._rests(lane, name)}
+        session = await asyncio.to_thread(purgeable, self._archive, now_ms(), resting)
         if session is None:
             return CARE_INTERVAL_S
+        # What goes now is the only source of what is left.
         for entry in session.packages:
-            if entry.fixity_ok is None and not await self._check(entry):
-                return CARE_INTERVAL_S
+            if not await self._check(entry, is_full=True):
+                self._let_rest("purge", session.session.id)
+                return 0.0
+        # Should this fail, other sessions come first.
+        self._let_rest("purge", session.session.id)
         await asyncio.to_thread(purge_tracks, self._archive, session)
         self._archive.counters.sessions_purged += 1
         await attempts.audit(self._archive, Action.PURGE, None, {"session": session.session.id})
@@ -307,21 +318,41 @@ class ArchiveSupervisor:
 
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
+        if self._rests("store", ""):
+            return False
         entry, _ = self._due("store", await asyncio.to_thread(self._archive.catalogue.unstored))
         if entry is None:
             return False
-        self._not_before["store", entry.id] = time.monotonic() + CARE_INTERVAL_S
-        await attempts.store(self._archive, entry.id)
+        try:
+            await attempts.store(self._archive, entry.id)
+        except ArchiveFailed as error:
+            logger.error("archive: %s could not be put into the other store: %s", entry.id, error)
+            # All wait, since mostly the store is away; this one longer, so that others come before it.
+            self._let_rest("store", "")
+            self._let_rest("store", entry.id, STORE_AGAIN_S)
+            return False
+        self._not_before.pop(("store", ""), None)
         self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)
         return True
 
-    async def _check(self, entry: PackageEntry) -> bool:
-        """Compare one package with its checksums; tell whether it is whole."""
-        problems = await attempts.check(self._archive, entry.id, on_progress=_ignore)
+    async def _check(self, entry: PackageEntry, *, is_full: bool = False) -> bool:
+        """Compare one package with its checksums; tell whether it is known to be whole."""
+        try:
+            problems = await attempts.check(self._archive, entry.id, on_progress=_ignore, is_full=is_full)
+        except ArchiveFailed as error:
+            logger.error("archive: %s could not be checked: %s", entry.id, error)
+            self._let_rest("check", entry.id)
+            return False
         for problem in problems:
             logger.error("archive: %s is damaged: %s", entry.id, problem)
         return not problems
+
+    def _rests(self, work: str, name: str) -> bool:
+        return self._not_before.get((work, name), 0.0) > time.monotonic()
+
+    def _let_rest(self, work: str, name: str, pause_s: float = CARE_INTERVAL_S) -> None:
+        self._not_before[work, name] = time.monotonic() + pause_s
 
     # Telling.
 
@@ -337,6 +368,7 @@ class ArchiveSupervisor:
         catalogue = self._archive.catalogue
         packages = await asyncio.to_thread(catalogue.count_by_state)
         waiting = await asyncio.to_thread(catalogue.waiting_since)
+        checked_ms = await asyncio.to_thread(catalogue.checked_since)
         has_pacs, has_store = self._archive.dicom.method != "off", self._archive.archive.s3_endpoint
         progress = self._progress
         return ArchiveStatus(
@@ -346,6 +378,7 @@ class ArchiveSupervisor:
             backlog_s=_age_s(waiting.made_ms),
             delivery_waiting_s=_age_s(waiting.delivered_ms) if has_pacs else 0.0,
             store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
+            check_overdue_s=max(0.0, _age_s(checked_ms) - self._archive.archive.fixity_days * DAY_MS / 1000),
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,

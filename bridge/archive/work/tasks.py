@@ -16,10 +16,11 @@ from bridge import __version__
 from bridge.archive.folders import locked
 from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
 from bridge.archive.package.build import PackageSettings, seal_package
+from bridge.archive.package.verify import Problem
 from bridge.archive.plan.programme import plan_packages
 from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
-from bridge.archive.work.register import read_package, register, register_packages
+from bridge.archive.work.register import read_certificate, read_package, register, register_packages
 from bridge.archive.work.retry import is_last
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
@@ -97,9 +98,16 @@ def store(job: Job, report: Report) -> Result:
 
 
 def check(job: Job, report: Report) -> Result:
-    """Compare a package with its checksums and its seal."""
+    """Compare a package with its checksums and its seal; one that was deleted meanwhile has none."""
     from bridge.archive.keeping import fixity
 
+    certificate = job.folders.certificates / f"{job.package}.json"
+    if certificate.exists() and not (job.folders.packages / job.package).exists():
+        # Who deleted it died before saying so.
+        catalogue = Catalogue(job.folders.archive)
+        catalogue.set_deleted(job.package, read_certificate(certificate).entry.deleted_ms or _now_ms())
+        catalogue.close()
+        return {"problems": []}
     result = fixity.check(
         job.folders.packages / job.package,
         timestamp_url=job.archive.timestamp_url,
@@ -107,6 +115,24 @@ def check(job: Job, report: Report) -> Result:
         report=report,
     )
     return {"problems": [problem.sentence for problem in result.problems[:PROBLEMS_MAX]]}
+
+
+def prove(job: Job, report: Report) -> Result:
+    """Check a package, and play all of its videos: its tracks are about to go."""
+    from bridge.archive.film.playing import why_unplayable
+
+    problems = list(check(job, report)["problems"])
+    for series in ("video", "content"):
+        folder = job.folders.packages / job.package / "data" / series
+        if problems or not (folder / "parts.json").exists():
+            continue
+        parts = json.loads((folder / "parts.json").read_bytes())
+        for part in parts:
+            path = folder / part["file"]
+            detail = why_unplayable(path, part["frames"], lambda: report(Progress(Stage.SEAL, 0.0)))
+            if detail:
+                problems.append(Problem("video-unplayable", f"{series}/{path.name}", detail).sentence)
+    return {"problems": problems[:PROBLEMS_MAX]}
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
