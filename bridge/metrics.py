@@ -134,6 +134,11 @@ _ARCHIVE_GAUGES = (
     ),
     ("free_bytes", "hoichan_archive_disk_free_bytes", "Free on the disk of the archive."),
     (
+        "waits_for_room",
+        "hoichan_archive_waiting_for_disk",
+        "Whether composing waits because the disk is needed for recording.",
+    ),
+    (
         "progress",
         "hoichan_archive_compose_progress_ratio",
         "How far the composition that runs now is, 0 to 1.",

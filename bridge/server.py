@@ -110,7 +110,8 @@ class Server:
                 dicom=config.dicom,
                 catalogue=self.catalogue,
                 counters=self.archive_counters,
-            )
+            ),
+            reserve_bytes=self._reserve_bytes,
         )
         self._relays = _relays(config)
         self._proxies = TrustedProxies([ip_network(network) for network in config.http.trusted_proxies])
@@ -118,6 +119,14 @@ class Server:
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    def _reserve_bytes(self) -> int:
+        """Return what the archive must leave free for the sessions that are open, or for the next one."""
+        recording = self.config.recording
+        if not recording.enabled:
+            return 0
+        is_live = self.recording_counters.sessions_open > 0
+        return (recording.warn_free_mb if is_live else recording.shed_free_mb) * MB
 
     async def start(self) -> None:
         """Open everything; raises InvalidConfig when an address or a file cannot be used."""

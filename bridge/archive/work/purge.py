@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from bridge.archive.folders import disk_errors
 from bridge.archive.retention import TracksState, may_purge_tracks
 from bridge.archive.work.attempts import Archive
 from bridge.capture.sessions import is_session
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
+
+# Twice what a package takes at 720 lines: docs/operations.md.
+MAKING_BYTES_PER_S: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,17 @@ def purge_tracks(archive: Archive, served: Served) -> None:
             os.rename(tracks, leaving)
         shutil.rmtree(leaving, ignore_errors=True)
     archive.catalogue.put_session(replace(session, state=SessionState.PURGED))
+
+
+def is_same_disk(folder: Path, other: Path) -> bool:
+    """Return whether what one folder takes is missing to the other; raises ArchiveFailed."""
+    with disk_errors():
+        return folder.exists() and folder.stat().st_dev == other.stat().st_dev
+
+
+def making_bytes(duration_ms: int, height_px: int) -> int:
+    """Return about what a package takes while it is made: its slices, and its parts beside them."""
+    return round(duration_ms / 1000 * MAKING_BYTES_PER_S * (height_px / 720) ** 2)
 
 
 def free_bytes(folder: Path) -> int:

@@ -19,7 +19,8 @@ from bridge.archive.folders import locked
 from bridge.archive.model import Progress
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
-from bridge.archive.work.purge import free_bytes, purge_tracks, purgeable
+from bridge.archive.work.jobs import Result
+from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, purge_tracks, purgeable
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
 from bridge.store.audit import Action
@@ -34,6 +35,8 @@ STATUS_INTERVAL_S: Final = 5.0
 AFTER_FAILURE_S: Final = 30.0
 # A package that the other store refused is tried again then.
 STORE_AGAIN_S: Final = 3600.0
+# How often it is looked whether a package that needs room has it.
+ROOM_INTERVAL_S: Final = 60.0
 AFTER_BUG_S: Final = 60.0
 # More sessions than this at once are found by looking at all of them.
 CHANGED_MAX: Final = 1000
@@ -58,6 +61,7 @@ class ArchiveStatus:
     store_waiting_s: float = 0.0
     check_overdue_s: float = 0.0
     free_bytes: int = 0
+    waits_for_room: bool = False
     progress: float = 0.0
     realtime_factor: float = 0.0
 
@@ -65,9 +69,11 @@ class ArchiveStatus:
 class ArchiveSupervisor:
     """Runs the archive of one node; created, used and stopped on the event loop."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, *, reserve_bytes: Callable[[], int] = lambda: 0) -> None:
+        """`reserve_bytes` tells what must stay free for recording now, on the disk where recordings lie."""
         # Passed by argument.
         self._archive = archive
+        self._reserve_bytes = reserve_bytes
         # Allocated by this.
         self.status = ArchiveStatus()
         self._changed: set[Path] = set()
@@ -78,6 +84,8 @@ class ArchiveSupervisor:
         # What was said of sessions that cannot be read, so that it is not said again at every look.
         self._broken: frozenset[str] = frozenset()
         self._progress: Progress | None = None
+        self._making: asyncio.Task[Result] | None = None
+        self._waits_for_room = False
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
@@ -203,10 +211,18 @@ class ArchiveSupervisor:
         entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
+        if not await asyncio.to_thread(self._has_room, entry):
+            self._wait_for_room(entry)
+            return 0.0
+        self._waits_for_room = False
         logger.info("archive: making %s", entry.id)
         started = time.monotonic()
+        self._making = asyncio.create_task(attempts.make(self._archive, entry.id, on_progress=self._heard))
         try:
-            await attempts.make(self._archive, entry.id, on_progress=self._heard)
+            await self._making
+        except asyncio.CancelledError:
+            _end_if_cancelled()
+            self._wait_for_room(entry)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be made: %s", entry.id, error)
             self._let_wait("make", entry.id, error)
@@ -217,8 +233,23 @@ class ArchiveSupervisor:
             self._wake["deliver"].set()
             self._wake["keep"].set()
         finally:
-            self._progress = None
+            self._progress = self._making = None
         return 0.0
+
+    def _has_room(self, entry: PackageEntry | None = None) -> bool:
+        """Return whether the disk has room for what making a package takes, beside the recordings."""
+        folders = self._archive.folders
+        if not is_same_disk(folders.recordings, folders.archive):
+            return True
+        height_px = int(self._archive.archive.video_height_px)
+        needed = 0 if entry is None else making_bytes(entry.duration_ms, height_px)
+        return free_bytes(folders.archive) >= self._reserve_bytes() + needed
+
+    def _wait_for_room(self, entry: PackageEntry) -> None:
+        if not self._waits_for_room:
+            logger.warning("archive: %s waits, because the disk is needed for recording", entry.id)
+        self._waits_for_room = True
+        self._let_rest("make", entry.id, ROOM_INTERVAL_S)
 
     async def _take_in(self) -> None:
         """Let a worker read the journals that have changed."""
@@ -359,6 +390,9 @@ class ArchiveSupervisor:
     async def _tell(self) -> float:
         try:
             self.status = await self._read_status()
+            if self._making is not None and not await asyncio.to_thread(self._has_room):
+                # It goes on from its slices when there is room again.
+                self._making.cancel()
         except ArchiveFailed:
             self.status = ArchiveStatus()
             raise
@@ -380,6 +414,7 @@ class ArchiveSupervisor:
             store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
             check_overdue_s=max(0.0, _age_s(checked_ms) - self._archive.archive.fixity_days * DAY_MS / 1000),
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
+            waits_for_room=self._waits_for_room,
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,
         )
