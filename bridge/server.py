@@ -43,7 +43,7 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.errors import InvalidConfig
+from bridge.base.errors import ArchiveFailed, InvalidConfig
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.capture.disk import MB
@@ -59,6 +59,7 @@ from bridge.node.host import (
     base_url,
     certificate_files,
     free_descriptors,
+    installation_id,
     prepare_state_dir,
     recording_dir,
     token_secret,
@@ -220,6 +221,8 @@ class Server:
             config.recording,
             folder=recording_dir(config),
             site_code=config.archive.site_code,
+            installation=installation_id(self.state_dir),
+            used_names=await asyncio.to_thread(self._archived_sessions),
             sfu=self.sfu,
             counters=self.recording_counters,
             empty_close_s=config.rooms.empty_close_s,
@@ -239,6 +242,16 @@ class Server:
             return record
 
         return open_record
+
+    def _archived_sessions(self) -> frozenset[str]:
+        """Return the sessions that the archive knows of, whatever is left of their recordings."""
+        folders = ArchiveFolders(recording_dir(self.config), archive_dir(self.config))
+        try:
+            known = {entry.id for entry in self.catalogue.sessions()}
+        except ArchiveFailed:
+            # The supervisor says so; the folders know as much.
+            known = set()
+        return frozenset(known) | folders.archived_sessions()
 
     async def drain(self) -> None:
         """Refuse new participants, tell those present, and give them the configured time."""

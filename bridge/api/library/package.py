@@ -15,7 +15,7 @@ from typing import Any, Final
 from bridge.store.audit import AuditEntry
 from bridge.store.entries import DeliveryEntry, PackageEntry
 
-PACKAGE_ID: Final = re.compile(r"HC-[A-Z0-9]{1,16}-[0-9]{8}-[0-9]{2,4}-(?:S|C[0-9]{2,4})")
+PACKAGE_ID: Final = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-[0-9]{8}-[0-9]{2,4}-(?:S|C[0-9]{2,4})")
 PARTS_MAX: Final = 999
 # The largest is the attendance of a thousand points.
 JSON_MAX_BYTES: Final = 8 * 1024 * 1024
