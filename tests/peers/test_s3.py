@@ -119,6 +119,7 @@ def test_package_of_another_hospital_with_the_same_name_is_not_overwritten(
     store: S3Store, bucket: Any, package: Path, tmp_path: Path
 ) -> None:
     store.put(package, report=ignore)
+    (tmp_path / "other").mkdir()
     other = sealed.sealed(tmp_path / "other", replace(sealed.case_plan(), title="Bệnh viện khác")).folder
     assert other.name == package.name
     with pytest.raises(ArchiveFailed, match="store-other-seal"):
