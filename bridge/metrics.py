@@ -127,7 +127,17 @@ _ARCHIVE_GAUGES = (
         "hoichan_archive_store_waiting_seconds",
         "Age of the oldest package that is still to be put into the other store.",
     ),
+    (
+        "check_overdue_s",
+        "hoichan_archive_check_overdue_seconds",
+        "How much later than archive.fixity_days a package waits to be compared with its checksums.",
+    ),
     ("free_bytes", "hoichan_archive_disk_free_bytes", "Free on the disk of the archive."),
+    (
+        "waits_for_room",
+        "hoichan_archive_waiting_for_disk",
+        "Whether composing waits because the disk is needed for recording.",
+    ),
     (
         "progress",
         "hoichan_archive_compose_progress_ratio",

@@ -8,7 +8,7 @@ the archive like others.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,8 @@ class Recordings:
         *,
         folder: Path,
         site_code: str,
+        installation: str = "",
+        used_names: Iterable[str] = (),
         sfu: "Sfu",
         counters: RecordingCounters,
         empty_close_s: float,
@@ -70,7 +72,8 @@ class Recordings:
         on_starved: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_archivable` hears of each session of which something new can be archived, and `on_starved` when
-        there was no file descriptor for a file.
+        there was no file descriptor for a file. `installation` stands in the names of sessions; `used_names`
+        are those known elsewhere, as of packages whose recordings are gone.
         """
         # Passed by argument.
         self._folder = folder
@@ -82,7 +85,9 @@ class Recordings:
         # Allocated by this.
         self._lock = FolderLock(folder)
         self._writer = Writer(folder, flush_s=config.flush_ms / 1000, counters=counters, clock=sfu.clock)
-        self._names = SessionNames(site_code, (path.name for path in folder.iterdir()))
+        self._names = SessionNames(
+            site_code, [*used_names, *(path.name for path in folder.iterdir())], installation=installation
+        )
         self._node = Node(
             config=config,
             writer=self._writer,

@@ -44,7 +44,7 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.errors import InvalidConfig
+from bridge.base.errors import ArchiveFailed, InvalidConfig
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.capture.disk import MB
@@ -60,6 +60,7 @@ from bridge.node.host import (
     base_url,
     certificate_files,
     free_descriptors,
+    installation_id,
     prepare_state_dir,
     recording_dir,
     token_secret,
@@ -111,7 +112,8 @@ class Server:
                 dicom=config.dicom,
                 catalogue=self.catalogue,
                 counters=self.archive_counters,
-            )
+            ),
+            reserve_bytes=self._reserve_bytes,
         )
         self._relays = _relays(config)
         self._proxies = TrustedProxies([ip_network(network) for network in config.http.trusted_proxies])
@@ -119,6 +121,14 @@ class Server:
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    def _reserve_bytes(self) -> int:
+        """Return what the archive must leave free for the sessions that are open, or for the next one."""
+        recording = self.config.recording
+        if not recording.enabled:
+            return 0
+        is_live = self.recording_counters.sessions_open > 0
+        return (recording.warn_free_mb if is_live else recording.shed_free_mb) * MB
 
     async def start(self) -> None:
         """Open everything; raises InvalidConfig when an address or a file cannot be used."""
@@ -212,6 +222,8 @@ class Server:
             config.recording,
             folder=recording_dir(config),
             site_code=config.archive.site_code,
+            installation=installation_id(self.state_dir),
+            used_names=await asyncio.to_thread(self._archived_sessions),
             sfu=self.sfu,
             counters=self.recording_counters,
             empty_close_s=config.rooms.empty_close_s,
@@ -231,6 +243,16 @@ class Server:
             return record
 
         return open_record
+
+    def _archived_sessions(self) -> frozenset[str]:
+        """Return the sessions that the archive knows of, whatever is left of their recordings."""
+        folders = ArchiveFolders(recording_dir(self.config), archive_dir(self.config))
+        try:
+            known = {entry.id for entry in self.catalogue.sessions()}
+        except ArchiveFailed:
+            # The supervisor says so; the folders know as much.
+            known = set()
+        return frozenset(known) | folders.archived_sessions()
 
     async def drain(self) -> None:
         """Refuse new participants, tell those present, and give them the configured time."""

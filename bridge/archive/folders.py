@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,15 @@ class ArchiveFolders:
         with disk_errors():
             for folder in (self.archive, self.packages, self.work, self.certificates):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def archived_sessions(self) -> frozenset[str]:
+        """Return the names of sessions of which there are packages, or certificates of deleted ones."""
+        found = []
+        for folder in (self.packages, self.certificates):
+            # An archive that is away is no reason not to record.
+            with suppress(OSError):
+                found += [path.name.partition(".")[0] for path in folder.iterdir()]
+        return frozenset(name.rpartition("-")[0] for name in found)
 
     def sessions(self) -> list[Path]:
         """Return the folders of all sessions that have a journal, by name; raises ArchiveFailed."""

@@ -81,7 +81,11 @@ DAMAGED: Final = "damaged"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something of a track that is not in the recording, and why (a `GapReason`, "crash", "damaged")."""
+    """Something of a track that is not in the recording, and why (a `GapReason`, "crash", "damaged").
+
+    Of losses that were merged, `between_ms` is what came through between them. `packets` is 0 where nobody
+    counted them.
+    """
 
     track: str
     participant: str
@@ -89,6 +93,13 @@ class Gap:
     start_ms: int
     end_ms: int
     reason: str
+    between_ms: int = 0
+    packets: int = 0
+
+    @property
+    def missing_ms(self) -> int:
+        """How much is missing."""
+        return self.end_ms - self.start_ms - self.between_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,19 @@ from bridge.base.words import Source
 # All of Vietnam, all year.
 LOCAL_TIME = timezone(timedelta(hours=7))
 LOCK = ".lock"
-_SESSION = re.compile(r"HC-[A-Z0-9]{1,16}-(\d{8})-(\d{2,})")
+# With the installation that recorded it; the first versions had none.
+_SESSION = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-(\d{8})-(\d{2,})")
 _TRACK = re.compile(r"t(\d{3,})-.+")
 
 
 class SessionNames:
-    """Hands out the ids of sessions; each is used once, restarts included."""
+    """Hands out the ids of sessions; each is used once, restarts included.
 
-    def __init__(self, site_code: str, used: Iterable[str]) -> None:
-        self._site_code = site_code
+    `installation` keeps those of two machines apart that have the same site code and day.
+    """
+
+    def __init__(self, site_code: str, used: Iterable[str], *, installation: str = "") -> None:
+        self._place = f"{site_code}-{installation}" if installation else site_code
         self._newest: dict[str, int] = {}
         for name in used:
             found = _SESSION.fullmatch(name)
@@ -35,7 +39,7 @@ class SessionNames:
         day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
         number = self._newest.get(day, 0) + 1
         self._newest[day] = number
-        return f"HC-{self._site_code}-{day}-{number:02}"
+        return f"HC-{self._place}-{day}-{number:02}"
 
 
 def is_session(name: str) -> bool:

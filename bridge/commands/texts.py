@@ -142,6 +142,10 @@ TEXTS: Final[Mapping[str, Text]] = {
     "verify.none": Text(vi="{path}: không có gói nào ở đây", en="{path}: there is no package here"),
     "verify.progress": Text(vi="kiểm tra", en="verifying"),
     "compose.sealed": Text(vi="{package}: đã niêm phong", en="{package}: sealed"),
+    "compose.renamed": Text(
+        vi="{session} trùng tên với một phiên khác ở đây, được lưu là {name}",
+        en="{session} is the name of another session here; this one is kept as {name}",
+    ),
     "compose.nothing": Text(vi="Không có gói nào cần làm.", en="There is nothing to be made."),
     "compose.elsewhere": Text(
         vi="{package}: một tiến trình khác đang làm gói này",

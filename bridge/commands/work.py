@@ -42,10 +42,14 @@ async def _compose(parsed: argparse.Namespace, terminal: Terminal, archive: Arch
     session = None if parsed.session is None else parsed.session.resolve()
     if session is not None:
         _end(terminal, session.parent, session)
-    broken = (await attempts.take_in(archive, session))["broken"]
+    taken = await attempts.take_in(archive, session)
+    broken = taken["broken"]
     for sentence in broken:
         terminal.failure("recover.broken", sentence=sentence)
-    entries = _to_make(parsed.package, session, archive)
+    name = taken["session"] or (session.name if session is not None else "")
+    if session is not None and name != session.name:
+        terminal.line("compose.renamed", session=session.name, name=name)
+    entries = _to_make(parsed.package, name, archive)
     if parsed.package is not None and not entries:
         terminal.failure("unknown-package", package=parsed.package)
         return EXIT_PROBLEMS
@@ -55,13 +59,13 @@ async def _compose(parsed: argparse.Namespace, terminal: Terminal, archive: Arch
     return int(bool(broken) or not all(results))
 
 
-def _to_make(package: str | None, session: Path | None, archive: Archive) -> Sequence[PackageEntry]:
+def _to_make(package: str | None, session: str, archive: Archive) -> Sequence[PackageEntry]:
     waiting = (PackageState.QUEUED, PackageState.FAILED)
     if package is not None:
         entry = archive.catalogue.package(package)
         return [] if entry is None or entry.deleted_ms is not None else [entry]
-    if session is not None:
-        return [entry for entry in archive.catalogue.packages_of(session.name) if entry.state in waiting]
+    if session:
+        return [entry for entry in archive.catalogue.packages_of(session) if entry.state in waiting]
     return archive.catalogue.in_states(*waiting)
 
 

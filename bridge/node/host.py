@@ -1,7 +1,10 @@
 """The machine a node runs on: its directories, addresses and files, as the settings and the kernel tell."""
 
 import os
+import re
 import resource
+import secrets
+from base64 import b32encode
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from bridge.node.certificate import CertificateFiles, ensure_certificate
 from bridge.tokens import load_secret
 
 TOKEN_SECRET = "token-secret"
+INSTALLATION = "installation"
+INSTALLATION_LENGTH = 6
 
 
 def state_dir(config: Config) -> Path:
@@ -48,6 +53,26 @@ def _below_state_dir(config: Config, configured: str, name: str) -> Path:
 def token_secret(folder: Path) -> bytes:
     """Return the secret that signs the node's links, made on first use; raises InvalidConfig."""
     return load_secret(folder / TOKEN_SECRET)
+
+
+def installation_id(folder: Path) -> str:
+    """Return six letters and digits that tell this installation from all others; raises InvalidConfig.
+
+    Made on first use. No secret: it stands in the names of sessions and packages.
+    """
+    path = folder / INSTALLATION
+    try:
+        if not path.exists():
+            made = b32encode(secrets.token_bytes(5)).decode()[:INSTALLATION_LENGTH]
+            partial = path.with_suffix(".partial")
+            partial.write_text(f"{made}\n", encoding="ascii")
+            partial.rename(path)
+        found = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidConfig(f"{path}: {error}") from error
+    if not re.fullmatch(f"[A-Z2-7]{{{INSTALLATION_LENGTH}}}", found):
+        raise InvalidConfig(f"{path}: {INSTALLATION_LENGTH} letters and digits are expected; delete it")
+    return found
 
 
 def existing_token_secret(config: Config) -> bytes:

@@ -200,6 +200,14 @@ class Catalogue:
             .limit(limit)
         )
 
+    def checked_since(self) -> int | None:
+        """Return since when the package checked longest ago has not been compared; None without any."""
+        last_ms = func.coalesce(packages.c.checked_ms, packages.c.sealed_ms)
+        query = select(func.min(last_ms)).where(packages.c.seal.is_not(None), packages.c.deleted_ms.is_(None))
+        with self._database.reading() as connection:
+            since_ms: int | None = connection.execute(query).scalar()
+        return since_ms
+
     def unstored(self, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
         """Return sealed packages that no other store has, the oldest first."""
         return self._packages(

@@ -115,6 +115,34 @@ def test_object_that_was_damaged_in_the_store_is_put_again(
     assert verify(tmp_path / "mended") == []
 
 
+def test_package_of_another_hospital_with_the_same_name_is_not_overwritten(
+    store: S3Store, bucket: Any, package: Path, tmp_path: Path
+) -> None:
+    store.put(package, report=ignore)
+    (tmp_path / "other").mkdir()
+    other = sealed.sealed(tmp_path / "other", replace(sealed.case_plan(), title="Bệnh viện khác")).folder
+    assert other.name == package.name
+    with pytest.raises(ArchiveFailed, match="store-other-seal"):
+        store.put(other, report=ignore)
+    store.fetch(package.name, tmp_path / "back")
+    assert (tmp_path / "back/seal/seal.json").read_bytes() == (package / "seal/seal.json").read_bytes()
+    assert verify(tmp_path / "back") == []
+    # One whose seal is still to come is not, either.
+    bucket.Object(f"{package.name}/seal/seal.json").delete()
+    with pytest.raises(ArchiveFailed, match="store-other-seal"):
+        store.put(other, report=ignore)
+    store.put(package, report=ignore)
+    assert store.packages() == [package.name]
+
+
+def test_seal_that_was_damaged_in_the_store_is_put_again(store: S3Store, bucket: Any, package: Path) -> None:
+    store.put(package, report=ignore)
+    bucket.put_object(Key=f"{package.name}/seal/seal.json", Body=b"{")
+    store.put(package, report=ignore)
+    body = bucket.Object(f"{package.name}/seal/seal.json").get()["Body"].read()
+    assert body == (package / "seal/seal.json").read_bytes()
+
+
 @pytest.mark.parametrize(
     "name", ["data/video/part-001.mp4", "data/case.json", "bag-info.txt", "seal/seal.json"]
 )

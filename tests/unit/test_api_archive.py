@@ -1,6 +1,7 @@
 """The library of recordings over HTTP: what is found, told and sent."""
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -170,6 +171,7 @@ async def test_a_package_tells_its_parts_gaps_attendance_and_keeping(
         "end_ms": library.START_MS + 20_000,
     }
     (gap,) = shown["gaps"]
+    assert shown["gap_count"] == 1
     assert gap["end_ms"] - gap["start_ms"] == 1200
     assert (gap["site"], gap["source"], gap["reason"]) == (
         "Bệnh viện Đa khoa tỉnh Điện Biên", "microphone", "loss",
@@ -191,7 +193,7 @@ async def test_a_package_that_is_not_sealed_shows_what_is_known_and_sends_nothin
     await enter(client, archive.key())
     shown = await (await client.get(f"/api/archive/packages/{WAITING}")).json()
     assert (shown["state"], shown["video"], shown["attendance"]) == ("queued", [], None)
-    for path in ("parts/1", "files/poster", "download"):
+    for path in ("parts/1", "files/poster", "download", "gaps"):
         assert await refused(client, f"/api/archive/packages/{WAITING}/{path}") == (409, "not-ready")
 
 
@@ -214,6 +216,27 @@ async def test_a_package_whose_documents_are_damaged_can_still_be_looked_at(
     await enter(client, archive.key())
     shown = await (await client.get(f"/api/archive/packages/{WAITING}")).json()
     assert (shown["video"], shown["gaps"], shown["attendance"], shown["recorded"]) == ([], [], None, [])
+    # Not the same as nothing missing.
+    assert shown["gap_count"] is None
+
+
+async def test_gaps_of_a_bad_night_are_counted_and_come_in_pages(client: Client, archive: Archive) -> None:
+    path = archive.folder / "packages" / SEALED / "data" / "gaps.json"
+    (known,) = json.loads(path.read_text("utf-8"))
+    path.unlink()
+    # More than eight megabytes, as packages of before have them.
+    path.write_text(json.dumps([{**known, "source": f"s{number}"} for number in range(30_000)]))
+    assert path.stat().st_size > 8_388_608
+    await enter(client, archive.key())
+    shown = await (await client.get(f"/api/archive/packages/{SEALED}")).json()
+    assert (shown["gap_count"], len(shown["gaps"])) == (30_000, 200)
+    page = await (await client.get(f"/api/archive/packages/{SEALED}/gaps?offset=29900")).json()
+    assert (page["gap_count"], len(page["gaps"]), page["gaps"][-1]["source"]) == (30_000, 100, "s29999")
+    for offset in ("-1", "x", "1" * 10):
+        assert await refused(client, f"/api/archive/packages/{SEALED}/gaps?offset={offset}") == (
+            400,
+            "invalid-message",
+        )
 
 
 async def test_the_audit_is_shown_to_the_archive_only(client: Client, archive: Archive) -> None:

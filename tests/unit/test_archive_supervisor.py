@@ -19,8 +19,9 @@ from recordings import CO_TO, VIET_DUC, Recording
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.work import process
-from bridge.archive.work.attempts import Archive, make, take_in
+from bridge.archive.work.attempts import Archive, make, now_ms, take_in
 from bridge.archive.work.jobs import Task
+from bridge.archive.work.purge import is_same_disk, making_bytes
 from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
@@ -171,6 +172,36 @@ async def test_stopping_leaves_no_worker_and_the_next_start_goes_on(
     assert archive.catalogue.in_states(PackageState.COMPOSING) == ()
     supervisor.start()
     await until(lambda: are_sealed(archive, CASE, WHOLE), "both packages are sealed")
+
+
+async def test_composing_waits_while_the_disk_is_needed_for_recording(
+    archive: Archive, folders: ArchiveFolders
+) -> None:
+    record(folders.recordings, seconds=20.0)
+    reserve = [10**18]
+    supervisor = ArchiveSupervisor(archive, reserve_bytes=lambda: reserve[0])
+    supervisor.start()
+    await until(lambda: supervisor.status.waits_for_room, "composing waits for room")
+    await until(lambda: (supervisor.status.packages or {}).get(PackageState.QUEUED) == 2, "both wait")
+    assert archive.counters.attempts_failed == 0
+    reserve[0] = 0
+    supervisor._wake_all()
+    await until(lambda: composing(archive), "a package is being composed")
+    # A conference begins.
+    reserve[0] = 10**18
+    await until(lambda: not composing(archive) and workers_of(os.getpid()) == [], "composing has stopped")
+    assert [entry(archive, package).attempts for package in (CASE, WHOLE)] == [0, 0]
+    assert not are_sealed(archive, CASE)
+    await supervisor.stop()
+
+
+def test_room_for_a_package_grows_with_its_length_and_height(tmp_path: Path) -> None:
+    hour = making_bytes(3_600_000, 720)
+    # Slices and parts of about a gigabyte each.
+    assert 2e9 < hour < 3e9
+    assert making_bytes(7_200_000, 1080) > 4 * hour
+    assert is_same_disk(tmp_path, tmp_path)
+    assert not is_same_disk(tmp_path, Path("/proc"))
 
 
 SERVER = """
@@ -410,11 +441,15 @@ async def test_tracks_go_when_their_packages_are_sealed_and_proven(
     assert session.state is SessionState.PURGED
 
 
-async def test_tracks_of_a_damaged_package_stay(archive: Archive, folders: ArchiveFolders) -> None:
+async def test_tracks_of_a_package_that_was_damaged_since_its_last_check_stay(
+    archive: Archive, folders: ArchiveFolders
+) -> None:
     path = record(folders.recordings)
     await take_in(archive)
     for package in (CASE, WHOLE):
         await make(archive, package, on_progress=lambda _: None)
+        # It was whole when it was looked at last.
+        archive.catalogue.set_checked(package, now_ms(), is_whole=True)
     part = folders.packages / CASE / "data" / "video" / "part-001.mp4"
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1

@@ -267,6 +267,8 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
         damaged=1,
         backlog_s=90.0,
         delivery_waiting_s=7200.0,
+        check_overdue_s=86400.0,
+        waits_for_room=True,
         free_bytes=5_000_000,
         progress=0.25,
         realtime_factor=3.5,
@@ -277,6 +279,8 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
     assert scrape.value("hoichan_archive_packages_damaged") == 1
     assert scrape.value("hoichan_archive_backlog_seconds") == 90
     assert scrape.value("hoichan_archive_delivery_waiting_seconds") == 7200
+    assert scrape.value("hoichan_archive_check_overdue_seconds") == 86400
+    assert scrape.value("hoichan_archive_waiting_for_disk") == 1
     assert scrape.value("hoichan_archive_disk_free_bytes") == 5_000_000
     assert scrape.value("hoichan_archive_compose_progress_ratio") == 0.25
     assert scrape.value("hoichan_archive_realtime_factor") == 3.5

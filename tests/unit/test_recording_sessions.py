@@ -11,11 +11,13 @@ from capture import Recorded, RecordedMeeting, read_track
 from media import decoded_frames, packet_times_ms
 from network import Network
 
+from bridge.archive.folders import ArchiveFolders
 from bridge.base.errors import InvalidConfig
 from bridge.base.words import Role, Source
 from bridge.capture.files import EVENTS_MAX
 from bridge.capture.repair import find_interrupted, repair_session
-from bridge.capture.sessions import FolderLock, SessionNames, track_name, track_number
+from bridge.capture.sessions import FolderLock, SessionNames, is_session, track_name, track_number
+from bridge.node.host import installation_id
 from bridge.recording import recover
 from bridge.store.journal import EventKind
 
@@ -103,6 +105,35 @@ def test_a_folder_that_is_there_already_is_not_written_into(
 def test_names_go_on_after_a_restart() -> None:
     used = ("HC-BV-20270115-01", "HC-BV-20270115-12", "HC-BV-20270114-99", "HC-OLD-20270115-03", ".lock", "x")
     assert SessionNames("BV", used).next(WALL_MS) == "HC-BV-20270115-13"
+
+
+def test_two_installations_with_the_same_site_code_never_give_the_same_name() -> None:
+    here, there = (SessionNames("BV", (), installation=name) for name in ("K7QXAB", "ZZ2345"))
+    assert here.next(WALL_MS) == "HC-BV-K7QXAB-20270115-01"
+    assert there.next(WALL_MS) == "HC-BV-ZZ2345-20270115-01"
+    assert is_session("HC-BV-K7QXAB-20270115-01")
+    assert is_session("HC-BV-20270115-01")
+
+
+def test_name_that_only_the_archive_knows_is_not_given_again(tmp_path: Path) -> None:
+    folders = ArchiveFolders(tmp_path / "recordings", tmp_path)
+    folders.prepare()
+    (folders.packages / "HC-BV-K7QXAB-20270115-04-S").mkdir()
+    (folders.certificates / "HC-BV-20270115-07-C01.json").touch()
+    names = SessionNames("BV", folders.archived_sessions(), installation="K7QXAB")
+    assert names.next(WALL_MS) == "HC-BV-K7QXAB-20270115-08"
+
+
+def test_installation_is_made_once_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = installation_id(tmp_path / "a")
+    assert installation_id(tmp_path / "a") == first
+    assert installation_id(tmp_path / "b") != first
+    assert is_session(f"HC-BV-{first}-20270115-01")
+    (tmp_path / "a" / "installation").write_text("../x")
+    with pytest.raises(InvalidConfig, match="installation"):
+        installation_id(tmp_path / "a")
 
 
 def test_track_names_say_whose_they_are() -> None:

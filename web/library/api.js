@@ -93,6 +93,11 @@ export async function readPackage(id) {
   return (await ask(`packages/${encodeURIComponent(id)}`)).json();
 }
 
+/** @param {string} id @param {number} offset @returns {Promise<Pick<PackageDetail, "gap_count" | "gaps">>} */
+export async function readGaps(id, offset) {
+  return (await ask(`packages/${encodeURIComponent(id)}/gaps?offset=${offset}`)).json();
+}
+
 /** @param {string} id @returns {Promise<PackageDetail>} */
 export function retryPackage(id) {
   return tell(`packages/${id}/retry`, {});

@@ -5,8 +5,8 @@
 
 import { element, icon } from "../shared/dom.js";
 import { shortSite } from "../shared/sitename.js";
-import { knownKey, t } from "../shared/text/text.js";
-import { downloadAddress, fileAddress, partAddress } from "./api.js";
+import { knownKey, setText, t } from "../shared/text/text.js";
+import { downloadAddress, fileAddress, LibraryFailed, partAddress, readGaps } from "./api.js";
 import * as format from "./format.js";
 import { lengthOf } from "./timeline.js";
 
@@ -16,7 +16,6 @@ import { lengthOf } from "./timeline.js";
 /** @typedef {import("../shared/text/text.js").TextKey} TextKey */
 /** @typedef {import("../shared/text/text.js").Text} Text */
 
-const GAPS_SHOWN = 200;
 const SEAL_SHOWN = 16;
 
 /**
@@ -37,7 +36,7 @@ function card(name, title, ...children) {
 function gapText(gap) {
   const source = t(knownKey(`library.source.${gap.source}`, "library.source.unknown"));
   const reason = t(knownKey(`library.gap.${gap.reason}`, "library.gap.unknown"));
-  const length = format.exactLength(gap.end_ms - gap.start_ms);
+  const length = format.exactLength(gap.missing_ms);
   if (!gap.site) return ["library.gap.all", { length, source, reason }];
   return ["library.gap.of", { length, source, site: shortSite(gap.site), reason }];
 }
@@ -48,10 +47,38 @@ function gapText(gap) {
  * @param {(position: number) => void} seek
  */
 export function gapsCard(detail, timeline, seek) {
-  if (detail.gaps.length === 0) {
+  if (detail.gap_count === null) {
+    return card("gaps", "library.gaps", element("p", { class: "problem", text: "library.gaps.unreadable" }));
+  }
+  if (detail.gap_count === 0) {
     return card("gaps", "library.gaps", element("p", { class: "all-good" }, icon("check"), element("span", { text: "library.gaps.none" })));
   }
-  const items = detail.gaps.slice(0, GAPS_SHOWN).map((gap) => {
+  const list = element("ul", { class: "gaps" }, ...detail.gaps.map(item));
+  let shown = detail.gaps.length;
+  const total = detail.gap_count;
+  const more = element("button", { class: "button", attributes: { "data-action": "more-gaps" }, click: () => void showMore() });
+  function count() {
+    more.hidden = shown >= total;
+    setText(more, "text", ["library.gaps.more", { count: total - shown }]);
+  }
+  async function showMore() {
+    more.disabled = true;
+    try {
+      const page = await readGaps(detail.id, shown);
+      list.append(...page.gaps.map(item));
+      shown = page.gaps.length > 0 ? shown + page.gaps.length : total;
+    } catch (error) {
+      if (!(error instanceof LibraryFailed)) throw error;
+    } finally {
+      more.disabled = false;
+    }
+    count();
+  }
+  count();
+  return card("gaps", "library.gaps", list, more);
+
+  /** @param {Gap} gap */
+  function item(gap) {
     const position = timeline.positionOf(gap.start_ms);
     return element(
       "li",
@@ -63,14 +90,7 @@ export function gapsCard(detail, timeline, seek) {
         element("span", { text: gapText(gap) }),
       ),
     );
-  });
-  const others = detail.gaps.length - items.length;
-  return card(
-    "gaps",
-    "library.gaps",
-    element("ul", { class: "gaps" }, ...items),
-    others > 0 ? element("p", { class: "quiet-text", text: ["library.gaps.more", { count: others }] }) : null,
-  );
+  }
 }
 
 /** @param {PackageDetail} detail */

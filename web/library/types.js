@@ -52,7 +52,7 @@
 
 /** @typedef {{start_ms: number, end_ms: number}} Span */
 
-/** @typedef {Span & {site: string | null, name: string | null, source: string | null, reason: string | null}} Gap */
+/** @typedef {Span & {missing_ms: number, site: string | null, name: string | null, source: string | null, reason: string | null, packets: number | null}} Gap */
 
 /**
  * @typedef {object} Presence
@@ -85,7 +85,8 @@
  * @property {Part[]} content
  * @property {string[]} files
  * @property {Record<string, unknown> | null} sheet
- * @property {Gap[]} gaps
+ * @property {number | null} gap_count  null where nobody can tell
+ * @property {Gap[]} gaps  the first of them
  * @property {Attendance | null} attendance
  * @property {AuditLine[]} [audit]
  */

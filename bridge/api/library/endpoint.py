@@ -5,6 +5,7 @@ first byte is sent. Catalogue and packages are on a disk that may be slow: all o
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -123,6 +124,7 @@ class ArchiveApi:
         router.add_get(f"{BASE}/packages", _answering(self._list))
         router.add_get(f"{BASE}/progress", _answering(self._progress))
         router.add_get(package, _answering(self._show))
+        router.add_get(f"{package}/gaps", _answering(self._gaps))
         router.add_get(f"{package}/download", _answering(self._download))
         router.add_get(f"{package}/{{series:parts|content}}/{{number}}", _answering(self._part))
         router.add_get(f"{package}/files/{{name}}", _answering(self._file))
@@ -184,8 +186,17 @@ class ArchiveApi:
         return await self._shown(access)
 
     async def _shown(self, access: Access) -> web.Response:
-        shown = await self._read(lambda: self._detail(access.claims, access.entry.id))
-        return web.json_response(shown, headers=NO_STORE)
+        # As text already, because its lists may be long, and media wait meanwhile.
+        text = await self._read(lambda: json.dumps(self._detail(access.claims, access.entry.id)))
+        return web.json_response(text=text, headers=NO_STORE)
+
+    async def _gaps(self, request: web.Request) -> web.Response:
+        """More of what is missing than is shown with the package."""
+        access = await self._sealed(request)
+        offset = _offset(request.query.get("offset", "0"))
+        folder = self._packages / access.entry.id
+        text = await self._read(lambda: json.dumps(archive_package.gaps(folder, offset)))
+        return web.json_response(text=text, headers=NO_STORE)
 
     def _detail(self, claims: Claims, package: str) -> dict[str, Any]:
         entry = self._catalogue.package(package)
@@ -359,6 +370,12 @@ def _answering(handler: Handler) -> Handler:
 def _rooms(claims: Claims) -> tuple[str, ...] | None:
     """Return the rooms whose recordings may be seen; None for all."""
     return None if claims.scope is ArchiveScope.ALL else (claims.room,)
+
+
+def _offset(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidMessage("invalid-message", "offset must be a whole number")
+    return int(text)
 
 
 def _part_number(text: str) -> int:

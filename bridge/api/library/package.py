@@ -15,10 +15,13 @@ from typing import Any, Final
 from bridge.store.audit import AuditEntry
 from bridge.store.entries import DeliveryEntry, PackageEntry
 
-PACKAGE_ID: Final = re.compile(r"HC-[A-Z0-9]{1,16}-[0-9]{8}-[0-9]{2,4}-(?:S|C[0-9]{2,4})")
+PACKAGE_ID: Final = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-[0-9]{8}-[0-9]{2,4}-(?:S|C[0-9]{2,4})")
 PARTS_MAX: Final = 999
-# The largest are the gaps of a bad night and the attendance of a thousand points.
+# The largest is the attendance of a thousand points.
 JSON_MAX_BYTES: Final = 8 * 1024 * 1024
+# Packages that were sealed before near losses were told as one may tell of each packet of a bad night.
+GAPS_MAX_BYTES: Final = 128 * 1024 * 1024
+GAPS_SHOWN: Final = 200
 
 Json = dict[str, Any]
 
@@ -100,6 +103,7 @@ _NOTHING: Final[Json] = {
     "content": [],
     "files": [],
     "sheet": None,
+    "gap_count": 0,
     "gaps": [],
     "attendance": None,
 }
@@ -112,7 +116,7 @@ def _contents(folder: Path) -> Json:
         "content": _parts(folder, "content"),
         "files": [name for name, file in FILES.items() if (folder / file.place).is_file()],
         "sheet": _object(folder / "data/video/contact-sheet.json"),
-        "gaps": _gaps(folder),
+        **gaps(folder),
         "attendance": _object(folder / "data/attendance.json"),
     }
 
@@ -137,10 +141,10 @@ def _delivery(attempt: DeliveryEntry) -> Json:
     }
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path, max_bytes: int = JSON_MAX_BYTES) -> object:
     """Return the JSON value of a file of ours, None when there is none that can be read."""
     try:
-        if path.stat().st_size > JSON_MAX_BYTES:
+        if path.stat().st_size > max_bytes:
             return None
         value: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -154,13 +158,25 @@ def _recorded(folder: Path) -> list[Json]:
     return [_span(entry) for entry in _objects(about.get("recorded")) if _is_span(entry)]
 
 
-def _gaps(folder: Path) -> list[Json]:
-    """Return what of the recorded time is missing, with the name of its site where that is known."""
-    return [
-        {**_span(gap), **{name: gap.get(name) for name in ("site", "name", "source", "reason")}}
-        for gap in _objects(read_json(folder / "data/gaps.json"))
-        if _is_span(gap)
-    ]
+def gaps(folder: Path, offset: int = 0) -> Json:
+    """Return how many gaps there are, and some of them, each with the name of its site where that is known.
+
+    `gap_count` is None where it cannot be told: that is not the same as nothing missing.
+    """
+    found = read_json(folder / "data/gaps.json", GAPS_MAX_BYTES)
+    entries = _objects(found)
+    is_whole = isinstance(found, list) and len(entries) == len(found) and all(map(_is_span, entries))
+    return {
+        "gap_count": len(entries) if is_whole else None,
+        "gaps": [_gap(entry) for entry in entries[offset : offset + GAPS_SHOWN] if _is_span(entry)],
+    }
+
+
+def _gap(entry: Json) -> Json:
+    span = _span(entry)
+    missing_ms = entry.get("duration_ms", span["end_ms"] - span["start_ms"])
+    about = {name: entry.get(name) for name in ("site", "name", "source", "reason", "packets")}
+    return {**span, "missing_ms": missing_ms, **about}
 
 
 def _parts(folder: Path, series: str) -> list[Json]:

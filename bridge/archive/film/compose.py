@@ -35,6 +35,7 @@ from bridge.archive.model import (
 from bridge.archive.plan.programme import open_ends, showings
 from bridge.archive.plan.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
 from bridge.archive.tracks.feeds import Damage
+from bridge.archive.tracks.merging import merged
 from bridge.archive.tracks.tracks import (
     Track,
     clip_gap,
@@ -220,32 +221,19 @@ class _Composer:
     def _gaps(self) -> list[Gap]:
         """Return what logs and files tell, and what decoding has found."""
         by_name = {track.name: track for track in self._tracks}
-        gaps = find_gaps(self._tracks, self._plan.spans, open_ends(self._session.events))
-        damaged = [gap for gap in gaps if gap.reason == DAMAGED]
-        damaged += lost_gaps(self._session, self._tracks, self._plan.spans)
+        spans = self._plan.spans
+        gaps = find_gaps(self._tracks, spans, open_ends(self._session.events))
+        gaps += lost_gaps(self._session, self._tracks, spans)
         for damage in self._damages():
-            track = by_name[damage.track]
-            damaged += clip_gap(track, damage.start_ms, damage.end_ms, DAMAGED, self._plan.spans)
-        gaps = [gap for gap in gaps if gap.reason != DAMAGED] + _joined(damaged)
-        return sorted(gaps, key=lambda gap: (gap.start_ms, gap.track, gap.end_ms))
+            # Found piece by piece by several: slices, the content's own video, the look at the files.
+            gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, DAMAGED, spans)
+        return merged(gaps)
 
     def _damages(self) -> Iterator[Damage]:
         for film in self._films:
             for index in range(film.slices(self._slice_frames)):
                 path = SliceName(film.name, index).path(self._slices)
                 yield from read_slice(path, with_media=False).damages
-
-
-def _joined(damaged: Sequence[Gap]) -> list[Gap]:
-    """Join what several have found piece by piece: slices, the content's own video, the look at the files."""
-    joined: list[Gap] = []
-    for gap in sorted(damaged, key=lambda gap: (gap.track, gap.start_ms)):
-        last = joined[-1] if joined else None
-        if last is not None and last.track == gap.track and gap.start_ms <= last.end_ms:
-            joined[-1] = replace(last, end_ms=max(last.end_ms, gap.end_ms))
-        else:
-            joined.append(gap)
-    return joined
 
 
 def _extended(spans: Sequence[Span], ends: dict[int, int], tracks: Sequence[Track]) -> tuple[Span, ...]:

@@ -13,7 +13,6 @@ from bridge.archive.model import Report
 from bridge.archive.package import timestamps
 from bridge.archive.package.seal import SEAL_FILE, parse_seal
 from bridge.archive.package.verify import Problem, verify
-from bridge.base.errors import ArchiveFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,7 @@ class FixityResult:
 
 
 def check(package: Path, *, timestamp_url: str, now_ms: int, report: Report) -> FixityResult:
-    """Check one package; raises ArchiveFailed when it is not there at all."""
-    if not package.is_dir():
-        raise ArchiveFailed("package-missing", f"{package.name} is not in the archive", is_lasting=True)
+    """Check one package; one that is not there at all is damaged as a whole."""
     problems = [*verify(package, report=report), *_misplaced(package)]
     if not problems and timestamp_url and not timestamps.is_stamped(package):
         # Only what was found whole is worth a stamp.

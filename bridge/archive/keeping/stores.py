@@ -10,7 +10,7 @@ import os
 import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from bridge.archive.folders import PARTIAL, disk_errors
 from bridge.archive.model import Progress, Report, Stage
 from bridge.archive.package import bag
-from bridge.archive.package.seal import SEAL_FILE
+from bridge.archive.package.seal import SEAL_FILE, parse_seal
 from bridge.archive.package.verify import sealed_sums
 from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
@@ -101,7 +101,9 @@ class S3Store:
         with disk_errors():
             sums = _sealed_sums(package)
             names = [path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()]
-            names.sort(key=lambda name: (name == SEAL_FILE, name))
+            self._check_ours(package)
+            # First what tells whose the rest is, and the seal last.
+            names.sort(key=lambda name: (name == SEAL_FILE, name != bag.TAG_MANIFEST, name))
             meter = _Meter(sum((package / name).stat().st_size for name in names), report)
             for name in names:
                 meter.finished(self._put_file(package, name, sums.get(name), meter.moved))
@@ -139,6 +141,35 @@ class S3Store:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _check_ours(self, package: Path) -> None:
+        """Raise ArchiveFailed when another package has the name already, such as another hospital's."""
+        theirs = self._content(f"{package.name}/{SEAL_FILE}")
+        if theirs is not None:
+            ours = parse_seal((package / SEAL_FILE).read_bytes())
+            with suppress(ValueError):
+                # One that cannot be read was damaged there, and is put again.
+                if parse_seal(theirs).seal == ours.seal:
+                    return
+                raise self._other(package.name)
+            return
+        # Another one is perhaps being put there now; ours of an attempt that broke off is the same.
+        begun = self._content(f"{package.name}/{bag.TAG_MANIFEST}")
+        if begun is not None and begun != (package / bag.TAG_MANIFEST).read_bytes():
+            raise self._other(package.name)
+
+    def _other(self, package: str) -> ArchiveFailed:
+        sentence = f"{self.name} has another package of the name {package}; it is not overwritten"
+        return ArchiveFailed("store-other-seal", sentence, is_lasting=True)
+
+    def _content(self, key: str) -> bytes | None:
+        """Return a small object; None when there is none."""
+        content = bytearray()
+        with self._talking():
+            if self._size(key) is None:
+                return None
+            self._read(key, content.extend)
+        return bytes(content)
 
     def _put_file(self, package: Path, name: str, sealed_sha256: str | None, on_bytes: OnBytes) -> int:
         path, key = package / name, f"{package.name}/{name}"

@@ -154,13 +154,17 @@ def consent_documents(
 
 
 def gaps_document(gaps: Iterable[Gap], stays: Sequence[Presence]) -> list[dict[str, Any]]:
-    """Return gaps.json: what of the recorded time is missing, and why."""
+    """Return gaps.json: what of the recorded time is missing, and why.
+
+    `duration_ms` is what is missing between the two times: losses close to each other are told as one.
+    """
     names = _names(stays)
     return [
         {
             "from": utc_text(gap.start_ms),
             "to": utc_text(gap.end_ms),
-            "duration_ms": gap.end_ms - gap.start_ms,
+            "duration_ms": gap.missing_ms,
+            **({"packets": gap.packets} if gap.packets else {}),
             "track": gap.track,
             "participant": gap.participant,
             **names.get(gap.participant, {}),

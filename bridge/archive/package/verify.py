@@ -53,6 +53,9 @@ SENTENCES: Final[Mapping[str, Text]] = {
     "timestamp-broken": Text(
         vi="Dấu thời gian {file} không hợp lệ: {detail}.", en="The time stamp {file} is not valid: {detail}."
     ),
+    "video-unplayable": Text(
+        vi="Không phát được {file} đến hết: {detail}.", en="{file} does not play to its end: {detail}."
+    ),
     "document-broken": Text(vi="Tệp {file} không hợp lệ: {detail}.", en="{file} is not valid: {detail}."),
     "journal-broken": Text(
         vi="Nhật ký {file} bị hỏng ở dòng {detail}.", en="The journal {file} is broken at line {detail}."

@@ -79,8 +79,10 @@ class Hole(StrEnum):
     CASE = "case"
 
 
-def plan_packages(events: Sequence[Event]) -> list[PackagePlan]:
+def plan_packages(events: Sequence[Event], session: str = "") -> list[PackagePlan]:
     """Return the packages that can be made now, cases first, in their order.
+
+    They bear the name of the session that the journal tells, unless it is known here as another `session`.
 
     A case is ready once it is finished, also when the session goes on. The session's own package is ready
     once the session is closed, which finishes an open case as well.
@@ -92,7 +94,12 @@ def plan_packages(events: Sequence[Event]) -> list[PackagePlan]:
     plans = [_case_plan(opened, events, history, case) for case in history.finished()]
     if history.closed_ms is not None:
         plans.append(_session_plan(opened, history))
-    return plans
+    if not session:
+        return plans
+    own = _text(opened, "session")
+    return [
+        replace(plan, package=session + plan.package.removeprefix(own), session=session) for plan in plans
+    ]
 
 
 def open_ends(events: Sequence[Event]) -> dict[int, int]:

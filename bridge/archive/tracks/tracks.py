@@ -109,7 +109,8 @@ class Track:
     codec: str
     segments: tuple[Segment, ...]
     placements: Mapping[int, Placement]
-    logged_gaps: tuple[tuple[int, float, float, str], ...]
+    # (stream, from_pts_ms, to_pts_ms, reason, packets)
+    logged_gaps: tuple[tuple[int, float, float, str, int], ...]
     # When the track ended; None as long as nobody has repaired what a crash left.
     ended_ms: float | None
     was_interrupted: bool
@@ -151,7 +152,7 @@ class _Log:
     reports: defaultdict[int, list[SenderReport]] = field(default_factory=lambda: defaultdict(list))
     # (stream, pts_ms, file, width, height)
     segments: list[tuple[int, float, str, int, int]] = field(default_factory=list)
-    gaps: list[tuple[int, float, float, str]] = field(default_factory=list)
+    gaps: list[tuple[int, float, float, str, int]] = field(default_factory=list)
     ended_ms: float | None = None
     was_interrupted: bool = True
 
@@ -181,7 +182,8 @@ class _Log:
                 self.pauses[int(line["stream"])].append(Pause(*times))
             case "gap":
                 ends = float(line["from_pts_ms"]), float(line["to_pts_ms"])
-                self.gaps.append((int(line["stream"]), *ends, str(line["reason"])))
+                packets = max(int(line.get("packets", 0)), 0)
+                self.gaps.append((int(line["stream"]), *ends, str(line["reason"]), packets))
             case "end":
                 self.ended_ms = float(line["at_ms"])
                 self.was_interrupted = line.get("reason") == INTERRUPTED
@@ -245,10 +247,10 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
     """
     found: list[Gap] = []
     for track in tracks:
-        for stream, from_pts_ms, to_pts_ms, reason in track.logged_gaps:
+        for stream, from_pts_ms, to_pts_ms, reason, packets in track.logged_gaps:
             if stream in track.placements:
                 start_ms, end_ms = track.at_ms(stream, from_pts_ms), track.at_ms(stream, to_pts_ms)
-                found.extend(clip_gap(track, start_ms, end_ms, reason, spans))
+                found.extend(clip_gap(track, start_ms, end_ms, reason, spans, packets=packets))
         for index, segment in enumerate(track.segments):
             end_ms = track.end_of(index)
             if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
@@ -270,15 +272,28 @@ def lost_gaps(session: SessionFolder, tracks: Sequence[Track], spans: Sequence[S
 
 
 def clip_gap(
-    track: Track | ListedTrack, start_ms: float, end_ms: float, reason: str, spans: Sequence[Span]
+    track: Track | ListedTrack,
+    start_ms: float,
+    end_ms: float,
+    reason: str,
+    spans: Sequence[Span],
+    *,
+    packets: int = 0,
 ) -> Iterator[Gap]:
-    """Yield the parts of a gap that lie within spans."""
+    """Yield the parts of a gap that lie within spans; its packets are counted with the first."""
     for span in spans:
         first_ms, last_ms = max(start_ms, span.start_ms), min(end_ms, span.end_ms)
         if first_ms < last_ms:
             yield Gap(
-                track.name, track.participant, track.source, math.floor(first_ms), math.ceil(last_ms), reason
+                track.name,
+                track.participant,
+                track.source,
+                math.floor(first_ms),
+                math.ceil(last_ms),
+                reason,
+                packets=packets,
             )
+            packets = 0
 
 
 def _crash_gap(track: Track, whole: Sequence[Span], crashes: Mapping[int, int]) -> Iterator[Gap]:

@@ -115,9 +115,14 @@ async def store(archive: Archive, package: str) -> None:
     await asyncio.to_thread(archive.catalogue.set_stored, package, now_ms())
 
 
-async def check(archive: Archive, package: str, *, on_progress: OnProgress) -> list[str]:
-    """Compare a package with its checksums and return what is wrong; raises ArchiveFailed."""
-    job = archive.job(Task.CHECK, package)
+async def check(
+    archive: Archive, package: str, *, on_progress: OnProgress, is_full: bool = False
+) -> list[str]:
+    """Compare a package with its checksums and return what is wrong; raises ArchiveFailed.
+
+    When `is_full`, its videos are played as well.
+    """
+    job = archive.job(Task.PROVE if is_full else Task.CHECK, package)
     result = await process.run(job, on_progress, silence_max_s=archive.silence_max_s)
     problems = [str(problem) for problem in result["problems"]]
     archive.counters.fixity_checks += 1

@@ -1,11 +1,12 @@
 """From a session's journal to the catalogue: the packages that can be made, and those still recorded."""
 
+from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.archive.folders import disk_errors
+from bridge.archive.folders import ArchiveFolders, disk_errors
 from bridge.archive.model import PackagePlan
 from bridge.archive.plan.extract import presences
 from bridge.archive.plan.programme import plan_packages
@@ -41,21 +42,60 @@ def read_session(path: Path) -> Sequence[Event]:
     return events
 
 
-def intake(path: Path, events: Sequence[Event], retention: RetentionClass) -> Intake:
-    """Return what the events say."""
+def name_here(catalogue: Catalogue, folders: ArchiveFolders, path: Path, opened: Event) -> str:
+    """Return the name of a session in this archive: its own, unless that is another's here.
+
+    Names were not always of one installation, and a disk may come from another machine. Such a session gets
+    a name from the hash of its first event, the same each time.
+    """
+    name = str(opened.data["session"])
+    known = catalogue.session(name)
+    if known is not None and (known.started_ms, known.room) != (opened.at_ms, str(opened.data["room"])):
+        return _other_name(name, opened)
+    journals = [package / "data" / JOURNAL for package in folders.packages.glob(f"{name}-*")]
+    if not is_recorded_here(folders, path):
+        journals.append(folders.recordings / name / JOURNAL)
+    firsts = [first for journal in journals if (first := _first_event(journal)) is not None]
+    if any(first.hash != opened.hash for first in firsts):
+        return _other_name(name, opened)
+    return name
+
+
+def is_recorded_here(folders: ArchiveFolders, path: Path) -> bool:
+    """Return whether a session's folder is one of ours, and not of a disk from elsewhere."""
+    return path.parent.resolve() == folders.recordings.resolve()
+
+
+def _other_name(name: str, opened: Event) -> str:
+    _, site, *_, day, number = name.split("-")
+    return f"HC-{site}-{b32encode(bytes.fromhex(opened.hash)[:5]).decode()[:6]}-{day}-{number}"
+
+
+def intake(
+    path: Path,
+    events: Sequence[Event],
+    retention: RetentionClass,
+    *,
+    name: str = "",
+    is_here: bool = True,
+) -> Intake:
+    """Return what the events say, of a session that may be known as another `name`.
+
+    One that is not among our recordings has no folder there; another's may bear its name.
+    """
     opened, last = events[0], events[-1]
     is_closed = last.kind is EventKind.SESSION_CLOSED
     session = SessionEntry(
-        id=str(opened.data["session"]),
+        id=name or str(opened.data["session"]),
         room=str(opened.data["room"]),
         title=str(opened.data["title"]),
         kind=ConferenceKind(opened.data["conference_kind"]),
-        folder=path.name,
+        folder=path.name if is_here or not name else name,
         started_ms=opened.at_ms,
         ended_ms=last.at_ms if is_closed else None,
         state=SessionState.CLOSED if is_closed else SessionState.OPEN,
     )
-    plans = plan_packages(events)
+    plans = plan_packages(events, session.id)
     queued = [_entry(plan, events, retention, PackageState.QUEUED) for plan in plans]
     if is_closed:
         return Intake(session, tuple(queued))
@@ -67,6 +107,7 @@ def intake(path: Path, events: Sequence[Event], retention: RetentionClass) -> In
 
 def take_in(
     catalogue: Catalogue,
+    folders: ArchiveFolders,
     path: Path,
     retention: RetentionClass,
     *,
@@ -78,7 +119,9 @@ def take_in(
     Raises ArchiveFailed when the journal cannot be used; then the session is in the catalogue as failed.
     """
     try:
-        found = intake(path, read_session(path), retention)
+        events = read_session(path)
+        name = name_here(catalogue, folders, path, events[0])
+        found = intake(path, events, retention, name=name, is_here=is_recorded_here(folders, path))
     except ArchiveFailed as error:
         # One without any line is only about to begin, or nothing ever happened in it.
         if error.code != JOURNAL_EMPTY:
@@ -116,7 +159,7 @@ def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:
     package = f"{path.name}-S"
     if catalogue.package(package) is not None:
         return
-    opened = _first_event(path)
+    opened = _first_event(path / JOURNAL)
     about = {} if opened is None else opened.data
     at_ms = _modified_ms(path) if opened is None else opened.at_ms
     catalogue.put_package(
@@ -139,9 +182,9 @@ def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:
     )
 
 
-def _first_event(path: Path) -> Event | None:
+def _first_event(journal: Path) -> Event | None:
     try:
-        with (path / JOURNAL).open("rb") as file:
+        with journal.open("rb") as file:
             event = parse_event(file.readline(LINE_MAX_BYTES + 1))
     except OSError:
         return None

@@ -33,6 +33,8 @@ class Task(StrEnum):
     DELIVER = "deliver"
     STORE = "store"
     CHECK = "check"
+    # As a check, and every part of its videos decoded: what is to stand alone must be worth it.
+    PROVE = "prove"
 
 
 @dataclass(frozen=True, slots=True)

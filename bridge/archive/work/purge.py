@@ -2,14 +2,19 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from bridge.archive.folders import disk_errors
 from bridge.archive.retention import TracksState, may_purge_tracks
 from bridge.archive.work.attempts import Archive
 from bridge.capture.sessions import is_session
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
+
+# Twice what a package takes at 720 lines: docs/operations.md.
+MAKING_BYTES_PER_S: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +25,14 @@ class Served:
     packages: tuple[PackageEntry, ...]
 
 
-def purgeable(archive: Archive, now_ms: int) -> Served | None:
-    """Return a session that was sealed, and delivered where that is on, long ago; raises ArchiveFailed."""
+def purgeable(archive: Archive, now_ms: int, resting: Collection[str] = ()) -> Served | None:
+    """Return a session that was sealed, and delivered where that is on, long ago; raises ArchiveFailed.
+
+    Those that are `resting` are passed over.
+    """
     for session in archive.catalogue.sessions(SessionState.CLOSED):
+        if session.id in resting:
+            continue
         packages = archive.catalogue.packages_of(session.id)
         if _may_purge(archive, packages, now_ms):
             return Served(session, tuple(entry for entry in packages if entry.deleted_ms is None))
@@ -43,6 +53,17 @@ def purge_tracks(archive: Archive, served: Served) -> None:
             os.rename(tracks, leaving)
         shutil.rmtree(leaving, ignore_errors=True)
     archive.catalogue.put_session(replace(session, state=SessionState.PURGED))
+
+
+def is_same_disk(folder: Path, other: Path) -> bool:
+    """Return whether what one folder takes is missing to the other; raises ArchiveFailed."""
+    with disk_errors():
+        return folder.exists() and folder.stat().st_dev == other.stat().st_dev
+
+
+def making_bytes(duration_ms: int, height_px: int) -> int:
+    """Return about what a package takes while it is made: its slices, and its parts beside them."""
+    return round(duration_ms / 1000 * MAKING_BYTES_PER_S * (height_px / 720) ** 2)
 
 
 def free_bytes(folder: Path) -> int:

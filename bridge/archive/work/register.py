@@ -45,7 +45,7 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
                 strays.append(read_package(folder))
     for path in sorted(folders.certificates.glob("*.json")):
         if path.stem not in known:
-            strays.append(_read_certificate(path))
+            strays.append(read_certificate(path))
     decided = catalogue.decided() if strays else {}
     for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
         register(catalogue, found, is_newest=is_newest, decided=decided.get(found.entry.id, {}))
@@ -112,7 +112,7 @@ def in_chain_order(strays: Iterable[Found], last_seal: str | None) -> Sequence[t
     return [*behind, *((found, True) for found in chain)]
 
 
-def _read_certificate(path: Path) -> Found:
+def read_certificate(path: Path) -> Found:
     """Return what is left of a deleted package: its place in the chain of seals."""
     try:
         value = json.loads(path.read_bytes()[:DOCUMENT_MAX_BYTES])

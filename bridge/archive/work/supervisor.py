@@ -19,7 +19,8 @@ from bridge.archive.folders import locked
 from bridge.archive.model import Progress
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
-from bridge.archive.work.purge import free_bytes, purge_tracks, purgeable
+from bridge.archive.work.jobs import Result
+from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, purge_tracks, purgeable
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
 from bridge.store.audit import Action
@@ -32,6 +33,10 @@ RESCAN_INTERVAL_S: Final = 300.0
 CARE_INTERVAL_S: Final = 600.0
 STATUS_INTERVAL_S: Final = 5.0
 AFTER_FAILURE_S: Final = 30.0
+# A package that the other store refused is tried again then.
+STORE_AGAIN_S: Final = 3600.0
+# How often it is looked whether a package that needs room has it.
+ROOM_INTERVAL_S: Final = 60.0
 AFTER_BUG_S: Final = 60.0
 # More sessions than this at once are found by looking at all of them.
 CHANGED_MAX: Final = 1000
@@ -44,7 +49,8 @@ class ArchiveStatus:
 
     `backlog_s` is the age of the oldest recording that is not sealed, `delivery_waiting_s` and
     `store_waiting_s` that of the oldest sealed package that is to be delivered or stored elsewhere; 0 where
-    there is none. `realtime_factor` tells how much faster than the conference the last package was made.
+    there is none. `check_overdue_s` tells how much later than it should a package is compared with its
+    checksums. `realtime_factor` tells how much faster than the conference the last package was made.
     """
 
     is_available: bool = False
@@ -53,7 +59,9 @@ class ArchiveStatus:
     backlog_s: float = 0.0
     delivery_waiting_s: float = 0.0
     store_waiting_s: float = 0.0
+    check_overdue_s: float = 0.0
     free_bytes: int = 0
+    waits_for_room: bool = False
     progress: float = 0.0
     realtime_factor: float = 0.0
 
@@ -61,9 +69,11 @@ class ArchiveStatus:
 class ArchiveSupervisor:
     """Runs the archive of one node; created, used and stopped on the event loop."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, *, reserve_bytes: Callable[[], int] = lambda: 0) -> None:
+        """`reserve_bytes` tells what must stay free for recording now, on the disk where recordings lie."""
         # Passed by argument.
         self._archive = archive
+        self._reserve_bytes = reserve_bytes
         # Allocated by this.
         self.status = ArchiveStatus()
         self._changed: set[Path] = set()
@@ -74,6 +84,8 @@ class ArchiveSupervisor:
         # What was said of sessions that cannot be read, so that it is not said again at every look.
         self._broken: frozenset[str] = frozenset()
         self._progress: Progress | None = None
+        self._making: asyncio.Task[Result] | None = None
+        self._waits_for_room = False
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
@@ -199,10 +211,18 @@ class ArchiveSupervisor:
         entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
+        if not await asyncio.to_thread(self._has_room, entry):
+            self._wait_for_room(entry)
+            return 0.0
+        self._waits_for_room = False
         logger.info("archive: making %s", entry.id)
         started = time.monotonic()
+        self._making = asyncio.create_task(attempts.make(self._archive, entry.id, on_progress=self._heard))
         try:
-            await attempts.make(self._archive, entry.id, on_progress=self._heard)
+            await self._making
+        except asyncio.CancelledError:
+            _end_if_cancelled()
+            self._wait_for_room(entry)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be made: %s", entry.id, error)
             self._let_wait("make", entry.id, error)
@@ -213,8 +233,23 @@ class ArchiveSupervisor:
             self._wake["deliver"].set()
             self._wake["keep"].set()
         finally:
-            self._progress = None
+            self._progress = self._making = None
         return 0.0
+
+    def _has_room(self, entry: PackageEntry | None = None) -> bool:
+        """Return whether the disk has room for what making a package takes, beside the recordings."""
+        folders = self._archive.folders
+        if not is_same_disk(folders.recordings, folders.archive):
+            return True
+        height_px = int(self._archive.archive.video_height_px)
+        needed = 0 if entry is None else making_bytes(entry.duration_ms, height_px)
+        return free_bytes(folders.archive) >= self._reserve_bytes() + needed
+
+    def _wait_for_room(self, entry: PackageEntry) -> None:
+        if not self._waits_for_room:
+            logger.warning("archive: %s waits, because the disk is needed for recording", entry.id)
+        self._waits_for_room = True
+        self._let_rest("make", entry.id, ROOM_INTERVAL_S)
 
     async def _take_in(self) -> None:
         """Let a worker read the journals that have changed."""
@@ -286,19 +321,26 @@ class ArchiveSupervisor:
     # Keeping.
 
     async def _keep_next(self) -> float:
+        """Do one thing; whatever cannot be done now rests, and the others go on."""
         if self._archive.archive.s3_endpoint and await self._store_next():
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
         due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms)
-        if due:
-            await self._check(due[0])
+        entry = next((entry for entry in due if not self._rests("check", entry.id)), None)
+        if entry is not None:
+            await self._check(entry)
             return 0.0
-        session = await asyncio.to_thread(purgeable, self._archive, now_ms())
+        resting = {name for lane, name in self._not_before if lane == "purge" and self._rests(lane, name)}
+        session = await asyncio.to_thread(purgeable, self._archive, now_ms(), resting)
         if session is None:
             return CARE_INTERVAL_S
+        # What goes now is the only source of what is left.
         for entry in session.packages:
-            if entry.fixity_ok is None and not await self._check(entry):
-                return CARE_INTERVAL_S
+            if not await self._check(entry, is_full=True):
+                self._let_rest("purge", session.session.id)
+                return 0.0
+        # Should this fail, other sessions come first.
+        self._let_rest("purge", session.session.id)
         await asyncio.to_thread(purge_tracks, self._archive, session)
         self._archive.counters.sessions_purged += 1
         await attempts.audit(self._archive, Action.PURGE, None, {"session": session.session.id})
@@ -307,27 +349,50 @@ class ArchiveSupervisor:
 
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
+        if self._rests("store", ""):
+            return False
         entry, _ = self._due("store", await asyncio.to_thread(self._archive.catalogue.unstored))
         if entry is None:
             return False
-        self._not_before["store", entry.id] = time.monotonic() + CARE_INTERVAL_S
-        await attempts.store(self._archive, entry.id)
+        try:
+            await attempts.store(self._archive, entry.id)
+        except ArchiveFailed as error:
+            logger.error("archive: %s could not be put into the other store: %s", entry.id, error)
+            # All wait, since mostly the store is away; this one longer, so that others come before it.
+            self._let_rest("store", "")
+            self._let_rest("store", entry.id, STORE_AGAIN_S)
+            return False
+        self._not_before.pop(("store", ""), None)
         self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)
         return True
 
-    async def _check(self, entry: PackageEntry) -> bool:
-        """Compare one package with its checksums; tell whether it is whole."""
-        problems = await attempts.check(self._archive, entry.id, on_progress=_ignore)
+    async def _check(self, entry: PackageEntry, *, is_full: bool = False) -> bool:
+        """Compare one package with its checksums; tell whether it is known to be whole."""
+        try:
+            problems = await attempts.check(self._archive, entry.id, on_progress=_ignore, is_full=is_full)
+        except ArchiveFailed as error:
+            logger.error("archive: %s could not be checked: %s", entry.id, error)
+            self._let_rest("check", entry.id)
+            return False
         for problem in problems:
             logger.error("archive: %s is damaged: %s", entry.id, problem)
         return not problems
+
+    def _rests(self, work: str, name: str) -> bool:
+        return self._not_before.get((work, name), 0.0) > time.monotonic()
+
+    def _let_rest(self, work: str, name: str, pause_s: float = CARE_INTERVAL_S) -> None:
+        self._not_before[work, name] = time.monotonic() + pause_s
 
     # Telling.
 
     async def _tell(self) -> float:
         try:
             self.status = await self._read_status()
+            if self._making is not None and not await asyncio.to_thread(self._has_room):
+                # It goes on from its slices when there is room again.
+                self._making.cancel()
         except ArchiveFailed:
             self.status = ArchiveStatus()
             raise
@@ -337,6 +402,7 @@ class ArchiveSupervisor:
         catalogue = self._archive.catalogue
         packages = await asyncio.to_thread(catalogue.count_by_state)
         waiting = await asyncio.to_thread(catalogue.waiting_since)
+        checked_ms = await asyncio.to_thread(catalogue.checked_since)
         has_pacs, has_store = self._archive.dicom.method != "off", self._archive.archive.s3_endpoint
         progress = self._progress
         return ArchiveStatus(
@@ -346,7 +412,9 @@ class ArchiveSupervisor:
             backlog_s=_age_s(waiting.made_ms),
             delivery_waiting_s=_age_s(waiting.delivered_ms) if has_pacs else 0.0,
             store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
+            check_overdue_s=max(0.0, _age_s(checked_ms) - self._archive.archive.fixity_days * DAY_MS / 1000),
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
+            waits_for_room=self._waits_for_room,
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,
         )

@@ -16,10 +16,11 @@ from bridge import __version__
 from bridge.archive.folders import locked
 from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
 from bridge.archive.package.build import PackageSettings, seal_package
+from bridge.archive.package.verify import Problem
 from bridge.archive.plan.programme import plan_packages
-from bridge.archive.work.intake import JOURNAL_EMPTY, read_session, take_in
+from bridge.archive.work.intake import JOURNAL_EMPTY, name_here, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
-from bridge.archive.work.register import read_package, register, register_packages
+from bridge.archive.work.register import read_certificate, read_package, register, register_packages
 from bridge.archive.work.retry import is_last
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
@@ -40,10 +41,10 @@ def take_in_sessions(job: Job) -> Result:
         register_packages(catalogue, job.folders)
     retention = RetentionClass(job.archive.retention)
     decided = catalogue.decided()
-    broken = []
+    broken, taken = [], ""
     for path in [job.session] if job.session is not None else _new_sessions(job, catalogue):
         try:
-            take_in(catalogue, path, retention, decided=decided)
+            taken = take_in(catalogue, job.folders, path, retention, decided=decided).session.id
         except ArchiveFailed as error:
             if error.code == JOURNAL_EMPTY and job.session is None:
                 continue
@@ -51,7 +52,7 @@ def take_in_sessions(job: Job) -> Result:
     if job.session is None:
         _sweep(job, catalogue)
     catalogue.close()
-    return {"broken": broken}
+    return {"broken": broken, "session": taken if job.session is not None else ""}
 
 
 def archive(job: Job, report: Report) -> Result:
@@ -97,9 +98,16 @@ def store(job: Job, report: Report) -> Result:
 
 
 def check(job: Job, report: Report) -> Result:
-    """Compare a package with its checksums and its seal."""
+    """Compare a package with its checksums and its seal; one that was deleted meanwhile has none."""
     from bridge.archive.keeping import fixity
 
+    certificate = job.folders.certificates / f"{job.package}.json"
+    if certificate.exists() and not (job.folders.packages / job.package).exists():
+        # Who deleted it died before saying so.
+        catalogue = Catalogue(job.folders.archive)
+        catalogue.set_deleted(job.package, read_certificate(certificate).entry.deleted_ms or _now_ms())
+        catalogue.close()
+        return {"problems": []}
     result = fixity.check(
         job.folders.packages / job.package,
         timestamp_url=job.archive.timestamp_url,
@@ -109,10 +117,28 @@ def check(job: Job, report: Report) -> Result:
     return {"problems": [problem.sentence for problem in result.problems[:PROBLEMS_MAX]]}
 
 
+def prove(job: Job, report: Report) -> Result:
+    """Check a package, and play all of its videos: its tracks are about to go."""
+    from bridge.archive.film.playing import why_unplayable
+
+    problems = list(check(job, report)["problems"])
+    for series in ("video", "content"):
+        folder = job.folders.packages / job.package / "data" / series
+        if problems or not (folder / "parts.json").exists():
+            continue
+        parts = json.loads((folder / "parts.json").read_bytes())
+        for part in parts:
+            path = folder / part["file"]
+            detail = why_unplayable(path, part["frames"], lambda: report(Progress(Stage.SEAL, 0.0)))
+            if detail:
+                problems.append(Problem("video-unplayable", f"{series}/{path.name}", detail).sentence)
+    return {"problems": problems[:PROBLEMS_MAX]}
+
+
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
     from bridge.archive.film.compose import ComposeSettings, compose
 
-    session, plan = _planned(job, is_last_try=_is_last_try(catalogue, job.package))
+    session, plan = _planned(job, catalogue, is_last_try=_is_last_try(catalogue, job.package))
     if session.events[-1].kind is EventKind.SESSION_CLOSED:
         # Of an open session the recorder itself repairs what a crash has left, and goes on writing.
         _repair_torn_tracks(session)
@@ -164,11 +190,15 @@ def _is_last_try(catalogue: Catalogue, package: str) -> bool:
     return entry is not None and is_last(entry.attempts, entry.error_code)
 
 
-def _planned(job: Job, *, is_last_try: bool) -> tuple[SessionFolder, PackagePlan]:
+def _planned(job: Job, catalogue: Catalogue, *, is_last_try: bool) -> tuple[SessionFolder, PackagePlan]:
     """Return the session of a package, and what its journal plans for the package; raises ArchiveFailed."""
-    path = job.session or job.folders.recordings / job.package.rpartition("-")[0]
+    name = job.package.rpartition("-")[0]
+    known = catalogue.session(name)
+    path = job.session or job.folders.recordings / (name if known is None else known.folder)
     session = SessionFolder(path, read_session(path), is_last_try)
-    plan = next((plan for plan in plan_packages(session.events) if plan.package == job.package), None)
+    name = name_here(catalogue, job.folders, path, session.events[0])
+    plans = plan_packages(session.events, name)
+    plan = next((plan for plan in plans if plan.package == job.package), None)
     if plan is None:
         raise ArchiveFailed(
             "package-unknown", f"{path.name}: the journal knows no package {job.package} yet", is_lasting=True

@@ -102,6 +102,7 @@ def _do(job: Job, report: Report) -> Result:
         Task.DELIVER: tasks.deliver,
         Task.STORE: tasks.store,
         Task.CHECK: tasks.check,
+        Task.PROVE: tasks.prove,
     }
     # Server and command line never work on the same package at once.
     with locked(job.folders.work / f"{job.package}.lock"):

@@ -1,0 +1,118 @@
+"""Keeping packages: one that cannot be checked, stored or purged now holds up no other."""
+
+import shutil
+from collections.abc import AsyncIterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import sealed
+
+from bridge.archive.film.playing import why_unplayable
+from bridge.archive.folders import ArchiveFolders, locked
+from bridge.archive.keeping.deletion import Approval, destroy
+from bridge.archive.keeping.stores import LocalStore
+from bridge.archive.retention import Retention
+from bridge.archive.work.attempts import Archive, now_ms
+from bridge.archive.work.register import register_packages
+from bridge.archive.work.supervisor import ArchiveSupervisor
+from bridge.base.counters import ArchiveCounters
+from bridge.base.words import RetentionClass
+from bridge.config import ArchiveConfig, DicomConfig
+from bridge.store.catalogue import Catalogue
+
+pytestmark = pytest.mark.timeout(300)
+
+FIRST, SECOND = f"{sealed.SESSION}-C01", f"{sealed.SESSION}-C02"
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
+    """Two packages that are due to be checked."""
+    folders = ArchiveFolders(tmp_path / "recordings", tmp_path)
+    folders.prepare()
+    first = sealed.sealed(tmp_path)
+    sealed.sealed(tmp_path, sealed.second_plan(), previous_seal=first.seal)
+    catalogue = Catalogue(tmp_path)
+    register_packages(catalogue, folders)
+    for package in (FIRST, SECOND):
+        catalogue.set_checked(package, 0, is_whole=True)
+    yield Archive(folders, ArchiveConfig(), DicomConfig(), catalogue, ArchiveCounters())
+    catalogue.close()
+
+
+def is_whole(archive: Archive, package: str) -> bool | None:
+    entry = archive.catalogue.package(package)
+    assert entry is not None
+    return entry.fixity_ok
+
+
+async def test_package_that_is_missing_is_damaged_and_the_next_one_is_checked(archive: Archive) -> None:
+    (archive.folders.packages / FIRST).rename(archive.folders.archive / "elsewhere")
+    supervisor = ArchiveSupervisor(archive)
+    overdue = await supervisor._read_status()
+    assert overdue.check_overdue_s > 86_400
+    for _ in range(2):
+        await supervisor._keep_next()
+    assert (is_whole(archive, FIRST), is_whole(archive, SECOND)) == (False, True)
+    told = await supervisor._read_status()
+    assert (told.damaged, told.check_overdue_s) == (1, 0.0)
+
+
+async def test_package_that_cannot_be_checked_now_is_passed_over(archive: Archive) -> None:
+    checked = now_ms()
+    supervisor = ArchiveSupervisor(archive)
+    with locked(archive.folders.work / f"{FIRST}.lock"):
+        for _ in range(3):
+            await supervisor._keep_next()
+    first, second = (archive.catalogue.package(name) for name in (FIRST, SECOND))
+    assert first is not None
+    assert second is not None
+    assert first.checked_ms == 0
+    assert second.checked_ms is not None
+    assert second.checked_ms >= checked
+
+
+async def test_deletion_that_was_cut_short_before_the_catalogue_knew_is_no_damage(archive: Archive) -> None:
+    folders = archive.folders
+    destroy(
+        folders.packages / FIRST,
+        [LocalStore(folders.packages)],
+        folders.certificates,
+        retention=Retention(RetentionClass.ORDINARY, "2036-12-31"),
+        approval=Approval(("Giám đốc",), "Hết thời hạn"),
+        now_ms=sealed.T0 + 11 * 31_557_600_000,
+    )
+    await ArchiveSupervisor(archive)._keep_next()
+    entry = archive.catalogue.package(FIRST)
+    assert entry is not None
+    assert entry.deleted_ms is not None
+    assert archive.catalogue.count_damaged() == 0
+
+
+def video(path: Path, frames: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 64, 48, "yuv420p", Fraction(1, 25)
+        chance = np.random.default_rng(1)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(chance.integers(0, 255, (48, 64, 3), np.uint8), "rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_video_is_played_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "part-001.mp4"
+    video(path, 50)
+    assert why_unplayable(path, 50, lambda: None) == ""
+    assert why_unplayable(path, 51, lambda: None) == "50 of 51 pictures can be decoded"
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") + 4
+    content[begin + 2000 : begin + 12000] = bytes(10_000)
+    path.write_bytes(content)
+    assert why_unplayable(path, 50, lambda: None) != ""
+    shutil.copy(__file__, path)
+    assert why_unplayable(path, 50, lambda: None) != ""
