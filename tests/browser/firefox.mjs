@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const { executable, preferences, web, viewport, probe } = JSON.parse(process.argv[2]);
+const { executable, preferences, web, viewport, scripts } = JSON.parse(process.argv[2]);
 const puppeteer = (await import(pathToFileURL(createRequire(`${web}/`).resolve("puppeteer-core")).href)).default;
 
 const say = (/** @type {object} */ line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -19,15 +19,21 @@ const [page] = await browser.pages();
 await page.setViewport(viewport);
 page.on("pageerror", (error) => say({ error: String(error.message ?? error) }));
 page.on("console", (message) => {
-  if (message.type() === "error") say({ error: `console: ${message.text()}` });
+  if (["error", "warn"].includes(message.type())) say({ error: `console: ${message.text()}` });
 });
-await page.evaluateOnNewDocument(probe);
+for (const script of scripts) await page.evaluateOnNewDocument(script);
 
 const orders = {
   goto: ({ url }) => page.goto(url, { waitUntil: "load" }).then(() => null),
-  // What comes back travels as text: BiDi's own form of a value has no equal in Python.
+  reload: () => page.reload({ waitUntil: "load" }).then(() => null),
+  // What comes back travels as text: BiDi's own form of a value has no equal in Python. An element would come
+  // as an empty object, which is false there.
   evaluate: async ({ expression }) =>
-    JSON.parse(await page.evaluate(`(async () => JSON.stringify((await (${expression})) ?? null))()`)),
+    JSON.parse(
+      await page.evaluate(
+        `(async () => JSON.stringify((await (${expression})) ?? null, (_, value) => value instanceof Node || value))()`,
+      ),
+    ),
   click: ({ selector }) => page.click(selector),
   fill: async ({ selector, text }) => {
     await page.click(selector, { count: 3 });

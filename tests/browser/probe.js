@@ -72,7 +72,7 @@
   const clicks = [];
   document.addEventListener("click", ({ target }) => clicks.push({ at: Date.now(), id: target.closest("[id]")?.id ?? "" }), true);
 
-  const negotiations = { createOffer: 0, setLocalDescription: 0, setRemoteDescription: 0 };
+  const negotiations = { createOffer: 0, setLocalDescription: 0, setRemoteDescription: 0, restartIce: 0 };
   for (const name of Object.keys(negotiations)) {
     const original = RTCPeerConnection.prototype[name];
     RTCPeerConnection.prototype[name] = function (...given) {

@@ -9,6 +9,7 @@ from pathlib import Path
 import library
 from aiohttp import web
 from bridge_process import free_port
+from networks import LOOPBACK
 
 from bridge.api.admission import Admission
 from bridge.api.headers import SECURITY_HEADERS
@@ -55,10 +56,10 @@ class Library:
 
 
 @asynccontextmanager
-async def library_served(folder: Path) -> AsyncIterator[Library]:
+async def library_served(folder: Path, *, host: str = LOOPBACK) -> AsyncIterator[Library]:
     """Serve one sealed package, one that is being made, and one that failed."""
     port = free_port()
-    running = Library(folder, Catalogue(folder), f"http://127.0.0.1:{port}")
+    running = Library(folder, Catalogue(folder), f"http://{host}:{port}")
     await asyncio.to_thread(_fill, running)
     application = web.Application()
     application.on_response_prepare.append(_secure)
@@ -72,10 +73,12 @@ async def library_served(folder: Path) -> AsyncIterator[Library]:
     Pages(WEB).add_routes(application.router)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield running
-    await runner.cleanup()
-    running.catalogue.close()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield running
+    finally:
+        await runner.cleanup()
+        running.catalogue.close()
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
