@@ -152,6 +152,7 @@ class ArchiveConfig:
     part_max_mb: int = _between(512, 1, 1024)
     keep_tracks_days: int = _between(30, 0, 3650)
     fixity_days: int = _between(30, 1, 3650)
+    gives_way: bool = True
     retention: str = _one_of("ordinary", *RETENTION_CLASSES)
     timestamp_url: str = ""
     s3_endpoint: str = ""

@@ -94,6 +94,8 @@ class BridgeServer:
             **{name: value for name, value in os.environ.items() if not name.startswith("HOICHAN_")},
             "HOICHAN_NODE_STATE_DIR": str(self.state_dir),
             "HOICHAN_NODE_DRAIN_S": "0",
+            # The browsers and peers of a test leave an idle process nothing.
+            "HOICHAN_ARCHIVE_GIVES_WAY": "false",
             "HOICHAN_HTTP_HOST": "127.0.0.1",
             "HOICHAN_HTTP_PORT": str(self.http_port),
             "HOICHAN_MEDIA_PORT": str(self.media_port),

@@ -64,7 +64,7 @@ def folders(tmp_path: Path) -> ArchiveFolders:
 def archive(folders: ArchiveFolders) -> Archive:
     return Archive(
         folders,
-        ArchiveConfig(),
+        ArchiveConfig(gives_way=False),
         DicomConfig(),
         Catalogue(folders.archive),
         ArchiveCounters(),
@@ -270,7 +270,8 @@ async def test_news_that_come_while_it_is_stopped_do_not_keep_it(
 async def test_a_worker_gives_way_to_everything_else(archive: Archive, folders: ArchiveFolders) -> None:
     record(folders.recordings, seconds=20.0)
     await take_in(archive)
-    making = asyncio.create_task(make(archive, CASE, on_progress=lambda _: None))
+    yielding = replace(archive, archive=ArchiveConfig())
+    making = asyncio.create_task(make(yielding, CASE, on_progress=lambda _: None))
     await until(lambda: composing(archive), "the package is being composed")
     (worker,) = workers_of(os.getpid())
     assert os.sched_getscheduler(worker.pid) == os.SCHED_IDLE
@@ -427,7 +428,7 @@ async def test_tracks_go_when_their_packages_are_sealed_and_proven(
     archive: Archive, folders: ArchiveFolders
 ) -> None:
     path = record(folders.recordings)
-    at_once = replace(archive, archive=ArchiveConfig(keep_tracks_days=0))
+    at_once = replace(archive, archive=ArchiveConfig(gives_way=False, keep_tracks_days=0))
     supervisor = ArchiveSupervisor(at_once)
     supervisor.start()
     await until(lambda: are_sealed(archive, CASE, WHOLE), "both packages are sealed")
@@ -455,7 +456,8 @@ async def test_tracks_of_a_package_that_was_damaged_since_its_last_check_stay(
     content[len(content) // 2] ^= 1
     part.unlink()
     part.write_bytes(content)
-    supervisor = ArchiveSupervisor(replace(archive, archive=ArchiveConfig(keep_tracks_days=0)))
+    config = ArchiveConfig(gives_way=False, keep_tracks_days=0)
+    supervisor = ArchiveSupervisor(replace(archive, archive=config))
     supervisor.start()
     await until(lambda: archive.counters.fixity_failures == 1, "the damage is found")
     await until(lambda: supervisor.status.damaged == 1, "the damage is told")

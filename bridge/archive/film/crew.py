@@ -21,7 +21,6 @@ from bridge.archive.model import PackagePlan, SessionFolder
 from bridge.archive.tracks.tracks import read_tracks
 from bridge.base.errors import ArchiveFailed
 
-LOWEST_PRIORITY: Final = 19
 READ_BYTES: Final = 4096
 STDIN: Final = 0
 # How often progress is told although nothing was counted.
@@ -128,10 +127,7 @@ def _end_with_input() -> None:
 
 
 def main() -> int:
-    """Carry out one assignment."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    """Carry out one assignment, at the priority of who has started this process."""
     assignment: Assignment = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:

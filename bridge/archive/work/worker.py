@@ -33,7 +33,6 @@ from bridge.base.errors import ArchiveFailed, RecordingFailed
 # Nobody reads faster.
 REPORT_INTERVAL_S: Final = 0.25
 LOWEST_PRIORITY: Final = 19
-# The kernel takes this process before the bridge when memory runs out.
 OOM_SCORE: Final = 900
 # ioprio_set(2) has no wrapper in the C library; a class in the upper bits, who is meant: this process.
 _IOPRIO_SYSCALLS: Final = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
@@ -48,8 +47,10 @@ def main() -> int:
         # the kernel's grouping by sessions would give this process as much as the whole bridge.
         os.setpgid(0, 0)
     output = _take_output()
-    step_back()
     job = parse_job(_first_line())
+    offer_memory()
+    if job.archive.gives_way:
+        step_back()
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         _write(output, result_line(_do(job, _Reporter(output))))
@@ -63,13 +64,17 @@ def main() -> int:
 
 
 def step_back() -> None:
-    """Give way to everything else that runs on the machine."""
+    """Give the processors and the disk to everything else that runs on the machine."""
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     number = _IOPRIO_SYSCALLS.get(platform.machine())
     if number is not None:
         ctypes.CDLL(None).syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)
+
+
+def offer_memory() -> None:
+    """Let the kernel take this process before the bridge when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 
