@@ -240,5 +240,6 @@ async def test_no_page_negotiated_more_than_once_in_all_that(conference: Confere
             "createOffer": 1,
             "setLocalDescription": 1,
             "setRemoteDescription": 1,
+            "restartIce": 0,
         }
         assert site.errors == []
