@@ -297,6 +297,12 @@ class BridgeCollector(Collector):
             (participant.role.value for participant in participants),
         )
 
+        yield GaugeMetricFamily(
+            "hoichan_slots_unsupported",
+            "Places on pages and players that stay empty now because they cannot decode what is to be there.",
+            value=sum(participant.unsupported_count for participant in participants),
+        )
+
     def _collect_legs(self) -> Iterator[Metric]:
         legs = [
             participant.leg

@@ -44,7 +44,13 @@ def leg(keyframe_interval_s: float | None = None, **statistics: Any) -> Any:
 
 
 def participant(
-    site: str, role: Role, its_leg: Any, *, is_connected: bool = True, is_device: bool = False
+    site: str,
+    role: Role,
+    its_leg: Any,
+    *,
+    is_connected: bool = True,
+    is_device: bool = False,
+    unsupported_count: int = 0,
 ) -> Any:
     return SimpleNamespace(
         site=site,
@@ -52,6 +58,7 @@ def participant(
         leg=its_leg,
         is_connected=is_connected,
         is_device=is_device,
+        unsupported_count=unsupported_count,
         claims=SimpleNamespace(room="hội chẩn bệnh nhân Nguyễn Văn A"),
         name="BS. Trần Thị B",
     )
@@ -188,6 +195,14 @@ def test_the_key_frames_of_devices_are_timed_and_not_those_of_browsers(scrape: S
     name = "hoichan_device_keyframe_interval_seconds"
     assert scrape.value(name, quantile="1") == 10.0
     assert scrape.value(name, quantile="0.5") == 2.0
+
+
+def test_pictures_that_cannot_be_shown_are_counted(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant("A", Role.CHAIR, leg(), unsupported_count=2),
+        participant("B", Role.OBSERVER, leg(), unsupported_count=1),
+    ]
+    assert scrape.value("hoichan_slots_unsupported") == 3
 
 
 def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) -> None:
