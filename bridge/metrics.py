@@ -297,6 +297,12 @@ class BridgeCollector(Collector):
             (participant.role.value for participant in participants),
         )
 
+        yield GaugeMetricFamily(
+            "hoichan_slots_unsupported",
+            "Places on pages and players that stay empty now because they cannot decode what is to be there.",
+            value=sum(participant.unsupported_count for participant in participants),
+        )
+
     def _collect_legs(self) -> Iterator[Metric]:
         legs = [
             participant.leg
@@ -319,7 +325,26 @@ class BridgeCollector(Collector):
             [source.value for source in Source],
             (source.value for leg in legs for source in Source if _is_arriving(leg.publication(source))),
         )
+        yield _quantiles(
+            "hoichan_device_keyframe_interval_seconds",
+            "From one key frame to the next, over what devices (WHIP) send now; 1 is the longest.",
+            self._device_keyframe_intervals_s(),
+        )
         yield from _collect_statistics(statistics)
+
+    def _device_keyframe_intervals_s(self) -> Iterator[float]:
+        """Of devices only: a browser makes a key frame when it is asked for, and hardly any other."""
+        for room in self._rooms.rooms.values():
+            for participant in room.participants.values():
+                if participant.leg is None or not participant.is_device:
+                    continue
+                for source in Source:
+                    publication = participant.leg.publication(source)
+                    if publication is None or not publication.is_arriving:
+                        continue
+                    for encoding in publication.encodings.values():
+                        if encoding.keyframe_interval_s is not None:
+                            yield encoding.keyframe_interval_s
 
 
 class RecordCollector(Collector):

@@ -478,6 +478,13 @@ class Participant:
         if news:
             self.send(Slots(news, tuple(unsupported) or None))
 
+    @property
+    def unsupported_count(self) -> int:
+        """How many of its slots stay empty because it did not offer the codec of what is to be seen there."""
+        if self.leg is None:
+            return 0
+        return sum(slot.seen is not None and not slot.takes(slot.seen) for slot in self._pictures)
+
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""
         self._slots_told.clear()

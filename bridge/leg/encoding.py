@@ -95,6 +95,7 @@ class Encoding:
     __slots__ = (
         "_commands",
         "_counters",
+        "_keyframe",
         "_latecomers",
         "_measured",
         "_measured_octets",
@@ -112,6 +113,7 @@ class Encoding:
         "height_px",
         "is_new",
         "is_stalled",
+        "keyframe_interval_s",
         "keyframes",
         "lacks_parameter_sets",
         "last_arrival",
@@ -164,6 +166,9 @@ class Encoding:
         # What was agreed to ask of the sender: rtcp-fb messages as in the SDP.
         self.feedback = feedback
         self.keyframes = KeyframeRequests()
+        # Between the last two key frames; the RTP time and the arrival of the newest.
+        self.keyframe_interval_s: float | None = None
+        self._keyframe: tuple[int, float] | None = None
         # Slots that will show this encoding from its next key frame on, with their temporal limits.
         self.waiting: dict[Forwarder[Encoding], int] = {}
         # Whoever records this encoding.
@@ -397,6 +402,7 @@ class Encoding:
             return None
         if media.is_keyframe and media.starts_frame and not self.is_audio:
             self._counters.keyframes_received += 1
+            self._note_keyframe(packet.timestamp, arrival)
             self.losses.keyframe(extended)
             # One that came too late lets nobody in: who waits needs another.
             if not self.waiting or self._may_catch_up(self.fan.highest - extended):
@@ -404,6 +410,15 @@ class Encoding:
         if not self.is_audio:
             self.cache.put(extended, media)
         return media
+
+    def _note_keyframe(self, timestamp: int, arrival: float) -> None:
+        """Measure from one key frame to the next; parameter sets and slices of the same one begin none."""
+        before = self._keyframe
+        if before is not None and before[0] == timestamp:
+            return
+        self._keyframe = timestamp, arrival
+        if before is not None:
+            self.keyframe_interval_s = arrival - before[1]
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         level = packet.audio_level

@@ -68,3 +68,20 @@ def test_a_late_picture_id_of_seven_bits_stays_in_its_round() -> None:
     assert second is not None
     assert third is not None
     assert (second.picture_id - first.picture_id, third.picture_id - first.picture_id) == (1, 2)
+
+
+def test_key_frames_are_timed_whatever_comes_between_them() -> None:
+    camera = encoding()
+    assert camera.keyframe_interval_s is None
+    for number in range(1, 22):
+        data = build_rtp(
+            payload_type=96,
+            sequence_number=number,
+            # Two packets to a picture, both of which begin one of the partitions of a key frame.
+            timestamp=3000 * (number // 2),
+            ssrc=1,
+            marker=bool(number % 2),
+            payload=bytes((0x10, 0x10 if number in (2, 3, 20, 21) else 0x11, 0, 0)),
+        )
+        camera.receive(parse_rtp(data, NO_EXTENSIONS), number * 0.5)
+    assert camera.keyframe_interval_s == 9.0

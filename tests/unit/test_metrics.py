@@ -26,7 +26,7 @@ from bridge.metrics import BridgeCollector, RecordCollector, registry
 from tests.unit.conference import Conference, FakeChannel
 
 
-def leg(**statistics: Any) -> Any:
+def leg(keyframe_interval_s: float | None = None, **statistics: Any) -> Any:
     values = {
         "rtt_ms": None,
         "loss_up": 0.0,
@@ -35,19 +35,30 @@ def leg(**statistics: Any) -> Any:
         "available_bps": 0,
         "protocol": None,
     }
-    camera = SimpleNamespace(is_arriving=True)
+    encoding = SimpleNamespace(keyframe_interval_s=keyframe_interval_s)
+    camera = SimpleNamespace(is_arriving=True, encodings={"": encoding})
     return SimpleNamespace(
         snapshot=lambda: SimpleNamespace(**{**values, **statistics}),
         publication=lambda source: camera if source is Source.CAMERA else None,
     )
 
 
-def participant(site: str, role: Role, its_leg: Any, *, is_connected: bool = True) -> Any:
+def participant(
+    site: str,
+    role: Role,
+    its_leg: Any,
+    *,
+    is_connected: bool = True,
+    is_device: bool = False,
+    unsupported_count: int = 0,
+) -> Any:
     return SimpleNamespace(
         site=site,
         role=role,
         leg=its_leg,
         is_connected=is_connected,
+        is_device=is_device,
+        unsupported_count=unsupported_count,
         claims=SimpleNamespace(room="hội chẩn bệnh nhân Nguyễn Văn A"),
         name="BS. Trần Thị B",
     )
@@ -172,6 +183,26 @@ def test_people_and_points_are_counted(scrape: Scrape) -> None:
     ]
     assert scrape.value("hoichan_publications", source="camera") == 3
     assert scrape.value("hoichan_publications", source="content") == 0
+
+
+def test_the_key_frames_of_devices_are_timed_and_not_those_of_browsers(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant("A", Role.CHAIR, leg(keyframe_interval_s=600.0)),
+        participant("B", Role.PRESENTER, leg(keyframe_interval_s=2.0), is_device=True),
+        participant("C", Role.PRESENTER, leg(keyframe_interval_s=10.0), is_device=True),
+        participant("D", Role.PRESENTER, leg(), is_device=True),
+    ]
+    name = "hoichan_device_keyframe_interval_seconds"
+    assert scrape.value(name, quantile="1") == 10.0
+    assert scrape.value(name, quantile="0.5") == 2.0
+
+
+def test_pictures_that_cannot_be_shown_are_counted(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant("A", Role.CHAIR, leg(), unsupported_count=2),
+        participant("B", Role.OBSERVER, leg(), unsupported_count=1),
+    ]
+    assert scrape.value("hoichan_slots_unsupported") == 3
 
 
 def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) -> None:

@@ -415,3 +415,6 @@ def test_a_picture_in_a_codec_that_was_not_offered_is_told_as_such() -> None:
     # The thumbnail can be shown, the stage cannot.
     assert (stage.mid, (stage.mid,)) in told
     assert {mid for _, mids in told for mid in mids or ()} == {stage.mid}
+    assert viewer.unsupported_count == 1
+    stage.codecs = frozenset({Codec.VP8, Codec.H264})
+    assert viewer.unsupported_count == 0
