@@ -6,6 +6,7 @@ with the status and what the server said, and ends the session with DELETE when 
 `HABITS` is JSON, see there.
 """
 
+import base64
 import json
 import re
 import sys
@@ -21,19 +22,19 @@ gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstRtp, GstSdp, GstWebRTC  # noqa: E402
 
 # What encoders differ in: pictures per second, pictures from one key frame to the next, slices of a picture,
-# how H.264 leaves the encoder (`avc`: without parameter sets in it), seconds between parameter sets (0 is
-# never, -1 with each key frame), the payload type that is offered for video, whether requests for key frames
-# are heard, and the ids of the header extension for the MID (RFC 8843) by kind of media.
+# where parameter sets are (`stream`: before each key frame, `once`: before the first, `sdp`: in the offer
+# alone), the payload type that is offered for video, whether requests for key frames are heard, and the ids
+# of the header extension for the MID (RFC 8843) by kind of media.
 HABITS = {
     "rate": 15,
     "gop": 30,
     "slices": 1,
-    "format": "byte-stream",
-    "sets_every_s": -1,
+    "sets": "stream",
     "payload_type": 96,
     "hears": True,
     "mid_ids": {},
 }
+SPS, PPS = 7, 8
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 PIPELINE = """
     webrtcbin name=webrtc bundle-policy=max-bundle
@@ -41,8 +42,11 @@ PIPELINE = """
         ! video/x-raw,width=640,height=360,framerate={rate}/1
         ! x264enc name=encoder tune=zerolatency speed-preset=ultrafast bitrate=400 key-int-max={gop} threads=1
             option-string="slices={slices}:scenecut=0"
-        ! video/x-h264,profile=constrained-baseline,stream-format={format},alignment=au
+        ! video/x-h264,profile=constrained-baseline
+        ! h264parse name=parser config-interval=0
+        ! video/x-h264,stream-format=byte-stream,alignment={alignment}
         ! rtph264pay name=video config-interval={sets_every_s} aggregate-mode=zero-latency mtu=1200
+        ! capssetter name=said
         ! application/x-rtp,media=video,encoding-name=H264,payload=96,clock-rate=90000
         ! webrtc.
     audiotestsrc is-live=true wave=sine freq=600 volume=0.3
@@ -61,7 +65,21 @@ class Encoder:
         self._is_posted = False
         self._loop = GLib.MainLoop()
         chosen = {**HABITS, **json.loads(habits)}
-        self._pipeline = Gst.parse_launch(PIPELINE.format(colour=colour, **chosen))
+        is_edited = chosen["sets"] != "stream"
+        self._pipeline = Gst.parse_launch(
+            PIPELINE.format(
+                colour=colour,
+                # Units come one by one where some are to be dropped.
+                alignment="nal" if is_edited else "au",
+                sets_every_s=0 if is_edited else -1,
+                **chosen,
+            )
+        )
+        self._is_offered_only = chosen["sets"] == "sdp"
+        self._sets: dict[int, bytes] = {}
+        if is_edited:
+            pad = self._pipeline.get_by_name("parser").get_static_pad("src")
+            pad.add_probe(Gst.PadProbeType.BUFFER, self._edit)
         self._payload_type = chosen["payload_type"]
         if not chosen["hears"]:
             pad = self._pipeline.get_by_name("encoder").get_static_pad("src")
@@ -84,6 +102,23 @@ class Encoder:
         self._pipeline.set_state(Gst.State.PLAYING)
         self._loop.run()
         self._pipeline.set_state(Gst.State.NULL)
+
+    def _edit(self, _: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+        """Let each parameter set pass once, or only its text into the offer."""
+        buffer = info.get_buffer()
+        unit = buffer.extract_dup(0, buffer.get_size()).lstrip(b"\0")[1:]
+        kind = unit[0] & 0x1F
+        if kind not in (SPS, PPS):
+            return Gst.PadProbeReturn.OK
+        is_first = kind not in self._sets
+        self._sets.setdefault(kind, unit)
+        if not self._is_offered_only:
+            return Gst.PadProbeReturn.OK if is_first else Gst.PadProbeReturn.DROP
+        if len(self._sets) == 2:
+            text = ",".join(base64.b64encode(self._sets[one]).decode() for one in (SPS, PPS))
+            caps = Gst.Caps.from_string(f'application/x-rtp,sprop-parameter-sets=(string)"{text}"')
+            self._pipeline.get_by_name("said").set_property("caps", caps)
+        return Gst.PadProbeReturn.DROP
 
     def _hear(self, _: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
         """Let nobody ask for a key frame."""

@@ -24,8 +24,8 @@ GREEN, GREEN_YUV = 0xFF00A040, (100, 98, 64)
 KILLS = 5
 
 HABITS: dict[str, dict[str, Any]] = {
-    "parameter sets once": {"sets_every_s": 3600, "format": "avc"},
-    "parameter sets in the SDP alone": {"sets_every_s": 0, "format": "avc"},
+    "parameter sets once": {"sets": "once"},
+    "parameter sets in the SDP alone": {"sets": "sdp"},
     "four slices to a picture": {"slices": 4},
     "250 pictures to a key frame, and deaf": {"gop": 250, "rate": 50, "hears": False},
     "another MID id in each section": {"mid_ids": {"video": 3, "audio": 5}},
