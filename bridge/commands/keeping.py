@@ -49,7 +49,11 @@ def delete(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> 
     if entry is None:
         return EXIT_PROBLEMS
     archive.folders.prepare()
-    with locked(archive.folders.work / f"{entry.id}.lock"):
+    with locked(archive.folders.work / f"{entry.id}.lock"), archive.catalogue.deciding():
+        # Once more, so that a hold that was answered meanwhile is seen.
+        entry = _sealed(parsed, terminal, archive)
+        if entry is None:
+            return EXIT_PROBLEMS
         certificate = destroy(
             archive.folders.packages / entry.id,
             stores(archive.archive, archive.folders.packages),
@@ -58,7 +62,7 @@ def delete(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> 
             approval=Approval(tuple(parsed.approved_by), parsed.reason),
             now_ms=now_ms(),
         )
-    archive.catalogue.set_deleted(entry.id, now_ms())
+        archive.catalogue.set_deleted(entry.id, now_ms())
     _audit(archive, Action.DELETE, entry, {"reason": parsed.reason, "approved_by": parsed.approved_by})
     path = archive.folders.certificates / f"{entry.id}.json"
     terminal.line("delete.done", package=entry.id, certificate=path)

@@ -5,7 +5,10 @@ packages, and `hoichan archive recover` makes the catalogue anew from them. Ever
 be called by any thread, and waits for the disk: code on the event loop goes through `asyncio.to_thread`.
 """
 
-from collections.abc import Mapping
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,6 +40,7 @@ from bridge.store.entries import (
 from bridge.store.tables import Database, deliveries, packages, sessions
 
 FILE_NAME: Final = "catalogue.sqlite3"
+DECIDING_LOCK: Final = "deciding.lock"
 # A PACS that is down for a month is asked hourly; the newest attempts tell why.
 DELIVERIES_KEPT: Final = 50
 BROKEN_KEPT: Final = 10
@@ -370,12 +374,35 @@ class Catalogue:
         self._decide(package, retention=retention.value, retention_until=until)
 
     def set_legal_hold(self, package: str, is_held: bool) -> None:
-        """A package must not be deleted, whatever its class says; or may again."""
-        self._decide(package, legal_hold=is_held)
+        """A package must not be deleted, whatever its class says; or may again.
+
+        Waits for a deletion that has begun; raises ArchiveFailed when it was that of the package.
+        """
+        with self.deciding():
+            entry = self.package(package)
+            if entry is not None and entry.deleted_ms is not None:
+                raise ArchiveFailed("package-deleted", f"{package} has been deleted", is_lasting=True)
+            self._decide(package, legal_hold=is_held)
 
     def set_deleted(self, package: str, deleted_ms: int) -> None:
         """A package is no longer in the archive; what is known of it stays, its seal included."""
         self._decide(package, deleted_ms=deleted_ms)
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Let nobody else, in any process, put a package on hold or delete one meanwhile."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(
+                self.path.with_name(DECIDING_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise ArchiveFailed("catalogue-unusable", f"{self.path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def decided(self) -> Mapping[str, Mapping[str, Any]]:
         """Return what was decided about packages, also before the catalogue was lost."""

@@ -4,6 +4,7 @@ A sealed package cannot be written to, and the catalogue can be lost; a legal ho
 for each decision, appended and synced before the catalogue says so.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -29,13 +30,19 @@ class Decisions:
         # With a line feed in front as well, so that what a crash has torn spoils no other line.
         line = b"\n" + canonical({"package": package, **values}) + b"\n"
         try:
+            is_new = not self._path.exists()
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 # One write of one short line: the kernel keeps those of several processes apart.
-                os.write(descriptor, line)
+                written = os.write(descriptor, line)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if written != len(line):
+                # A disk that is nearly full takes a part, and says nothing.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if is_new:
+                _sync_folder(self._path.parent)
         except OSError as error:
             raise ArchiveFailed("catalogue-unusable", f"{self._path}: {error.strerror}") from error
 
@@ -57,3 +64,11 @@ class Decisions:
             except (ValueError, KeyError, AttributeError, TypeError):
                 continue
         return decided
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -110,3 +110,14 @@ def test_a_package_under_another_name_is_no_package(tmp_path: Path, folders: Arc
     shutil.move(first.folder, renamed)
     with pytest.raises(ArchiveFailed, match="name different packages"):
         read_package(renamed)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b'{"package": "HC-BV-20261125-01-C01"}'])
+def test_a_torn_certificate_holds_up_nothing_else(
+    tmp_path: Path, folders: ArchiveFolders, content: bytes
+) -> None:
+    made = three(tmp_path, folders)
+    (folders.certificates / "HC-BV-20250101-01-C01.json").write_bytes(content)
+    catalogue = Catalogue(folders.archive)
+    assert len(register_packages(catalogue, folders)) == len(made)
+    catalogue.close()

@@ -1,5 +1,6 @@
 """bridge/store/catalogue.py: what is known of packages, and how it is found again."""
 
+import os
 import sqlite3
 import threading
 from dataclasses import replace
@@ -14,6 +15,7 @@ from bridge.store.catalogue import DELIVERIES_KEPT, FILE_NAME, Catalogue
 from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState, Waiting
 from bridge.store.folding import fold
 
+PACKAGE = "HC-BV-20260202-01-C01"
 DAY_MS = 86_400_000
 BEGIN_MS = 1_770_000_000_000
 
@@ -383,3 +385,44 @@ def test_a_catalogue_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -
     triggers = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
     assert triggers == (2,)
     connection.close()
+
+
+def test_hold_waits_for_a_deletion_that_has_begun(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.put_package(package())
+    answers: list[str] = []
+
+    def hold() -> None:
+        try:
+            catalogue.set_legal_hold(PACKAGE, True)
+            answers.append("held")
+        except ArchiveFailed as error:
+            answers.append(error.code)
+
+    holder = threading.Thread(target=hold)
+    with catalogue.deciding():
+        holder.start()
+        catalogue.set_deleted(PACKAGE, 1)
+        assert answers == []
+    holder.join()
+    assert answers == ["package-deleted"]
+
+
+def test_decision_that_the_disk_took_only_in_part_is_not_believed(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.put_package(package())
+    # As a disk does that has room for some bytes more.
+    write = os.write
+    monkeypatch.setattr(
+        "bridge.store.decisions.os.write", lambda descriptor, data: write(descriptor, data[:10])
+    )
+    with pytest.raises(ArchiveFailed, match="catalogue-unusable"):
+        catalogue.set_legal_hold(PACKAGE, True)
+    monkeypatch.undo()
+    entry = catalogue.package(PACKAGE)
+    assert entry is not None
+    assert not entry.legal_hold
+    catalogue.set_legal_hold(PACKAGE, True)
+    assert catalogue.decided()[PACKAGE]["legal_hold"] is True

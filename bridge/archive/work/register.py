@@ -45,7 +45,9 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
                 strays.append(read_package(folder))
     for path in sorted(folders.certificates.glob("*.json")):
         if path.stem not in known:
-            strays.append(read_certificate(path))
+            # One that is torn, or is none, holds up nothing else; `verify` tells of it.
+            with suppress(ArchiveFailed):
+                strays.append(read_certificate(path))
     decided = catalogue.decided() if strays else {}
     for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
         register(catalogue, found, is_newest=is_newest, decided=decided.get(found.entry.id, {}))
