@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from bridge.archive.folders import locked
 from bridge.archive.retention import Retention, raised
+from bridge.archive.trusted import read_trusted
 from bridge.archive.work.attempts import Archive, now_ms
 from bridge.commands.shown import Terminal, until
 from bridge.store.audit import Action
@@ -29,7 +30,7 @@ def retain(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> 
     if entry is None:
         return EXIT_PROBLEMS
     before = Retention(entry.retention, entry.retention_until, entry.legal_hold)
-    after = raised(before, parsed.retention, entry.ended_ms)
+    after = raised(before, parsed.retention, max(entry.ended_ms, entry.sealed_ms or 0))
     if after == before and parsed.retention is not entry.retention:
         terminal.failure("retain.shorter", package=entry.id)
         return EXIT_PROBLEMS
@@ -60,7 +61,7 @@ def delete(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> 
             archive.folders.certificates,
             retention=Retention(entry.retention, entry.retention_until, entry.legal_hold),
             approval=Approval(tuple(parsed.approved_by), parsed.reason),
-            now_ms=now_ms(),
+            now_ms=read_trusted(archive.folders.archive, now_ms()).now_ms(now_ms()),
         )
         archive.catalogue.set_deleted(entry.id, now_ms())
     _audit(archive, Action.DELETE, entry, {"reason": parsed.reason, "approved_by": parsed.approved_by})

@@ -232,7 +232,7 @@ def test_packages_are_due_for_their_check_by_the_time_of_the_last_one(catalogue:
     for number in (1, 2, 3):
         seal(catalogue, number, sealed_ms=BEGIN_MS + number)
     catalogue.set_checked(package(1).id, BEGIN_MS + 100, is_whole=True)
-    assert [entry.case for entry in catalogue.due_checks(BEGIN_MS + 50)] == ["C02", "C03"]
+    assert [entry.case for entry in catalogue.due_checks(BEGIN_MS + 50, BEGIN_MS + 100)] == ["C02", "C03"]
     catalogue.set_checked(package(2).id, BEGIN_MS + 100, is_whole=False)
     checked = catalogue.package(package(2).id)
     assert checked is not None
@@ -426,3 +426,19 @@ def test_decision_that_the_disk_took_only_in_part_is_not_believed(
     assert not entry.legal_hold
     catalogue.set_legal_hold(PACKAGE, True)
     assert catalogue.decided()[PACKAGE]["legal_hold"] is True
+
+
+def test_package_that_was_compared_in_the_future_is_compared_again(catalogue: Catalogue) -> None:
+    catalogue.put_package(package())
+    catalogue.set_sealed(
+        PACKAGE,
+        seal="aa",
+        size_bytes=1,
+        sealed_ms=BEGIN_MS,
+        retention=RetentionClass.ORDINARY,
+        retention_until=None,
+    )
+    catalogue.set_checked(PACKAGE, BEGIN_MS + 3650 * DAY_MS, is_whole=True)
+    assert len(catalogue.due_checks(BEGIN_MS - DAY_MS, BEGIN_MS + DAY_MS)) == 1
+    catalogue.set_checked(PACKAGE, BEGIN_MS + DAY_MS, is_whole=True)
+    assert catalogue.due_checks(BEGIN_MS - DAY_MS, BEGIN_MS + DAY_MS) == ()

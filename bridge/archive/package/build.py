@@ -86,7 +86,7 @@ def seal_package(
         partial = packages / f"{plan.package}{PARTIAL}"
         if partial.exists():
             shutil.rmtree(partial)
-        _write_payload(partial, session, plan, composition, settings)
+        _write_payload(partial, session, plan, composition, settings, now_ms)
         seal = _seal(partial, plan, composition, previous_seal, settings, now_ms, report)
         os.rename(partial, folder)
         bag.sync(packages)
@@ -110,16 +110,21 @@ def _write_payload(
     plan: PackagePlan,
     composition: Composition,
     settings: PackageSettings,
+    now_ms: int,
 ) -> None:
     data = partial / bag.PAYLOAD
-    for name, content in _documents(session, plan, composition, settings):
+    for name, content in _documents(session, plan, composition, settings, now_ms):
         bag.write(data / name, content)
     for source, name in _files(session, plan, composition):
         _take(source, data / name)
 
 
 def _documents(
-    session: SessionFolder, plan: PackagePlan, composition: Composition, settings: PackageSettings
+    session: SessionFolder,
+    plan: PackagePlan,
+    composition: Composition,
+    settings: PackageSettings,
+    now_ms: int,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield all small files of the payload."""
     events = session.events
@@ -136,6 +141,7 @@ def _documents(
         people,
         software=settings.software,
         retention=settings.retention,
+        sealed_ms=now_ms,
         consent_files=tuple(consents),
         minutes_files=minutes,
     )

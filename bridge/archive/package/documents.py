@@ -33,6 +33,7 @@ def case_document(
     *,
     software: str,
     retention: RetentionClass,
+    sealed_ms: int,
     consent_files: Sequence[str],
     minutes_files: Sequence[str],
 ) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def case_document(
         "software": software,
         "retention": {
             "class": retention.value,
-            "until": retention_until(retention, plan.ended_ms),
+            # Of the two clocks that told these times one may have been wrong.
+            "until": retention_until(retention, max(plan.ended_ms, sealed_ms)),
         },
         "journal": {"events": len(events), "head": events[-1].hash if events else GENESIS},
     }

@@ -13,6 +13,7 @@ from bridge.base.errors import ArchiveFailed
 PAUSES_S: Final = (2.0, 15.0, 60.0, 300.0, 900.0)
 PATIENT_CODES: Final = frozenset({"disk-full", "busy", "catalogue-unusable"})
 PATIENT_PAUSE_MAX_S: Final = 600.0
+PAUSE_MAX_S: Final = max(*PAUSES_S, PATIENT_PAUSE_MAX_S)
 
 
 def is_last(attempts: int, last_code: str | None) -> bool:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.archive.folders import locked
+from bridge.archive.folders import disk_errors, locked
 from bridge.archive.model import Progress
+from bridge.archive.trusted import TrustedTime, read_trusted, write_trusted
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
 from bridge.archive.work.jobs import Result
 from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, purge_tracks, purgeable
+from bridge.archive.work.retry import PAUSE_MAX_S
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
 from bridge.store.audit import Action
@@ -86,6 +88,10 @@ class ArchiveSupervisor:
         self._progress: Progress | None = None
         self._making: asyncio.Task[Result] | None = None
         self._waits_for_room = False
+        self._trusted: TrustedTime | None = None
+        self._trusted_at = 0.0
+        # Since when (monotonic) something has waited whose time, by the clock of now, is still to come.
+        self._waiting_at: dict[str, tuple[int, float]] = {}
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
@@ -280,10 +286,15 @@ class ArchiveSupervisor:
     def _due(self, work: str, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
         """Return the first package that may be tried now, and how long until the next one may."""
         pause_s = RESCAN_INTERVAL_S
+        longest_s = self._archive.dicom.retry_max_s if work == "deliver" else PAUSE_MAX_S
         for entry in entries:
             attempt_ms = 0 if work == "store" else entry.next_attempt_ms or 0
+            attempt_s = (attempt_ms - now_ms()) / 1000
+            # No pause is longer: the clock was set back since it was written down.
+            if attempt_s > longest_s:
+                attempt_s = 0.0
             until_s = max(
-                (attempt_ms - now_ms()) / 1000,
+                attempt_s,
                 self._not_before.get((work, entry.id), 0.0) - time.monotonic(),
             )
             if until_s <= 0:
@@ -325,13 +336,13 @@ class ArchiveSupervisor:
         if self._archive.archive.s3_endpoint and await self._store_next():
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
-        due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms)
+        due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms, now_ms())
         entry = next((entry for entry in due if not self._rests("check", entry.id)), None)
         if entry is not None:
             await self._check(entry)
             return 0.0
         resting = {name for lane, name in self._not_before if lane == "purge" and self._rests(lane, name)}
-        session = await asyncio.to_thread(purgeable, self._archive, now_ms(), resting)
+        session = await asyncio.to_thread(purgeable, self._archive, await self._trusted_ms(), resting)
         if session is None:
             return CARE_INTERVAL_S
         # What goes now is the only source of what is left.
@@ -346,6 +357,19 @@ class ArchiveSupervisor:
         await attempts.audit(self._archive, Action.PURGE, None, {"session": session.session.id})
         logger.info("archive: the tracks of %s have served and are deleted", session.session.id)
         return 0.0
+
+    async def _trusted_ms(self) -> int:
+        """Return the time by which tracks may go, which no leap of the clock makes come sooner."""
+        folder, now = self._archive.folders.archive, time.monotonic()
+        wall_ms = now_ms()
+        if self._trusted is None:
+            trusted = await asyncio.to_thread(read_trusted, folder, wall_ms)
+        else:
+            trusted = self._trusted.passed(wall_ms, now - self._trusted_at)
+        self._trusted, self._trusted_at = trusted, now
+        with disk_errors():
+            await asyncio.to_thread(write_trusted, folder, trusted)
+        return trusted.now_ms(wall_ms)
 
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
@@ -403,21 +427,33 @@ class ArchiveSupervisor:
         packages = await asyncio.to_thread(catalogue.count_by_state)
         waiting = await asyncio.to_thread(catalogue.waiting_since)
         checked_ms = await asyncio.to_thread(catalogue.checked_since)
+        fixity_s = self._archive.archive.fixity_days * DAY_MS / 1000
         has_pacs, has_store = self._archive.dicom.method != "off", self._archive.archive.s3_endpoint
         progress = self._progress
         return ArchiveStatus(
             is_available=True,
             packages=packages,
             damaged=await asyncio.to_thread(catalogue.count_damaged),
-            backlog_s=_age_s(waiting.made_ms),
-            delivery_waiting_s=_age_s(waiting.delivered_ms) if has_pacs else 0.0,
-            store_waiting_s=_age_s(waiting.stored_ms) if has_store else 0.0,
-            check_overdue_s=max(0.0, _age_s(checked_ms) - self._archive.archive.fixity_days * DAY_MS / 1000),
+            backlog_s=self._age_s("make", waiting.made_ms),
+            delivery_waiting_s=self._age_s("deliver", waiting.delivered_ms) if has_pacs else 0.0,
+            store_waiting_s=self._age_s("store", waiting.stored_ms) if has_store else 0.0,
+            check_overdue_s=max(0.0, self._age_s("keep", checked_ms) - fixity_s),
             free_bytes=await asyncio.to_thread(free_bytes, self._archive.folders.archive),
             waits_for_room=self._waits_for_room,
             progress=progress.done if progress is not None and _is_composing(progress) else 0.0,
             realtime_factor=self._realtime_factor,
         )
+
+    def _age_s(self, what: str, since_ms: int | None) -> float:
+        """Return how long something has waited; from now on, when its time is in the future."""
+        ahead_ms = 0 if since_ms is None else since_ms - now_ms()
+        if since_ms is None or ahead_ms <= 0:
+            self._waiting_at.pop(what, None)
+            return -ahead_ms / 1000
+        known = self._waiting_at.get(what)
+        if known is None or known[0] != since_ms:
+            known = self._waiting_at[what] = (since_ms, time.monotonic())
+        return time.monotonic() - known[1]
 
 
 def _end_if_cancelled() -> None:
@@ -433,7 +469,3 @@ def _ignore(progress: Progress) -> None:
 
 def _is_composing(progress: Progress) -> bool:
     return STATES[progress.stage] is PackageState.COMPOSING
-
-
-def _age_s(since_ms: int | None) -> float:
-    return 0.0 if since_ms is None else max(0.0, (now_ms() - since_ms) / 1000)
