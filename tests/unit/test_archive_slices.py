@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recordings import VIET_DUC, plain_recording
 
 from bridge.archive.film import joining
 from bridge.archive.film.compose import ComposeSettings, compose
+from bridge.archive.film.slices import read_slice
 from bridge.archive.model import Composition, Progress, SessionFolder
 from bridge.archive.plan.programme import plan_packages
 from bridge.base.errors import ArchiveFailed
@@ -134,6 +136,43 @@ def test_composition_whose_worker_is_killed_fails_and_can_be_tried_again(
     assert [process.poll() is None for process in started] == [False, False]
     made = compose(half_minute, plan, tmp_path, settings=settings, report=lambda _: None)
     assert sum(part.frames for part in made.video) == 650
+
+
+def test_slices_that_cannot_be_used_are_made_anew_at_the_next_attempt(tmp_path: Path) -> None:
+    recording = plain_recording(tmp_path)
+    recording.start_case(0.5, "C01")
+    recording.microphone(VIET_DUC, 0.5, 10.5)
+    recording.finish_case(10.5, "C01")
+    session = recording.write()
+    (plan,) = plan_packages(session.events)
+    settings = ComposeSettings(height_px=360, slice_s=8, workers=1)
+    folder = tmp_path / "work"
+
+    def attempt(report: Callable[[Progress], None] = lambda _: None) -> Composition:
+        return compose(session, plan, folder, settings=settings, report=report)
+
+    def stop_joining(progress: Progress) -> None:
+        if progress.done > 0.97:
+            raise ArchiveFailed("stopped", "all slices are there")
+
+    with pytest.raises(ArchiveFailed, match="all slices are there"):
+        attempt(stop_joining)
+    first, second = sorted((folder / "slices").glob("*.slice"))
+    other = read_slice(second)
+    # A byte that the disk has changed.
+    content = bytearray(second.read_bytes())
+    content[-100] ^= 1
+    second.write_bytes(content)
+    with pytest.raises(ArchiveFailed, match="slice-damaged"):
+        attempt()
+    assert (first.exists(), second.exists()) == (True, False)
+    # A slice of another encoder.
+    other.sound_setup = b"\x13\x90"
+    other.write(second)
+    with pytest.raises(ArchiveFailed, match="compose-setup"):
+        attempt()
+    assert list((folder / "slices").glob("*.slice")) == []
+    assert sum(part.frames for part in attempt().video) == 250
 
 
 def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from typing import Any, Final, Self
 from bridge.archive.film.captions import captions, chapters
 from bridge.archive.film.contact_sheet import thumbnail_every, write_contact_sheet, write_poster
 from bridge.archive.film.crew import Assignment, make_slices
-from bridge.archive.film.encode import encodable_size
+from bridge.archive.film.encode import encodable_size, encoder_versions
 from bridge.archive.film.filming import Film
-from bridge.archive.film.joining import join
+from bridge.archive.film.joining import SETUP_DIFFERS, join
 from bridge.archive.film.slices import SliceName, read_slice
 from bridge.archive.model import (
     DAMAGED,
@@ -44,10 +44,11 @@ from bridge.archive.tracks.tracks import (
     lost_gaps,
     read_tracks,
 )
+from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
 
 # Changed whenever slices of an older version cannot be joined with new ones.
-FORMAT: Final = 1
+FORMAT: Final = 2
 # What joining and the rest take of the whole.
 JOINING_SHARE: Final = 0.03
 # A content on show for less than this is a slip of the hand.
@@ -81,7 +82,13 @@ def compose(
     fingerprint = _fingerprint(session, plan, tracks, settings)
     finished = _read_finished(folder, fingerprint)
     if finished is None:
-        finished = _Composer(session, plan, tracks, folder, settings, report, fingerprint).run()
+        try:
+            finished = _Composer(session, plan, tracks, folder, settings, report, fingerprint).run()
+        except ArchiveFailed as error:
+            if error.code == SETUP_DIFFERS:
+                # Or each further attempt would fail as this one.
+                shutil.rmtree(folder / "slices", ignore_errors=True)
+            raise
         _write_finished(folder, fingerprint, finished)
         shutil.rmtree(folder / "slices", ignore_errors=True)
     report(Progress(Stage.COMPOSE, 1.0, 0.0))
@@ -276,7 +283,7 @@ def _fingerprint(
     ]
     heads = [event.hash for event in session.events if event.at_ms <= end_ms]
     settings = replace(settings, part_max_bytes=0, workers=0)
-    value = [FORMAT, asdict(plan), asdict(settings), files, heads[-1:]]
+    value = [FORMAT, encoder_versions(), asdict(plan), asdict(settings), files, heads[-1:]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 

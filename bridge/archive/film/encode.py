@@ -75,6 +75,11 @@ def configure_audio(encoder: Any) -> None:
     encoder.flags |= av.codec.context.Flags.global_header
 
 
+def encoder_versions() -> str:
+    """Return what tells encoders apart whose slices may not go into one film."""
+    return f"{av.__version__} {av.library_versions}"
+
+
 def encodable_size(width_px: int, height_px: int) -> tuple[int, int]:
     """Return the size at which a picture can be archived: its own, unless level 4.1 has no room for it."""
     width, height = max(width_px, SIDE_MIN_PX), max(height_px, SIDE_MIN_PX)

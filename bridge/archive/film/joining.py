@@ -30,6 +30,8 @@ FREE_BOX: Final = b"\x00\x00\x00\x09free\x00"
 # A box's length, kind, and its length if the first one says 1.
 BOX: Final = Struct(">I4sQ")
 READ_BYTES: Final = 1 << 20
+# What an attempt fails with whose slices are of two encoders.
+SETUP_DIFFERS: Final = "compose-setup"
 
 
 @dataclass(slots=True)
@@ -66,8 +68,9 @@ def join(
             part = None
         if part is None:
             path = folder / f"part-{first_number + len(parts):03d}.mp4"
-            part = _Part(path, film, data, group.first_frame)
+            part = _Part(path, film, group.first_frame)
             part.add_sounds(before)
+        part.check(data)
         part.add(group)
         before = group.sounds[-2:]
         count(len(group.pictures))
@@ -79,7 +82,7 @@ def join(
 class _Part:
     """One file in the making."""
 
-    def __init__(self, path: Path, film: Film, data: SliceData, first_frame: int) -> None:
+    def __init__(self, path: Path, film: Film, first_frame: int) -> None:
         self._path = path
         self._unfinished = path.with_suffix(".unfinished")
         self._first_frame = first_frame
@@ -101,6 +104,9 @@ class _Part:
             self._audio = self._container.add_stream("aac", rate=AUDIO_HZ, layout="stereo")
             configure_audio(self._audio.codec_context)
         self._container.start_encoding()
+
+    def check(self, data: SliceData) -> None:
+        """Raise ArchiveFailed for a slice that does not fit the others."""
         self._check(self._video, data.picture_setup)
         self._check(self._audio, data.sound_setup)
 
@@ -172,7 +178,7 @@ class _Part:
         self._container.close()
         with suppress(FileNotFoundError):
             self._unfinished.unlink()
-        raise ArchiveFailed("compose-setup", "slices were encoded with other settings; compose again")
+        raise ArchiveFailed(SETUP_DIFFERS, "slices were encoded with other settings; compose again")
 
 
 def _groups(film: Film, slices: Path, slice_count: int) -> Iterator[tuple[_Group, SliceData]]:

@@ -2,9 +2,10 @@
 
 A slice is one file, written under another name and renamed when it is whole and on the disk. So a killed
 composition finds each slice either finished or not there. The file is a line of JSON that says what follows,
-and then the encoded pictures and frames of sound, byte by byte.
+a line with the SHA-256 of all the rest, and then the encoded pictures and frames of sound, byte by byte.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bridge.archive.tracks.feeds import Damage
+from bridge.base.errors import ArchiveFailed
 
 HEAD_MAX_BYTES: Final = 4 << 20
+READ_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,14 @@ class SliceData:
             self.picture_setup.hex(),
             self.sound_setup.hex(),
         )
+        line = json.dumps(asdict(head)).encode() + b"\n"
+        digest = hashlib.sha256(line)
+        for data in self._blobs():
+            digest.update(data)
         unfinished = path.with_suffix(".unfinished")
         with unfinished.open("wb") as file:
-            file.write(json.dumps(asdict(head)).encode() + b"\n")
+            file.write(line)
+            file.write(digest.hexdigest().encode() + b"\n")
             for data in self._blobs():
                 file.write(data)
             file.flush()
@@ -85,8 +93,21 @@ class SliceData:
 
 
 def read_slice(path: Path, *, with_media: bool = True) -> SliceData:
-    """Read a finished slice, or only what is told about it."""
+    """Read a finished slice, or only what is told about it.
+
+    Raises ArchiveFailed for one that the disk has changed, and takes it away, so that it is made anew.
+    """
+    try:
+        return _read(path, with_media=with_media)
+    except (ValueError, KeyError, TypeError) as error:
+        path.unlink(missing_ok=True)
+        raise ArchiveFailed("slice-damaged", f"{path.name}: {error}") from error
+
+
+def _read(path: Path, *, with_media: bool) -> SliceData:
     with path.open("rb") as file:
+        if with_media:
+            _check(file)
         head = _head(file)
         media_bytes = sum(size for size, _ in head.pictures) + sum(size for _, size in head.sounds)
         if not with_media:
@@ -102,5 +123,19 @@ def read_slice(path: Path, *, with_media: bool = True) -> SliceData:
         )
 
 
+def _check(file: BinaryIO) -> None:
+    """Compare a slice with its checksum; raises ValueError."""
+    digest = hashlib.sha256(file.readline(HEAD_MAX_BYTES))
+    expected = file.readline(HEAD_MAX_BYTES).strip().decode("ascii")
+    while piece := file.read(READ_BYTES):
+        digest.update(piece)
+    if digest.hexdigest() != expected:
+        raise ValueError("it is not what was written")
+    file.seek(0)
+
+
 def _head(file: BinaryIO) -> SliceHead:
-    return SliceHead(**json.loads(file.readline(HEAD_MAX_BYTES)))
+    head = SliceHead(**json.loads(file.readline(HEAD_MAX_BYTES)))
+    # The checksum.
+    file.readline(HEAD_MAX_BYTES)
+    return head
