@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -43,7 +44,6 @@ FILE_NAME: Final = "catalogue.sqlite3"
 DECIDING_LOCK: Final = "deciding.lock"
 # A PACS that is down for a month is asked hourly; the newest attempts tell why.
 DELIVERIES_KEPT: Final = 50
-BROKEN_KEPT: Final = 10
 # Whoever works through a queue takes its first; some more for those that have to wait.
 QUEUE_MAX: Final = 50
 _MAKING: Final = (PackageState.REPAIRING, PackageState.COMPOSING, PackageState.SEALING)
@@ -82,10 +82,9 @@ class Catalogue:
     def set_aside(self) -> Path:
         """Put a broken database out of the way, for a new one to be made; return where it is now."""
         self.close()
-        places = [
-            self.path.with_name(f"{self.path.name}.broken-{number}") for number in range(1, BROKEN_KEPT)
-        ]
-        aside = next((place for place in places if not place.exists()), places[-1])
+        # The audit in it may still be read by somebody: none is ever overwritten.
+        places = (self.path.with_name(f"{self.path.name}.broken-{number}") for number in count(1))
+        aside = next(place for place in places if not place.exists())
         try:
             for suffix in ("-wal", "-shm", ""):
                 part = self.path.with_name(self.path.name + suffix)

@@ -197,6 +197,17 @@ def test_deletion_takes_the_package_out_of_the_store_too(store: S3Store, bucket:
     assert not package.exists()
 
 
+def test_deletion_leaves_no_version_in_a_bucket_that_keeps_them(
+    store: S3Store, bucket: Any, package: Path
+) -> None:
+    bucket.Versioning().enable()
+    store.put(package, report=ignore)
+    store.delete(package.name)
+    assert list(bucket.object_versions.all()) == []
+    store.delete(package.name)
+    bucket.Versioning().suspend()
+
+
 @pytest.mark.parametrize(
     ("change", "code", "is_lasting"),
     [

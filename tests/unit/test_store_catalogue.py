@@ -442,3 +442,11 @@ def test_package_that_was_compared_in_the_future_is_compared_again(catalogue: Ca
     assert len(catalogue.due_checks(BEGIN_MS - DAY_MS, BEGIN_MS + DAY_MS)) == 1
     catalogue.set_checked(PACKAGE, BEGIN_MS + DAY_MS, is_whole=True)
     assert catalogue.due_checks(BEGIN_MS - DAY_MS, BEGIN_MS + DAY_MS) == ()
+
+
+def test_broken_catalogues_are_never_overwritten(catalogue: Catalogue, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / FILE_NAME).write_bytes(b"broken %d" % number)
+        catalogue.set_aside()
+    kept = {path.read_bytes() for path in tmp_path.glob(f"{FILE_NAME}.broken-*")}
+    assert kept == {b"broken %d" % number for number in range(12)}

@@ -132,11 +132,14 @@ class S3Store:
             os.rename(partial, target)
 
     def delete(self, package: str) -> None:
-        """Delete the objects of a package, the seal first."""
+        """Delete the objects of a package in all their versions, the seal first.
+
+        Raises ArchiveFailed where the bucket keeps one: a mark of deletion alone is no deletion.
+        """
         with self._talking():
-            self._client.delete_object(Bucket=self._bucket, Key=f"{package}/{SEAL_FILE}")
-            for name in list(self._names(package)):
-                self._client.delete_object(Bucket=self._bucket, Key=f"{package}/{name}")
+            versions = sorted(self._versions(package), key=lambda found: not found[0].endswith(SEAL_FILE))
+            for key, version in versions:
+                self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version)
 
     def close(self) -> None:
         """Close the connections."""
@@ -193,6 +196,15 @@ class S3Store:
                 ContentLength=digest.bytes,
                 ChecksumSHA256=b64encode(bytes.fromhex(digest.sha256)).decode(),
             )
+
+    def _versions(self, package: str) -> Iterator[tuple[str, str]]:
+        """Yield key and version of all that there ever was of a package, marks of deletion included."""
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self._bucket, Prefix=f"{package}/"
+        )
+        for page in pages:
+            for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+                yield str(item["Key"]), str(item["VersionId"])
 
     def _names(self, package: str) -> Iterator[str]:
         """Yield the file names of a package, relative to it."""
