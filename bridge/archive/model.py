@@ -75,6 +75,8 @@ class VideoPart:
     sha256: str
 
 
+# What a delivery fails with when the PACS does not answer at all.
+PACS_UNREACHABLE: Final = "pacs-unreachable"
 # Why there is a gap where the disk gave something else back than was written, or nothing.
 DAMAGED: Final = "damaged"
 

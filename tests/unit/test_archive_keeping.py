@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -90,6 +91,19 @@ async def test_deletion_that_was_cut_short_before_the_catalogue_knew_is_no_damag
     assert entry is not None
     assert entry.deleted_ms is not None
     assert archive.catalogue.count_damaged() == 0
+
+
+async def test_pacs_that_does_not_answer_is_asked_for_one_package_at_a_time(archive: Archive) -> None:
+    dicom = DicomConfig(method="stow", stow_url="http://127.0.0.1:9/dicom-web")
+    supervisor = ArchiveSupervisor(replace(archive, dicom=dicom))
+    for _ in range(3):
+        await supervisor._deliver_next()
+    assert sorted(len(archive.catalogue.deliveries(package)) for package in (FIRST, SECOND)) == [0, 1]
+    assert archive.counters.deliveries_failed == 1
+    # Somebody who asks for it is not made to wait.
+    supervisor._wake_all()
+    await supervisor._deliver_next()
+    assert archive.counters.deliveries_failed == 2
 
 
 def video(path: Path, frames: int) -> None:

@@ -277,6 +277,14 @@ def test_read_error_of_a_segment_fails_the_attempt_and_is_damage_at_the_last(tmp
     assert [(gap.source, gap.reason) for gap in gaps] == [("camera", "damaged"), ("microphone", "damaged")]
 
 
+def test_looking_for_gaps_goes_on_before_each_file(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    made.microphone(VIET_DUC, 0, 6, segment_s=2)
+    steps: list[None] = []
+    find_gaps(read_tracks(made.write()), [Span(START_MS, START_MS + 6000)], {}, lambda: steps.append(None))
+    assert len(steps) == 3
+
+
 def test_segment_that_is_cut_short_is_damage_at_once(tmp_path: Path) -> None:
     made = recording(tmp_path)
     track = made.camera(VIET_DUC, 0, 6, segment_s=2)

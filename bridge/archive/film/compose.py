@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -229,7 +230,9 @@ class _Composer:
         """Return what logs and files tell, and what decoding has found."""
         by_name = {track.name: track for track in self._tracks}
         spans = self._plan.spans
-        gaps = find_gaps(self._tracks, spans, open_ends(self._session.events))
+        # Whoever watches this process must not take it for one that hangs.
+        goes_on = partial(self._report, Progress(Stage.COMPOSE, 1 - JOINING_SHARE / 10))
+        gaps = find_gaps(self._tracks, spans, open_ends(self._session.events), goes_on)
         gaps += lost_gaps(self._session, self._tracks, spans)
         for damage in self._damages():
             # Found piece by piece by several: slices, the content's own video, the look at the files.

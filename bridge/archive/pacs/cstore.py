@@ -18,6 +18,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet  # type: ignore[attr-defined]
 
+from bridge.archive.model import PACS_UNREACHABLE
 from bridge.archive.pacs.dicom import VIDEO_SYNTAX, Instance
 from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
@@ -117,11 +118,11 @@ class StoreArchive:
                 evt_handlers=handlers,
             )
         except (OSError, RuntimeError) as error:
-            raise DeliveryFailed("pacs-unreachable", f"{self.name}: {error}") from error
+            raise DeliveryFailed(PACS_UNREACHABLE, f"{self.name}: {error}") from error
         if association.is_rejected:
             raise DeliveryFailed("pacs-unavailable", f"{self.name} does not accept {entity.ae_title}")
         if not association.is_established:
-            raise DeliveryFailed("pacs-unreachable", f"{self.name} cannot be reached")
+            raise DeliveryFailed(PACS_UNREACHABLE, f"{self.name} cannot be reached")
         try:
             yield association
         finally:
@@ -132,7 +133,7 @@ class StoreArchive:
 
     def _check(self, status: Dataset, instance: Instance) -> None:
         if not status:
-            raise DeliveryFailed("pacs-unreachable", f"{self.name} hung up, or did not answer in time")
+            raise DeliveryFailed(PACS_UNREACHABLE, f"{self.name} hung up, or did not answer in time")
         value = int(status.Status)
         if value == _SUCCESS or value in _WARNINGS:
             return

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
+from bridge.archive.model import PACS_UNREACHABLE
 from bridge.archive.pacs.dicom import Instance
 from bridge.base.errors import DeliveryFailed
 from bridge.config import DicomConfig
@@ -99,9 +100,7 @@ class StowArchive:
         try:
             yield connection
         except (OSError, HTTPException, ValueError) as error:
-            raise DeliveryFailed(
-                "pacs-unreachable", f"{self.name}: {error or type(error).__name__}"
-            ) from error
+            raise DeliveryFailed(PACS_UNREACHABLE, f"{self.name}: {error or type(error).__name__}") from error
         finally:
             connection.close()
 

@@ -6,7 +6,7 @@ Tolerant of what a crash or a bad disk leaves: a torn line or segment costs itse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,10 +240,16 @@ def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> floa
     return last
 
 
-def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[int, int]) -> list[Gap]:
+def find_gaps(
+    tracks: Sequence[Track],
+    spans: Sequence[Span],
+    crashes: Mapping[int, int],
+    step: Callable[[], None] = lambda: None,
+) -> list[Gap]:
     """Return what is missing of the tracks within the spans, as far as logs and files tell.
 
-    `crashes` are the times at which the server ended unasked, each with the time it was back.
+    `crashes` are the times at which the server ended unasked, each with the time it was back. `step` is
+    called before each file, of which a long conference has thousands.
     """
     found: list[Gap] = []
     for track in tracks:
@@ -255,6 +261,7 @@ def find_gaps(tracks: Sequence[Track], spans: Sequence[Span], crashes: Mapping[i
             end_ms = track.end_of(index)
             if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
                 continue
+            step()
             if not _can_open(track, index):
                 found.extend(clip_gap(track, segment.start_ms, end_ms, DAMAGED, spans))
         if spans and track.was_interrupted and track.segments:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive.folders import disk_errors, locked
-from bridge.archive.model import Progress
+from bridge.archive.model import PACS_UNREACHABLE, Progress
 from bridge.archive.trusted import TrustedTime, read_trusted, write_trusted
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
@@ -39,6 +39,8 @@ AFTER_FAILURE_S: Final = 30.0
 STORE_AGAIN_S: Final = 3600.0
 # How often it is looked whether a package that needs room has it.
 ROOM_INTERVAL_S: Final = 60.0
+# A PACS that does not answer is asked for one package at a time, this often.
+PACS_AGAIN_S: Final = 60.0
 AFTER_BUG_S: Final = 60.0
 # More sessions than this at once are found by looking at all of them.
 CHANGED_MAX: Final = 1000
@@ -314,9 +316,15 @@ class ArchiveSupervisor:
 
     # Delivering.
 
+    @property
+    def _pacs_again_s(self) -> float:
+        return min(PACS_AGAIN_S, self._archive.dicom.retry_max_s)
+
     async def _deliver_next(self) -> float:
         if self._archive.dicom.method == "off":
             return RESCAN_INTERVAL_S
+        if self._rests("deliver", ""):
+            return self._pacs_again_s
         entry, pause_s = self._due("deliver", await asyncio.to_thread(self._archive.catalogue.undelivered))
         if entry is None:
             return pause_s
@@ -325,6 +333,9 @@ class ArchiveSupervisor:
         except ArchiveFailed as error:
             logger.warning("archive: %s could not be delivered: %s", entry.id, error)
             self._let_wait("deliver", entry.id, error)
+            if error.code == PACS_UNREACHABLE:
+                # The others would find the same, and each would take a process to find it.
+                self._let_rest("deliver", "", self._pacs_again_s)
         else:
             logger.info("archive: %s is delivered", entry.id)
         return 0.0
