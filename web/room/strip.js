@@ -90,7 +90,9 @@ export class Strip {
   fit(isGrid) {
     const { state } = this.#conference;
     const tiles = this.#tiles;
-    const { clientWidth: width, clientHeight: height } = tiles;
+    // Whole pixels that are there: rounded up by a half, the last tile of a row falls into the next one.
+    const box = tiles.getBoundingClientRect();
+    const [width, height] = [Math.floor(box.width), Math.floor(box.height)];
     const total = state.others.length + 1;
     const limit = state.thumbnailsMax + 1;
     // The name stands under the face.

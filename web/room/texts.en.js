@@ -12,6 +12,7 @@ export const en = {
   "invitation.paste": "Or paste the invitation link here",
 
   "room.count": "{count} sites",
+  "room.count.one": "1 site",
   "room.locked": "Room locked",
   "room.speaking": "Speaking:",
   "room.speaking.self": "You are speaking",

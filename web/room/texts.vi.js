@@ -11,6 +11,7 @@ export const vi = {
   "invitation.paste": "Hoặc dán đường dẫn mời vào đây",
 
   "room.count": "{count} điểm cầu",
+  "room.count.one": "1 điểm cầu",
   "room.locked": "Phòng đã khóa",
   "room.speaking": "Đang nói:",
   "room.speaking.self": "Bạn đang nói",
