@@ -133,7 +133,9 @@ export class Pictures {
     const isAlone = state.others.length === 0;
     const isSelf = !shown && (isAlone || state.stage.participant === state.self);
     const member = (isSelf ? state.me : state.member(shown?.participant ?? state.stage.participant)) ?? null;
-    const isRemote = Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isSaving;
+    const isUndecodable = slot !== undefined && state.unsupported.has(slot.mid);
+    const isRemote =
+      Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isSaving && !isUndecodable;
     const local = isSelf ? sources.track("camera") : null;
     /** @type {Text | null} */
     let cover = null;
@@ -148,10 +150,13 @@ export class Pictures {
       cover = member.connected
         ? this.#isSaving
           ? "room.saving"
-          : member.camera === "on"
-            ? "room.stage.empty"
-            : "room.camera.off"
+          : isUndecodable
+            ? "room.undecodable"
+            : member.camera === "on"
+              ? "room.stage.empty"
+              : "room.camera.off"
         : "room.disconnected";
+      if (cover === "room.undecodable") detail = "room.undecodable.text";
     } else if (!local) {
       cover = "room.camera.off";
     }
@@ -189,14 +194,17 @@ export class Pictures {
       return;
     }
     const source = origin?.source === "auxiliary" ? "auxiliary" : "content";
+    const isUndecodable = Boolean(slot && shown && state.unsupported.has(slot.mid));
+    /** @type {Text} */
+    const cover = this.#isSaving && !isSelf ? "room.saving" : isUndecodable ? "room.undecodable" : "room.content";
     this.content.draw({
       member,
       hasSource: Boolean(shown),
-      isRemote: Boolean(shown) && !this.#isSaving,
+      isRemote: Boolean(shown) && !this.#isSaving && !isUndecodable,
       local: isSelf ? sources.track(source) : null,
       isMirrored: false,
-      cover: this.#isSaving && !isSelf ? "room.saving" : "room.content",
-      detail: null,
+      cover,
+      detail: cover === "room.undecodable" ? "room.undecodable.text" : null,
       badge: isSelf ? "room.content.self" : source === "auxiliary" ? "room.auxiliary" : "room.content",
       isSpeaking: false,
       follow: null,

@@ -178,6 +178,7 @@ export class Strip {
       isSpeaking: mayBeHeard && state.voices.includes(member.participant),
       isDominant: mayBeHeard && state.dominant === member.participant,
       isOnStage: state.stage.participant === member.participant && state.others.length > 0,
+      isUndecodable: tile.mid !== null && state.unsupported.has(tile.mid),
       mayModerate: state.mayModerate,
       // Whoever has lost the line cannot be given the floor.
       handOrder: member.connected ? state.handOrder(member) : null,

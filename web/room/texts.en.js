@@ -30,6 +30,8 @@ export const en = {
   "room.content.self": "You are sharing with the whole room",
   "room.camera.off": "Camera is off",
   "room.disconnected": "Connection lost, waiting for the site to return",
+  "room.undecodable.text": "The sound is heard as before. Open the room in an up-to-date Chrome or Edge, or tell your IT technician.",
+  "room.undecodable": "This browser cannot decode the picture",
   "room.pinned": "Chosen by the chair",
   "room.saving": "Listening only, to save bandwidth",
   "room.followSpeaker": "Follow the speaker",
@@ -48,6 +50,7 @@ export const en = {
   "sites.onStage": "On stage",
   "sites.onStage.self": "You are on stage",
   "sites.sharing": "Sharing",
+  "sites.undecodable": "Picture not decodable",
 
   "controls.label": "Controls",
   "controls.mic.on": "MIC IS ON",
@@ -138,6 +141,7 @@ export const en = {
   "people.state.camera.off": "Camera off",
   "people.state.disconnected": "Connection lost",
   "people.state.sharing": "Sharing",
+  "people.state.undecodable": "This browser cannot decode this site's picture",
 
   "chat.title": "Chat",
   "chat.log": "Chat messages",

@@ -29,6 +29,8 @@ export const vi = {
   "room.content.self": "Bạn đang chia sẻ với cả phòng",
   "room.camera.off": "Camera đang tắt",
   "room.disconnected": "Mất kết nối, đang chờ quay lại",
+  "room.undecodable.text": "Tiếng vẫn nghe được. Hãy mở phòng bằng Chrome hoặc Edge bản mới, hoặc báo kỹ thuật viên CNTT.",
+  "room.undecodable": "Trình duyệt này không giải mã được hình",
   "room.pinned": "Chủ tọa chọn",
   "room.saving": "Đang chỉ nghe để tiết kiệm đường truyền",
   "room.followSpeaker": "Theo người đang nói",
@@ -47,6 +49,7 @@ export const vi = {
   "sites.onStage": "Màn hình chính",
   "sites.onStage.self": "Bạn đang ở màn hình chính",
   "sites.sharing": "Đang chia sẻ",
+  "sites.undecodable": "Không giải mã được hình",
 
   "controls.label": "Điều khiển",
   "controls.mic.on": "ĐANG BẬT MIC",
@@ -137,6 +140,7 @@ export const vi = {
   "people.state.camera.off": "Camera tắt",
   "people.state.disconnected": "Mất kết nối",
   "people.state.sharing": "Đang chia sẻ",
+  "people.state.undecodable": "Trình duyệt này không giải mã được hình của điểm cầu",
 
   "chat.title": "Trao đổi",
   "chat.log": "Nội dung trao đổi",
