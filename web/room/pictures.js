@@ -6,6 +6,7 @@
 
 import { byId, setIcon } from "../shared/dom.js";
 import { onDevicesChanged } from "../devices/media.js";
+import { Best } from "../protocol/sharpness.js";
 import { twoPictures } from "./layout.js";
 import { Pane } from "./pane.js";
 import { Strip } from "./strip.js";
@@ -25,6 +26,7 @@ export class Pictures {
   #isGallery = false;
   #isSaving = false;
   #isPageHidden = false;
+  #best = new Best();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #viewTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #hiddenTimer;
   #abort = new AbortController();
@@ -176,6 +178,7 @@ export class Pictures {
         state.mayModerate && state.stage.mode === "chair"
           ? () => void this.#conference.connection.send({ type: "stage", participant: null })
           : null,
+      isReduced: false,
       isSpeaking: Boolean(member && member.microphone === "on" && state.dominant === member.participant),
     });
   }
@@ -206,6 +209,13 @@ export class Pictures {
       cover,
       detail: cover === "room.undecodable" ? "room.undecodable.text" : null,
       badge: isSelf ? "room.content.self" : source === "auxiliary" ? "room.auxiliary" : "room.content",
+      isReduced: isSelf
+        ? source === "content" && Boolean(peer?.isSentReduced)
+        : !this.#isSaving && this.#best.isReduced(
+            `${origin?.participant}/${source}`,
+            shown ? (peer?.received ?? null) : null,
+            this.content.pictureHeight() * (window.devicePixelRatio || 1),
+          ),
       isSpeaking: false,
       follow: null,
     });
