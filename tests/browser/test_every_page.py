@@ -251,6 +251,24 @@ async def test_no_text_lies_over_another_or_is_cut_off(world: World, place: str,
     assert found == {"vi": [], "en": []}, json.dumps(found, ensure_ascii=False, indent=1)
 
 
+async def test_the_gallery_stays_in_its_place_at_every_size(world: World) -> None:
+    page = await _gallery(world)
+    for width, height in ((390, 844), (1366, 768), (768, 1024), (1920, 1080)):
+        await page.set_viewport_size({"width": width, "height": height})
+        await _drawn(page)
+        outside = await page.evaluate(
+            """() => {
+              const { top, bottom } = document.getElementById("pictures").getBoundingClientRect();
+              const body = document.querySelector(".room-body").getBoundingClientRect();
+              const boxes = [...document.querySelectorAll("#tiles .tile:not([hidden])")]
+                .map((tile) => tile.getBoundingClientRect());
+              return [body.top, top, ...boxes.map((box) => box.top)].some((edge) => edge < body.top - 1)
+                || [bottom, ...boxes.map((box) => box.bottom)].some((edge) => edge > body.bottom + 1);
+            }"""
+        )
+        assert not outside, (width, height)
+
+
 @pytest.mark.parametrize("place", PLACES)
 async def test_axe_finds_nothing(world: World, place: str) -> None:
     for page in (world.chair.page, world.door):

@@ -35,6 +35,7 @@ export const en = {
   "device.problem.denied.chromium": "The browser has no permission for this device. Click the icon with two sliders (or the i in a circle) at the start of the address bar, switch microphone and camera on, then try again.",
   "device.problem.denied.firefox": "The browser has no permission for this device. Click the crossed-out microphone or camera at the start of the address bar, remove the block, then try again.",
   "device.problem.denied.safari": "The browser has no permission for this device. Click “aA” or the page icon in the address bar, choose “Website Settings”, allow microphone and camera, then try again.",
+  "device.problem.stalled": "The camera is on but gives no picture any more. Unplug it and plug it in again, or choose another camera.",
   "device.problem.blank": "The camera is open but gives no picture. Open its lens cover, or choose another camera.",
   "device.use": "Use “{device}”",
   "device.interrupted.microphone": "The system holds the microphone (a call or another program): nobody hears you.",

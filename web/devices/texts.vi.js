@@ -34,6 +34,7 @@ export const vi = {
   "device.problem.denied.chromium": "Trình duyệt chưa được phép dùng thiết bị này. Hãy bấm biểu tượng hai thanh trượt (hoặc chữ i trong vòng tròn) ở đầu ô địa chỉ, bật micrô và camera, rồi thử lại.",
   "device.problem.denied.firefox": "Trình duyệt chưa được phép dùng thiết bị này. Hãy bấm biểu tượng micrô hoặc camera bị gạch chéo ở đầu ô địa chỉ, xóa lệnh chặn, rồi thử lại.",
   "device.problem.denied.safari": "Trình duyệt chưa được phép dùng thiết bị này. Hãy bấm chữ “aA” hoặc biểu tượng trang ở ô địa chỉ, chọn “Cài đặt trang web”, cho phép micrô và camera, rồi thử lại.",
+  "device.problem.stalled": "Camera đang bật nhưng không còn cho hình. Hãy rút ra cắm lại, hoặc chọn camera khác.",
   "device.problem.blank": "Camera đã mở nhưng không có hình. Hãy mở nắp che ống kính hoặc chọn camera khác.",
   "device.use": "Dùng “{device}”",
   "device.interrupted.microphone": "Hệ thống đang tạm giữ micrô (cuộc gọi hoặc chương trình khác): không ai nghe thấy bạn.",

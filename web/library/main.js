@@ -12,6 +12,7 @@ import { endSession, LibraryFailed, openSession, readPackage, retryPackage } fro
 import { failureText } from "./failures.js";
 import { Follower } from "./follow.js";
 import { List } from "./list.js";
+import { placeIn, placeOf } from "./place.js";
 import { Recording } from "./recording.js";
 import { en } from "./texts.en.js";
 import { vi } from "./texts.vi.js";
@@ -172,12 +173,13 @@ function renderScope() {
 /** Show what the address says. */
 async function route() {
   if (!session) return;
-  const id = new URLSearchParams(location.hash.slice(1)).get("p");
+  const { id, second } = placeIn(location.hash);
   if (id) {
     showPage("recording");
     scrollTo(0, 0);
     byId("recording-title", HTMLElement).focus({ preventScroll: true });
     await recording.open(id);
+    if (second > 0 && recording.id === id && recording.detail) recording.player.seek(second);
     title();
     return;
   }
@@ -296,6 +298,12 @@ function begin() {
   });
   const stored = loadSettings().language;
   setLanguage(isLanguage(stored) ? stored : "vi");
+  // Where it was paused stands in the address, so that a moment can be sent to somebody.
+  byId("video", HTMLVideoElement).addEventListener("pause", () => {
+    const { id, player } = recording;
+    if (!id || player.series !== "video" || placeIn(location.hash).id !== id) return;
+    history.replaceState(null, "", placeOf(id, player.position));
+  });
   addEventListener("hashchange", () => {
     if (invitationIn(location.hash)) void enter();
     else void route();

@@ -189,7 +189,7 @@ export class Recording {
           downloadsCard(detail),
           auditCard(detail),
         ]
-      : [attendanceCard(detail), auditCard(detail)];
+      : [detail.attendance || detail.sites.length > 0 ? attendanceCard(detail) : null, auditCard(detail)];
     byId("cards", HTMLElement).replaceChildren(...cards.filter((card) => card !== null));
   }
 

@@ -20,6 +20,8 @@
 /** Captured pixels from which Chromium sends three, two encodings. */
 const THREE_ENCODINGS_PX = 960 * 540;
 const TWO_ENCODINGS_PX = 480 * 270;
+/** No share gets more than so many times the bit rate of 1920x1080: 8 Mbit/s. */
+const CONTENT_SIZE_MAX = 3.2;
 
 /**
  * Bit rate that suits a camera picture of this many pixels, at 30 frames/s.
@@ -64,9 +66,11 @@ export function cameraPlan(widthPx, heightPx) {
  */
 export function contentPlan(widthPx, heightPx) {
   const isSmall = widthPx * heightPx < TWO_ENCODINGS_PX;
+  // A monitor of 4K or 5 MP has more lines to keep sharp.
+  const size = Math.min(Math.max((widthPx * heightPx) / (1920 * 1080), 1), CONTENT_SIZE_MAX);
   return [
-    { rid: "l", isUsable: true, scaleResolutionDownBy: isSmall ? 1 : 2, maxBitrate: 400_000, maxFramerate: 10 },
-    { rid: "h", isUsable: !isSmall, scaleResolutionDownBy: 1, maxBitrate: 2_500_000, maxFramerate: 30 },
+    { rid: "l", isUsable: true, scaleResolutionDownBy: isSmall ? 1 : 2, maxBitrate: Math.round(400_000 * size), maxFramerate: 10 },
+    { rid: "h", isUsable: !isSmall, scaleResolutionDownBy: 1, maxBitrate: Math.round(2_500_000 * size), maxFramerate: 30 },
   ];
 }
 

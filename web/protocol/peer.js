@@ -5,8 +5,10 @@
  * The page always offers; the bridge always answers.
  */
 
+import { Frames } from "./frames.js";
 import { activeRids, cameraPlan, contentPlan } from "./layers.js";
 import { reportTransport } from "./report.js";
+import { isSentReduced, pictureOf } from "./sharpness.js";
 
 /** @typedef {import("../shared/types.js").Source} Source */
 /** @typedef {import("../shared/types.js").SlotRole} SlotRole */
@@ -106,6 +108,10 @@ export class Peer {
   #isConnected = false;
   #negotiations = 0;
   /** @type {TransportReport | null} */ report = null;
+  #frames = new Frames();
+  /** The camera is on and gives no pictures. */ isCameraStalled = false;
+  /** @type {import("./sharpness.js").Picture | null} the shared content, as it comes */ received = null;
+  /** @type {import("./sharpness.js").Picture | null} and as it goes */ sent = null;
 
   /**
    * @param {PeerObserver} observer
@@ -443,8 +449,18 @@ export class Peer {
   /** Measure the transport; kept in `report`. @returns {Promise<TransportReport | null>} */
   async measure() {
     if (this.#isClosed) return null;
-    this.report = reportTransport(await this.pc.getStats(), this.report);
+    const stats = await this.pc.getStats();
+    this.report = reportTransport(stats, this.report);
+    this.isCameraStalled = this.#frames.isStalled(stats, this.#tracks.get("camera"), performance.now());
+    this.received = pictureOf(stats, "inbound-rtp", this.slotsOf("content")[0]?.mid, this.received);
+    const mid = this.#tracks.get("content") ? this.#senders.get("content")?.mid : null;
+    this.sent = mid ? pictureOf(stats, "outbound-rtp", mid, this.sent) : null;
     return this.report;
+  }
+
+  /** Whether the screen that is shared goes out with less than it has. */
+  get isSentReduced() {
+    return isSentReduced(this.sent, this.#tracks.get("content")?.getSettings().height);
   }
 
   close() {

@@ -32,6 +32,7 @@ export class RoomState {
   /** @type {Stage} */ stage = { participant: null, mode: "speaker" };
   /** @type {Shown | null} */ content = null;
   /** @type {Map<string, Shown | null>} by mid */ slots = new Map();
+  /** @type {Set<string>} mids that stay empty: this browser does not decode what is shown there */ unsupported = new Set();
   /** @type {string[]} */ voices = [];
   /** @type {string | null} */ dominant = null;
   /** @type {ChatLine[]} */ chat = [];
@@ -61,7 +62,11 @@ export class RoomState {
         this.#welcome(message);
         break;
       case "slots":
-        for (const [mid, shown] of Object.entries(message.slots)) this.slots.set(mid, shown);
+        for (const [mid, shown] of Object.entries(message.slots)) {
+          this.slots.set(mid, shown);
+          this.unsupported.delete(mid);
+        }
+        for (const mid of message.unsupported ?? []) this.unsupported.add(mid);
         break;
       case "roster":
         for (const member of message.joined ?? []) this.roster.set(member.participant, member);
@@ -127,6 +132,7 @@ export class RoomState {
     this.cases = welcome.cases ?? [];
     if (!welcome.resumed) {
       this.slots = new Map();
+      this.unsupported = new Set();
       this.voices = [];
       this.dominant = null;
       this.quality = null;
@@ -156,6 +162,14 @@ export class RoomState {
     return this.others
       .filter((member) => member.camera === "on")
       .sort((a, b) => RANKS.indexOf(a.role) - RANKS.indexOf(b.role));
+  }
+
+  /**
+   * Whether this browser cannot decode a picture of theirs that is to be seen here.
+   * @param {string} participant
+   */
+  isUndecodable(participant) {
+    return [...this.unsupported].some((mid) => this.slots.get(mid)?.participant === participant);
   }
 
   /** Raised hands, first come first. @returns {Member[]} */

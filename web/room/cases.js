@@ -27,6 +27,7 @@ export class Cases {
   /** @type {string | null} the code that was sent and is not on the list yet */ #sentCode = null;
   #drawn = "";
   #drawnSites = "";
+  /** @type {string | undefined} the case that was open when last looked */ #active;
 
   /**
    * @param {Conference} conference
@@ -223,6 +224,12 @@ export class Cases {
       if (this.code.value.trim() === this.#sentCode) this.code.value = "";
       this.#sentCode = null;
     }
+    const active = state.active?.case;
+    // What the patient of the open case says matters more than the next case, unless that is being typed.
+    if (active && active !== this.#active && !this.code.value && !this.form.contains(document.activeElement)) {
+      this.#unfold(false, { withFocus: false });
+    }
+    this.#active = active;
     const drawing = JSON.stringify([state.cases, state.recording, [...this.#removing], document.documentElement.lang]);
     if (drawing === this.#drawn) return;
     this.#drawn = drawing;

@@ -25,6 +25,7 @@ import { RoomState } from "../protocol/state.js";
  * @property {() => void} changed  something to draw has changed
  * @property {() => void} slotsAdded  the peer connection has new slots (or is a new one)
  * @property {(source: Source) => void} sourceEnded
+ * @property {() => void} cameraStalled  it is on and gives no pictures any more
  * @property {(source: Source) => void} sourceInterrupted  the system took the device, or gave it back
  */
 
@@ -315,7 +316,11 @@ export class Conference {
     this.#awakeAt = now;
     // In a page in the background the timers come late as well, but never by so much.
     if (isAwoken) this.connection.woke();
-    if (await this.peer?.measure()) this.#observer.changed();
+    const { peer } = this;
+    const wasStalled = peer?.isCameraStalled;
+    if (!(await peer?.measure())) return;
+    if (peer?.isCameraStalled && !wasStalled) this.#observer.cameraStalled();
+    this.#observer.changed();
   }
 
   #closeMedia() {

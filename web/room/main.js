@@ -226,6 +226,7 @@ function enter(start, back) {
       before: (message) => hear(message),
       changed: () => room?.changed(),
       slotsAdded: () => room?.pictures.bindSlots(),
+      cameraStalled: () => room?.cameraStalled(),
       sourceEnded: (source) => room?.sourceEnded(source),
       sourceInterrupted: (source) => room?.sourceInterrupted(source),
     },

@@ -169,6 +169,7 @@ export class Moderation {
       isSelf: member.participant === state.self,
       isSpeaking: member.microphone === "on" && state.voices.includes(member.participant),
       isRemoving: this.#removing.has(member.participant),
+      isUndecodable: state.isUndecodable(member.participant),
       isOpen: this.#open === key,
       mayModerate: state.mayModerate,
       order: list === "hand" ? state.handOrder(member) : null,

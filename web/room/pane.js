@@ -19,6 +19,7 @@ import { Cover, watchPicture } from "./tiles.js";
  * @property {Text | null} cover  what to say where there is no picture
  * @property {Text | null} detail
  * @property {Text | null} badge
+ * @property {boolean} isReduced  less sharp than it could be
  * @property {boolean} isSpeaking
  * @property {(() => void) | null} follow  let the stage follow the speaker again; null when that is not up to this viewer
  */
@@ -40,6 +41,7 @@ export class Pane {
     this.person = element("span", { class: "pane-person" });
     this.mic = element("span", { class: "pane-mic" }, icon("mic"));
     this.badge = element("span", { class: "pane-badge" });
+    this.reduced = element("span", { class: "pane-reduced", text: "room.reduced", hidden: true });
     /** @type {(() => void) | null} */
     this.follow = null;
     this.action = element(
@@ -52,7 +54,7 @@ export class Pane {
       "div",
       { class: "pane-label" },
       this.mic,
-      element("div", { class: "pane-words" }, this.site, this.person),
+      element("div", { class: "pane-words" }, this.site, this.person, this.reduced),
     );
     this.enlarge = element(
       "button",
@@ -98,7 +100,7 @@ export class Pane {
   }
 
   /** @param {PaneContent} content */
-  draw({ member, hasSource, isRemote, local, isMirrored, cover, detail, badge, isSpeaking, follow }) {
+  draw({ member, hasSource, isRemote, local, isMirrored, cover, detail, badge, isReduced, isSpeaking, follow }) {
     const { classList } = this.node;
     // An X-ray must never be seen under the name of another patient's hospital, nor anybody under another's.
     if (hasSource) this.cover.lift();
@@ -124,6 +126,7 @@ export class Pane {
     if (cover) setText(this.coverTitle, "text", cover);
     this.coverText.hidden = detail === null;
     if (detail) setText(this.coverText, "text", detail);
+    this.reduced.hidden = !isReduced;
     this.follow = follow;
     this.action.hidden = follow === null;
     this.badge.hidden = badge === null || follow !== null;

@@ -22,6 +22,7 @@ import { clearText, setText } from "../shared/text/text.js";
  * @typedef {object} RowState
  * @property {boolean} isSelf
  * @property {boolean} isSpeaking
+ * @property {boolean} isUndecodable  this browser does not decode its picture
  * @property {boolean} isRemoving
  * @property {boolean} isOpen
  * @property {boolean} mayModerate
@@ -101,8 +102,9 @@ export class PersonRow {
     setText(this.role, "text", `role.${member.role}`);
     this.lost.hidden = member.connected;
     this.sharing.hidden = !member.content && !member.auxiliary;
-    this.camera.hidden = member.camera === "on";
-    PersonRow.#mark(this.camera, member.camera === "off" ? "people.state.camera.off" : "people.state.camera.interrupted", "");
+    this.camera.hidden = member.camera === "on" && !state.isUndecodable;
+    if (state.isUndecodable) PersonRow.#mark(this.camera, "people.state.undecodable", "warning");
+    else PersonRow.#mark(this.camera, member.camera === "off" ? "people.state.camera.off" : "people.state.camera.interrupted", "");
     const isOn = member.microphone === "on";
     setIcon(this.microphone, isOn ? "mic" : "mic-off");
     // Taken by a call, it was not its owner who muted it.

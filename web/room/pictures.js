@@ -6,6 +6,7 @@
 
 import { byId, setIcon } from "../shared/dom.js";
 import { onDevicesChanged } from "../devices/media.js";
+import { Best } from "../protocol/sharpness.js";
 import { twoPictures } from "./layout.js";
 import { Pane } from "./pane.js";
 import { Strip } from "./strip.js";
@@ -25,6 +26,7 @@ export class Pictures {
   #isGallery = false;
   #isSaving = false;
   #isPageHidden = false;
+  #best = new Best();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #viewTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #hiddenTimer;
   #abort = new AbortController();
@@ -133,7 +135,9 @@ export class Pictures {
     const isAlone = state.others.length === 0;
     const isSelf = !shown && (isAlone || state.stage.participant === state.self);
     const member = (isSelf ? state.me : state.member(shown?.participant ?? state.stage.participant)) ?? null;
-    const isRemote = Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isSaving;
+    const isUndecodable = slot !== undefined && state.unsupported.has(slot.mid);
+    const isRemote =
+      Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isSaving && !isUndecodable;
     const local = isSelf ? sources.track("camera") : null;
     /** @type {Text | null} */
     let cover = null;
@@ -148,10 +152,13 @@ export class Pictures {
       cover = member.connected
         ? this.#isSaving
           ? "room.saving"
-          : member.camera === "on"
-            ? "room.stage.empty"
-            : "room.camera.off"
+          : isUndecodable
+            ? "room.undecodable"
+            : member.camera === "on"
+              ? "room.stage.empty"
+              : "room.camera.off"
         : "room.disconnected";
+      if (cover === "room.undecodable") detail = "room.undecodable.text";
     } else if (!local) {
       cover = "room.camera.off";
     }
@@ -171,6 +178,7 @@ export class Pictures {
         state.mayModerate && state.stage.mode === "chair"
           ? () => void this.#conference.connection.send({ type: "stage", participant: null })
           : null,
+      isReduced: false,
       isSpeaking: Boolean(member && member.microphone === "on" && state.dominant === member.participant),
     });
   }
@@ -189,15 +197,25 @@ export class Pictures {
       return;
     }
     const source = origin?.source === "auxiliary" ? "auxiliary" : "content";
+    const isUndecodable = Boolean(slot && shown && state.unsupported.has(slot.mid));
+    /** @type {Text} */
+    const cover = this.#isSaving && !isSelf ? "room.saving" : isUndecodable ? "room.undecodable" : "room.content";
     this.content.draw({
       member,
       hasSource: Boolean(shown),
-      isRemote: Boolean(shown) && !this.#isSaving,
+      isRemote: Boolean(shown) && !this.#isSaving && !isUndecodable,
       local: isSelf ? sources.track(source) : null,
       isMirrored: false,
-      cover: this.#isSaving && !isSelf ? "room.saving" : "room.content",
-      detail: null,
+      cover,
+      detail: cover === "room.undecodable" ? "room.undecodable.text" : null,
       badge: isSelf ? "room.content.self" : source === "auxiliary" ? "room.auxiliary" : "room.content",
+      isReduced: isSelf
+        ? source === "content" && Boolean(peer?.isSentReduced)
+        : !this.#isSaving && this.#best.isReduced(
+            `${origin?.participant}/${source}`,
+            shown ? (peer?.received ?? null) : null,
+            this.content.pictureHeight() * (window.devicePixelRatio || 1),
+          ),
       isSpeaking: false,
       follow: null,
     });

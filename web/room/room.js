@@ -224,6 +224,10 @@ export class Room {
     this.changed();
   }
 
+  cameraStalled() {
+    toast("device.problem.stalled", { isWarning: true, durationMs: 9000 });
+  }
+
   toggleHand() {
     const isRaised = !this.#conference.isHandRaised;
     this.#conference.raiseHand(isRaised);

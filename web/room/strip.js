@@ -90,7 +90,9 @@ export class Strip {
   fit(isGrid) {
     const { state } = this.#conference;
     const tiles = this.#tiles;
-    const { clientWidth: width, clientHeight: height } = tiles;
+    // Whole pixels that are there: rounded up by a half, the last tile of a row falls into the next one.
+    const box = tiles.getBoundingClientRect();
+    const [width, height] = [Math.floor(box.width), Math.floor(box.height)];
     const total = state.others.length + 1;
     const limit = state.thumbnailsMax + 1;
     // The name stands under the face.
@@ -176,6 +178,7 @@ export class Strip {
       isSpeaking: mayBeHeard && state.voices.includes(member.participant),
       isDominant: mayBeHeard && state.dominant === member.participant,
       isOnStage: state.stage.participant === member.participant && state.others.length > 0,
+      isUndecodable: tile.mid !== null && state.unsupported.has(tile.mid),
       mayModerate: state.mayModerate,
       // Whoever has lost the line cannot be given the floor.
       handOrder: member.connected ? state.handOrder(member) : null,

@@ -12,6 +12,7 @@ export const en = {
   "invitation.paste": "Or paste the invitation link here",
 
   "room.count": "{count} sites",
+  "room.count.one": "1 site",
   "room.locked": "Room locked",
   "room.speaking": "Speaking:",
   "room.speaking.self": "You are speaking",
@@ -29,6 +30,9 @@ export const en = {
   "room.content.self": "You are sharing with the whole room",
   "room.camera.off": "Camera is off",
   "room.disconnected": "Connection lost, waiting for the site to return",
+  "room.reduced": "The picture is reduced at the moment",
+  "room.undecodable.text": "The sound is heard as before. Open the room in an up-to-date Chrome or Edge, or tell your IT technician.",
+  "room.undecodable": "This browser cannot decode the picture",
   "room.pinned": "Chosen by the chair",
   "room.saving": "Listening only, to save bandwidth",
   "room.followSpeaker": "Follow the speaker",
@@ -47,6 +51,7 @@ export const en = {
   "sites.onStage": "On stage",
   "sites.onStage.self": "You are on stage",
   "sites.sharing": "Sharing",
+  "sites.undecodable": "Picture not decodable",
 
   "controls.label": "Controls",
   "controls.mic.on": "MIC IS ON",
@@ -137,6 +142,7 @@ export const en = {
   "people.state.camera.off": "Camera off",
   "people.state.disconnected": "Connection lost",
   "people.state.sharing": "Sharing",
+  "people.state.undecodable": "This browser cannot decode this site's picture",
 
   "chat.title": "Chat",
   "chat.log": "Chat messages",
@@ -260,6 +266,9 @@ export const en = {
   "transport.lossUp": "Packets lost, sending",
   "transport.lossDown": "Packets lost, receiving",
   "transport.received": "Receiving",
+  "transport.content": "{width} × {height}, {rate} Mbit/s",
+  "transport.content.sent": "Shared content, sending",
+  "transport.content.received": "Shared content, receiving",
   "transport.sent": "Sending",
   "transport.available": "Downlink capacity",
   "transport.unknown": "not measured yet",

@@ -11,6 +11,7 @@ export const vi = {
   "invitation.paste": "Hoặc dán đường dẫn mời vào đây",
 
   "room.count": "{count} điểm cầu",
+  "room.count.one": "1 điểm cầu",
   "room.locked": "Phòng đã khóa",
   "room.speaking": "Đang nói:",
   "room.speaking.self": "Bạn đang nói",
@@ -28,6 +29,9 @@ export const vi = {
   "room.content.self": "Bạn đang chia sẻ với cả phòng",
   "room.camera.off": "Camera đang tắt",
   "room.disconnected": "Mất kết nối, đang chờ quay lại",
+  "room.reduced": "Hình đang giảm độ nét",
+  "room.undecodable.text": "Tiếng vẫn nghe được. Hãy mở phòng bằng Chrome hoặc Edge bản mới, hoặc báo kỹ thuật viên CNTT.",
+  "room.undecodable": "Trình duyệt này không giải mã được hình",
   "room.pinned": "Chủ tọa chọn",
   "room.saving": "Đang chỉ nghe để tiết kiệm đường truyền",
   "room.followSpeaker": "Theo người đang nói",
@@ -46,6 +50,7 @@ export const vi = {
   "sites.onStage": "Màn hình chính",
   "sites.onStage.self": "Bạn đang ở màn hình chính",
   "sites.sharing": "Đang chia sẻ",
+  "sites.undecodable": "Không giải mã được hình",
 
   "controls.label": "Điều khiển",
   "controls.mic.on": "ĐANG BẬT MIC",
@@ -136,6 +141,7 @@ export const vi = {
   "people.state.camera.off": "Camera tắt",
   "people.state.disconnected": "Mất kết nối",
   "people.state.sharing": "Đang chia sẻ",
+  "people.state.undecodable": "Trình duyệt này không giải mã được hình của điểm cầu",
 
   "chat.title": "Trao đổi",
   "chat.log": "Nội dung trao đổi",
@@ -259,6 +265,9 @@ export const vi = {
   "transport.lossUp": "Mất gói chiều gửi",
   "transport.lossDown": "Mất gói chiều nhận",
   "transport.received": "Đang nhận",
+  "transport.content": "{width} × {height}, {rate} Mbit/s",
+  "transport.content.sent": "Nội dung đang gửi",
+  "transport.content.received": "Nội dung đang nhận",
   "transport.sent": "Đang gửi",
   "transport.available": "Khả năng đường xuống",
   "transport.unknown": "chưa đo được",

@@ -78,6 +78,7 @@ export class Cover {
  * @property {boolean} isSpeaking
  * @property {boolean} isDominant
  * @property {boolean} isOnStage
+ * @property {boolean} isUndecodable  this browser does not decode its picture
  * @property {boolean} mayModerate
  * @property {number | null} handOrder  place in the queue of raised hands
  */
@@ -96,6 +97,7 @@ export class Tile {
     this.video.muted = true;
     if (mid !== null) this.video.dataset.mid = mid;
     this.letters = element("span", { class: "monogram" });
+    this.note = element("span", { class: "tile-note", text: "sites.undecodable", hidden: true });
     this.site = element("span", { class: "tile-site" });
     this.person = element("span", { class: "tile-person" });
     this.state = element("span", { class: "tile-mic", attributes: { role: "img" } }, icon("mic-off"));
@@ -114,7 +116,7 @@ export class Tile {
     this.face = element(
       "div",
       { class: "tile-face" },
-      element("div", { class: "tile-cover", attributes: { "aria-hidden": "true" } }, this.letters),
+      element("div", { class: "tile-cover", attributes: { "aria-hidden": "true" } }, this.letters, this.note),
       this.video,
       this.button,
       this.hand,
@@ -154,7 +156,8 @@ export class Tile {
     classList.toggle("speaking", state.isSpeaking);
     classList.toggle("dominant", state.isDominant);
     classList.toggle("on-stage", state.isOnStage);
-    classList.toggle("picture", member.camera === "on" && member.connected);
+    classList.toggle("picture", member.camera === "on" && member.connected && !state.isUndecodable);
+    this.note.hidden = !state.isUndecodable;
     classList.toggle("away", !member.connected);
     const isMuted = member.microphone !== "on";
     this.state.classList.toggle("muted", isMuted);

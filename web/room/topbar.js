@@ -9,7 +9,7 @@ import { clockTime, language, setText } from "../shared/text/text.js";
 export function drawTopbar(state) {
   const title = byId("room-title", HTMLElement);
   title.textContent = title.title = state.title;
-  setText(byId("room-count", HTMLElement), "text", ["room.count", { count: siteCount(state) }]);
+  setText(byId("room-count", HTMLElement), "text", countText(siteCount(state)));
   byId("room-locked", HTMLElement).hidden = !state.isLocked;
   drawSpeaking(state);
   const now = new Date();
@@ -25,6 +25,11 @@ export function drawTopbar(state) {
 export function siteCount({ roster, count }) {
   if (count > roster.size) return count;
   return new Set([...roster.values()].map((member) => member.site)).size;
+}
+
+/** @param {number} count @returns {import("../shared/text/text.js").Text} */
+export function countText(count) {
+  return count === 1 ? "room.count.one" : ["room.count", { count }];
 }
 
 /** @param {RoomState} state */

@@ -79,6 +79,12 @@ export function openTransport(conference) {
       ["transport.received", known(now.receivedBps, rate)],
       ["transport.available", known(now.availableBps, rate)],
     ];
+    for (const way of /** @type {const} */ (["sent", "received"])) {
+      const picture = conference.peer?.[way];
+      if (!picture) continue;
+      const { widthPx: width, heightPx: height, bps } = picture;
+      rows.push([`transport.content.${way}`, ["transport.content", { width, height, rate: figure((bps ?? 0) / 1e6, 2) }]]);
+    }
     list.replaceChildren(
       ...rows.map(([term, value]) =>
         element("div", {}, element("dt", { text: term }), element("dd", { text: value })),

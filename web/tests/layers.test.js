@@ -66,3 +66,12 @@ test("a source switched on just now shows itself in its lowest encoding although
   assert.deepEqual([...activeRids(contentPlan(1920, 1080), [], true)], ["l"]);
   assert.deepEqual([...activeRids(contentPlan(1920, 1080), ["h"], true)], ["h"]);
 });
+
+test("a large monitor is shared at a bit rate of its size, up to a limit", () => {
+  const rates = (width, height) => contentPlan(width, height).map(({ maxBitrate }) => maxBitrate);
+  assert.deepEqual(rates(1280, 720), [400_000, 2_500_000]);
+  assert.deepEqual(rates(1920, 1080), [400_000, 2_500_000]);
+  assert.deepEqual(rates(2560, 2048).map((rate) => rate > 2.5 * 400_000), [true, true]);
+  assert.deepEqual(rates(3840, 2160), [1_280_000, 8_000_000]);
+  assert.deepEqual(rates(7680, 4320), rates(3840, 2160));
+});

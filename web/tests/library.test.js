@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { chaptersOf } from "../library/chapters.js";
 import { sheetOf, tileAt, Timeline } from "../library/timeline.js";
 import { bilingual, parseVtt, plainText } from "../library/vtt.js";
+import { placeIn, placeOf } from "../library/place.js";
 
 const PART = { number: 1, start_ms: 0, end_ms: 0, frames: 200, fps: 25, width: 320, height: 180, bytes: 1 };
 const parts = (...frames) => frames.map((count, index) => ({ ...PART, number: index + 1, frames: count, start_ms: index * 1_000_000 }));
@@ -117,4 +118,13 @@ test("chapters come in the order of time and without the heading of their case",
     chaptersOf(cues, "C01 BN-1").map(({ title }) => title),
     ["Bạch Mai", "Cô Tô", "C02 BN-2 · Huế", "C01 BN-1"],
   );
+});
+
+test("the address of a moment leads back to it, and a wrong one to the beginning", () => {
+  assert.deepEqual(placeIn(placeOf("c-1", 754.9)), { id: "c-1", second: 754 });
+  assert.equal(placeOf("c-1", 0.4), "#p=c-1");
+  for (const hash of ["#p=c-1", "#p=c-1&t=", "#p=c-1&t=soon", "#p=c-1&t=-4", "#p=c-1&t=Infinity"]) {
+    assert.deepEqual(placeIn(hash), { id: "c-1", second: 0 });
+  }
+  assert.equal(placeIn("").id, null);
 });

@@ -199,3 +199,17 @@ test("a page counts cameras in the bridge's order: the chair who joined last is 
   state.apply({ type: "slots", slots: { 0: null, 1: null, 2: null, 3: null } });
   assert.deepEqual(state.page(mids, 4, 4).plain.map(({ participant }) => participant), ["p3", "p4", "p5", "p6"]);
 });
+
+test("a picture that this browser does not decode is known until the slot shows another one", () => {
+  const state = room(member("a"), member("b"), member("c"));
+  const shown = { participant: "b", source: "camera" };
+  state.apply({ type: "slots", slots: { 7: shown, 9: { participant: "c", source: "camera" } }, unsupported: ["7"] });
+  assert.deepEqual([state.isUndecodable("b"), state.isUndecodable("c")], [true, false]);
+  state.apply({ type: "slots", slots: { 9: null } });
+  assert.ok(state.unsupported.has("7"));
+  state.apply({ type: "slots", slots: { 7: { participant: "c", source: "camera" } }, unsupported: null });
+  assert.equal(state.unsupported.size, 0);
+  state.apply({ type: "slots", slots: { 7: shown }, unsupported: ["7"] });
+  state.apply(welcome([member("a"), member("b")]));
+  assert.equal(state.isUndecodable("b"), false);
+});
