@@ -400,6 +400,11 @@ class RecordCollector(Collector):
             "hoichan_recording_sessions", "Sessions being recorded now.", value=recording.sessions_open
         )
         yield GaugeMetricFamily(
+            "hoichan_recording_sessions_aside",
+            "Interrupted sessions that could not be repaired yet.",
+            value=recording.sessions_aside,
+        )
+        yield GaugeMetricFamily(
             "hoichan_recording_disk_free_bytes",
             "Free on the disk of the recordings.",
             value=recording.disk_free_bytes,

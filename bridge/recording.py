@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from bridge.base.counters import RecordingCounters
-from bridge.base.errors import RecordingFailed
 from bridge.base.words import ConferenceKind, RecordProblem
 from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
 from bridge.capture.files import SessionFile
 from bridge.capture.recorder import SHUTDOWN, Node, Recorder
-from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
+from bridge.capture.recovery import Recovery
+from bridge.capture.repair import Interrupted
 from bridge.capture.sessions import FolderLock, SessionNames
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
 from bridge.conference.cases import CaseBook
 from bridge.conference.record import RecordObserver
 from bridge.conference.standing import Standing
 from bridge.config import RecordingConfig
-from bridge.store.journal import Chain, EventKind
+from bridge.store.journal import INTERRUPTED, Chain, EventKind
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu
@@ -101,7 +101,9 @@ class Recordings:
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
         self._full_until = float("-inf")
-        self._recorders: set[Recorder] = set()
+        # Each with its room.
+        self._recorders: dict[Recorder, str] = {}
+        self._recovery = Recovery(folder, counters=counters, found=self.hold)
         self._held: dict[str, _Held] = {}
         # Sessions whose end cannot be written.
         self._unended: set[str] = set()
@@ -110,15 +112,19 @@ class Recordings:
         self._dropped = 0
         self._housekeeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Repair what was interrupted, hold it for those who come back, and begin to write."""
+    def start(self) -> None:
+        """Begin to write, and to repair what was interrupted; needs a running event loop."""
         self._writer.start()
-        found = await asyncio.to_thread(recover, self._folder)
-        self.hold(found)
+        self._recovery.start()
         self._housekeeping = asyncio.create_task(self._keep_house(), name="recordings")
+
+    async def until_ready(self, room: str) -> None:
+        """Wait before a room is opened: its interrupted session may be about to be repaired."""
+        await self._recovery.until_ready(room)
 
     async def stop(self) -> None:
         """Leave all sessions to be gone on with, and wait until everything is on the disk."""
+        await self._recovery.stop()
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.gather(self._housekeeping, return_exceptions=True)
@@ -149,27 +155,29 @@ class Recordings:
                 "software": f"hoichan {__version__}",
             }
             recorder.note(EventKind.SESSION_OPENED, data)
-        self._recorders.add(recorder)
+        self._recorders[recorder] = room
         self._counters.sessions_open = len(self._recorders)
         recorder.set_disk_level(self._level(now), now)
         return recorder
 
-    def hold(self, sessions: list[Interrupted]) -> None:
-        """Keep interrupted sessions, the oldest first, for their rooms; end those that are too old."""
+    def hold(self, session: Interrupted) -> None:
+        """Keep an interrupted session for its room; end one that is too old, or whose room has another."""
         now = self._sfu.clock()
-        for session in sessions:
-            earlier = self._held.pop(session.room, None)
-            if earlier is not None:
-                self._end(earlier.session)
-            is_prepared = CaseBook(session.events).is_prepared and not Standing(session.events).was_held
-            within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
-            if self._at_ms(now) - session.ended_ms > within_ms:
-                self._end(session)
-            else:
-                keep_s = max(self._empty_close_s, BACK_WITHIN_S)
-                if is_prepared:
-                    keep_s = RESUME_PREPARED_WITHIN_MS / 1000
-                self._held[session.room] = _Held(session, now + keep_s)
+        held = self._held.get(session.room)
+        if held is not None and held.session.ended_ms <= session.ended_ms:
+            del self._held[session.room]
+            self._end(held.session)
+            held = None
+        is_prepared = CaseBook(session.events).is_prepared and not Standing(session.events).was_held
+        within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
+        is_late = held is not None or session.room in self._recorders.values()
+        if is_late or self._at_ms(now) - session.ended_ms > within_ms:
+            self._end(session)
+            return
+        keep_s = max(self._empty_close_s, BACK_WITHIN_S)
+        if is_prepared:
+            keep_s = RESUME_PREPARED_WITHIN_MS / 1000
+        self._held[session.room] = _Held(session, now + keep_s)
 
     def poll(self, now: float) -> None:
         """Do what is due."""
@@ -229,7 +237,7 @@ class Recordings:
     # The end of sessions.
 
     def _ended(self, recorder: Recorder) -> None:
-        self._recorders.discard(recorder)
+        self._recorders.pop(recorder, None)
         self._counters.sessions_open = len(self._recorders)
 
     def _archivable(self, folder: Path) -> None:
@@ -255,17 +263,3 @@ class Recordings:
         if session not in self._unended:
             self._unended.add(session)
             logger.error("session %s cannot be ended yet: %s", session, error.strerror)
-
-
-def recover(folder: Path) -> list[Interrupted]:
-    """Repair every session that has no end; one that cannot be repaired is left as it is, and reported."""
-    found = []
-    for path in find_interrupted(folder):
-        try:
-            session = repair_session(path)
-        except (RecordingFailed, OSError) as error:
-            logger.error("session %s cannot be repaired: %s", path.name, error)
-            continue
-        if session is not None:
-            found.append(session)
-    return found

@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from bridge.base.errors import RecordingFailed
+from bridge.capture.elements import end_ms, finish
 from bridge.capture.frames import Frame, frame_data
-from bridge.capture.matroska import SIZE_BYTES, Cluster, Layout, TrackHeader, duration, head, known_size
+from bridge.capture.matroska import Cluster, TrackHeader, head
+from bridge.capture.sessions import JOURNAL, RESERVE, TRACK_LOG, TRACKS
 from bridge.leg.encoding import Codec
 from bridge.store.journal import Event, JournalFile
 
-JOURNAL = "journal.jsonl"
-TRACKS = "tracks"
-TRACK_LOG = "track.jsonl"
-RESERVE = ".reserve"
 # Room for the last lines of a journal and of a hundred track logs.
 RESERVE_BYTES = 1 << 20
 # A cluster is written before its time when it has grown to this.
 CLUSTER_BYTES_MAX = 4 << 20
-LAST_FRAME_MS_MAX = 100
 # The disk, or somebody's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # The process or the machine has for a moment no descriptor or memory left, or was interrupted.
@@ -127,17 +124,6 @@ class SegmentFile:
     def close(self) -> None:
         """Close the file as it is."""
         os.close(self._descriptor)
-
-
-def end_ms(newest_ms: int, second_newest_ms: int) -> int:
-    """Return when the last frame ends: it lasts as long as the one before, but not as long as a pause."""
-    return newest_ms + min(max(newest_ms - second_newest_ms, 0), LAST_FRAME_MS_MAX)
-
-
-def finish(descriptor: int, layout: Layout, *, file_bytes: int, duration_ms: float) -> None:
-    """Fill in what is known at the end of a segment; the size last, which says that the rest is there."""
-    os.pwrite(descriptor, duration(duration_ms), layout.duration_at)
-    os.pwrite(descriptor, known_size(file_bytes - layout.size_at - SIZE_BYTES), layout.size_at)
 
 
 class LineFile:

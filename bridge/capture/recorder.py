@@ -18,7 +18,7 @@ from bridge.base.words import RecordProblem, Source
 from bridge.capture.containment import contained
 from bridge.capture.disk import DiskLevel, Value
 from bridge.capture.files import EVENTS_MAX, FULL, PASSING, SessionFile, TrackFile
-from bridge.capture.repair import INTERRUPTED, Interrupted
+from bridge.capture.repair import Interrupted
 from bridge.capture.sessions import track_name
 from bridge.capture.taps import Surroundings
 from bridge.capture.tracks import TrackCapture
@@ -27,7 +27,7 @@ from bridge.conference.record import RecordObserver
 from bridge.config import RecordingConfig
 from bridge.leg.encoding import Encoding
 from bridge.leg.publication import Publication
-from bridge.store.journal import LINE_MAX_BYTES, Chain, Event, EventKind, canonical
+from bridge.store.journal import INTERRUPTED, LINE_MAX_BYTES, Chain, Event, EventKind, canonical
 
 if TYPE_CHECKING:
     from bridge.leg.leg import Leg
