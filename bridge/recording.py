@@ -18,7 +18,7 @@ from bridge import __version__
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import ConferenceKind, RecordProblem
 from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
-from bridge.capture.files import SessionFile
+from bridge.capture.files import SessionFile, TrackFile
 from bridge.capture.recorder import SHUTDOWN, Node, Recorder
 from bridge.capture.recovery import Recovery
 from bridge.capture.repair import Interrupted
@@ -258,7 +258,7 @@ class Recordings:
         self._writer.put(file.end)
         self._writer.when_written(file, partial(self._archivable, interrupted.folder))
 
-    def _cannot_end(self, session: str, error: OSError) -> None:
+    def _cannot_end(self, session: str, track: TrackFile | None, error: OSError) -> None:
         """The writer goes on trying; once is enough to be told."""
         if session not in self._unended:
             self._unended.add(session)

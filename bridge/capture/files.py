@@ -32,6 +32,8 @@ PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN)
 # What a full disk may keep waiting: an hour of a lively conference.
 EVENTS_MAX = 20_000
 LINES_MAX = 10_000
+# How many tracks that were given up may still try to write their last lines.
+GIVEN_UP_MAX = 8
 
 
 def append(descriptor: int, data: bytes, known_bytes: int) -> None:
@@ -203,6 +205,7 @@ class TrackFile:
         "bytes_written",
         "frames_written",
         "is_ended",
+        "is_given_up",
         "session",
     )
 
@@ -211,6 +214,8 @@ class TrackFile:
         self.bytes_written = self.frames_written = 0
         # No more frames will come.
         self.is_ended = False
+        # Another track goes on in its place; what it cannot write any more is told to nobody.
+        self.is_given_up = False
         self._folder = session.folder / TRACKS / name
         self._codec = codec
         self._log = LineFile(self._folder / TRACK_LOG)
@@ -227,6 +232,11 @@ class TrackFile:
     def is_clean(self) -> bool:
         """Whether the whole log is on the disk."""
         return self._log.is_clean
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether its session is not whole before its log is."""
+        return not self.is_given_up and not self.is_clean
 
     @property
     def is_dirty(self) -> bool:
@@ -247,14 +257,14 @@ class TrackFile:
         self._stream = line["stream"]
         self._flushed_ms = line["pts_ms"]
         self._log.add(line)
+        if not self._flush_log():
+            # Without it, a segment has no place in time.
+            return
         try:
-            # The log before the segment, which has no place in time without it, and both in a session.
-            self.session.open()
-            self._log.flush()
             self._segment = SegmentFile(self._folder / name, header)
             self._has_new_names = True
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
 
     def frame(self, pts_ms: int, frame: Frame) -> None:
         """Put a frame into the open segment."""
@@ -283,7 +293,11 @@ class TrackFile:
         try:
             segment.finish()
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
+
+    def give_up(self) -> None:
+        """Write what can still be written, but let nobody wait for it."""
+        self.is_given_up = True
 
     def close(self, line: Mapping[str, Any]) -> None:
         """End the track with the last line of its log."""
@@ -296,12 +310,7 @@ class TrackFile:
 
     def flush(self) -> None:
         """Write everything that waits."""
-        try:
-            # The session makes its folder itself, and takes one that is there for somebody else's.
-            self.session.open()
-            self._log.flush()
-        except OSError as error:
-            self.session.refused(error)
+        self._flush_log()
         segment = self._segment
         if segment is None or not self._unflushed:
             return
@@ -311,7 +320,7 @@ class TrackFile:
         except OSError as error:
             self._refuse(newest_ms, self._unflushed_packets)
             self._abandon(segment)
-            self.session.refused(error)
+            self._disk_refused(error)
         else:
             self._flushed_ms = newest_ms
             self.frames_written += self._unflushed
@@ -327,7 +336,7 @@ class TrackFile:
                 self._has_new_names = False
             self._log.sync()
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
 
     def release(self) -> None:
         """Close the files as they are."""
@@ -335,6 +344,24 @@ class TrackFile:
             self._segment.close()
             self._segment = None
         self._log.close()
+
+    def _flush_log(self) -> bool:
+        try:
+            # The session makes its folder itself, and takes one that is there for somebody else's.
+            self.session.open()
+        except OSError as error:
+            self.session.refused(error)
+            return False
+        try:
+            self._log.flush()
+        except OSError as error:
+            self._disk_refused(error)
+            return False
+        return True
+
+    def _disk_refused(self, error: OSError) -> None:
+        if not self.is_given_up:
+            self.session.refused(error, self)
 
     def _refuse(self, pts_ms: int, packet_count: int) -> None:
         if not self._refused_packets:
@@ -370,8 +397,8 @@ class SessionFile:
     def __init__(self, folder: Path, *, is_new: bool) -> None:
         self.folder = folder
         self.tracks: list[TrackFile] = []
-        # The first thing that went wrong since the writer asked.
-        self.error: OSError | None = None
+        # The first thing that went wrong with each track, or None for the session, since the writer asked.
+        self.errors: dict[TrackFile | None, OSError] = {}
         # No more events will come.
         self.is_ended = False
         # The folder is still to be made.
@@ -383,11 +410,11 @@ class SessionFile:
     @property
     def is_clean(self) -> bool:
         """Whether the journal and all track logs are on the disk."""
-        return not self._events and all(track.is_clean for track in self.tracks)
+        return not self._events and not any(track.is_waited_for for track in self.tracks)
 
-    def refused(self, error: OSError) -> None:
-        """The disk did not take something."""
-        self.error = self.error or error
+    def refused(self, error: OSError, track: TrackFile | None = None) -> None:
+        """The disk did not take something of a track, or else of the session's own."""
+        self.errors.setdefault(track, error)
 
     def event(self, event: Event) -> None:
         """Take in an event."""
@@ -413,10 +440,12 @@ class SessionFile:
             track.flush()
 
     def forget_ended(self) -> None:
-        """Let go of the tracks that have ended and are on the disk."""
-        for track in [track for track in self.tracks if track.is_ended and track.is_clean]:
-            track.release()
-            self.tracks.remove(track)
+        """Let go of the tracks that have ended and are on the disk, or have been given up for long."""
+        given_up = [track for track in self.tracks if track.is_given_up and track.is_ended]
+        for track in [track for track in self.tracks if track.is_ended]:
+            if track.is_clean or track in given_up[:-GIVEN_UP_MAX]:
+                track.release()
+                self.tracks.remove(track)
 
     def keep_reserve(self) -> None:
         """Take hold of the room for the last lines; raises OSError."""

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # A repair reads some hundred pages for each open track, and its journal. Whatever takes longer hangs.
 REPAIR_S = 30.0
 # Nobody waits longer for the session of a room; people are to be in five seconds after a start.
-DOOR_S = 3.0
+DOOR_S = 4.0
 AT_ONCE = 2
 # Sessions left aside are tried again after this, then after twice as long, and so on.
 AGAIN_S = 60.0

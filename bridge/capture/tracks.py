@@ -30,7 +30,9 @@ class TrackCapture:
         sync: str,
         open_file: OpenFile,
         measure_rtt_ms: Callable[[], float | None],
+        missing_since: float | None = None,
     ) -> None:
+        """`missing_since` tells when a track before this one, of the same publication, was given up."""
         # Passed by argument.
         self.publication = publication
         self._measure_rtt_ms = measure_rtt_ms
@@ -50,11 +52,17 @@ class TrackCapture:
         self._rotate_at = 0.0
         # What was recorded last before a full disk ended it: its stream, its time there, and when that was.
         self._left: tuple[int, int, float] | None = None
+        self._missing_since = missing_since
 
     @property
     def rtt_ms(self) -> float | None:
         """The smoothed round trip to the sender; None before it is known."""
         return self._measure_rtt_ms()
+
+    @property
+    def file(self) -> TrackFile | None:
+        """Its files, once there is something to write."""
+        return self._file
 
     @property
     def is_recording(self) -> bool:
@@ -144,6 +152,10 @@ class TrackCapture:
         if since is not None and before is None and frame.arrival - since > KEYFRAME_S:
             missing_ms = round((frame.arrival - since) * 1000)
             self.write_gap(self._streams, -missing_ms, 0, 0, GapReason.KEYFRAME)
+        if self._missing_since is not None:
+            missing_ms = max(round((frame.arrival - self._missing_since) * 1000), 0)
+            self._missing_since = None
+            self.write_gap(self._streams, -missing_ms, 0, 0, GapReason.DISK)
         return self._streams
 
     def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:

@@ -33,6 +33,8 @@ STOP_S = 10.0
 FULL_S = 2.0
 
 Job = Callable[..., None]
+# Hears what the disk did not take, of a track or of the session's own.
+Refused = Callable[[TrackFile | None, OSError], None]
 
 
 class Writer:
@@ -60,7 +62,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
         # The thread's own.
-        self._sessions: dict[SessionFile, Callable[[OSError], None]] = {}
+        self._sessions: dict[SessionFile, Refused] = {}
         self._awaited: list[tuple[SessionFile, Callable[[], None]]] = []
         self._sync_due = self._measure_due = 0.0
         self._full_until = 0.0
@@ -97,7 +99,7 @@ class Writer:
         self._jobs.append((size_bytes, job, args))
         return True
 
-    def open(self, session: SessionFile, failed: Callable[[OSError], None]) -> None:
+    def open(self, session: SessionFile, failed: Refused) -> None:
         """Write the files of a session from now on; `failed` hears of what cannot be written."""
         self.put(self._open, session, failed)
 
@@ -174,7 +176,7 @@ class Writer:
             self._measure()
         self._reserve()
 
-    def _open(self, session: SessionFile, failed: Callable[[OSError], None]) -> None:
+    def _open(self, session: SessionFile, failed: Refused) -> None:
         self._sessions[session] = failed
 
     def _await(self, session: SessionFile, call: Callable[[], None]) -> None:
@@ -193,15 +195,14 @@ class Writer:
 
     def _look_for_errors(self) -> None:
         for session, failed in self._sessions.items():
-            error, session.error = session.error, None
-            if error is None:
-                continue
-            if error.errno in FULL:
-                if session in self._has_reserve:
-                    session.give_reserve()
-                    self._has_reserve.discard(session)
-                self._full_until = self._clock() + FULL_S
-            self._calls.append(partial(failed, error))
+            errors, session.errors = session.errors, {}
+            for track, error in errors.items():
+                if error.errno in FULL:
+                    self._full_until = self._clock() + FULL_S
+                    if session in self._has_reserve:
+                        self._has_reserve.discard(session)
+                        session.give_reserve()
+                self._calls.append(partial(failed, track, error))
 
     def _count(self, session: SessionFile) -> None:
         for track in session.tracks:

@@ -270,7 +270,7 @@ def test_a_folder_that_refuses_fails_the_recording_once_and_nothing_else(
     meeting.recorder.capture(True)
     meeting.run(3.0)
     assert meeting.observer.failures == 1
-    assert meeting.session.track("hue", Source.MICROPHONE).segments
+    assert meeting.session.tracks("*-hue-microphone")[-1].segments
     assert viewer.receiver().longest_freeze_s(1001.0, meeting.network.now) < 0.5
 
 
