@@ -405,6 +405,11 @@ class RecordCollector(Collector):
             value=recording.sessions_aside,
         )
         yield GaugeMetricFamily(
+            "hoichan_recording_sync_age_seconds",
+            "How long ago all that had come was last on the disk.",
+            value=recording.sync_age_s,
+        )
+        yield GaugeMetricFamily(
             "hoichan_recording_disk_free_bytes",
             "Free on the disk of the recordings.",
             value=recording.disk_free_bytes,

@@ -44,6 +44,8 @@ RESUME_PREPARED_WITHIN_MS = 12 * 3_600_000
 BACK_WITHIN_S = 60.0
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
+# So many syncs, one in each `flush_ms`, are missing before people are told.
+SYNCS_MISSED_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Recordings:
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
         self._full_until = float("-inf")
+        # A disk that has not finished a sync for so long hangs.
+        self._hangs_s = SYNCS_MISSED_MAX * config.flush_ms / 1000
         # Each with its room.
         self._recorders: dict[Recorder, str] = {}
         self._recovery = Recovery(folder, counters=counters, found=self.hold)
@@ -187,6 +191,7 @@ class Recordings:
                 del self._held[room]
                 self._end(held.session)
         self._watch_queue()
+        self._counters.sync_age_s = now - self._writer.synced_at
         if self._writer.free_bytes is not None:
             self._guard.measure(self._writer.free_bytes)
         level, problem = self._level(now), self._problem(now)
@@ -216,7 +221,7 @@ class Recordings:
 
     def _problem(self, now: float) -> RecordProblem | None:
         problem = self._level(now).problem
-        if problem is None and self._is_behind:
+        if problem is None and (self._is_behind or now - self._writer.synced_at > self._hangs_s):
             return RecordProblem.WRITER_BEHIND
         return problem
 

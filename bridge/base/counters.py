@@ -170,6 +170,8 @@ class RecordingCounters:
         # Interrupted sessions that could not be repaired yet.
         self.sessions_aside = 0
         self.disk_free_bytes = 0
+        # How long ago everything that had come was last known to be on the disk.
+        self.sync_age_s = 0.0
         # Waiting for the disk, for all files together.
         self.sync_s = Histogram((0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5))
 

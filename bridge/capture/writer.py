@@ -54,6 +54,8 @@ class Writer:
         self._clock = clock
         self._jobs: deque[tuple[int, Job, tuple[Any, ...]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        # When everything that was there had last come to the disk; written by the thread.
+        self.synced_at = clock()
         # None until the disk was looked at.
         self.free_bytes: int | None = None
         # Each is written by one thread only.
@@ -190,8 +192,9 @@ class Writer:
             pass
         for session in self._sessions:
             session.forget_ended()
+        self.synced_at = self._clock()
         if self._sessions:
-            self._counters.sync_s.observe(self._clock() - started)
+            self._counters.sync_s.observe(self.synced_at - started)
 
     def _look_for_errors(self) -> None:
         for session, failed in self._sessions.items():

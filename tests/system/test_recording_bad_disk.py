@@ -94,3 +94,16 @@ def test_a_recording_fails_when_the_track_that_was_to_go_on_is_refused_as_well(
         assert child.stdout is not None
         assert child.stdout.readline() == b"failed\n"
         assert len(cameras(folder)) == 2
+
+
+def test_a_disk_that_hangs_is_a_problem_until_it_answers_again(tmp_path: Path, faults: Faults) -> None:
+    folder = tmp_path / "recordings"
+    with recording(folder, faults) as child:
+        assert child.stdout is not None
+        faults.set("sync -camera/ hang")
+        assert child.stdout.readline() == b"problem writer-behind\n"
+        faults.set()
+        assert child.stdout.readline() == b"problem None\n"
+    (interrupted,) = recover(folder)
+    (camera,) = Recorded(interrupted.folder).tracks("*-hue-camera")
+    assert {gap["reason"] for gap in camera.of("gap")} <= {"loss"}
