@@ -111,17 +111,17 @@ class SegmentFile:
             self.is_dirty = False
 
     def finish(self) -> None:
-        """Fill in size and duration, and close; what was not flushed is lost, and so is an empty file."""
+        """Fill in size and duration, to be synced and closed; what was not flushed is lost.
+
+        An empty file is removed.
+        """
         if self._bytes == self._layout.head_bytes:
-            self.close()
             self._path.unlink()
+            self.is_dirty = False
             return
         ends_ms = end_ms(self.newest_ms, self._last_but_one_ms)
-        try:
-            finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)
-            os.fdatasync(self._descriptor)
-        finally:
-            self.close()
+        self.is_dirty = True
+        finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)
 
     def close(self) -> None:
         """Close the file as it is."""
@@ -191,6 +191,7 @@ class TrackFile:
 
     __slots__ = (
         "_codec",
+        "_finishing",
         "_flushed_ms",
         "_folder",
         "_has_new_names",
@@ -202,6 +203,8 @@ class TrackFile:
         "_stream",
         "_unflushed",
         "_unflushed_packets",
+        "bytes_queued",
+        "bytes_taken",
         "bytes_written",
         "frames_written",
         "is_ended",
@@ -212,6 +215,8 @@ class TrackFile:
     def __init__(self, session: "SessionFile", name: str, codec: Codec) -> None:
         self.session = session
         self.bytes_written = self.frames_written = 0
+        # Media that was handed over, and how much of that was taken up; each is written by one thread only.
+        self.bytes_queued = self.bytes_taken = 0
         # No more frames will come.
         self.is_ended = False
         # Another track goes on in its place; what it cannot write any more is told to nobody.
@@ -220,6 +225,8 @@ class TrackFile:
         self._codec = codec
         self._log = LineFile(self._folder / TRACK_LOG)
         self._segment: SegmentFile | None = None
+        # Those before it that are not synced yet.
+        self._finishing: list[SegmentFile] = []
         self._has_new_names = False
         self._stream = 0
         # The newest frame that the disk has taken, and what waits in the open cluster.
@@ -242,7 +249,12 @@ class TrackFile:
     def is_dirty(self) -> bool:
         """Whether something that was written may not be on the disk yet."""
         segment = self._segment
-        return self._has_new_names or self._log.is_dirty or (segment is not None and segment.is_dirty)
+        return (
+            self._has_new_names
+            or self._log.is_dirty
+            or bool(self._finishing)
+            or (segment is not None and segment.is_dirty)
+        )
 
     # What the recorder hands over.
 
@@ -268,6 +280,7 @@ class TrackFile:
 
     def frame(self, pts_ms: int, frame: Frame) -> None:
         """Put a frame into the open segment."""
+        self.bytes_taken += frame.size_bytes
         segment = self._segment
         if segment is None:
             self._refuse(pts_ms, len(frame.packets))
@@ -290,6 +303,7 @@ class TrackFile:
         segment, self._segment = self._segment, None
         if segment is None:
             return
+        self._finishing.append(segment)
         try:
             segment.finish()
         except OSError as error:
@@ -329,6 +343,12 @@ class TrackFile:
     def sync(self) -> None:
         """Wait until everything written is on the disk."""
         try:
+            while self._finishing:
+                segment = self._finishing.pop()
+                try:
+                    segment.sync()
+                finally:
+                    segment.close()
             if self._segment is not None:
                 self._segment.sync()
             if self._has_new_names:
@@ -340,6 +360,9 @@ class TrackFile:
 
     def release(self) -> None:
         """Close the files as they are."""
+        for segment in self._finishing:
+            segment.close()
+        self._finishing.clear()
         if self._segment is not None:
             self._segment.close()
             self._segment = None
@@ -387,6 +410,7 @@ class TrackFile:
     def _abandon(self, segment: SegmentFile) -> None:
         """Leave a segment as far as it is whole; what it takes to end it overwrites bytes that it has."""
         self._segment = None
+        self._finishing.append(segment)
         with contextlib.suppress(OSError):
             segment.finish()
 

@@ -27,7 +27,7 @@ from bridge.store.journal import INTERRUPTED, LINE_MAX_BYTES, Event, EventKind, 
 logger = logging.getLogger(__name__)
 
 # The last segment of a track, and those before it that may still be on their way to the disk.
-OPEN_SEGMENTS_MAX = 3
+OPEN_SEGMENTS_MAX = 6
 # Of a log, as much as tells where the last segments belong: this, then four times as much, and so on.
 TAIL_BYTES = 1 << 12
 TAIL_BYTES_MAX = 16 << 20

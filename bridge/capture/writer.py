@@ -18,12 +18,15 @@ from typing import Any
 
 from bridge.base.counters import RecordingCounters
 from bridge.capture.files import FULL, SessionFile, TrackFile
+from bridge.capture.frames import Frame
 
 logger = logging.getLogger(__name__)
 
 # Some five seconds of sixty cameras. Sound may go on into the second part of the queue.
 QUEUE_BYTES_MAX = 64 << 20
 QUEUE_SOUND_BYTES_MAX = 72 << 20
+# Of one track: four of one participant leave room for others.
+TRACK_BYTES_MAX = 12 << 20
 # The event loop gets the interpreter lock back at the latest after that many jobs.
 JOBS_AT_ONCE = 16
 SYNCED_AT_ONCE = 8
@@ -87,18 +90,22 @@ class Writer:
         """Let the thread call `job`; for what is rare and small."""
         self._jobs.append((0, job, args))
 
-    def has_room(self, size_bytes: int, is_sound: bool) -> bool:
-        """Whether the queue takes a frame of that size."""
+    def has_room(self, size_bytes: int, is_sound: bool, file: TrackFile) -> bool:
+        """Whether the queue takes a frame of that size; no track may take most of it."""
         most = QUEUE_SOUND_BYTES_MAX if is_sound else QUEUE_BYTES_MAX
-        return self._bytes_in - self._bytes_out + size_bytes <= most
+        return (
+            self._bytes_in - self._bytes_out + size_bytes <= most
+            and file.bytes_queued - file.bytes_taken + size_bytes <= TRACK_BYTES_MAX
+        )
 
-    def put_frame(self, size_bytes: int, is_sound: bool, job: Job, *args: Any) -> bool:
-        """Let the thread call `job` with a frame; False when the queue is full."""
-        if not self.has_room(size_bytes, is_sound):
+    def put_frame(self, size_bytes: int, is_sound: bool, file: TrackFile, pts_ms: int, frame: Frame) -> bool:
+        """Let the thread write a frame; False when the queue, or the track's part of it, is full."""
+        if not self.has_room(size_bytes, is_sound, file):
             self._counters.queue_dropped += 1
             return False
         self._bytes_in += size_bytes
-        self._jobs.append((size_bytes, job, args))
+        file.bytes_queued += size_bytes
+        self._jobs.append((size_bytes, file.frame, (pts_ms, frame)))
         return True
 
     def open(self, session: SessionFile, failed: Refused) -> None:

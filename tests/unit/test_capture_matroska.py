@@ -33,8 +33,7 @@ def vp8_segment(path: Path, *, count: int = 30, is_finished: bool = True, start_
         ends.append(path.stat().st_size)
     if is_finished:
         segment.finish()
-    else:
-        segment.close()
+    segment.close()
     return ends
 
 
@@ -70,6 +69,7 @@ def test_h264_is_read_back_and_decoded(tmp_path: Path) -> None:
         segment.add(number * 33, frame_data(Codec.H264, frame.packets), is_keyframe=frame.is_keyframe)
     segment.flush()
     segment.finish()
+    segment.close()
     assert packet_times_ms(path) == [number * 33 for number in range(30)]
     assert decoded_frames(path) == 30
 
@@ -81,6 +81,7 @@ def test_opus_is_read_back_and_decoded(tmp_path: Path) -> None:
         segment.add(number * 20, data, is_keyframe=True)
     segment.flush()
     segment.finish()
+    segment.close()
     assert packet_times_ms(path) == [number * 20 for number in range(len(sounds()))]
     assert decoded_frames(path) == len(sounds())
 

@@ -19,16 +19,16 @@ from bridge.base.counters import RecordingCounters
 from bridge.base.words import Source
 from bridge.capture import recovery
 from bridge.capture.recovery import Recovery
-from bridge.capture.repair import Interrupted, repair_session, repair_track
+from bridge.capture.repair import OPEN_SEGMENTS_MAX, Interrupted, repair_session, repair_track
 from bridge.store.journal import EventKind
 
-RECORDED_S = 7.3
+RECORDED_S = 16.0
 HOUR_8_BYTES = 8 << 30
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a kill leaves after seven seconds in segments of two."""
+    """The folder that a kill leaves after sixteen seconds in segments of two."""
     folder = tmp_path_factory.mktemp("recorded") / "recordings"
     with Network() as network:
         meeting = RecordedMeeting(network, folder, segment_s=2)
@@ -63,6 +63,12 @@ def faults(disk_faults: Faults) -> Iterator[Faults]:
 def track_of(session: Path, source: Source = Source.CAMERA) -> Path:
     (track,) = (session / "tracks").glob(f"*-hue-{source.value}")
     return track
+
+
+def last_of(session: Path) -> str:
+    """The camera's last segment, as a part of its path."""
+    track = track_of(session)
+    return f"{track.name}/{max(path.name for path in track.glob('*.mkv'))}"
 
 
 def flip(path: Path, place: int) -> None:
@@ -106,7 +112,9 @@ def test_a_line_that_says_nothing_stops_no_repair(killed: Path, line: str) -> No
 
 
 def test_what_was_ended_in_order_is_never_changed(killed: Path) -> None:
-    finished = track_of(killed) / "00001.mkv"
+    segments = sorted(track_of(killed).glob("*.mkv"))
+    assert len(segments) > OPEN_SEGMENTS_MAX
+    finished = segments[0]
     flip(finished, 40_000 % finished.stat().st_size)
     flip(finished, 2)
     damaged = finished.read_bytes()
@@ -149,12 +157,12 @@ def test_a_segment_that_cannot_be_read_is_set_aside_and_told(killed: Path) -> No
     assert {path: path.read_bytes() for path in killed.rglob("*") if path.is_file()} == again
 
 
-@pytest.mark.parametrize("rule", ["pread 00004.mkv 5", "pread -camera/ 5", "open -camera/ 5"])
+@pytest.mark.parametrize("rule", ["pread {last} 5", "pread -camera/ 5", "open -camera/ 5"])
 def test_a_sector_that_cannot_be_read_costs_no_more_than_its_file(
     killed: Path, faults: Faults, rule: str
 ) -> None:
     before = {path: path.read_bytes() for path in killed.rglob("*.mkv")}
-    faults.set(rule)
+    faults.set(rule.format(last=last_of(killed)))
     repair_beside(killed, faults)
     faults.set()
     # Nothing is deleted, and the other track is whole.
@@ -198,7 +206,10 @@ def recovery_of(session: Path, found: Found, **settings: Any) -> tuple[Recovery,
     return Recovery(session.parent, counters=counters, found=found, **settings), counters
 
 
-async def test_who_comes_for_an_interrupted_session_waits_until_it_is_repaired(killed: Path) -> None:
+async def test_who_comes_for_an_interrupted_session_waits_until_it_is_repaired(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "DOOR_S", 60.0)
     found = Found()
     at_work, counters = recovery_of(killed, found)
     at_work.start()
@@ -208,13 +219,14 @@ async def test_who_comes_for_an_interrupted_session_waits_until_it_is_repaired(k
     assert (session.room, session.track_count, session.folder) == ("r-1", 2, killed)
     assert counters.sessions_aside == 0
     # Nothing is waited for any more.
-    await asyncio.wait_for(at_work.until_ready("r-2"), 0.1)
+    await asyncio.wait_for(at_work.until_ready("r-2"), 10.0)
     await at_work.stop()
 
 
 async def test_a_journal_that_was_tampered_with_stops_nobody_else(
-    killed: Path, caplog: pytest.LogCaptureFixture
+    killed: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(recovery, "DOOR_S", 60.0)
     second = killed.parent / "HC-BV-20270115-02"
     shutil.copytree(killed, second)
     journal = killed / "journal.jsonl"
@@ -241,13 +253,13 @@ async def test_a_disk_that_hangs_holds_up_neither_people_nor_other_sessions(
         monkeypatch.setenv(name, value)
     faults.set(f"pread {killed.name} hang")
     found = Found()
-    at_work, counters = recovery_of(killed, found, repair_s=10.0)
+    at_work, counters = recovery_of(killed, found, repair_s=60.0)
     at_work.start()
     await found.has_come.wait()
     assert [session.folder for session in found.sessions] == [second]
     # Its room is not kept closed.
-    await asyncio.wait_for(at_work.until_ready("r-1"), 2.0)
-    await asyncio.wait_for(at_work.stop(), 5.0)
+    await asyncio.wait_for(at_work.until_ready("r-1"), 30.0)
+    await asyncio.wait_for(at_work.stop(), 60.0)
     assert counters.sessions_aside == 0
 
 
@@ -259,7 +271,7 @@ async def test_a_session_that_could_not_be_repaired_is_left_aside_and_tried_agai
         monkeypatch.setenv(name, value)
     found = Found()
     at_work, counters = recovery_of(killed, found, repair_s=3.0)
-    faults.set("pread 00004.mkv hang")
+    faults.set(f"pread {last_of(killed)} hang")
     at_work.start()
     async with asyncio.timeout(60):
         while not counters.sessions_aside:  # noqa: ASYNC110
