@@ -404,6 +404,12 @@ class RecordCollector(Collector):
             "Interrupted sessions that could not be repaired yet.",
             value=recording.sessions_aside,
         )
+        if recording.clock_synchronised is not None:
+            yield GaugeMetricFamily(
+                "hoichan_clock_synchronised",
+                "Whether the machine's clock is kept in step with others.",
+                value=int(recording.clock_synchronised),
+            )
         yield GaugeMetricFamily(
             "hoichan_recording_sync_age_seconds",
             "How long ago all that had come was last on the disk.",

@@ -23,6 +23,7 @@ from bridge.capture.recorder import SHUTDOWN, Node, Recorder
 from bridge.capture.recovery import Recovery
 from bridge.capture.repair import Interrupted
 from bridge.capture.sessions import FolderLock, SessionNames
+from bridge.capture.wall_clock import is_synchronised
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
 from bridge.conference.cases import CaseBook
 from bridge.conference.record import RecordObserver
@@ -44,6 +45,7 @@ RESUME_PREPARED_WITHIN_MS = 12 * 3_600_000
 BACK_WITHIN_S = 60.0
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
+CLOCK_S = 10.0
 # So many syncs, one in each `flush_ms`, are missing before people are told.
 SYNCS_MISSED_MAX = 5
 
@@ -102,7 +104,7 @@ class Recordings:
             starved=on_starved,
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
-        self._full_until = float("-inf")
+        self._full_until = self._clock_due = float("-inf")
         # A disk that has not finished a sync for so long hangs.
         self._hangs_s = SYNCS_MISSED_MAX * config.flush_ms / 1000
         # Each with its room.
@@ -157,6 +159,7 @@ class Recordings:
                 "conference_kind": kind.value,
                 "site_code": self._site_code,
                 "software": f"hoichan {__version__}",
+                "clock_synchronised": is_synchronised(),
             }
             recorder.note(EventKind.SESSION_OPENED, data)
         self._recorders[recorder] = room
@@ -191,6 +194,9 @@ class Recordings:
                 del self._held[room]
                 self._end(held.session)
         self._watch_queue()
+        if now >= self._clock_due:
+            self._clock_due = now + CLOCK_S
+            self._counters.clock_synchronised = is_synchronised()
         self._counters.sync_age_s = now - self._writer.synced_at
         if self._writer.free_bytes is not None:
             self._guard.measure(self._writer.free_bytes)

@@ -170,6 +170,8 @@ class RecordingCounters:
         # Interrupted sessions that could not be repaired yet.
         self.sessions_aside = 0
         self.disk_free_bytes = 0
+        # Whether the machine's clock is kept in step with others; None when nobody knows.
+        self.clock_synchronised: bool | None = None
         # How long ago everything that had come was last known to be on the disk.
         self.sync_age_s = 0.0
         # Waiting for the disk, for all files together.
