@@ -163,7 +163,8 @@ class LineFile:
 
     def _open(self) -> None:
         folder = self._path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder.parent, folder):
+            made.mkdir(mode=0o700, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         self._bytes = os.fstat(self._descriptor).st_size
         for changed in (folder, folder.parent, folder.parent.parent):

@@ -1,5 +1,6 @@
 """Sessions: their names, their journals, and what becomes of those that a crash interrupts."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -446,3 +447,17 @@ def test_planned_cases_outlive_a_long_stop_unless_the_conference_has_begun(
     recorder = after.open("r-1")
     assert (recorder.session == before.recorder.session) is not has_begun
     assert any(event.kind is EventKind.CASE_ADDED for event in recorder.restored) is not has_begun
+
+
+def test_what_is_recorded_is_closed_to_other_users_whatever_the_umask(open_meeting: Open) -> None:
+    before = os.umask(0)
+    try:
+        meeting = open_meeting()
+        recorded_for(meeting, 2.0)
+        meeting.recorder.close("room-closed")
+        meeting.run(1.0)
+    finally:
+        os.umask(before)
+    paths = [meeting.folder, *meeting.folder.rglob("*")]
+    assert len(paths) > 8
+    assert [path.name for path in paths if path.stat().st_mode & 0o077] == []
