@@ -12,7 +12,7 @@ from faults import make_faults
 from network import Network
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.archive.supervisor import ArchiveStatus
+from bridge.archive.work.supervisor import ArchiveStatus
 from bridge.base.counters import ArchiveCounters, RecordingCounters
 from bridge.capture.wall_clock import is_synchronised
 from bridge.metrics import RecordCollector
