@@ -17,9 +17,10 @@ SOAK_SECONDS ?= 3600
 BIN := $(VENV)/bin
 
 # What `make test` drives from outside: two real browsers, a real Prometheus, a WHIP encoder that is not ours,
-# a firewall to break networks with, a proxy, a medical archive (Orthanc) and a judge of DICOM files (dciodvfy).
+# a firewall to break networks with, a proxy, a medical archive (Orthanc) and a judge of DICOM files (dciodvfy),
+# a compiler for the bad disk (tests/faults.c).
 TEST_PACKAGES := ca-certificates chromium firefox-esr prometheus nodejs npm nftables iproute2 \
-	orthanc orthanc-dicomweb dicom3tools openssl nginx-light \
+	orthanc orthanc-dicomweb dicom3tools openssl nginx-light gcc libc6-dev \
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 

@@ -400,6 +400,22 @@ class RecordCollector(Collector):
             "hoichan_recording_sessions", "Sessions being recorded now.", value=recording.sessions_open
         )
         yield GaugeMetricFamily(
+            "hoichan_recording_sessions_aside",
+            "Interrupted sessions that could not be repaired yet.",
+            value=recording.sessions_aside,
+        )
+        if recording.clock_synchronised is not None:
+            yield GaugeMetricFamily(
+                "hoichan_clock_synchronised",
+                "Whether the machine's clock is kept in step with others.",
+                value=int(recording.clock_synchronised),
+            )
+        yield GaugeMetricFamily(
+            "hoichan_recording_sync_age_seconds",
+            "How long ago all that had come was last on the disk.",
+            value=recording.sync_age_s,
+        )
+        yield GaugeMetricFamily(
             "hoichan_recording_disk_free_bytes",
             "Free on the disk of the recordings.",
             value=recording.disk_free_bytes,

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from bridge.base.counters import RecordingCounters
-from bridge.base.errors import RecordingFailed
 from bridge.base.words import ConferenceKind, RecordProblem
 from bridge.capture.disk import DiskGuard, DiskLevel, Thresholds
-from bridge.capture.files import SessionFile
+from bridge.capture.files import SessionFile, TrackFile
 from bridge.capture.recorder import SHUTDOWN, Node, Recorder
-from bridge.capture.repair import INTERRUPTED, Interrupted, find_interrupted, repair_session
+from bridge.capture.recovery import Recovery
+from bridge.capture.repair import Interrupted
 from bridge.capture.sessions import FolderLock, SessionNames
+from bridge.capture.wall_clock import is_synchronised
 from bridge.capture.writer import QUEUE_BYTES_MAX, Writer
 from bridge.conference.cases import CaseBook
 from bridge.conference.record import RecordObserver
 from bridge.conference.standing import Standing
 from bridge.config import RecordingConfig
-from bridge.store.journal import Chain, EventKind
+from bridge.store.journal import INTERRUPTED, Chain, EventKind
 
 if TYPE_CHECKING:
     from bridge.sfu import Router, Sfu
@@ -44,6 +45,9 @@ RESUME_PREPARED_WITHIN_MS = 12 * 3_600_000
 BACK_WITHIN_S = 60.0
 # A disk that was full although it looked otherwise (a quota, for one) is tried again after this.
 FULL_S = 5.0
+CLOCK_S = 10.0
+# So many syncs, one in each `flush_ms`, are missing before people are told.
+SYNCS_MISSED_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,12 @@ class Recordings:
             starved=on_starved,
         )
         self._guard = DiskGuard(Thresholds(config.warn_free_mb, config.shed_free_mb, config.stop_free_mb))
-        self._full_until = float("-inf")
-        self._recorders: set[Recorder] = set()
+        self._full_until = self._clock_due = float("-inf")
+        # A disk that has not finished a sync for so long hangs.
+        self._hangs_s = SYNCS_MISSED_MAX * config.flush_ms / 1000
+        # Each with its room.
+        self._recorders: dict[Recorder, str] = {}
+        self._recovery = Recovery(folder, counters=counters, found=self.hold)
         self._held: dict[str, _Held] = {}
         # Sessions whose end cannot be written.
         self._unended: set[str] = set()
@@ -110,15 +118,19 @@ class Recordings:
         self._dropped = 0
         self._housekeeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Repair what was interrupted, hold it for those who come back, and begin to write."""
+    def start(self) -> None:
+        """Begin to write, and to repair what was interrupted; needs a running event loop."""
         self._writer.start()
-        found = await asyncio.to_thread(recover, self._folder)
-        self.hold(found)
+        self._recovery.start()
         self._housekeeping = asyncio.create_task(self._keep_house(), name="recordings")
+
+    async def until_ready(self, room: str) -> None:
+        """Wait before a room is opened: its interrupted session may be about to be repaired."""
+        await self._recovery.until_ready(room)
 
     async def stop(self) -> None:
         """Leave all sessions to be gone on with, and wait until everything is on the disk."""
+        await self._recovery.stop()
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.gather(self._housekeeping, return_exceptions=True)
@@ -147,29 +159,32 @@ class Recordings:
                 "conference_kind": kind.value,
                 "site_code": self._site_code,
                 "software": f"hoichan {__version__}",
+                "clock_synchronised": is_synchronised(),
             }
             recorder.note(EventKind.SESSION_OPENED, data)
-        self._recorders.add(recorder)
+        self._recorders[recorder] = room
         self._counters.sessions_open = len(self._recorders)
         recorder.set_disk_level(self._level(now), now)
         return recorder
 
-    def hold(self, sessions: list[Interrupted]) -> None:
-        """Keep interrupted sessions, the oldest first, for their rooms; end those that are too old."""
+    def hold(self, session: Interrupted) -> None:
+        """Keep an interrupted session for its room; end one that is too old, or whose room has another."""
         now = self._sfu.clock()
-        for session in sessions:
-            earlier = self._held.pop(session.room, None)
-            if earlier is not None:
-                self._end(earlier.session)
-            is_prepared = CaseBook(session.events).is_prepared and not Standing(session.events).was_held
-            within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
-            if self._at_ms(now) - session.ended_ms > within_ms:
-                self._end(session)
-            else:
-                keep_s = max(self._empty_close_s, BACK_WITHIN_S)
-                if is_prepared:
-                    keep_s = RESUME_PREPARED_WITHIN_MS / 1000
-                self._held[session.room] = _Held(session, now + keep_s)
+        held = self._held.get(session.room)
+        if held is not None and held.session.ended_ms <= session.ended_ms:
+            del self._held[session.room]
+            self._end(held.session)
+            held = None
+        is_prepared = CaseBook(session.events).is_prepared and not Standing(session.events).was_held
+        within_ms = RESUME_PREPARED_WITHIN_MS if is_prepared else RESUME_WITHIN_MS
+        is_late = held is not None or session.room in self._recorders.values()
+        if is_late or self._at_ms(now) - session.ended_ms > within_ms:
+            self._end(session)
+            return
+        keep_s = max(self._empty_close_s, BACK_WITHIN_S)
+        if is_prepared:
+            keep_s = RESUME_PREPARED_WITHIN_MS / 1000
+        self._held[session.room] = _Held(session, now + keep_s)
 
     def poll(self, now: float) -> None:
         """Do what is due."""
@@ -179,6 +194,10 @@ class Recordings:
                 del self._held[room]
                 self._end(held.session)
         self._watch_queue()
+        if now >= self._clock_due:
+            self._clock_due = now + CLOCK_S
+            self._counters.clock_synchronised = is_synchronised()
+        self._counters.sync_age_s = now - self._writer.synced_at
         if self._writer.free_bytes is not None:
             self._guard.measure(self._writer.free_bytes)
         level, problem = self._level(now), self._problem(now)
@@ -208,7 +227,7 @@ class Recordings:
 
     def _problem(self, now: float) -> RecordProblem | None:
         problem = self._level(now).problem
-        if problem is None and self._is_behind:
+        if problem is None and (self._is_behind or now - self._writer.synced_at > self._hangs_s):
             return RecordProblem.WRITER_BEHIND
         return problem
 
@@ -229,7 +248,7 @@ class Recordings:
     # The end of sessions.
 
     def _ended(self, recorder: Recorder) -> None:
-        self._recorders.discard(recorder)
+        self._recorders.pop(recorder, None)
         self._counters.sessions_open = len(self._recorders)
 
     def _archivable(self, folder: Path) -> None:
@@ -250,22 +269,8 @@ class Recordings:
         self._writer.put(file.end)
         self._writer.when_written(file, partial(self._archivable, interrupted.folder))
 
-    def _cannot_end(self, session: str, error: OSError) -> None:
+    def _cannot_end(self, session: str, track: TrackFile | None, error: OSError) -> None:
         """The writer goes on trying; once is enough to be told."""
         if session not in self._unended:
             self._unended.add(session)
             logger.error("session %s cannot be ended yet: %s", session, error.strerror)
-
-
-def recover(folder: Path) -> list[Interrupted]:
-    """Repair every session that has no end; one that cannot be repaired is left as it is, and reported."""
-    found = []
-    for path in find_interrupted(folder):
-        try:
-            session = repair_session(path)
-        except (RecordingFailed, OSError) as error:
-            logger.error("session %s cannot be repaired: %s", path.name, error)
-            continue
-        if session is not None:
-            found.append(session)
-    return found

@@ -16,7 +16,7 @@ from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.conference.cases import strictest
 from bridge.conference.participants import device_lines
-from bridge.conference.record import OpenRecord, record_nothing
+from bridge.conference.record import OpenRecord, UntilReady, ready_at_once, record_nothing
 from bridge.conference.room import Room, no_ice_servers
 from bridge.messages import IceServer
 from bridge.tokens import Claims, Tokens
@@ -51,6 +51,7 @@ class Rooms:
         ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
+        until_ready: UntilReady = ready_at_once,
     ) -> None:
         # Passed by argument.
         self._sfu = sfu
@@ -66,6 +67,7 @@ class Rooms:
         self._ice_servers = ice_servers
         self._policies = policies
         self._open_record = open_record
+        self._until_ready = until_ready
         # Allocated by this.
         self.rooms: dict[str, Room] = {}
         self.is_draining = False
@@ -107,6 +109,11 @@ class Rooms:
         self.rooms[room_id] = room
         logger.info("room %s opened", room_id)
         return room
+
+    async def until_ready(self, room_id: str) -> None:
+        """Wait before `open`: right after a start of the server, a room's record may be about to be ready."""
+        if room_id not in self.rooms:
+            await self._until_ready(room_id)
 
     def recording_policy(self, room_id: str, kind: ConferenceKind) -> RecordingPolicy:
         """Return when a room will be recorded once somebody with a link of this kind is in it."""

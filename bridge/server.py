@@ -48,7 +48,14 @@ from bridge.base.errors import ArchiveFailed, InvalidConfig
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.capture.disk import MB
-from bridge.conference.record import OpenRecord, RecordObserver, RoomRecord, record_nothing
+from bridge.conference.record import (
+    OpenRecord,
+    RecordObserver,
+    RoomRecord,
+    UntilReady,
+    ready_at_once,
+    record_nothing,
+)
 from bridge.config import Config
 from bridge.messages import IceServer
 from bridge.messages.objects import RecordingStatus
@@ -118,6 +125,7 @@ class Server:
         self._relays = _relays(config)
         self._proxies = TrustedProxies([ip_network(network) for network in config.http.trusted_proxies])
         self._connections: Connections | None = None
+        self._until_ready: UntilReady = ready_at_once
         self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -165,6 +173,7 @@ class Server:
             ice_servers=self._ice_servers,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),
+            until_ready=self._until_ready,
         )
         self.rooms.start()
         self._closers.append(self.rooms.stop)
@@ -231,7 +240,8 @@ class Server:
             on_starved=self._starved,
         )
         self._closers.append(recordings.stop)
-        await recordings.start()
+        recordings.start()
+        self._until_ready = recordings.until_ready
 
         def open_record(
             room: str, title: str, kind: ConferenceKind, router: Router, observer: RecordObserver

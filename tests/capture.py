@@ -12,6 +12,7 @@ from network import START_S, Network
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import ConferenceKind, RecordProblem, Source
 from bridge.capture.recorder import Recorder
+from bridge.capture.repair import Interrupted, find_interrupted, repair_session
 from bridge.config import RecordingConfig
 from bridge.media.timeline import ServerClock
 from bridge.recording import Recordings
@@ -21,6 +22,12 @@ from bridge.store.journal import Event, read_journal
 ROOMY = RecordingConfig(warn_free_mb=3, shed_free_mb=2, stop_free_mb=1)
 WRITE_S = 0.25
 WALL_S = 1_800_000_000.0
+
+
+def recover(folder: Path) -> list[Interrupted]:
+    """Repair every session that has no end, the oldest first."""
+    found = [repair_session(path) for path in find_interrupted(folder)]
+    return [session for session in found if session is not None]
 
 
 class Observer:

@@ -1,6 +1,7 @@
 """A process that records a room of one site at the pace of real time, until it is killed.
 
-Prints a line when pictures are on the disk. Run with the folder of the recordings.
+Prints a line when pictures are on the disk, when there is another problem or none any more, and when the
+recording has failed. Run with the folder of the recordings.
 """
 
 import sys
@@ -24,7 +25,8 @@ def main(folder: Path) -> None:
         hue.up.loss = 0.05
         meeting.recorder.note(EventKind.STAGE, {"participant": "hue", "mode": "speaker"})
         meeting.recorder.capture(True)
-        is_told = False
+        is_told = has_failed = False
+        problems = 0
         while True:
             late_s = time.monotonic() - started - network.now
             if late_s > 0:
@@ -32,6 +34,12 @@ def main(folder: Path) -> None:
             if not is_told and meeting.recording_counters.frames_written > 20:
                 is_told = True
                 print("recording", flush=True)
+            while problems < len(meeting.observer.problems):
+                print("problem", meeting.observer.problems[problems], flush=True)
+                problems += 1
+            if not has_failed and meeting.observer.failures:
+                has_failed = True
+                print("failed", flush=True)
             time.sleep(STEP_S)
 
 

@@ -263,7 +263,7 @@ class Signalling:
         if frame.type is not WSMsgType.TEXT:
             return None
         try:
-            return self._join(frame.data, socket)
+            return await self._join(frame.data, socket)
         except _Stopping:
             socket.close(CloseCode.RESTART, "service restart")
             return None
@@ -273,12 +273,14 @@ class Signalling:
             socket.close(CloseCode.REFUSED, error.code)
             return None
 
-    def _join(self, text: str, socket: Socket) -> tuple[Room, Participant]:
+    async def _join(self, text: str, socket: Socket) -> tuple[Room, Participant]:
         message = self._parse(text)
         if not isinstance(message, Join):
             raise Refused("not-joined", "the first message has to be join")
         if message.version != messages.PROTOCOL_VERSION:
             raise Refused("unsupported-version", f"this server speaks version {messages.PROTOCOL_VERSION}")
+        await self._rooms.until_ready(self._tokens.read(message.token, TokenKind.JOIN).room)
+        # And after it: it may take its time, and the link may be revoked or the server stopped meanwhile.
         claims = self._tokens.read(message.token, TokenKind.JOIN)
         if self._rooms.is_draining:
             # Who is in has been given time to come to an end, and may have lost its line for a moment.

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.base.errors import ArchiveFailed
-from bridge.capture.files import JOURNAL
-from bridge.capture.sessions import is_session
+from bridge.capture.sessions import JOURNAL, is_session
 
 # Ends the name of what is not whole yet, and is renamed when it is.
 PARTIAL: Final = ".partial"

@@ -167,7 +167,13 @@ class RecordingCounters:
         self.events_dropped = 0
         self.sessions_open = 0
         self.recordings_failed = 0
+        # Interrupted sessions that could not be repaired yet.
+        self.sessions_aside = 0
         self.disk_free_bytes = 0
+        # Whether the machine's clock is kept in step with others; None when nobody knows.
+        self.clock_synchronised: bool | None = None
+        # How long ago everything that had come was last known to be on the disk.
+        self.sync_age_s = 0.0
         # Waiting for the disk, for all files together.
         self.sync_s = Histogram((0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5))
 

@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from bridge.base.errors import RecordingFailed
+from bridge.capture.elements import end_ms, finish
 from bridge.capture.frames import Frame, frame_data
-from bridge.capture.matroska import SIZE_BYTES, Cluster, Layout, TrackHeader, duration, head, known_size
+from bridge.capture.matroska import Cluster, TrackHeader, head
+from bridge.capture.sessions import JOURNAL, RESERVE, TRACK_LOG, TRACKS
 from bridge.leg.encoding import Codec
 from bridge.store.journal import Event, JournalFile
 
-JOURNAL = "journal.jsonl"
-TRACKS = "tracks"
-TRACK_LOG = "track.jsonl"
-RESERVE = ".reserve"
 # Room for the last lines of a journal and of a hundred track logs.
 RESERVE_BYTES = 1 << 20
 # A cluster is written before its time when it has grown to this.
 CLUSTER_BYTES_MAX = 4 << 20
-LAST_FRAME_MS_MAX = 100
 # The disk, or somebody's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # The process or the machine has for a moment no descriptor or memory left, or was interrupted.
@@ -35,6 +32,8 @@ PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN)
 # What a full disk may keep waiting: an hour of a lively conference.
 EVENTS_MAX = 20_000
 LINES_MAX = 10_000
+# How many tracks that were given up may still try to write their last lines.
+GIVEN_UP_MAX = 8
 
 
 def append(descriptor: int, data: bytes, known_bytes: int) -> None:
@@ -112,32 +111,21 @@ class SegmentFile:
             self.is_dirty = False
 
     def finish(self) -> None:
-        """Fill in size and duration, and close; what was not flushed is lost, and so is an empty file."""
+        """Fill in size and duration, to be synced and closed; what was not flushed is lost.
+
+        An empty file is removed.
+        """
         if self._bytes == self._layout.head_bytes:
-            self.close()
             self._path.unlink()
+            self.is_dirty = False
             return
         ends_ms = end_ms(self.newest_ms, self._last_but_one_ms)
-        try:
-            finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)
-            os.fdatasync(self._descriptor)
-        finally:
-            self.close()
+        self.is_dirty = True
+        finish(self._descriptor, self._layout, file_bytes=self._bytes, duration_ms=ends_ms)
 
     def close(self) -> None:
         """Close the file as it is."""
         os.close(self._descriptor)
-
-
-def end_ms(newest_ms: int, second_newest_ms: int) -> int:
-    """Return when the last frame ends: it lasts as long as the one before, but not as long as a pause."""
-    return newest_ms + min(max(newest_ms - second_newest_ms, 0), LAST_FRAME_MS_MAX)
-
-
-def finish(descriptor: int, layout: Layout, *, file_bytes: int, duration_ms: float) -> None:
-    """Fill in what is known at the end of a segment; the size last, which says that the rest is there."""
-    os.pwrite(descriptor, duration(duration_ms), layout.duration_at)
-    os.pwrite(descriptor, known_size(file_bytes - layout.size_at - SIZE_BYTES), layout.size_at)
 
 
 class LineFile:
@@ -175,7 +163,8 @@ class LineFile:
 
     def _open(self) -> None:
         folder = self._path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder.parent, folder):
+            made.mkdir(mode=0o700, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         self._bytes = os.fstat(self._descriptor).st_size
         for changed in (folder, folder.parent, folder.parent.parent):
@@ -203,6 +192,7 @@ class TrackFile:
 
     __slots__ = (
         "_codec",
+        "_finishing",
         "_flushed_ms",
         "_folder",
         "_has_new_names",
@@ -214,21 +204,30 @@ class TrackFile:
         "_stream",
         "_unflushed",
         "_unflushed_packets",
+        "bytes_queued",
+        "bytes_taken",
         "bytes_written",
         "frames_written",
         "is_ended",
+        "is_given_up",
         "session",
     )
 
     def __init__(self, session: "SessionFile", name: str, codec: Codec) -> None:
         self.session = session
         self.bytes_written = self.frames_written = 0
+        # Media that was handed over, and how much of that was taken up; each is written by one thread only.
+        self.bytes_queued = self.bytes_taken = 0
         # No more frames will come.
         self.is_ended = False
+        # Another track goes on in its place; what it cannot write any more is told to nobody.
+        self.is_given_up = False
         self._folder = session.folder / TRACKS / name
         self._codec = codec
         self._log = LineFile(self._folder / TRACK_LOG)
         self._segment: SegmentFile | None = None
+        # Those before it that are not synced yet.
+        self._finishing: list[SegmentFile] = []
         self._has_new_names = False
         self._stream = 0
         # The newest frame that the disk has taken, and what waits in the open cluster.
@@ -243,10 +242,20 @@ class TrackFile:
         return self._log.is_clean
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether its session is not whole before its log is."""
+        return not self.is_given_up and not self.is_clean
+
+    @property
     def is_dirty(self) -> bool:
         """Whether something that was written may not be on the disk yet."""
         segment = self._segment
-        return self._has_new_names or self._log.is_dirty or (segment is not None and segment.is_dirty)
+        return (
+            self._has_new_names
+            or self._log.is_dirty
+            or bool(self._finishing)
+            or (segment is not None and segment.is_dirty)
+        )
 
     # What the recorder hands over.
 
@@ -261,17 +270,18 @@ class TrackFile:
         self._stream = line["stream"]
         self._flushed_ms = line["pts_ms"]
         self._log.add(line)
+        if not self._flush_log():
+            # Without it, a segment has no place in time.
+            return
         try:
-            # The log before the segment, which has no place in time without it, and both in a session.
-            self.session.open()
-            self._log.flush()
             self._segment = SegmentFile(self._folder / name, header)
             self._has_new_names = True
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
 
     def frame(self, pts_ms: int, frame: Frame) -> None:
         """Put a frame into the open segment."""
+        self.bytes_taken += frame.size_bytes
         segment = self._segment
         if segment is None:
             self._refuse(pts_ms, len(frame.packets))
@@ -294,10 +304,15 @@ class TrackFile:
         segment, self._segment = self._segment, None
         if segment is None:
             return
+        self._finishing.append(segment)
         try:
             segment.finish()
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
+
+    def give_up(self) -> None:
+        """Write what can still be written, but let nobody wait for it."""
+        self.is_given_up = True
 
     def close(self, line: Mapping[str, Any]) -> None:
         """End the track with the last line of its log."""
@@ -310,12 +325,7 @@ class TrackFile:
 
     def flush(self) -> None:
         """Write everything that waits."""
-        try:
-            # The session makes its folder itself, and takes one that is there for somebody else's.
-            self.session.open()
-            self._log.flush()
-        except OSError as error:
-            self.session.refused(error)
+        self._flush_log()
         segment = self._segment
         if segment is None or not self._unflushed:
             return
@@ -325,7 +335,7 @@ class TrackFile:
         except OSError as error:
             self._refuse(newest_ms, self._unflushed_packets)
             self._abandon(segment)
-            self.session.refused(error)
+            self._disk_refused(error)
         else:
             self._flushed_ms = newest_ms
             self.frames_written += self._unflushed
@@ -334,6 +344,12 @@ class TrackFile:
     def sync(self) -> None:
         """Wait until everything written is on the disk."""
         try:
+            while self._finishing:
+                segment = self._finishing.pop()
+                try:
+                    segment.sync()
+                finally:
+                    segment.close()
             if self._segment is not None:
                 self._segment.sync()
             if self._has_new_names:
@@ -341,14 +357,35 @@ class TrackFile:
                 self._has_new_names = False
             self._log.sync()
         except OSError as error:
-            self.session.refused(error)
+            self._disk_refused(error)
 
     def release(self) -> None:
         """Close the files as they are."""
+        for segment in self._finishing:
+            segment.close()
+        self._finishing.clear()
         if self._segment is not None:
             self._segment.close()
             self._segment = None
         self._log.close()
+
+    def _flush_log(self) -> bool:
+        try:
+            # The session makes its folder itself, and takes one that is there for somebody else's.
+            self.session.open()
+        except OSError as error:
+            self.session.refused(error)
+            return False
+        try:
+            self._log.flush()
+        except OSError as error:
+            self._disk_refused(error)
+            return False
+        return True
+
+    def _disk_refused(self, error: OSError) -> None:
+        if not self.is_given_up:
+            self.session.refused(error, self)
 
     def _refuse(self, pts_ms: int, packet_count: int) -> None:
         if not self._refused_packets:
@@ -374,6 +411,7 @@ class TrackFile:
     def _abandon(self, segment: SegmentFile) -> None:
         """Leave a segment as far as it is whole; what it takes to end it overwrites bytes that it has."""
         self._segment = None
+        self._finishing.append(segment)
         with contextlib.suppress(OSError):
             segment.finish()
 
@@ -384,8 +422,8 @@ class SessionFile:
     def __init__(self, folder: Path, *, is_new: bool) -> None:
         self.folder = folder
         self.tracks: list[TrackFile] = []
-        # The first thing that went wrong since the writer asked.
-        self.error: OSError | None = None
+        # The first thing that went wrong with each track, or None for the session, since the writer asked.
+        self.errors: dict[TrackFile | None, OSError] = {}
         # No more events will come.
         self.is_ended = False
         # The folder is still to be made.
@@ -397,11 +435,11 @@ class SessionFile:
     @property
     def is_clean(self) -> bool:
         """Whether the journal and all track logs are on the disk."""
-        return not self._events and all(track.is_clean for track in self.tracks)
+        return not self._events and not any(track.is_waited_for for track in self.tracks)
 
-    def refused(self, error: OSError) -> None:
-        """The disk did not take something."""
-        self.error = self.error or error
+    def refused(self, error: OSError, track: TrackFile | None = None) -> None:
+        """The disk did not take something of a track, or else of the session's own."""
+        self.errors.setdefault(track, error)
 
     def event(self, event: Event) -> None:
         """Take in an event."""
@@ -427,10 +465,12 @@ class SessionFile:
             track.flush()
 
     def forget_ended(self) -> None:
-        """Let go of the tracks that have ended and are on the disk."""
-        for track in [track for track in self.tracks if track.is_ended and track.is_clean]:
-            track.release()
-            self.tracks.remove(track)
+        """Let go of the tracks that have ended and are on the disk, or have been given up for long."""
+        given_up = [track for track in self.tracks if track.is_given_up and track.is_ended]
+        for track in [track for track in self.tracks if track.is_ended]:
+            if track.is_clean or track in given_up[:-GIVEN_UP_MAX]:
+                track.release()
+                self.tracks.remove(track)
 
     def keep_reserve(self) -> None:
         """Take hold of the room for the last lines; raises OSError."""

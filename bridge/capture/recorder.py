@@ -7,18 +7,19 @@ encoding, every open microphone, other cameras in their smallest encoding. What 
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.base.counters import RecordingCounters
+from bridge.base.counters import GapReason, RecordingCounters
 from bridge.base.words import RecordProblem, Source
 from bridge.capture.containment import contained
 from bridge.capture.disk import DiskLevel, Value
 from bridge.capture.files import EVENTS_MAX, FULL, PASSING, SessionFile, TrackFile
-from bridge.capture.repair import INTERRUPTED, Interrupted
+from bridge.capture.repair import Interrupted
 from bridge.capture.sessions import track_name
 from bridge.capture.taps import Surroundings
 from bridge.capture.tracks import TrackCapture
@@ -27,7 +28,7 @@ from bridge.conference.record import RecordObserver
 from bridge.config import RecordingConfig
 from bridge.leg.encoding import Encoding
 from bridge.leg.publication import Publication
-from bridge.store.journal import LINE_MAX_BYTES, Chain, Event, EventKind, canonical
+from bridge.store.journal import INTERRUPTED, LINE_MAX_BYTES, Chain, Event, EventKind, canonical
 
 if TYPE_CHECKING:
     from bridge.leg.leg import Leg
@@ -44,6 +45,10 @@ RTT_MS = 300.0
 RTT_MS_MAX = 1000.0
 # When files could not be opened or written for a reason that passes, it is tried again after this.
 AGAIN_S = 2.0
+# A journal that cannot be written is tried for so long; a track that cannot is given up, and the recording
+# fails when another in its place is refused within this.
+JOURNAL_S = 5.0
+RELAPSE_S = 10.0
 # After a case, its last segments are given this long to end at a key frame.
 CUT_S = 2.0
 HEAD_BYTES = 512
@@ -119,6 +124,10 @@ class Recorder:
         self._captures_from = 0.0
         self._level = DiskLevel.ENOUGH
         self._problem: RecordProblem | None = None
+        # When the journal could not be written, for the first and for the last time.
+        self._journal_refused = (float("-inf"), float("-inf"))
+        # When tracks could not be written any more. After a pause, each publication gets another one.
+        self._given_up: dict[Publication, float] = {}
         # Until when nothing is written, because something had passed into the way.
         self._waits_until = float("-inf")
         self._cut_at: float | None = None
@@ -167,6 +176,8 @@ class Recorder:
         if self._is_broken or self._is_closed:
             return False
         self._is_failed = False
+        self._given_up.clear()
+        self._journal_refused = (float("-inf"), float("-inf"))
         return True
 
     @contained
@@ -212,6 +223,7 @@ class Recorder:
         self._lingering.pop(leg.id, None)
         for publication in leg.publications():
             self._end_track(publication, "left", now)
+            self._given_up.pop(publication, None)
 
     @contained
     def poll(self, now: float) -> None:
@@ -221,7 +233,7 @@ class Recorder:
         if now >= self._tend_at:
             self._tend_at = now + TEND_S
             self._lingering = {leg: until for leg, until in self._lingering.items() if now < until}
-            for publication in list(self._tracks):
+            for publication in [*self._tracks, *self._given_up]:
                 self._reconsider(publication, now)
         if self._cut_at is not None and now >= self._cut_at:
             self._cut_at = None
@@ -250,16 +262,40 @@ class Recorder:
         self._observer.record_problem_changed(problem)
 
     @contained
-    def _refused(self, error: OSError) -> None:
-        """The writer could not write something."""
+    def _refused(self, file: TrackFile | None, error: OSError) -> None:
+        """The writer could not write something of a track, or of the session's own."""
         if error.errno in FULL:
             self._node.disk_refused(self._node.clock())
         elif error.errno in PASSING:
             self._wait()
-        elif not self._is_failed:
+        elif not self._is_failed and not self._is_borne(file, error):
             logger.error("session %s cannot be recorded any more: %s", self.session, error)
             self._stop_all(self._node.clock())
             self._fail()
+
+    def _is_borne(self, file: TrackFile | None, error: OSError) -> bool:
+        """Whether the recording can go on for now, after something that may be the fault of one file."""
+        now = self._node.clock()
+        if file is None:
+            # The journal itself, which keeps what it could not write.
+            if error.errno == errno.EEXIST:
+                return False
+            first, last = self._journal_refused
+            self._journal_refused = (now if now - last > RELAPSE_S else first), now
+            if now - self._journal_refused[0] > JOURNAL_S:
+                return False
+            self._wait()
+            return True
+        publication = next((one for one, track in self._tracks.items() if track.file is file), None)
+        if publication is None:
+            return True
+        if now - self._given_up.get(publication, float("-inf")) < RELAPSE_S:
+            return False
+        logger.error("a track of session %s cannot be written any more: %s", self.session, error)
+        self._node.writer.put(file.give_up)
+        self._end_track(publication, GapReason.DISK, now)
+        self._given_up[publication] = now
+        return True
 
     def _wait(self) -> None:
         """Leave a gap until what stands in the way has passed: it must not end the record of a case."""
@@ -376,14 +412,21 @@ class Recorder:
             if track is not None:
                 track.stop(now, is_disk_full=self._is_capturing and not self._is_spared(publication))
             return
+        given_up_at = self._given_up.get(publication)
         if track is None:
+            if given_up_at is not None and now < given_up_at + AGAIN_S:
+                publication.recorded_rid = None
+                return
             track = self._tracks[publication] = TrackCapture(
                 publication,
                 self._around,
                 sync=self._sync(leg),
                 open_file=self._open_file,
                 measure_rtt_ms=lambda: leg.rtt_ms,
+                missing_since=given_up_at,
             )
+        elif given_up_at is not None and now > given_up_at + RELAPSE_S:
+            del self._given_up[publication]
         track.mute(publication.is_muted)
         encoding = publication.nearest_alive(wanted)
         if encoding is not None:

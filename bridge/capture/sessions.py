@@ -14,6 +14,12 @@ from bridge.base.words import Source
 # All of Vietnam, all year.
 LOCAL_TIME = timezone(timedelta(hours=7))
 LOCK = ".lock"
+# What lies in a session's folder, and in a track's.
+JOURNAL = "journal.jsonl"
+RESERVE = ".reserve"
+TRACKS = "tracks"
+TRACK_LOG = "track.jsonl"
+DAMAGED = "damaged"
 # With the installation that recorded it; the first versions had none.
 _SESSION = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-(\d{8})-(\d{2,})")
 _TRACK = re.compile(r"t(\d{3,})-.+")

@@ -31,6 +31,8 @@ PARTED_MS = 100
 DRIFT = 1e-3
 # How often the least delayed frame is written down.
 ARRIVAL_S = 5.0
+# Reports come once in one to five seconds; how many of them are written down at most.
+CLOCK_S = 0.95
 # Fewer packets than this before the first one were only overtaken by it.
 OVERTAKEN_MAX = 64
 
@@ -63,8 +65,11 @@ class Track(Protocol):
     def stream_ended(self, tap: StreamTap) -> None:
         """The encoding that a tap was on is no more."""
 
+    def may_begin_stream(self) -> bool:
+        """Whether a stream may begin now: a sender may leap, but not with each packet."""
+
     def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
-        """Hand a frame to the writer; False when it has no room for it."""
+        """Hand a frame to the writer; False when it has no room for it, or the sender asks too much."""
 
     def write_gap(self, stream: int, from_ms: int, to_ms: int, packets: int, reason: GapReason) -> None:
         """Write down what is missing."""
@@ -79,6 +84,7 @@ class StreamTap:
     __slots__ = (
         "_arrival_due",
         "_awaits_keyframe",
+        "_clock_due",
         "_first_ticks",
         "_frames",
         "_gap_reason",
@@ -132,6 +138,7 @@ class StreamTap:
         # The least delayed frame that is not written down yet: how late, its time, and its arrival.
         self._least_late: tuple[float, int, float] | None = None
         self._arrival_due = 0.0
+        self._clock_due = float("-inf")
         # Older reports may be of a clock that has stood still since.
         self._resumed_at = float("-inf")
         self._recorded_until_ms = 0
@@ -222,7 +229,7 @@ class StreamTap:
     def unfinished_gap(self, now: float) -> tuple[int, int, int] | None:
         """Return from when to when, and how many packets, are missing at the end of the stream."""
         lost = self._frames.missing_packets + self._refused_packets
-        return (self._recorded_until_ms, self.pts_at(now), lost) if self._is_started and lost else None
+        return (self._recorded_until_ms, self.pts_at(now), lost) if self.stream and lost else None
 
     def pts_at(self, now: float) -> int:
         """Return which time of the stream it is now, as far as can be told."""
@@ -271,9 +278,11 @@ class StreamTap:
             elif parted_ms > PARTED_MS and max(passed_ms, elapsed_ms) > REST_MS:
                 self._write_pause(pts_ms, frame.arrival)
         if not self._is_started:
-            if not frame.is_keyframe:
-                self._awaits_keyframe = True
+            may_begin = self._track.may_begin_stream()
+            if not may_begin or not frame.is_keyframe:
+                self._leave_out(frame, GapReason.LOSS if may_begin else GapReason.OVERLOAD)
                 return
+            self._tell_left_out(frame.arrival)
             pts_ms = 0
             self._start(frame)
         lost = frame.lost_packets + self._refused_packets
@@ -297,6 +306,23 @@ class StreamTap:
             self._gap_reason = GapReason.OVERLOAD
             self._awaits_keyframe = not self._is_sound
 
+    def _leave_out(self, frame: Frame, reason: GapReason) -> None:
+        """Leave out a frame with which no stream begins."""
+        self._refused_packets += frame.lost_packets + len(frame.packets)
+        self._gap_reason = reason
+        self._awaits_keyframe = not self._is_sound
+
+    def _tell_left_out(self, now: float) -> None:
+        """Write down, in the stream before, what is missing between it and the next one."""
+        if self.stream and self._refused_packets:
+            self._track.write_gap(
+                self.stream,
+                self._recorded_until_ms,
+                self.pts_at(now),
+                self._refused_packets,
+                self._gap_reason,
+            )
+
     def _start(self, frame: Frame) -> None:
         """Begin a stream with that frame; what it lacks before has nothing to do with it."""
         self._is_started = True
@@ -305,6 +331,7 @@ class StreamTap:
         self._last_pts_ms = self._recorded_until_ms = 0
         self._last_arrival = frame.arrival
         self._arrival_due = frame.arrival + ARRIVAL_S
+        self._clock_due = float("-inf")
         self._refused_packets = frame.lost_packets = 0
         self.stream = self._track.begin_stream(self, frame)
         self.unseen_since = None
@@ -344,6 +371,9 @@ class StreamTap:
         if parted_ms > (PARTED_MS + elapsed_ms * DRIFT if elapsed_ms > REST_MS else LEAP_MS):
             # In a rest that may be a time which no frame has: of who mutes, unmutes and mutes again.
             return
+        if arrival < self._clock_due:
+            return
+        self._clock_due = arrival + CLOCK_S
         self._track.line(
             {
                 "k": "clock",

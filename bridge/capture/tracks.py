@@ -8,6 +8,7 @@ from typing import Any
 from bridge.base.counters import GapReason
 from bridge.capture.files import TrackFile
 from bridge.capture.frames import Frame
+from bridge.capture.limits import TrackLimits
 from bridge.capture.matroska import TrackHeader
 from bridge.capture.taps import OPUS_HZ, VIDEO_HZ, StreamTap, Surroundings
 from bridge.leg.encoding import Encoding
@@ -30,7 +31,9 @@ class TrackCapture:
         sync: str,
         open_file: OpenFile,
         measure_rtt_ms: Callable[[], float | None],
+        missing_since: float | None = None,
     ) -> None:
+        """`missing_since` tells when a track before this one, of the same publication, was given up."""
         # Passed by argument.
         self.publication = publication
         self._measure_rtt_ms = measure_rtt_ms
@@ -50,11 +53,18 @@ class TrackCapture:
         self._rotate_at = 0.0
         # What was recorded last before a full disk ended it: its stream, its time there, and when that was.
         self._left: tuple[int, int, float] | None = None
+        self._missing_since = missing_since
+        self._limits = TrackLimits(is_sound=not publication.is_video, now=around.clock())
 
     @property
     def rtt_ms(self) -> float | None:
         """The smoothed round trip to the sender; None before it is known."""
         return self._measure_rtt_ms()
+
+    @property
+    def file(self) -> TrackFile | None:
+        """Its files, once there is something to write."""
+        return self._file
 
     @property
     def is_recording(self) -> bool:
@@ -144,18 +154,28 @@ class TrackCapture:
         if since is not None and before is None and frame.arrival - since > KEYFRAME_S:
             missing_ms = round((frame.arrival - since) * 1000)
             self.write_gap(self._streams, -missing_ms, 0, 0, GapReason.KEYFRAME)
+        if self._missing_since is not None:
+            missing_ms = max(round((frame.arrival - self._missing_since) * 1000), 0)
+            self._missing_since = None
+            self.write_gap(self._streams, -missing_ms, 0, 0, GapReason.DISK)
         return self._streams
 
+    def may_begin_stream(self) -> bool:
+        """Whether a stream may begin now; each costs a segment."""
+        return self._limits.takes_segment(self._around.clock())
+
     def write(self, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
-        """Hand a frame to the writer; False when it has no room for it."""
+        """Hand a frame to the writer; False when it has no room for it, or the sender asks too much."""
         file, writer = self._file, self._around.writer
-        if file is None:
+        if file is None or not self._limits.takes_frame(frame.size_bytes, self._around.clock()):
             return False
         is_sound = tap.encoding.is_audio
-        if writer.has_room(frame.size_bytes, is_sound):
-            # Not without room for its first frame.
-            self._look_at_segment(file, tap, pts_ms, frame)
-        return writer.put_frame(frame.size_bytes, is_sound, file.frame, pts_ms, frame)
+        # No segment without room for its first frame.
+        if writer.has_room(frame.size_bytes, is_sound, file) and not self._look_at_segment(
+            file, tap, pts_ms, frame
+        ):
+            return False
+        return writer.put_frame(frame.size_bytes, is_sound, file, pts_ms, frame)
 
     def write_gap(self, stream: int, from_ms: int, to_ms: int, packets: int, reason: GapReason) -> None:
         """Write down what is missing."""
@@ -176,15 +196,18 @@ class TrackCapture:
         if self._file is not None:
             self._around.writer.put(self._file.line, value)
 
-    def _look_at_segment(self, file: TrackFile, tap: StreamTap, pts_ms: int, frame: Frame) -> None:
-        """Begin a segment with that frame, if it can and should."""
+    def _look_at_segment(self, file: TrackFile, tap: StreamTap, pts_ms: int, frame: Frame) -> bool:
+        """Begin a segment with that frame, if it can and should; False when it must and may not."""
         if not self._has_segment or (frame.is_keyframe and self._is_other(frame)):
+            if not self._limits.takes_segment(self._around.clock()):
+                return False
             self._begin_segment(file, tap, pts_ms, frame)
         elif frame.arrival >= self._rotate_at:
             if frame.is_keyframe:
                 self._begin_segment(file, tap, pts_ms, frame)
             else:
                 self._around.request_keyframe(tap.encoding)
+        return True
 
     def _is_other(self, frame: Frame) -> bool:
         """Whether a key frame does not fit under the open segment's head."""
@@ -199,6 +222,7 @@ class TrackCapture:
     def _begin_segment(self, file: TrackFile, tap: StreamTap, pts_ms: int, frame: Frame) -> None:
         self._segments += 1
         self._has_segment = True
+        self._limits.segment_begun(self._around.clock())
         segment_s = self._around.segment_s
         if self._segments == 1:
             # Tracks that began together shall not all ask for key frames in the same second again.

@@ -18,12 +18,15 @@ from typing import Any
 
 from bridge.base.counters import RecordingCounters
 from bridge.capture.files import FULL, SessionFile, TrackFile
+from bridge.capture.frames import Frame
 
 logger = logging.getLogger(__name__)
 
 # Some five seconds of sixty cameras. Sound may go on into the second part of the queue.
 QUEUE_BYTES_MAX = 64 << 20
 QUEUE_SOUND_BYTES_MAX = 72 << 20
+# Of one track: four of one participant leave room for others.
+TRACK_BYTES_MAX = 12 << 20
 # The event loop gets the interpreter lock back at the latest after that many jobs.
 JOBS_AT_ONCE = 16
 SYNCED_AT_ONCE = 8
@@ -33,6 +36,8 @@ STOP_S = 10.0
 FULL_S = 2.0
 
 Job = Callable[..., None]
+# Hears what the disk did not take, of a track or of the session's own.
+Refused = Callable[[TrackFile | None, OSError], None]
 
 
 class Writer:
@@ -52,6 +57,8 @@ class Writer:
         self._clock = clock
         self._jobs: deque[tuple[int, Job, tuple[Any, ...]]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        # When everything that was there had last come to the disk; written by the thread.
+        self.synced_at = clock()
         # None until the disk was looked at.
         self.free_bytes: int | None = None
         # Each is written by one thread only.
@@ -60,7 +67,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
         # The thread's own.
-        self._sessions: dict[SessionFile, Callable[[OSError], None]] = {}
+        self._sessions: dict[SessionFile, Refused] = {}
         self._awaited: list[tuple[SessionFile, Callable[[], None]]] = []
         self._sync_due = self._measure_due = 0.0
         self._full_until = 0.0
@@ -83,21 +90,25 @@ class Writer:
         """Let the thread call `job`; for what is rare and small."""
         self._jobs.append((0, job, args))
 
-    def has_room(self, size_bytes: int, is_sound: bool) -> bool:
-        """Whether the queue takes a frame of that size."""
+    def has_room(self, size_bytes: int, is_sound: bool, file: TrackFile) -> bool:
+        """Whether the queue takes a frame of that size; no track may take most of it."""
         most = QUEUE_SOUND_BYTES_MAX if is_sound else QUEUE_BYTES_MAX
-        return self._bytes_in - self._bytes_out + size_bytes <= most
+        return (
+            self._bytes_in - self._bytes_out + size_bytes <= most
+            and file.bytes_queued - file.bytes_taken + size_bytes <= TRACK_BYTES_MAX
+        )
 
-    def put_frame(self, size_bytes: int, is_sound: bool, job: Job, *args: Any) -> bool:
-        """Let the thread call `job` with a frame; False when the queue is full."""
-        if not self.has_room(size_bytes, is_sound):
+    def put_frame(self, size_bytes: int, is_sound: bool, file: TrackFile, pts_ms: int, frame: Frame) -> bool:
+        """Let the thread write a frame; False when the queue, or the track's part of it, is full."""
+        if not self.has_room(size_bytes, is_sound, file):
             self._counters.queue_dropped += 1
             return False
         self._bytes_in += size_bytes
-        self._jobs.append((size_bytes, job, args))
+        file.bytes_queued += size_bytes
+        self._jobs.append((size_bytes, file.frame, (pts_ms, frame)))
         return True
 
-    def open(self, session: SessionFile, failed: Callable[[OSError], None]) -> None:
+    def open(self, session: SessionFile, failed: Refused) -> None:
         """Write the files of a session from now on; `failed` hears of what cannot be written."""
         self.put(self._open, session, failed)
 
@@ -174,7 +185,7 @@ class Writer:
             self._measure()
         self._reserve()
 
-    def _open(self, session: SessionFile, failed: Callable[[OSError], None]) -> None:
+    def _open(self, session: SessionFile, failed: Refused) -> None:
         self._sessions[session] = failed
 
     def _await(self, session: SessionFile, call: Callable[[], None]) -> None:
@@ -188,20 +199,20 @@ class Writer:
             pass
         for session in self._sessions:
             session.forget_ended()
+        self.synced_at = self._clock()
         if self._sessions:
-            self._counters.sync_s.observe(self._clock() - started)
+            self._counters.sync_s.observe(self.synced_at - started)
 
     def _look_for_errors(self) -> None:
         for session, failed in self._sessions.items():
-            error, session.error = session.error, None
-            if error is None:
-                continue
-            if error.errno in FULL:
-                if session in self._has_reserve:
-                    session.give_reserve()
-                    self._has_reserve.discard(session)
-                self._full_until = self._clock() + FULL_S
-            self._calls.append(partial(failed, error))
+            errors, session.errors = session.errors, {}
+            for track, error in errors.items():
+                if error.errno in FULL:
+                    self._full_until = self._clock() + FULL_S
+                    if session in self._has_reserve:
+                        self._has_reserve.discard(session)
+                        session.give_reserve()
+                self._calls.append(partial(failed, track, error))
 
     def _count(self, session: SessionFile) -> None:
         for track in session.tracks:

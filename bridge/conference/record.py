@@ -8,7 +8,7 @@ The record itself journals the session (opened, resumed, closed), its tracks and
 noted by the room.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.base.words import ConferenceKind, RecordProblem
@@ -61,9 +61,16 @@ class RoomRecord(Protocol):
 # Room id, title, kind, the media side of the room, and who hears of problems; None where nothing is recorded.
 OpenRecord = Callable[[str, str, ConferenceKind, "Router", RecordObserver], RoomRecord | None]
 
+# Room id: waits before a room is opened, because a session of its own may be about to be ready to go on.
+UntilReady = Callable[[str], Awaitable[None]]
+
 
 def record_nothing(
     room: str, title: str, kind: ConferenceKind, router: "Router", observer: RecordObserver
 ) -> RoomRecord | None:
     """An `OpenRecord` for nodes that record nothing."""
     return None
+
+
+async def ready_at_once(room: str) -> None:
+    """An `UntilReady` for nodes where nothing is waited for."""

@@ -115,7 +115,9 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self.events, whole_bytes = _read(path)
         try:
-            self._file: FileIO = path.open("ab", buffering=0)
+            # Whatever the umask of who started the process: others have no business in it.
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = FileIO(descriptor, "ab")
             if path.stat().st_size != whole_bytes:
                 self._file.truncate(whole_bytes)
         except OSError as error:

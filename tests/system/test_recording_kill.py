@@ -9,11 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from capture import Recorded
+from capture import Recorded, recover
 from media import decoded_frames, packet_times_ms
 
 from bridge.base.words import Source
-from bridge.recording import recover
 
 TESTS = Path(__file__).parents[1]
 KILLS = 10

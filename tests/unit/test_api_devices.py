@@ -60,12 +60,18 @@ class NotingRooms:
         self.refusal: Refused | None = None
         self.returning: NotingParticipant | None = None
         self.is_draining = False
+        self.awaited: list[str] = []
 
     def check_device_offer(self, sdp: str, *, watch: bool) -> None:
         if "a=ice-ufrag" not in sdp:
             raise NegotiationFailed("negotiation-failed:malformed", "there is no a=ice-ufrag")
 
+    async def until_ready(self, room_id: str) -> None:
+        self.awaited.append(room_id)
+
     def open(self, room_id: str, title: str, kind: ConferenceKind) -> "NotingRooms":
+        # Its interrupted session was given the time to be repaired.
+        assert self.awaited[-1] == room_id
         self.opened.append((room_id, title))
         return self
 

@@ -1,6 +1,6 @@
 """Segments as others read them, whole and torn, and their repair."""
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,9 @@ from media import decoded_frames, packet_times_ms, pictures, sounds
 
 from bridge.capture.files import SegmentFile
 from bridge.capture.frames import FrameBuffer, frame_data
-from bridge.capture.matroska import BLOCK_MS_MAX, Cluster, Scan, TrackHeader
+from bridge.capture.matroska import BLOCK_MS_MAX, Cluster, TrackHeader
 from bridge.capture.repair import repair_segment
+from bridge.capture.scan import FileBytes, Scan
 from bridge.leg.encoding import Codec
 from tests.unit.test_media_frames import h264, hopeful
 
@@ -32,13 +33,18 @@ def vp8_segment(path: Path, *, count: int = 30, is_finished: bool = True, start_
         ends.append(path.stat().st_size)
     if is_finished:
         segment.finish()
-    else:
-        segment.close()
+    segment.close()
     return ends
 
 
 def scan(path: Path) -> Scan:
-    return Scan(memoryview(path.read_bytes()))
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        found = Scan(FileBytes(descriptor))
+        found.read_clusters()
+    finally:
+        os.close(descriptor)
+    return found
 
 
 def test_vp8_is_read_back_and_decoded(tmp_path: Path) -> None:
@@ -63,6 +69,7 @@ def test_h264_is_read_back_and_decoded(tmp_path: Path) -> None:
         segment.add(number * 33, frame_data(Codec.H264, frame.packets), is_keyframe=frame.is_keyframe)
     segment.flush()
     segment.finish()
+    segment.close()
     assert packet_times_ms(path) == [number * 33 for number in range(30)]
     assert decoded_frames(path) == 30
 
@@ -74,6 +81,7 @@ def test_opus_is_read_back_and_decoded(tmp_path: Path) -> None:
         segment.add(number * 20, data, is_keyframe=True)
     segment.flush()
     segment.finish()
+    segment.close()
     assert packet_times_ms(path) == [number * 20 for number in range(len(sounds()))]
     assert decoded_frames(path) == len(sounds())
 
@@ -103,13 +111,15 @@ def test_torn_anywhere_everything_up_to_the_tear_is_kept(tmp_path: Path, share: 
     if not path.exists():
         vp8_segment(path, is_finished=False)
     data = path.read_bytes()
-    head_bytes = scan(path).layout.head_bytes
+    layout = scan(path).layout
+    assert layout is not None
+    head_bytes = layout.head_bytes
     cut = round(share * len(data))
     torn.write_bytes(data[:cut])
     newest_ms = repair_segment(torn)
     times = packet_times_ms(torn) if torn.exists() else []
     # Not a whole frame less than what is there.
-    following = sum(len(one.data) + 8 for one in pictures("vp8")[: len(times) + 1])
+    following = sum(len(one.data) + 8 for one in pictures("vp8", count=30)[: len(times) + 1])
     assert cut - head_bytes < following + 16 * (len(times) // CLUSTER_FRAMES + 2)
     assert newest_ms == (times[-1] if times else None)
     if not times:
@@ -153,6 +163,7 @@ def test_a_repair_that_was_killed_itself_is_done_again(tmp_path: Path) -> None:
     whole = path.read_bytes()
     # Killed after the truncation, after the cluster's size, after the duration.
     layout = scan(path).layout
+    assert layout is not None
     truncated = data[: torn.end]
     resized = (
         truncated[: torn.size_at] + whole[torn.size_at : torn.size_at + 4] + truncated[torn.size_at + 4 :]
@@ -173,19 +184,61 @@ def test_a_whole_segment_is_left_alone(tmp_path: Path) -> None:
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-@given(data=st.binary(max_size=300))
-def test_scanning_bytes_of_any_kind_ends(data: bytes) -> None:
-    assert Scan(memoryview(data)).whole_bytes <= len(data)
-
-
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, 10_000), value=st.integers(0, 255))
-def test_a_damaged_byte_costs_at_most_what_follows(tmp_path: Path, place: int, value: int) -> None:
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=600))
+def test_scanning_bytes_of_any_kind_ends(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "1.mkv"
-    if not path.exists():
-        vp8_segment(path, count=10)
-        shutil.copy(path, tmp_path / "2.mkv")
-    data = bytearray(path.read_bytes())
+    path.write_bytes(data)
+    assert scan(path).whole_bytes <= len(data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 1_000_000), value=st.integers(0, 255), is_finished=st.booleans())
+def test_a_damaged_byte_anywhere_costs_no_more_than_the_last_cluster(
+    tmp_path: Path, place: int, value: int, is_finished: bool
+) -> None:
+    whole, path = tmp_path / f"whole-{is_finished}.mkv", tmp_path / "damaged.mkv"
+    if not whole.exists():
+        vp8_segment(whole, is_finished=is_finished)
+    data = bytearray(whole.read_bytes())
     data[place % len(data)] = value
-    seen = Scan(memoryview(bytes(data)))
-    assert seen.whole_bytes <= len(data)
+    path.write_bytes(data)
+    (tmp_path / "damaged" / path.name).unlink(missing_ok=True)
+    repair_segment(path)
+    if not path.exists():
+        assert (tmp_path / "damaged" / path.name).read_bytes() == data
+        return
+    layout = scan(whole).layout
+    assert layout is not None
+    repaired = path.read_bytes()
+    last_cluster = data.rindex(b"\x1f\x43\xb6\x75", 0, len(data) - 20)
+    assert len(repaired) >= (last_cluster if place % len(data) >= last_cluster else len(data))
+    # All else is as it was, but for what is filled in.
+    behind = min(len(repaired), last_cluster)
+    assert repaired[layout.head_bytes : behind] == data[layout.head_bytes : behind]
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_what_follows_a_damaged_cluster_is_still_read(tmp_path: Path, is_finished: bool) -> None:
+    path = tmp_path / "1.mkv"
+    ends = vp8_segment(path, is_finished=is_finished)
+    data = bytearray(path.read_bytes())
+    # The id of the second cluster.
+    data[ends[1]] ^= 0xFF
+    path.write_bytes(data)
+    assert repair_segment(path) == 29 * 33
+    assert len(path.read_bytes()) == len(data)
+    times = packet_times_ms(path)
+    assert set(times) == {number * 33 for number in range(30) if not 8 <= number < 16}
+    assert scan(path).holes == [(7 * 33, 16 * 33)]
+
+
+def test_a_segment_whose_head_is_damaged_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "1.mkv"
+    vp8_segment(path, is_finished=False)
+    data = bytearray(path.read_bytes())
+    data[0] ^= 0x01
+    path.write_bytes(data)
+    repair_segment(path)
+    assert not path.exists()
+    assert (tmp_path / "damaged" / "1.mkv").read_bytes() == data

@@ -18,12 +18,15 @@ from network import Network
 from bridge.base.counters import RecordingCounters
 from bridge.base.words import RecordProblem, Source
 from bridge.capture.disk import MB, DiskGuard, DiskLevel, Thresholds, Value
-from bridge.capture.files import SessionFile
-from bridge.capture.writer import QUEUE_BYTES_MAX, QUEUE_SOUND_BYTES_MAX, Writer
+from bridge.capture.files import SessionFile, TrackFile
+from bridge.capture.frames import Frame
+from bridge.capture.writer import QUEUE_BYTES_MAX, QUEUE_SOUND_BYTES_MAX, TRACK_BYTES_MAX, Writer
+from bridge.leg.encoding import Codec
 from bridge.store.journal import EventKind, read_journal
 
 Open = Callable[..., RecordedMeeting]
 # The disk itself says that it is full, not the guard.
+NOBODY = SessionFile(Path("nowhere"), is_new=True)
 UNGUARDED = {"warn_free_mb": 0, "shed_free_mb": 0, "stop_free_mb": 0, "thumbnail_cameras": False}
 
 
@@ -60,6 +63,14 @@ def open_meeting(network: Network) -> Iterator[Open]:
 def free_bytes(folder: Path) -> int:
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
+
+
+def put_much(writer: Writer, size_bytes: int, *, is_sound: bool = False) -> None:
+    """Fill the queue with frames of many tracks."""
+    for start in range(0, size_bytes, TRACK_BYTES_MAX):
+        file = TrackFile(NOBODY, "t001-a-camera", Codec.OPUS)
+        frame = Frame([], 0, 0.0, min(TRACK_BYTES_MAX, size_bytes - start))
+        assert writer.put_frame(frame.size_bytes, is_sound, file, 0, frame)
 
 
 def watching(meeting: RecordedMeeting) -> Client:
@@ -270,7 +281,7 @@ def test_a_folder_that_refuses_fails_the_recording_once_and_nothing_else(
     meeting.recorder.capture(True)
     meeting.run(3.0)
     assert meeting.observer.failures == 1
-    assert meeting.session.track("hue", Source.MICROPHONE).segments
+    assert meeting.session.tracks("*-hue-microphone")[-1].segments
     assert viewer.receiver().longest_freeze_s(1001.0, meeting.network.now) < 0.5
 
 
@@ -319,7 +330,7 @@ def test_a_full_queue_leaves_out_pictures_before_sound_and_says_so(
     meeting.run(3.0)
     # A disk that does not answer: the thread takes nothing, and the queue is nearly full.
     written, meeting.writer.work = meeting.writer.work, lambda: None  # type: ignore[method-assign]
-    assert meeting.writer.put_frame(QUEUE_BYTES_MAX - 20_000, False, lambda: None)
+    put_much(meeting.writer, QUEUE_BYTES_MAX - 20_000)
     meeting.run(3.0)
     assert meeting.observer.problems == [RecordProblem.WRITER_BEHIND]
     meeting.writer.work = written  # type: ignore[method-assign]
@@ -342,10 +353,11 @@ def test_a_full_queue_leaves_out_pictures_before_sound_and_says_so(
 def test_the_queue_is_bounded_for_sound_as_well(tmp_path: Path) -> None:
     counters = RecordingCounters()
     writer = Writer(tmp_path, flush_s=0.5, counters=counters)
-    assert writer.put_frame(QUEUE_BYTES_MAX, False, lambda: None)
-    assert not writer.put_frame(1, False, lambda: None)
-    assert writer.put_frame(QUEUE_SOUND_BYTES_MAX - QUEUE_BYTES_MAX, True, lambda: None)
-    assert not writer.put_frame(1, True, lambda: None)
+    put_much(writer, QUEUE_BYTES_MAX)
+    file, frame = TrackFile(NOBODY, "t001-a-microphone", Codec.OPUS), Frame([], 0, 0.0, 1)
+    assert not writer.put_frame(1, False, file, 0, frame)
+    put_much(writer, QUEUE_SOUND_BYTES_MAX - QUEUE_BYTES_MAX, is_sound=True)
+    assert not writer.put_frame(1, True, file, 0, frame)
     assert counters.queue_dropped == 2
     writer.work()
     assert writer.queued_bytes == 0
@@ -355,7 +367,7 @@ def test_a_bug_in_one_job_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptu
     writer = Writer(tmp_path, flush_s=0.1, counters=RecordingCounters())
     session = SessionFile(tmp_path / "HC-BV-20270115-01", is_new=True)
     done: list[str] = []
-    writer.open(session, lambda error: done.append(os.strerror(error.errno or errno.EIO)))
+    writer.open(session, lambda track, error: done.append(os.strerror(error.errno or errno.EIO)))
     writer.put(lambda: 1 / 0)
     writer.put(session.end)
     writer.when_written(session, lambda: done.append("written"))

@@ -99,6 +99,7 @@ class DeviceEndpoint:
         bearer = _bearer(request)
         self._tokens.read(bearer, self._kind)
         offer = await _body(request, SDP)
+        await self._rooms.until_ready(self._tokens.read(bearer, self._kind).room)
         # And after it: it may take its time, and the link may be revoked or the server stopped meanwhile.
         claims = self._tokens.read(bearer, self._kind)
         if self._rooms.is_draining:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bridge.archive.folders import disk_error
 from bridge.base.errors import ArchiveFailed, InvalidConfig, RecordingFailed
-from bridge.capture.files import JOURNAL
 from bridge.capture.repair import find_interrupted, repair_session
-from bridge.capture.sessions import FolderLock
+from bridge.capture.sessions import JOURNAL, FolderLock
 from bridge.store.journal import INTERRUPTED, Chain, EventKind, JournalFile
 
 

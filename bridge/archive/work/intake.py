@@ -12,7 +12,7 @@ from bridge.archive.plan.extract import presences
 from bridge.archive.plan.programme import plan_packages
 from bridge.base.errors import ArchiveFailed, RecordingFailed
 from bridge.base.words import ConferenceKind, PackageState, RetentionClass
-from bridge.capture.files import JOURNAL
+from bridge.capture.sessions import JOURNAL
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
 from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal

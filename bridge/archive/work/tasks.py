@@ -24,8 +24,8 @@ from bridge.archive.work.register import read_certificate, read_package, registe
 from bridge.archive.work.retry import is_last
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import RetentionClass
-from bridge.capture.files import TRACK_LOG
 from bridge.capture.repair import repair_track
+from bridge.capture.sessions import TRACK_LOG
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import SessionState
 from bridge.store.journal import EventKind
