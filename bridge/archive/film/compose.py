@@ -216,9 +216,12 @@ class _Composer:
 
     def _count_joined(self, frames: int) -> None:
         self._joined += frames
-        done = 1 - JOINING_SHARE * (1 - self._joined / self._frames)
         elapsed_s = time.monotonic() - self._started_joining
-        self._report(Progress(Stage.COMPOSE, done, elapsed_s / self._joined * (self._frames - self._joined)))
+        remaining_s = elapsed_s / self._joined * (self._frames - self._joined)
+        self._report(Progress(Stage.COMPOSE, self._done_joining(), remaining_s))
+
+    def _done_joining(self) -> float:
+        return 1 - JOINING_SHARE * (1 - self._joined / max(1, self._frames))
 
     def _fresh_folder(self, name: str) -> Path:
         folder = self._folder / name
@@ -231,7 +234,7 @@ class _Composer:
         by_name = {track.name: track for track in self._tracks}
         spans = self._plan.spans
         # Whoever watches this process must not take it for one that hangs.
-        goes_on = partial(self._report, Progress(Stage.COMPOSE, 1 - JOINING_SHARE / 10))
+        goes_on = partial(self._report, Progress(Stage.COMPOSE, self._done_joining()))
         gaps = find_gaps(self._tracks, spans, open_ends(self._session.events), goes_on)
         gaps += lost_gaps(self._session, self._tracks, spans)
         for damage in self._damages():
