@@ -261,11 +261,13 @@ class Member:
 
 
 @asynccontextmanager
-async def member(server: BridgeServer, role: str, site: str) -> AsyncIterator[Member]:
+async def member(
+    server: BridgeServer, role: str, site: str, *, room: str = "hoi-chan"
+) -> AsyncIterator[Member]:
     """Exchange an invitation, join over the WebSocket; the welcome has been read."""
     async with aiohttp.ClientSession() as session:
         async with session.post(
-            f"{server.base_url}/api/join", json={"invitation": server.invite(role, site)}
+            f"{server.base_url}/api/join", json={"invitation": server.invite(role, site, room=room)}
         ) as response:
             assert response.status == 200, await response.text()
             token = (await response.json())["token"]
