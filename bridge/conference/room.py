@@ -21,6 +21,7 @@ from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
 from bridge.conference.attendance import Attendance
 from bridge.conference.holders import Holders
+from bridge.conference.leading import CASE_LEFT_S
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.places import Places
@@ -67,6 +68,7 @@ class Room:
         capacity: int,
         per_link: int,
         wait_for_chair: bool = False,
+        case_left_s: float = CASE_LEFT_S,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
         ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
@@ -91,6 +93,8 @@ class Room:
             router=self.router,
             open_record=open_record,
             audience=self,
+            case_left_s=case_left_s,
+            clock=clock,
             wall_clock=wall_clock,
         )
         # What an interrupted session left behind.
@@ -584,6 +588,7 @@ class Room:
         if now >= self._next_round_at:
             self._next_round_at = now + ROUND_EVERY_S
             self._rounds.go(self.lobby.guests.values(), now)
+            self.proceedings.poll(now)
             if self._attendance.has_become_unattended(now):
                 self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):

@@ -145,6 +145,7 @@ export class Room {
     this.pictures.draw();
     if (this.panel === "people") this.people.draw();
     if (this.panel === "cases") this.cases.draw();
+    this.cases.askOnce();
     if (this.panel === "chat") {
       this.chat.draw();
       this.#unread.read(state.chat);
