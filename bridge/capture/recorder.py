@@ -118,6 +118,8 @@ class Recorder:
         self._syncs: dict[Leg, str] = {}
         self._sync_count = 0
         self._on_stage: str | None = None
+        # Participants and sources of which nothing is recorded: the room keeps it in bounds.
+        self._withheld: set[tuple[str, Source]] = set()
         # Until when those who left the stage are recorded as if they had not.
         self._lingering: dict[str, float] = {}
         self._is_capturing = False
@@ -170,6 +172,15 @@ class Recorder:
             self._reconsider_all(now)
         else:
             self._stop_all(now)
+
+    @contained
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        """Leave out what a participant shares, or no longer: it may belong to another case."""
+        (self._withheld.add if is_withheld else self._withheld.discard)((participant, source))
+        leg = self._router.legs.get(participant)
+        publication = leg.publication(source) if leg else None
+        if publication is not None:
+            self._reconsider(publication, self._node.clock())
 
     def retry(self) -> bool:
         """Take `capture` again after a failure of the disk; after a bug nobody knows what is sound."""
@@ -386,6 +397,8 @@ class Recorder:
         """Return the encoding to record if it arrives; None for nothing of this publication."""
         value = self._value(publication)
         if not self._is_capturing or not self._level.spares(value):
+            return None
+        if (publication.leg_id, publication.source) in self._withheld:
             return None
         if publication.is_video and publication.is_muted:
             return None

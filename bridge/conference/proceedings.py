@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge import messages
 from bridge.base.errors import Refused
-from bridge.base.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, RecordProblem
+from bridge.base.words import (
+    ConferenceKind,
+    ConsentState,
+    RecordAction,
+    RecordingPolicy,
+    RecordProblem,
+    Source,
+)
 from bridge.conference.cases import (
     CaseBook,
     Hold,
@@ -38,6 +45,9 @@ class Audience(Protocol):
 
     def broadcast(self, message: BridgeMessage) -> None:
         """Tell everybody in the room."""
+
+    def case_changes(self) -> None:
+        """A case is about to begin or to end."""
 
     def tell_moderators(self, message: BridgeMessage) -> None:
         """Tell those who may moderate."""
@@ -113,6 +123,11 @@ class Proceedings:
         )
 
     @property
+    def has_open_case(self) -> bool:
+        """Whether a case is discussed now."""
+        return self._book.active is not None
+
+    @property
     def policy(self) -> RecordingPolicy:
         """When the room is recorded, whatever a link says of it."""
         return self._policy
@@ -147,6 +162,7 @@ class Proceedings:
         """Begin a case; another one that is open is finished first."""
         finished, _ = self._book.start(case_id)
         self._leading.case_changed(is_open=True)
+        self._audience.case_changes()
         events = [(EventKind.CASE_STARTED, {"case": case_id, "by": by.id})]
         if finished is not None:
             events.insert(0, (EventKind.CASE_FINISHED, {"case": finished.id, "by": by.id}))
@@ -157,6 +173,7 @@ class Proceedings:
         """End a case for good, so that it can be archived while the conference goes on."""
         self._book.finish(case_id)
         self._leading.case_changed(is_open=False)
+        self._audience.case_changes()
         self._change((EventKind.CASE_FINISHED, {"case": case_id, "by": by.id}), by=by, ends_case=True)
         self._tell_cases()
 
@@ -261,6 +278,11 @@ class Proceedings:
         """Write an event into the journal, where there is one."""
         if self.record is not None:
             self.record.note(kind, data)
+
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        """Let the record leave out what somebody shares, or no longer."""
+        if self.record is not None:
+            self.record.withhold(participant, source, is_withheld)
 
     def close(self, reason: str) -> None:
         """End the session, or leave it to be gone on with; harmless twice."""

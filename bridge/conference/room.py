@@ -29,6 +29,7 @@ from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.roster import Roster
 from bridge.conference.rounds import Rounds
+from bridge.conference.shares import Shares
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
 from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
@@ -103,7 +104,9 @@ class Room:
         self.lobby = Lobby(
             standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
         )
-        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
+        # Before anybody is in, a case is open only where it was interrupted.
+        shares = Shares(self.proceedings.withhold, has_interrupted_case=self.proceedings.has_open_case)
+        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note, shares)
         self._roster = Roster()
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
@@ -232,6 +235,7 @@ class Room:
         self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
         self._attendance.came(participant)
+        self.sight.participant_came(participant)
         self._counters.joins += 1
         for other in self._holders.add(participant):
             self._roster.update(other)
@@ -567,6 +571,10 @@ class Room:
         for participant in list(self.participants.values()):
             if participant.may_moderate and participant.channel is not None:
                 participant.channel.send(text)
+
+    def case_changes(self) -> None:
+        """A case is about to begin or to end."""
+        self.sight.case_changed()
 
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""

@@ -18,6 +18,8 @@ export const en = {
   "room.speaking.self": "You are speaking",
   "room.silence": "Nobody is speaking yet",
   "room.stage": "Stage",
+  "room.content.withheld": "What {site} shares is hidden, because the case has changed. Show it again only if it belongs to this case.",
+  "room.content.withheld.self": "What you share is hidden, because the case has changed. If it belongs to this case, stop and share it again.",
   "room.content": "Shared content",
   "room.auxiliary": "Auxiliary camera",
   "room.enlarge.stage": "Enlarge or shrink the stage",

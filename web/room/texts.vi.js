@@ -17,6 +17,8 @@ export const vi = {
   "room.speaking.self": "Bạn đang nói",
   "room.silence": "Chưa có ai nói",
   "room.stage": "Màn hình chính",
+  "room.content.withheld": "Nội dung của {site} đã được ẩn vì ca đã thay đổi. Chỉ chiếu lại nếu nội dung thuộc ca này.",
+  "room.content.withheld.self": "Nội dung bạn chia sẻ đã được ẩn vì ca đã thay đổi. Nếu nội dung thuộc ca này, hãy dừng rồi chia sẻ lại.",
   "room.content": "Nội dung chia sẻ",
   "room.auxiliary": "Camera phụ",
   "room.enlarge.stage": "Phóng to hoặc thu nhỏ màn hình chính",

@@ -87,7 +87,7 @@
  *   | {type: "layers", layers: Record<string, string[]>}
  *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
  *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}
- *   | {type: "content", participant: string | null, source?: Source | null}
+ *   | {type: "content", participant: string | null, source?: Source | null, withheld?: boolean}
  *   | {type: "speakers", voices: string[], dominant: string | null}
  *   | ({type: "chat"} & ChatLine)
  *   | {type: "muted", source: Source, by: string | null}
