@@ -109,6 +109,7 @@ class Recorder:
             segment_s=node.config.segment_s,
             clock=node.clock,
             at_ms=self._at_ms,
+            case=lambda: self._case,
             request_keyframe=self._request_keyframe,
             broke=self.broke,
         )
@@ -118,6 +119,8 @@ class Recorder:
         self._syncs: dict[Leg, str] = {}
         self._sync_count = 0
         self._on_stage: str | None = None
+        # The case that the room has said is recorded; it says so while nothing is captured.
+        self._case: str | None = None
         # Participants and sources of which nothing is recorded: the room keeps it in bounds.
         self._withheld: set[tuple[str, Source]] = set()
         # Until when those who left the stage are recorded as if they had not.
@@ -155,6 +158,8 @@ class Recorder:
             return
         if kind is EventKind.STAGE:
             self._stage_changed(data.get("participant"))
+        elif kind is EventKind.RECORDING_STATE:
+            self._case = data.get("case")
         self._note_at(kind, data, self._at_ms(self._node.clock()))
 
     @contained

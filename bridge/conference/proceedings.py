@@ -166,7 +166,7 @@ class Proceedings:
         events = [(EventKind.CASE_STARTED, {"case": case_id, "by": by.id})]
         if finished is not None:
             events.insert(0, (EventKind.CASE_FINISHED, {"case": finished.id, "by": by.id}))
-        self._change(*events, by=by, ends_case=finished is not None)
+        self._change(*events, by=by, changes_case=True, ends_case=finished is not None)
         self._tell_cases()
 
     def finish_case(self, case_id: str, *, by: Participant) -> None:
@@ -174,7 +174,12 @@ class Proceedings:
         self._book.finish(case_id)
         self._leading.case_changed(is_open=False)
         self._audience.case_changes()
-        self._change((EventKind.CASE_FINISHED, {"case": case_id, "by": by.id}), by=by, ends_case=True)
+        self._change(
+            (EventKind.CASE_FINISHED, {"case": case_id, "by": by.id}),
+            by=by,
+            changes_case=True,
+            ends_case=True,
+        )
         self._tell_cases()
 
     def confirm_case(self, case_id: str, code: str, *, by: Participant) -> None:
@@ -308,13 +313,17 @@ class Proceedings:
         self,
         *events: tuple[EventKind, Mapping[str, Any]],
         by: Participant | None = None,
+        changes_case: bool = False,
         ends_case: bool = False,
     ) -> None:
-        """Carry out what follows from a change that is already in the book, and write it down."""
+        """Carry out what follows from a change that is already in the book, and write it down.
+
+        What was captured belongs to the case that was open then, so nothing is while another one begins.
+        """
         before, before_id = self._verdict, self._case_id
         self._verdict, self._case_id = self._decide(), self._active_id
         was_recording, is_recording = before.is_recording, self._verdict.is_recording
-        if was_recording and (ends_case or not is_recording):
+        if was_recording and (changes_case or not is_recording):
             self._capture(False)
         for kind, data in events:
             self.note(kind, data)
@@ -322,7 +331,7 @@ class Proceedings:
             self._note_state(by)
         if ends_case and self.record is not None:
             self.record.cut()
-        if is_recording and (ends_case or not was_recording):
+        if is_recording and (changes_case or not was_recording):
             self._capture(True)
         if (before, before_id) != (self._verdict, self._case_id):
             self._tell_status()

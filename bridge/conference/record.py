@@ -40,7 +40,10 @@ class RoomRecord(Protocol):
         """The events so far of the session that a crash interrupted and that now goes on; else empty."""
 
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
-        """Write an event into the journal, stamped with the time now."""
+        """Write an event into the journal, stamped with the time now.
+
+        A `recording-state` says whose case is captured from then on; another case is said while nothing is.
+        """
 
     def capture(self, is_on: bool) -> None:
         """Write media into tracks from now on, or no longer; segments are cut either way."""

@@ -353,6 +353,24 @@ def test_only_encodings_that_somebody_needs_are_kept_on(meeting: RecordedMeeting
     assert hue.layers[-1][1] == {"1": []}
 
 
+def test_each_segment_names_the_case_that_it_was_captured_in(meeting: RecordedMeeting) -> None:
+    meeting.join("hue")
+
+    def go_on(case: str | None) -> None:
+        meeting.recorder.capture(False)
+        meeting.recorder.note(EventKind.RECORDING_STATE, {"state": "recording", "by": None, "case": case})
+        meeting.recorder.capture(True)
+        meeting.run(3.0)
+
+    for case in ("C01", None, "C02"):
+        go_on(case)
+    finish(meeting)
+    for track in meeting.session.tracks():
+        assert [line["case"] for line in track.of("segment")] == ["C01", None, "C02"]
+        # One stream each, so that gaps and clocks are told apart as well.
+        assert len({line["stream"] for line in track.of("segment")}) == 3
+
+
 def test_nothing_is_recorded_of_what_is_withheld_until_it_no_longer_is(meeting: RecordedMeeting) -> None:
     meeting.join("hanoi", sources=(Source.CAMERA, Source.CONTENT))
     meeting.recorder.capture(True)

@@ -205,7 +205,12 @@ def test_a_briefing_goes_on_being_recorded_between_cases_in_segments_of_its_own(
     conference = auto()
     conference.asks(AddCase("BN-1"))
     conference.asks(StateConsent("C01", GRANTED))
-    assert conference.asks(StartCase("C01")) == ["case-started", "recording-state recording"]
+    assert conference.asks(StartCase("C01")) == [
+        CAPTURE_OFF,
+        "case-started",
+        "recording-state recording",
+        CAPTURE_ON,
+    ]
     assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C01"
     assert conference.asks(FinishCase("C01")) == [
         CAPTURE_OFF,

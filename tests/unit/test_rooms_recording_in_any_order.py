@@ -136,6 +136,13 @@ class AnyOrder(RuleBasedStateMachine):
         assert is_capturing == is_recorded == self.record.is_capturing
 
     @invariant()
+    def nothing_is_captured_while_one_case_follows_another(self) -> None:
+        is_capturing = False
+        for line in self.record.log:
+            is_capturing = line == CAPTURE_ON or (is_capturing and line != CAPTURE_OFF)
+            assert not (is_capturing and line in ("case-started", "case-finished"))
+
+    @invariant()
     def nothing_that_was_held_back_is_captured(self) -> None:
         assert not (self.is_held and self.record.is_capturing)
 
