@@ -332,6 +332,28 @@ def test_unknown_consent_is_no_consent_in_a_room_that_is_recorded_by_itself() ->
     ]
 
 
+@pytest.mark.parametrize("kind", ConferenceKind)
+@pytest.mark.parametrize("policy", [RecordingPolicy.AUTO, RecordingPolicy.ON_CONSENT])
+def test_unknown_consent_is_no_consent_whatever_the_kind_and_after_a_restart(
+    kind: ConferenceKind, policy: RecordingPolicy
+) -> None:
+    policies = dict.fromkeys(ConferenceKind, policy)
+    record = FakeRecord()
+    conference = Conference(kind=kind, open_record=record.open, policies=policies)
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, AddCase("BN-1"))
+    conference.ask(chair, StartCase("C01"))
+    assert not record.is_capturing
+    record = FakeRecord(restored=record.journal())
+    after = Conference(kind=kind, open_record=record.open, policies=policies)
+    back = after.enter(Role.CHAIR)
+    after.ask(back, ConfirmCase("C01", "BN-1"))
+    assert not record.is_capturing
+    assert after.room.proceedings.status.reason is WaitingReason.NO_CONSENT
+    after.ask(back, StateConsent("C01", GRANTED))
+    assert record.is_capturing
+
+
 def test_a_link_of_another_kind_never_loosens_what_may_be_recorded() -> None:
     """A link of an old training opens the room before the consultation it was not made for."""
     record = FakeRecord()
