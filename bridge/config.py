@@ -116,6 +116,7 @@ class RoomsConfig:
     invitation_lifetime_days: int = _between(30, 1, 366)
     empty_close_s: int = _between(600, 1, 86400)
     wait_for_chair: bool = False
+    case_left_s: int = _between(120, 5, 3600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.conference.cases import strictest
+from bridge.conference.leading import CASE_LEFT_S
 from bridge.conference.participants import device_lines
 from bridge.conference.record import OpenRecord, UntilReady, ready_at_once, record_nothing
 from bridge.conference.room import Room, no_ice_servers
@@ -48,6 +49,7 @@ class Rooms:
         per_link: int = 4,
         empty_close_s: float = 600.0,
         wait_for_chair: bool = False,
+        case_left_s: float = CASE_LEFT_S,
         ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
         open_record: OpenRecord = record_nothing,
@@ -63,6 +65,7 @@ class Rooms:
         self._capacity = capacity
         self._empty_close_s = empty_close_s
         self._wait_for_chair = wait_for_chair
+        self._case_left_s = case_left_s
         self._per_link = per_link
         self._ice_servers = ice_servers
         self._policies = policies
@@ -102,6 +105,7 @@ class Rooms:
             per_link=self._per_link,
             ice_servers=self._ice_servers,
             wait_for_chair=self._wait_for_chair,
+            case_left_s=self._case_left_s,
             kind=kind,
             policies=self._policies,
             open_record=self._open_record,

@@ -170,6 +170,7 @@ class Server:
             per_link=config.rooms.participants_per_link,
             empty_close_s=config.rooms.empty_close_s,
             wait_for_chair=config.rooms.wait_for_chair,
+            case_left_s=config.rooms.case_left_s,
             ice_servers=self._ice_servers,
             policies=_recording_policies(config),
             open_record=await self._open_recordings(),

@@ -289,6 +289,14 @@ class Recording:
         return track
 
 
+def captured_in(track: Track, case: str | None) -> Track:
+    """Let a track's segments say in which case they were captured."""
+    for line in track.lines:
+        if line["k"] == "segment":
+            line["case"] = case
+    return track
+
+
 def two_cases(recordings: Path) -> SessionFolder:
     """Twelve seconds: three sites, case 1 with a pause and an X-ray, case 2, and a closed session."""
     recording = Recording(recordings)

@@ -71,13 +71,15 @@ class RecordingState(StrEnum):
 
 
 class WaitingReason(StrEnum):
-    """Why nothing is recorded now although it could be."""
+    """Why nothing is recorded now although it could be: while it waits, or until a case is confirmed."""
 
     NOBODY_HERE = "nobody-here"
     NO_CASE = "no-case"
     NO_CONSENT = "no-consent"
     CONSENT_REFUSED = "consent-refused"
     CONSENT_WITHDRAWN = "consent-withdrawn"
+    CASE_LEFT = "case-left"
+    CASE_RESUMED = "case-resumed"
 
 
 class RecordAction(StrEnum):

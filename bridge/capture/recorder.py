@@ -109,6 +109,7 @@ class Recorder:
             segment_s=node.config.segment_s,
             clock=node.clock,
             at_ms=self._at_ms,
+            case=lambda: self._case,
             request_keyframe=self._request_keyframe,
             broke=self.broke,
         )
@@ -118,6 +119,10 @@ class Recorder:
         self._syncs: dict[Leg, str] = {}
         self._sync_count = 0
         self._on_stage: str | None = None
+        # The case that the room has said is recorded; it says so while nothing is captured.
+        self._case: str | None = None
+        # Participants and sources of which nothing is recorded: the room keeps it in bounds.
+        self._withheld: set[tuple[str, Source]] = set()
         # Until when those who left the stage are recorded as if they had not.
         self._lingering: dict[str, float] = {}
         self._is_capturing = False
@@ -153,6 +158,8 @@ class Recorder:
             return
         if kind is EventKind.STAGE:
             self._stage_changed(data.get("participant"))
+        elif kind is EventKind.RECORDING_STATE:
+            self._case = data.get("case")
         self._note_at(kind, data, self._at_ms(self._node.clock()))
 
     @contained
@@ -170,6 +177,15 @@ class Recorder:
             self._reconsider_all(now)
         else:
             self._stop_all(now)
+
+    @contained
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        """Leave out what a participant shares, or no longer: it may belong to another case."""
+        (self._withheld.add if is_withheld else self._withheld.discard)((participant, source))
+        leg = self._router.legs.get(participant)
+        publication = leg.publication(source) if leg else None
+        if publication is not None:
+            self._reconsider(publication, self._node.clock())
 
     def retry(self) -> bool:
         """Take `capture` again after a failure of the disk; after a bug nobody knows what is sound."""
@@ -386,6 +402,8 @@ class Recorder:
         """Return the encoding to record if it arrives; None for nothing of this publication."""
         value = self._value(publication)
         if not self._is_capturing or not self._level.spares(value):
+            return None
+        if (publication.leg_id, publication.source) in self._withheld:
             return None
         if publication.is_video and publication.is_muted:
             return None

@@ -47,6 +47,8 @@ class Surroundings:
     # Monotonic seconds, and what they are in Unix milliseconds.
     clock: Callable[[], float]
     at_ms: Callable[[float], int]
+    # The case that is recorded now; None while none is open.
+    case: Callable[[], str | None]
     request_keyframe: Callable[[Encoding], None]
     # A bug of ours was met: it must end the recording and not the conference.
     broke: Callable[[], None]

@@ -240,6 +240,7 @@ class TrackCapture:
             "at_ms": self._around.at_ms(frame.arrival),
             "width": frame.width_px,
             "height": frame.height_px,
+            "case": self._around.case(),
         }
         self._around.writer.put(file.begin, name, self._header, line)
 

@@ -12,6 +12,7 @@ consent starts as unknown: silence is not consent.
     nobody is here        waiting    until somebody comes
     no consent            waiting    while a case is active whose patient has not said yes
     on-consent only       waiting    while no case is active
+    the case is in doubt  paused     until a moderator confirms that it goes on (see `leading`)
     else                  recording
 """
 
@@ -98,6 +99,11 @@ class CaseBook:
         """End the active case; raises Refused."""
         return self._put(replace(self._in_state(case_id, CaseState.ACTIVE), state=CaseState.FINISHED))
 
+    def check_active(self, case_id: str, code: str) -> None:
+        """Raise Refused unless the active case has this number and this code."""
+        if self._in_state(case_id, CaseState.ACTIVE).code != code:
+            raise Refused("unknown-case", "the case of this number has another code")
+
     def state_consent(self, case_id: str, consent: ConsentState) -> bool:
         """Note what the patient said; return whether that is news. Raises Refused or InvalidMessage."""
         case = self._get(case_id)
@@ -172,14 +178,15 @@ def hold_after(events: Iterable[Event]) -> Hold:
     """Return how an interrupted session was held back when its events end."""
     hold = Hold.NONE
     for event in events:
-        if event.kind is EventKind.RECORDING_STATE:
+        # A case in doubt is paused by nobody.
+        if event.kind is EventKind.RECORDING_STATE and event.data.get("reason") is None:
             hold = _HOLDS.get(RecordingState(event.data["state"]), hold)
     return hold
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the recording does now; the reason only while it waits."""
+    """What the recording does now; the reason only while it waits, or for a case to be confirmed."""
 
     state: RecordingState
     reason: WaitingReason | None = None
@@ -188,6 +195,11 @@ class Verdict:
     def is_recording(self) -> bool:
         """Whether media may be captured."""
         return self.state is RecordingState.RECORDING
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a case is to be confirmed first, and nothing stronger holds the recording back."""
+        return self.state is RecordingState.PAUSED and self.reason is not None
 
 
 _WITHOUT_CONSENT = {
@@ -205,6 +217,7 @@ def decide(
     hold: Hold,
     is_anybody_here: bool,
     has_failed: bool,
+    doubt: WaitingReason | None = None,
 ) -> Verdict:
     """Return whether the room is recorded, and if not, why not."""
     if policy is RecordingPolicy.OFF:
@@ -216,7 +229,11 @@ def decide(
     if hold is Hold.PAUSED:
         return Verdict(RecordingState.PAUSED)
     reason = _reason_to_wait(policy, active, is_anybody_here)
-    return Verdict(RecordingState.RECORDING if reason is None else RecordingState.WAITING, reason)
+    if reason is not None:
+        return Verdict(RecordingState.WAITING, reason)
+    if doubt is not None and active is not None:
+        return Verdict(RecordingState.PAUSED, doubt)
+    return Verdict(RecordingState.RECORDING)
 
 
 def _reason_to_wait(

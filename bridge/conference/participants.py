@@ -226,6 +226,10 @@ class Participant:
         """Whether packets of this source arrive and may be passed on."""
         return self.may_publish and source in self._live and source not in self._muted
 
+    def is_muted(self, source: Source) -> bool:
+        """Whether its owner, or a moderator, has switched this source off."""
+        return source in self._muted
+
     def picture(self, source: Source) -> "Publication | None":
         """Return the publication to show for this source, if there is something to see."""
         if self.leg is None or not self.is_sending(source):

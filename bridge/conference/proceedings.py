@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge import messages
 from bridge.base.errors import Refused
-from bridge.base.words import ConferenceKind, ConsentState, RecordAction, RecordingPolicy, RecordProblem
+from bridge.base.words import (
+    ConferenceKind,
+    ConsentState,
+    RecordAction,
+    RecordingPolicy,
+    RecordProblem,
+    Source,
+)
 from bridge.conference.cases import (
     CaseBook,
     Hold,
@@ -20,6 +27,7 @@ from bridge.conference.cases import (
     policy_after,
     strictest,
 )
+from bridge.conference.leading import Leading
 from bridge.conference.participants import LeaveReason, Participant
 from bridge.conference.record import OpenRecord, RoomRecord
 from bridge.messages import BridgeMessage, CaseLine, ChatLine, RecordingStatus
@@ -38,6 +46,9 @@ class Audience(Protocol):
     def broadcast(self, message: BridgeMessage) -> None:
         """Tell everybody in the room."""
 
+    def case_changes(self) -> None:
+        """A case is about to begin or to end."""
+
     def tell_moderators(self, message: BridgeMessage) -> None:
         """Tell those who may moderate."""
 
@@ -55,10 +66,13 @@ class Proceedings:
         router: "Router",
         open_record: OpenRecord,
         audience: Audience,
+        case_left_s: float,
+        clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
         # Passed by argument.
         self._audience = audience
+        self._clock = clock
         self._wall_clock = wall_clock
         self._policies = policies
         # Allocated by this.
@@ -70,10 +84,11 @@ class Proceedings:
         self._policy = RecordingPolicy.OFF
         self._book = CaseBook()
         self._hold = Hold.NONE
+        self._leading = Leading(case_left_s)
         self._verdict = self._decide()
         self._case_id: str | None = None
         # What the journal says now; it begins, and goes on after a crash, with no word on it.
-        self._noted: tuple[str, str | None] | None = None
+        self._noted: tuple[str, str | None, str | None] | None = None
         self._since_ms = self._now_ms()
         self.record: RoomRecord | None = None
         # Last, as the record may have something to report while it is opened.
@@ -84,6 +99,7 @@ class Proceedings:
             self._policy = policy_after(self.record.restored, own)
             self._book = CaseBook(self.record.restored)
             self._hold = hold_after(self.record.restored)
+            self._leading = Leading(case_left_s, is_resumed=self._book.active is not None)
             self._verdict, self._case_id = self._decide(), self._active_id
 
     @property
@@ -105,6 +121,11 @@ class Proceedings:
             problem=self._problem,
             since_ms=self._since_ms,
         )
+
+    @property
+    def has_open_case(self) -> bool:
+        """Whether a case is discussed now."""
+        return self._book.active is not None
 
     @property
     def policy(self) -> RecordingPolicy:
@@ -140,17 +161,33 @@ class Proceedings:
     def start_case(self, case_id: str, *, by: Participant) -> None:
         """Begin a case; another one that is open is finished first."""
         finished, _ = self._book.start(case_id)
+        self._leading.case_changed(is_open=True)
+        self._audience.case_changes()
         events = [(EventKind.CASE_STARTED, {"case": case_id, "by": by.id})]
         if finished is not None:
             events.insert(0, (EventKind.CASE_FINISHED, {"case": finished.id, "by": by.id}))
-        self._change(*events, by=by, ends_case=finished is not None)
+        self._change(*events, by=by, changes_case=True, ends_case=finished is not None)
         self._tell_cases()
 
     def finish_case(self, case_id: str, *, by: Participant) -> None:
         """End a case for good, so that it can be archived while the conference goes on."""
         self._book.finish(case_id)
-        self._change((EventKind.CASE_FINISHED, {"case": case_id, "by": by.id}), by=by, ends_case=True)
+        self._leading.case_changed(is_open=False)
+        self._audience.case_changes()
+        self._change(
+            (EventKind.CASE_FINISHED, {"case": case_id, "by": by.id}),
+            by=by,
+            changes_case=True,
+            ends_case=True,
+        )
         self._tell_cases()
+
+    def confirm_case(self, case_id: str, code: str, *, by: Participant) -> None:
+        """Let the open case go on that was left or interrupted; harmless when nobody doubts it."""
+        self._book.check_active(case_id, code)
+        if self._leading.doubt is not None:
+            self._leading.confirm()
+            self._change((EventKind.CASE_CONFIRMED, {"case": case_id, "by": by.id}), by=by)
 
     def state_consent(self, case_id: str, consent: ConsentState, *, by: Participant) -> None:
         """Note what the patient said; it takes effect at once. Raises InvalidMessage for `unknown`."""
@@ -166,6 +203,8 @@ class Proceedings:
         if action is RecordAction.START and self._has_failed and self._policy is not RecordingPolicy.OFF:
             self._start_again(by)
             return
+        if action is RecordAction.RESUME and self._verdict.is_in_doubt:
+            raise Refused("case-unconfirmed", "say first, by its code, that the open case goes on")
         if not self._is_possible(action, wanted):
             raise Refused("not-recording", f"the recording is {self._verdict.state}: no {action} now")
         if wanted is not self._hold:
@@ -209,6 +248,7 @@ class Proceedings:
         if not participant.is_device or participant.may_publish:
             self._present.add(participant.id)
         self._is_attended = self._is_attended or not participant.is_device
+        self._leading.came(participant, self._clock())
         events: list[tuple[EventKind, Mapping[str, Any]]] = [(EventKind.PARTICIPANT_JOINED, data)]
         policy = strictest(self._policy, self._policies.get(participant.claims.conference_kind, self._policy))
         if policy is not self._policy:
@@ -220,14 +260,18 @@ class Proceedings:
     def participant_left(self, participant: Participant, reason: LeaveReason) -> None:
         """Somebody is no longer in the room."""
         self._present.discard(participant.id)
+        self._leading.left(participant, self._clock())
         self._change((EventKind.PARTICIPANT_LEFT, {"participant": participant.id, "reason": reason.value}))
 
     def nobody_attends(self) -> None:
-        """No person has been there for long: an open case is held, and devices alone are not recorded."""
+        """No person has been there for long: devices alone are not recorded."""
         self._is_attended = False
-        if self._book.active is not None and self._hold is Hold.NONE:
-            self._hold = Hold.PAUSED
         self._change()
+
+    def poll(self, now: float) -> None:
+        """Do what is due."""
+        if self._leading.poll(now):
+            self._change()
 
     def chat(self, line: ChatLine) -> None:
         """Somebody wrote a line; it is kept only while the room is recorded."""
@@ -239,6 +283,11 @@ class Proceedings:
         """Write an event into the journal, where there is one."""
         if self.record is not None:
             self.record.note(kind, data)
+
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        """Let the record leave out what somebody shares, or no longer."""
+        if self.record is not None:
+            self.record.withhold(participant, source, is_withheld)
 
     def close(self, reason: str) -> None:
         """End the session, or leave it to be gone on with; harmless twice."""
@@ -264,33 +313,39 @@ class Proceedings:
         self,
         *events: tuple[EventKind, Mapping[str, Any]],
         by: Participant | None = None,
+        changes_case: bool = False,
         ends_case: bool = False,
     ) -> None:
-        """Carry out what follows from a change that is already in the book, and write it down."""
+        """Carry out what follows from a change that is already in the book, and write it down.
+
+        What was captured belongs to the case that was open then, so nothing is while another one begins.
+        """
         before, before_id = self._verdict, self._case_id
         self._verdict, self._case_id = self._decide(), self._active_id
         was_recording, is_recording = before.is_recording, self._verdict.is_recording
-        if was_recording and (ends_case or not is_recording):
+        if was_recording and (changes_case or not is_recording):
             self._capture(False)
         for kind, data in events:
             self.note(kind, data)
-        if (self._verdict.state, self._case_id) != self._noted:
+        if self._news != self._noted:
             self._note_state(by)
         if ends_case and self.record is not None:
             self.record.cut()
-        if is_recording and (ends_case or not was_recording):
+        if is_recording and (changes_case or not was_recording):
             self._capture(True)
         if (before, before_id) != (self._verdict, self._case_id):
             self._tell_status()
 
     def _note_state(self, by: Participant | None) -> None:
-        self._noted = (self._verdict.state, self._case_id)
+        self._noted = self._news
         self._since_ms = self._now_ms()
         data = {
             "state": self._verdict.state.value,
             "by": by.id if by else None,
             "case": self._case_id,
         }
+        if self._verdict.is_in_doubt:
+            data["reason"] = self._verdict.reason
         self.note(EventKind.RECORDING_STATE, data)
 
     def _capture(self, is_on: bool) -> None:
@@ -304,7 +359,14 @@ class Proceedings:
             hold=self._hold,
             is_anybody_here=bool(self._present) and self._is_attended,
             has_failed=self._has_failed,
+            doubt=self._leading.doubt,
         )
+
+    @property
+    def _news(self) -> tuple[str, str | None, str | None]:
+        """What the journal is told of the state."""
+        verdict = self._verdict
+        return verdict.state, self._case_id, verdict.reason if verdict.is_in_doubt else None
 
     @property
     def _active_id(self) -> str | None:

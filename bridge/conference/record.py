@@ -11,7 +11,7 @@ noted by the room.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bridge.base.words import ConferenceKind, RecordProblem
+from bridge.base.words import ConferenceKind, RecordProblem, Source
 from bridge.store.journal import Event, EventKind
 
 if TYPE_CHECKING:
@@ -40,10 +40,16 @@ class RoomRecord(Protocol):
         """The events so far of the session that a crash interrupted and that now goes on; else empty."""
 
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
-        """Write an event into the journal, stamped with the time now."""
+        """Write an event into the journal, stamped with the time now.
+
+        A `recording-state` says whose case is captured from then on; another case is said while nothing is.
+        """
 
     def capture(self, is_on: bool) -> None:
         """Write media into tracks from now on, or no longer; segments are cut either way."""
+
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        """Leave out what a participant shares, or no longer: it may belong to another case."""
 
     def retry(self) -> bool:
         """Take `capture` again after a failure; False when the record cannot."""

@@ -136,6 +136,10 @@ def _finish_case(room: Room, participant: Participant, message: messages.FinishC
     room.proceedings.finish_case(message.case, by=participant)
 
 
+def _confirm_case(room: Room, participant: Participant, message: messages.ConfirmCase) -> None:
+    room.proceedings.confirm_case(message.case, message.code, by=participant)
+
+
 def _consent(room: Room, participant: Participant, message: messages.StateConsent) -> None:
     room.proceedings.state_consent(message.case, message.state, by=participant)
 
@@ -168,6 +172,7 @@ FOR_MODERATORS: Mapping[type, Handler] = {
     messages.RemoveCase: _remove_case,
     messages.StartCase: _start_case,
     messages.FinishCase: _finish_case,
+    messages.ConfirmCase: _confirm_case,
     messages.StateConsent: _consent,
     messages.Record: _record,
 }

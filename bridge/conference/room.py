@@ -21,6 +21,7 @@ from bridge.base.names import tidy_name
 from bridge.base.words import ConferenceKind, RecordingPolicy, Source
 from bridge.conference.attendance import Attendance
 from bridge.conference.holders import Holders
+from bridge.conference.leading import CASE_LEFT_S
 from bridge.conference.lobby import LOBBY_MAX, Lobby
 from bridge.conference.participants import BEAT_S, Channel, CloseCode, LeaveReason, Participant
 from bridge.conference.places import Places
@@ -28,6 +29,7 @@ from bridge.conference.proceedings import Proceedings
 from bridge.conference.record import OpenRecord, record_nothing
 from bridge.conference.roster import Roster
 from bridge.conference.rounds import Rounds
+from bridge.conference.shares import Shares
 from bridge.conference.sight import Sight
 from bridge.conference.standing import Standing, remember
 from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
@@ -67,6 +69,7 @@ class Room:
         capacity: int,
         per_link: int,
         wait_for_chair: bool = False,
+        case_left_s: float = CASE_LEFT_S,
         kind: ConferenceKind = ConferenceKind.CONSULTATION,
         ice_servers: Callable[[str], Iterable[IceServer]] = no_ice_servers,
         policies: Mapping[ConferenceKind, RecordingPolicy] = MappingProxyType({}),
@@ -91,6 +94,8 @@ class Room:
             router=self.router,
             open_record=open_record,
             audience=self,
+            case_left_s=case_left_s,
+            clock=clock,
             wall_clock=wall_clock,
         )
         # What an interrupted session left behind.
@@ -99,7 +104,9 @@ class Room:
         self.lobby = Lobby(
             standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
         )
-        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note)
+        # Before anybody is in, a case is open only where it was interrupted.
+        shares = Shares(self.proceedings.withhold, has_interrupted_case=self.proceedings.has_open_case)
+        self.sight = Sight(self.participants, self.broadcast, self.proceedings.note, shares)
         self._roster = Roster()
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
@@ -228,6 +235,7 @@ class Room:
         self.proceedings.participant_joined(participant)
         self.participants[participant.id] = participant
         self._attendance.came(participant)
+        self.sight.participant_came(participant)
         self._counters.joins += 1
         for other in self._holders.add(participant):
             self._roster.update(other)
@@ -564,6 +572,10 @@ class Room:
             if participant.may_moderate and participant.channel is not None:
                 participant.channel.send(text)
 
+    def case_changes(self) -> None:
+        """A case is about to begin or to end."""
+        self.sight.case_changed()
+
     def poll(self, now: float) -> None:
         """Do what is due by `now`."""
         self.sight.show_more()
@@ -584,6 +596,7 @@ class Room:
         if now >= self._next_round_at:
             self._next_round_at = now + ROUND_EVERY_S
             self._rounds.go(self.lobby.guests.values(), now)
+            self.proceedings.poll(now)
             if self._attendance.has_become_unattended(now):
                 self.proceedings.nobody_attends()
             if self.lobby.forget_silent_devices(now):

@@ -2,7 +2,8 @@
 
 Stage: whom a moderator chose, else whoever leads the conversation and has a camera. Whoever is on
 stage sees somebody else there: the one who leads the conversation, else who was on stage before,
-else the first of the camera list. Content: what a moderator chose, else the newest share.
+else the first of the camera list. Content: what a moderator chose, else the newest share of
+those that may be shown (`shares`).
 Thumbnails: a window of the room's camera list, chair first, without oneself.
 
 Stage and content change at once, for the first viewers; in a room of a thousand the others follow
@@ -20,13 +21,13 @@ from bridge.base.errors import Refused
 from bridge.base.words import SlotRole, Source
 from bridge.conference import roles
 from bridge.conference.participants import Participant
+from bridge.conference.shares import Share, Shares
 from bridge.messages import BridgeMessage, ContentChange, Picture, StageChange, StageMode, StageState
 from bridge.store.journal import EventKind
 
 if TYPE_CHECKING:
     from bridge.leg.publication import Publication
 
-SHARES = (Source.CONTENT, Source.AUXILIARY)
 EARLIER_STAGES_KEPT = 4
 # Viewers shown something in one go: a few milliseconds' work.
 SLICE = 64
@@ -80,11 +81,13 @@ class Sight:
         participants: Mapping[str, Participant],
         broadcast: Callable[[BridgeMessage], None],
         note: Callable[[EventKind, Mapping[str, Any]], None],
+        shares: Shares,
     ) -> None:
         # Passed by argument; the mapping is the room's own, and always as it is now.
         self._participants = participants
         self._broadcast = broadcast
         self._note = note
+        self._shares = shares
         # Allocated by this.
         self._pinned: Participant | None = None
         self._mode = StageMode.SPEAKER
@@ -92,9 +95,8 @@ class Sight:
         self._on_stage: Participant | None = None
         self._stage_shown: Publication | None = None
         self._earlier: deque[Participant] = deque(maxlen=EARLIER_STAGES_KEPT)
-        self._shares: list[tuple[Participant, Source]] = []
-        self._chosen_share: tuple[Participant, Source] | None = None
-        self._content: tuple[Participant, Source] | None = None
+        self._chosen_share: Share | None = None
+        self._content: Share | None = None
         self._content_shown: Publication | None = None
         self._cameras = CameraList()
         self._cameras_changed_from: int | None = None
@@ -130,14 +132,23 @@ class Sight:
         if participant is None:
             self._chosen_share = None
         else:
-            candidates = [(participant, one) for one in SHARES if source in (None, one)]
-            shared = [share for share in candidates if share in self._shares]
-            if not shared:
+            share = self._shares.confirm(participant, source)
+            if share is None:
                 raise Refused("refused", "this participant does not share that")
-            self._chosen_share = shared[0]
+            self._chosen_share = share
         self._evaluate_content(by)
 
     # What happens in the room.
+
+    def participant_came(self, participant: Participant) -> None:
+        """Somebody has come in, and brings what was off show when its line broke."""
+        self._shares.came(participant)
+
+    def case_changed(self) -> None:
+        """A case begins or ends: what is shared goes off show until it is shared or chosen anew."""
+        self._shares.withhold_all()
+        self._chosen_share = None
+        self._evaluate_content(is_withheld=True)
 
     def dominant_changed(self, participant: Participant | None) -> None:
         """Somebody else leads the conversation, or nobody does."""
@@ -147,7 +158,7 @@ class Sight:
     def sending_changed(self, participant: Participant) -> None:
         """A publication of the participant can be seen now, or no longer, or is another one."""
         self._place_camera(participant)
-        self._note_shares(participant)
+        self._shares.changed(participant)
         self._evaluate_stage(self.stage)
         self._evaluate_content()
 
@@ -168,7 +179,7 @@ class Sight:
             self._on_stage = None
         self._forget_earlier(participant)
         self._note_camera_change(self._cameras.put(participant, is_visible=False))
-        self._shares = [share for share in self._shares if share[0] is not participant]
+        self._shares.left(participant)
         self._evaluate_stage(before)
         self._evaluate_content()
 
@@ -283,31 +294,22 @@ class Sight:
 
     # Content.
 
-    def _note_shares(self, participant: Participant) -> None:
-        for source in SHARES:
-            share = (participant, source)
-            is_shared = participant.is_sending(source)
-            if is_shared and share not in self._shares:
-                self._shares.append(share)
-            elif not is_shared and share in self._shares:
-                self._shares.remove(share)
-
-    def _evaluate_content(self, by: str | None = None) -> None:
-        before = self.content
-        if self._chosen_share not in self._shares:
+    def _evaluate_content(self, by: str | None = None, *, is_withheld: bool = False) -> None:
+        before, shares = self.content, self._shares.shown
+        if self._chosen_share not in shares:
             self._chosen_share = None
-        self._content = self._chosen_share or (self._shares[-1] if self._shares else None)
+        self._content = self._chosen_share or (shares[-1] if shares else None)
         if self.content != before:
-            self._tell_content(by)
+            self._tell_content(by, is_withheld)
         shown = self._content[0].picture(self._content[1]) if self._content else None
         if shown is not self._content_shown or self.content != before:
             self._content_shown = shown
             self._show_everybody()
 
-    def _tell_content(self, by: str | None) -> None:
+    def _tell_content(self, by: str | None, is_withheld: bool) -> None:
         picture = self.content
         participant, source = (picture.participant, picture.source) if picture else (None, None)
-        self._broadcast(ContentChange(participant, source))
+        self._broadcast(ContentChange(participant, source, is_withheld))
         data: dict[str, Any] = {"participant": participant, "source": source.value if source else None}
         if by is not None:
             data["by"] = by

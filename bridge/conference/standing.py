@@ -16,6 +16,7 @@ from bridge.conference.roles import Permission
 from bridge.messages import CHAT_KEPT, ChatLine, StageMode
 from bridge.store.journal import Event, EventKind
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 # Links that a room remembers something of, more than may be in a large one; the oldest is forgotten first.
@@ -94,7 +95,7 @@ class Standing:
             self.on_stage = self._staged = None
 
 
-def remember(table: dict[str, T], link: str, value: T) -> None:
+def remember(table: dict[K, T], link: K, value: T) -> None:
     """Put what is newest at the end, and forget the oldest beyond the bound."""
     table.pop(link, None)
     while len(table) >= REMEMBERED_MAX:

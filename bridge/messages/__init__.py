@@ -41,6 +41,7 @@ from bridge.messages.from_client import (
     AddCase,
     Admit,
     ChooseStage,
+    ConfirmCase,
     FinishCase,
     GiveFloor,
     Interrupt,
@@ -113,6 +114,7 @@ __all__ = [
     "ClientDescription",
     "ClientMessage",
     "Closing",
+    "ConfirmCase",
     "ContentChange",
     "Error",
     "FinishCase",
@@ -183,7 +185,7 @@ RESUME_WINDOW_S = 30
 ClientMessage = (
     Join | Offer | View | Mute | Interrupt | RaiseHand | SendChat | ChooseStage | ShowContent
     | MuteParticipant | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase
-    | StartCase | FinishCase | StateConsent | Record | Leave
+    | StartCase | FinishCase | ConfirmCase | StateConsent | Record | Leave
 )  # fmt: skip
 BridgeMessage = (
     Welcome | Waiting | Beat | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers

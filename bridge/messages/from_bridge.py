@@ -134,6 +134,7 @@ class ContentChange:
     type: ClassVar[str] = "content"
     participant: ParticipantId | None
     source: Source | None = None
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,15 @@ class FinishCase:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmCase:
+    """A moderator says, by its code, that the open case that was left or interrupted goes on."""
+
+    type: ClassVar[str] = "confirm_case"
+    case: CaseId
+    code: CaseCode
+
+
+@dataclass(frozen=True, slots=True)
 class StateConsent:
     """A moderator states what the patient said about being recorded."""
 

@@ -130,6 +130,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Chưa có sự đồng ý nào để rút lại.",
         en="There is no consent that could be withdrawn.",
     ),
+    "case-unconfirmed": Text(
+        vi="Hãy xác nhận trước rằng ca đang mở được tiếp tục.",
+        en="Please confirm first that the open case goes on.",
+    ),
     "not-recording": Text(
         vi="Lúc này không làm được việc đó với phần ghi hình.",
         en="This cannot be done with the recording now.",

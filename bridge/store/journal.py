@@ -53,6 +53,7 @@ class EventKind(StrEnum):
     CASE_REMOVED = "case-removed"
     CASE_STARTED = "case-started"
     CASE_FINISHED = "case-finished"
+    CASE_CONFIRMED = "case-confirmed"
     CONSENT = "consent"
     RECORDING_STATE = "recording-state"
     RECORDING_PROBLEM = "recording-problem"

@@ -1,6 +1,7 @@
 """Cases, consent and the recording of a conference, page to page."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bridge_process import BridgeServer
 from pages import Browsers, Camera, Site, browsers
 from pictures import BLUE, RED, YELLOW
 from playwright.async_api import Page
+from recorded import journal, sessions
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -237,6 +239,70 @@ async def test_a_case_that_somebody_else_began_meanwhile_is_not_ended_unasked(si
     await question.wait_for()
     await chair.page.keyboard.press("Escape")
     assert await chair.evaluate("hoichan.state.active.case") == "C05"
+
+
+async def test_what_is_shared_is_hidden_when_the_case_changes_until_the_chair_shows_it(sites: Sites) -> None:
+    chair, presenter, observer = sites
+    await presenter.press("share")
+    await observer.until("hoichan.state.content?.participant", "a share")
+    await _click(chair, "cases.start-C04")
+    await _confirm(chair)
+    await observer.until("!hoichan.state.content?.participant", "no share")
+    await presenter.page.locator('#toasts [data-text="room.content.withheld.self"]').wait_for()
+    assert await presenter.evaluate("hoichan.sources.isOn('content')")
+    await chair.page.locator('#toasts [data-text="people.showContent"]').click()
+    await observer.until("hoichan.state.content?.participant", "the share again")
+    # And anew, as its owner is told.
+    await _click(chair, "cases.finish-C04")
+    await observer.until("!hoichan.state.content?.participant", "no share")
+    await presenter.press("share")
+    await presenter.press("share")
+    await observer.until("hoichan.state.content?.participant", "a new share")
+    await presenter.press("share")
+
+
+async def _until_written(server: BridgeServer, case: str) -> None:
+    """Wait until the journal on the disk says that the case is recorded: that much outlives a kill."""
+    deadline = time.monotonic() + 20.0
+    while not any(
+        event.data.get("case") == case and event.data.get("state") == "recording"
+        for event in journal(sessions(server)[-1])
+    ):
+        assert time.monotonic() < deadline, server.log[-4000:]
+        await asyncio.sleep(0.05)
+
+
+async def test_a_case_that_a_restart_interrupted_is_confirmed_by_its_code(
+    server: BridgeServer, sites: Sites
+) -> None:
+    chair, presenter, _ = sites
+    member = f"[...hoichan.state.roster.values()].find(({{ site }}) => site === '{DIEN_BIEN}').participant"
+    await chair.evaluate(
+        "participant => hoichan.connection.send({ type: 'add_case', code: 'BN-0428', participant })",
+        await chair.evaluate(member),
+    )
+    await chair.until("hoichan.state.cases.some((one) => one.case === 'C06')", "another case")
+    await _click(chair, "consent-granted-C06")
+    await _confirm(chair)
+    await _click(chair, "cases.start-C06")
+    await _all_see(sites, "recording.recording.case")
+    await _until_written(server, "C06")
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+    title = chair.page.locator("#dialog-title")
+    await title.wait_for()
+    asked = str(await title.text_content())
+    assert all(word in asked for word in ("C06", "BN-0428", DIEN_BIEN))
+    await presenter.until(chip("recording.paused.case-resumed"), "the pause")
+    assert await presenter.page.locator("#dialog").is_hidden()
+    # Not yet: it is asked once, and can be confirmed in the panel.
+    await chair.page.locator("#dialog .dialog-actions .button:first-child").click()
+    await asyncio.sleep(0.5)
+    assert await chair.page.locator("#dialog").is_hidden()
+    assert await chair.evaluate("hoichan.state.recording.state") == "paused"
+    await _click(chair, "record-pause")
+    await _confirm(chair)
+    await presenter.until(chip("recording.recording.case"), "the recording")
 
 
 async def test_a_full_disk_is_shown_to_everybody_and_not_as_a_running_recording(

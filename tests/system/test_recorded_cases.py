@@ -86,7 +86,7 @@ async def test_without_recording_nothing_is_recorded(start_bridge: StartBridge) 
 
 
 @pytest.mark.parametrize("is_orderly", [True, False])
-async def test_a_case_goes_on_being_recorded_after_the_server_has_come_back(
+async def test_a_case_is_recorded_again_after_the_server_has_come_back_and_a_moderator_has_confirmed_it(
     bridge_server: BridgeServer, is_orderly: bool
 ) -> None:
     async with page(bridge_server) as chair:
@@ -96,17 +96,21 @@ async def test_a_case_goes_on_being_recorded_after_the_server_has_come_back(
     await asyncio.to_thread(bridge_server.start)
     async with page(bridge_server, role=Role.SECRETARY) as secretary:
         recording = secretary.welcome["room"]["recording"]
-        assert (recording["state"], recording["case"]) == ("recording", "C01")
+        assert (recording["state"], recording["reason"]) == ("paused", "case-resumed")
+        assert (recording["case"], recording["code"]) == ("C01", "BN-0423")
         assert secretary.welcome["cases"] == [
             {"case": "C01", "code": "BN-0423", "site": None, "state": "active", "consent": "granted"}
         ]
+        await secretary.ask("confirm_case", case="C01", code="BN-0423")
+        await secretary.until("recording", state="recording", case="C01")
     [session] = bridge_server.state_dir.glob("recordings/HC-*")
     await asyncio.to_thread(bridge_server.stop)
     events = read_journal(session / "journal.jsonl")
     states = [event.data["state"] for event in events if event.kind is EventKind.RECORDING_STATE]
     between = ["waiting"] if is_orderly else []
     assert states[:2] == ["waiting", "recording"]
-    assert states[2 : 3 + len(between)] == [*between, "recording"]
+    assert states[2 : 4 + len(between)] == [*between, "paused", "recording"]
+    assert [event.data["case"] for event in events if event.kind is EventKind.CASE_CONFIRMED] == ["C01"]
     assert [event.kind for event in events].count(EventKind.SESSION_OPENED) == 1
     assert [event.kind for event in events].count(EventKind.SESSION_RESUMED) == 1
 
@@ -122,4 +126,6 @@ async def test_a_pause_outlives_a_kill_of_the_server(bridge_server: BridgeServer
     async with page(bridge_server) as chair:
         assert chair.welcome["room"]["recording"]["state"] == "paused"
         await chair.ask("record", action="resume")
+        await chair.until("recording", state="paused", reason="case-resumed")
+        await chair.ask("confirm_case", case="C01", code="BN-0423")
         await chair.until("recording", state="recording", case="C01")

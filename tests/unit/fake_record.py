@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.base.words import ConferenceKind
+from bridge.base.words import ConferenceKind, Source
 from bridge.conference.record import RecordObserver
 from bridge.store.journal import Chain, Event, EventKind
 
 # What the room orders, beside the kinds of events that it notes.
 CAPTURE_ON, CAPTURE_OFF, CUT = "capture on", "capture off", "cut"
+WITHHOLD, LET_GO = "withhold", "let go"
 
 
 @dataclass(eq=False)
@@ -21,6 +22,7 @@ class FakeRecord:
     events: list[tuple[EventKind, Mapping[str, Any]]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     is_capturing: bool = False
+    withheld: set[tuple[str, Source]] = field(default_factory=set)
     is_mendable: bool = True
     cut_count: int = 0
     closed: str | None = None
@@ -41,6 +43,10 @@ class FakeRecord:
         assert is_on != self.is_capturing, "nothing to switch"
         self.is_capturing = is_on
         self.log.append(CAPTURE_ON if is_on else CAPTURE_OFF)
+
+    def withhold(self, participant: str, source: Source, is_withheld: bool) -> None:
+        (self.withheld.add if is_withheld else self.withheld.remove)((participant, source))
+        self.log.append(f"{WITHHOLD if is_withheld else LET_GO} {source}")
 
     def retry(self) -> bool:
         return self.is_mendable

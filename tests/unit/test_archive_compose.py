@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 import pytest
 from compositions import boxes, composed, is_colour, level, pictures, share_of_colour, sound
-from recordings import CO_TO, MUONG_NHE, START_MS, VIET_DUC, Recording, plain_recording, tone, two_cases
+from recordings import (
+    CO_TO,
+    MUONG_NHE,
+    START_MS,
+    VIET_DUC,
+    Recording,
+    captured_in,
+    plain_recording,
+    tone,
+    two_cases,
+)
 
 from bridge.archive.film.captions import Cue, web_vtt
 from bridge.archive.film.compose import ComposeSettings
@@ -180,6 +190,43 @@ def test_cases_and_pauses_leave_nothing_in_one_another(tmp_path: Path) -> None:
                 assert max(share_of_colour(picture, other) for picture in shown) < 0.01
                 # 20 ms at a case's edge would be some 0.003.
                 assert level(samples, other_hertz) < 0.002
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_frame_belongs_to_the_case_its_segment_was_captured_in_whatever_its_clock_says(
+    tmp_path: Path, is_named: bool
+) -> None:
+    """A sender's clock leaps back by the length of a case, so that the next patient seems to be in it."""
+    recording = plain_recording(tmp_path)
+    recording.start_case(1.0, "C01")
+    recording.finish_case(3.0, "C01")
+    recording.start_case(3.0, "C02")
+    recording.finish_case(5.0, "C02")
+    recording.close(6)
+    red, blue = (200, 30, 30), (40, 60, 220)
+    leapt: list[str | None] = ["C02", None]
+    for case, colour, hertz in (("C01", red, 500.0), *((case, blue, 1500.0) for case in leapt)):
+        span = (1.0, 3.0)
+        made = [
+            recording.camera(VIET_DUC, *span, picture=lambda _, colour=colour: colour),
+            recording.microphone(VIET_DUC, *span, sound=tone(hertz, [span])),
+        ]
+        for track in made if is_named else ():
+            captured_in(track, case)
+    session = recording.write()
+    first, second = (composed(session, tmp_path, case) for case in ("C01", "C02"))
+    shown, samples = pictures(first), sound(first)
+    foreign = max(share_of_colour(picture, blue) for picture in shown)
+    if is_named:
+        assert all(share_of_colour(picture, red) > 0.5 for picture in shown[2:])
+        assert foreign < 0.01
+        assert level(samples, 500.0) > 0.1
+        assert level(samples, 1500.0) < 0.002
+        assert max(share_of_colour(picture, red) for picture in pictures(second)) < 0.01
+    else:
+        # Recordings that do not say it are told by time, as they always were.
+        assert foreign > 0.5
+        assert level(samples, 1500.0) > 0.1
 
 
 def test_clap_is_seen_and_heard_at_once_and_at_the_same_time_for_all_sites(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
 from bridge.archive.model import Gap, SessionFolder, Span
 from bridge.archive.tracks import feeds
 from bridge.archive.tracks.feeds import Feed
-from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, lost_gaps, read_tracks
+from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, lost_gaps, of_case, read_tracks
 from bridge.archive.tracks.voices import Voice
 
 EVER = Span(0, 2 * START_MS)
@@ -296,3 +296,28 @@ def test_segment_that_is_cut_short_is_damage_at_once(tmp_path: Path) -> None:
     for at_ms in range(0, 6000, 40):
         feed.shot_at(START_MS + at_ms, within=EVER)
     assert {damage.track for damage in feed.take_damages()} == {track.folder.name}
+
+
+def test_case_has_its_own_segments_gaps_and_crashes(tmp_path: Path) -> None:
+    made = recording(tmp_path)
+    track = made.camera(VIET_DUC, 1, 3, restarts=[(2.0, (320, 180))], is_torn=True)
+    cut = made.camera(VIET_DUC, 2, 3)
+    for line in track.lines:
+        if line["k"] == "segment":
+            line["case"] = "C01" if line["stream"] == 1 else None
+    for stream in (1, 2):
+        track.log("gap", stream=stream, from_pts_ms=0, to_pts_ms=400, packets=1, reason="loss")
+    session = made.write()
+    read = read_tracks(session)
+    first, session_own, other = (of_case(read, case) for case in ("C01", None, "C02"))
+    assert [len(one.segments) for one in read] == [2, 1]
+    assert cut.name == read[1].name
+    # The second track does not say where it belongs.
+    assert [len(one.segments) for one in first] == [1, 1]
+    assert [len(one.segments) for one in other] == [0, 1]
+    assert [one.segments[0].stream for one in (first[0], session_own[0])] == [1, 2]
+    assert [[gap[0] for gap in one[0].logged_gaps] for one in (first, session_own, other)] == [[1], [2], []]
+    # Only the last segment was cut short.
+    assert [one[0].was_interrupted for one in (first, session_own, other)] == [False, True, False]
+    # A track without anything of the case is there all the same, and not told as lost.
+    assert list(lost_gaps(session, other, [EVER])) == []

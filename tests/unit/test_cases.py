@@ -141,6 +141,13 @@ def test_a_book_is_rebuilt_from_the_journal() -> None:
     assert book.add("d", None).id == "C04"
 
 
+def test_a_case_in_doubt_is_paused_by_nobody() -> None:
+    doubted = {"state": "paused", "by": None, "case": "C01", "reason": "case-left"}
+    paused = {"state": "paused", "by": "p-1", "case": "C01"}
+    assert hold_after(events((EventKind.RECORDING_STATE, doubted))) is Hold.NONE
+    assert hold_after(events(*[(EventKind.RECORDING_STATE, one) for one in (paused, doubted)])) is Hold.PAUSED
+
+
 @pytest.mark.parametrize(
     ("states", "hold"),
     [
@@ -166,9 +173,12 @@ def verdict(
     hold: Hold = Hold.NONE,
     is_anybody_here: bool = True,
     has_failed: bool = False,
+    doubt: WaitingReason | None = None,
 ) -> tuple[str, str | None]:
     case = None if active is None else Case("C01", "a", None, CaseState.ACTIVE, active)
-    said = decide(policy, case, hold=hold, is_anybody_here=is_anybody_here, has_failed=has_failed)
+    said = decide(
+        policy, case, hold=hold, is_anybody_here=is_anybody_here, has_failed=has_failed, doubt=doubt
+    )
     return said.state.value, said.reason.value if said.reason else None
 
 
@@ -204,6 +214,9 @@ def test_the_stronger_reason_is_the_one_that_is_said() -> None:
     assert verdict(AUTO, None, hold=Hold.STOPPED) == ("stopped", None)
     assert verdict(AUTO, None, hold=Hold.STOPPED, has_failed=True) == ("failed", None)
     assert verdict(OFF, None, has_failed=True) == ("off", None)
+    for consent, said in ((GRANTED, ("paused", "case-left")), (REFUSED, ("waiting", "consent-refused"))):
+        assert verdict(AUTO, consent, doubt=WaitingReason.CASE_LEFT) == said
+    assert verdict(AUTO, None, doubt=WaitingReason.CASE_LEFT) == ("recording", None)
 
 
 @given(

@@ -179,7 +179,7 @@ def test_every_text_is_there_in_both_languages() -> None:
 
 
 def test_message_types_are_unique_within_a_direction() -> None:
-    assert len(CLIENT_MESSAGES) == 23
+    assert len(CLIENT_MESSAGES) == 24
     assert len(BRIDGE_MESSAGES) == 22
 
 

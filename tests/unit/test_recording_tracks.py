@@ -353,6 +353,55 @@ def test_only_encodings_that_somebody_needs_are_kept_on(meeting: RecordedMeeting
     assert hue.layers[-1][1] == {"1": []}
 
 
+def test_each_segment_names_the_case_that_it_was_captured_in(meeting: RecordedMeeting) -> None:
+    meeting.join("hue")
+
+    def go_on(case: str | None) -> None:
+        meeting.recorder.capture(False)
+        meeting.recorder.note(EventKind.RECORDING_STATE, {"state": "recording", "by": None, "case": case})
+        meeting.recorder.capture(True)
+        meeting.run(3.0)
+
+    for case in ("C01", None, "C02"):
+        go_on(case)
+    finish(meeting)
+    for track in meeting.session.tracks():
+        assert [line["case"] for line in track.of("segment")] == ["C01", None, "C02"]
+        # One stream each, so that gaps and clocks are told apart as well.
+        assert len({line["stream"] for line in track.of("segment")}) == 3
+
+
+def test_nothing_is_recorded_of_what_is_withheld_until_it_no_longer_is(meeting: RecordedMeeting) -> None:
+    meeting.join("hanoi", sources=(Source.CAMERA, Source.CONTENT))
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    meeting.recorder.withhold("hanoi", Source.CONTENT, True)
+    withheld_at = meeting.network.now
+    meeting.recorder.capture(False)
+    meeting.recorder.cut()
+    meeting.recorder.capture(True)
+    meeting.run(5.0)
+    meeting.recorder.withhold("hanoi", Source.CONTENT, False)
+    shown_at = meeting.network.now
+    meeting.run(3.0)
+    finish(meeting)
+    # The camera goes on at once, and the content in a segment of its own when it is let go.
+    assert meeting.session.track("hanoi").of("segment")[1]["at_ms"] < at_ms(withheld_at + 2.0)
+    content = meeting.session.track("hanoi", Source.CONTENT)
+    before, after = content.of("segment")
+    assert before["at_ms"] < at_ms(withheld_at)
+    assert after["at_ms"] > at_ms(shown_at)
+
+
+def test_what_is_withheld_from_its_beginning_becomes_no_track(meeting: RecordedMeeting) -> None:
+    meeting.recorder.withhold("hanoi", Source.CONTENT, True)
+    meeting.join("hanoi", sources=(Source.CAMERA, Source.CONTENT))
+    meeting.recorder.capture(True)
+    meeting.run(3.0)
+    finish(meeting)
+    assert meeting.session.tracks("*-content") == []
+
+
 def test_cameras_off_stage_are_left_out_if_the_settings_say_so(
     open_meeting: Callable[..., RecordedMeeting],
 ) -> None:

@@ -19,12 +19,14 @@ from bridge.base.words import (
     WaitingReason,
 )
 from bridge.conference.attendance import UNATTENDED_S
+from bridge.conference.leading import CASE_LEFT_S
 from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.messages import (
     AddCase,
     CaseLine,
     Cases,
     ChooseStage,
+    ConfirmCase,
     FinishCase,
     GiveFloor,
     RaiseHand,
@@ -203,7 +205,12 @@ def test_a_briefing_goes_on_being_recorded_between_cases_in_segments_of_its_own(
     conference = auto()
     conference.asks(AddCase("BN-1"))
     conference.asks(StateConsent("C01", GRANTED))
-    assert conference.asks(StartCase("C01")) == ["case-started", "recording-state recording"]
+    assert conference.asks(StartCase("C01")) == [
+        CAPTURE_OFF,
+        "case-started",
+        "recording-state recording",
+        CAPTURE_ON,
+    ]
     assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C01"
     assert conference.asks(FinishCase("C01")) == [
         CAPTURE_OFF,
@@ -325,6 +332,28 @@ def test_unknown_consent_is_no_consent_in_a_room_that_is_recorded_by_itself() ->
     ]
 
 
+@pytest.mark.parametrize("kind", ConferenceKind)
+@pytest.mark.parametrize("policy", [RecordingPolicy.AUTO, RecordingPolicy.ON_CONSENT])
+def test_unknown_consent_is_no_consent_whatever_the_kind_and_after_a_restart(
+    kind: ConferenceKind, policy: RecordingPolicy
+) -> None:
+    policies = dict.fromkeys(ConferenceKind, policy)
+    record = FakeRecord()
+    conference = Conference(kind=kind, open_record=record.open, policies=policies)
+    chair = conference.enter(Role.CHAIR)
+    conference.ask(chair, AddCase("BN-1"))
+    conference.ask(chair, StartCase("C01"))
+    assert not record.is_capturing
+    record = FakeRecord(restored=record.journal())
+    after = Conference(kind=kind, open_record=record.open, policies=policies)
+    back = after.enter(Role.CHAIR)
+    after.ask(back, ConfirmCase("C01", "BN-1"))
+    assert not record.is_capturing
+    assert after.room.proceedings.status.reason is WaitingReason.NO_CONSENT
+    after.ask(back, StateConsent("C01", GRANTED))
+    assert record.is_capturing
+
+
 def test_a_link_of_another_kind_never_loosens_what_may_be_recorded() -> None:
     """A link of an old training opens the room before the consultation it was not made for."""
     record = FakeRecord()
@@ -385,15 +414,15 @@ def test_a_case_left_open_is_held_when_only_devices_are_left() -> None:
     conference.begin()
     encoder(conference)
     conference.chair.leave()
-    conference.pass_time(UNATTENDED_S - 1, step=1)
+    conference.pass_time(CASE_LEFT_S - 1, step=1)
     assert conference.record.is_capturing
     conference.pass_time(3, step=1)
     assert not conference.record.is_capturing
-    back = conference.enter(Role.CHAIR)
+    back = conference.enter(claims=conference.chair.claims)
     (welcome,) = channel(back).of(Welcome)
     assert welcome.room.recording.state is RecordingState.PAUSED
     assert not conference.record.is_capturing
-    conference.ask(back, Record(RecordAction.RESUME))
+    conference.ask(back, ConfirmCase("C01", "BN-1"))
     assert conference.record.is_capturing
 
 
@@ -402,11 +431,167 @@ def test_a_short_absence_of_all_people_holds_nothing() -> None:
     conference.begin()
     encoder(conference)
     conference.chair.leave()
-    conference.pass_time(UNATTENDED_S - 10, step=1)
-    again = conference.enter(Role.CHAIR)
-    conference.pass_time(60, step=1)
-    again.leave()
-    conference.pass_time(UNATTENDED_S - 10, step=1)
+    for _ in range(3):
+        conference.pass_time(CASE_LEFT_S - 10, step=1)
+        again = conference.enter(claims=conference.chair.claims)
+        conference.pass_time(60, step=1)
+        again.leave()
+    assert conference.record.is_capturing
+
+
+# A case that was left, or interrupted.
+
+
+def test_a_case_without_a_moderator_is_held_until_one_confirms_it() -> None:
+    conference = Recorded()
+    conference.begin("BN-0423")
+    expert = conference.enter()
+    conference.chair.leave()
+    conference.pass_time(CASE_LEFT_S - 1, step=1)
+    assert conference.record.is_capturing
+    conference.record.take()
+    conference.pass_time(3, step=1)
+    assert conference.record.take() == [CAPTURE_OFF, "recording-state paused"]
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1] == {
+        "state": "paused",
+        "by": None,
+        "case": "C01",
+        "reason": "case-left",
+    }
+    change = told(expert, RecordingChange)
+    assert (change.state, change.reason) == (RecordingState.PAUSED, WaitingReason.CASE_LEFT)
+    # Not by coming back alone, nor with what ends a pause that a moderator wants.
+    back = conference.enter(claims=conference.chair.claims)
+    assert not conference.record.is_capturing
+    with pytest.raises(Refused, match="case-unconfirmed"):
+        conference.ask(back, Record(RecordAction.RESUME))
+    for wrong, code in (
+        (ConfirmCase("C01", "BN-0424"), "unknown-case"),
+        (ConfirmCase("C02", "x"), "unknown"),
+    ):
+        with pytest.raises(Refused, match=code):
+            conference.ask(back, wrong)
+    with pytest.raises(Refused, match="not-permitted"):
+        conference.ask(expert, ConfirmCase("C01", "BN-0423"))
+    conference.record.take()
+    conference.ask(back, ConfirmCase("C01", "BN-0423"))
+    assert conference.record.take() == ["case-confirmed", "recording-state recording", CAPTURE_ON]
+    assert conference.record.of(EventKind.CASE_CONFIRMED) == [{"case": "C01", "by": back.id}]
+    conference.ask(back, ConfirmCase("C01", "BN-0423"))
+    assert conference.record.take() == []
+
+
+def test_the_next_people_in_a_room_that_all_have_left_are_not_in_the_case_of_those_before() -> None:
+    conference = Recorded()
+    conference.begin("BN-A")
+    conference.chair.leave()
+    conference.pass_time(1)
+    observer = conference.enter(Role.OBSERVER)
+    assert not conference.record.is_capturing
+    assert channel(observer).of(Welcome)[0].room.recording.reason is WaitingReason.CASE_LEFT
+    other = conference.enter(Role.CHAIR)
+    conference.pass_time(1)
+    assert not conference.record.is_capturing
+    # The patient whom they have come for is another one.
+    conference.ask(other, FinishCase("C01"))
+    for message in (AddCase("BN-B"), StateConsent("C02", GRANTED), StartCase("C02")):
+        conference.ask(other, message)
+    assert conference.record.is_capturing
+    assert conference.record.of(EventKind.RECORDING_STATE)[-1]["case"] == "C02"
+    assert conference.record.of(EventKind.CASE_CONFIRMED) == []
+
+
+def test_another_chair_than_those_who_led_the_case_confirms_it_however_soon() -> None:
+    conference = Recorded()
+    conference.begin("BN-A")
+    conference.enter()
+    conference.chair.leave()
+    assert conference.record.is_capturing
+    other = conference.enter(Role.CHAIR)
+    assert not conference.record.is_capturing
+    # Who led it before does not decide by coming.
+    conference.enter(claims=conference.chair.claims)
+    assert not conference.record.is_capturing
+    conference.ask(other, ConfirmCase("C01", "BN-A"))
+    other.leave()
+    conference.pass_time(1)
+    assert conference.record.is_capturing
+
+
+def test_a_page_that_is_loaded_anew_interrupts_no_case() -> None:
+    conference = Recorded()
+    conference.begin()
+    conference.chair.leave()
+    conference.pass_time(5)
+    # Somebody else may be there sooner.
+    conference.enter(Role.OBSERVER)
+    assert not conference.record.is_capturing
+    conference.enter(claims=conference.chair.claims)
+    assert conference.record.is_capturing
+    # But not after it was gone for long, however many came and went meanwhile.
+    conference = Recorded()
+    conference.begin()
+    conference.chair.leave()
+    for _ in range(4):
+        conference.enter().leave()
+        conference.pass_time(CASE_LEFT_S / 3, step=1)
+    conference.enter(claims=conference.chair.claims)
+    assert not conference.record.is_capturing
+
+
+def test_a_secretary_who_stays_keeps_the_case_open() -> None:
+    conference = Recorded()
+    secretary = conference.enter(Role.SECRETARY)
+    conference.begin()
+    conference.chair.leave()
+    conference.pass_time(CASE_LEFT_S * 3, step=1)
+    assert conference.record.is_capturing
+    secretary.leave()
+    assert not conference.record.is_capturing
+    conference.enter(Role.OBSERVER)
+    assert not conference.record.is_capturing
+
+
+def test_how_long_a_case_may_be_without_a_moderator_is_a_setting() -> None:
+    record = FakeRecord()
+    conference = Conference(open_record=record.open, policies=POLICIES, case_left_s=20)
+    chair = conference.enter(Role.CHAIR)
+    conference.enter()
+    for message in (AddCase("BN-1"), StateConsent("C01", GRANTED), StartCase("C01")):
+        conference.ask(chair, message)
+    chair.leave()
+    conference.pass_time(19, step=1)
+    assert record.is_capturing
+    conference.pass_time(3, step=1)
+    assert not record.is_capturing
+
+
+def test_what_a_moderator_held_back_is_still_held_back_after_the_case_is_confirmed() -> None:
+    conference = Recorded()
+    conference.begin("BN-1")
+    conference.asks(Record(RecordAction.PAUSE))
+    record = FakeRecord(restored=conference.record.journal())
+    after = Conference(open_record=record.open, policies=POLICIES)
+    chair = after.enter(Role.CHAIR)
+    after.ask(chair, ConfirmCase("C01", "BN-1"))
+    assert not record.is_capturing
+    after.ask(chair, Record(RecordAction.RESUME))
+    assert record.is_capturing
+    # And a pause alone is no confirmation.
+    record = FakeRecord(restored=conference.record.journal())
+    after = Conference(open_record=record.open, policies=POLICIES)
+    chair = after.enter(Role.CHAIR)
+    after.ask(chair, Record(RecordAction.RESUME))
+    assert not record.is_capturing
+    assert told(chair, RecordingChange).reason is WaitingReason.CASE_RESUMED
+
+
+def test_a_recording_between_cases_needs_nobody_to_confirm_it() -> None:
+    conference = auto()
+    conference.begin()
+    conference.asks(FinishCase("C01"))
+    conference.chair.leave()
+    conference.enter(Role.OBSERVER)
     assert conference.record.is_capturing
 
 
@@ -652,7 +837,7 @@ async def test_a_server_that_stops_leaves_the_session_to_be_gone_on_with() -> No
     assert not conference.record.is_capturing
 
 
-def test_after_a_crash_the_recording_goes_on_when_people_are_back() -> None:
+def test_after_a_crash_an_open_case_is_recorded_again_when_a_moderator_has_confirmed_it() -> None:
     before = Recorded()
     before.begin("BN-1")
     before.asks(FinishCase("C01"))
@@ -660,12 +845,22 @@ def test_after_a_crash_the_recording_goes_on_when_people_are_back() -> None:
     record = FakeRecord(restored=before.record.journal())
     after = Conference(open_record=record.open, policies=POLICIES)
     assert record.take() == []
-    secretary = after.enter(Role.SECRETARY)
-    assert record.take()[:3] == ["participant-joined", "recording-state recording", CAPTURE_ON]
-    assert channel(secretary).of(Welcome)[0].cases == (
+    # Whoever chaired it before the crash, too: the room may be another team's by now.
+    chair = after.enter(claims=before.chair.claims)
+    assert record.take()[:2] == ["participant-joined", "recording-state paused"]
+    (welcome,) = channel(chair).of(Welcome)
+    assert welcome.room.recording.reason is WaitingReason.CASE_RESUMED
+    assert welcome.cases == (
         CaseLine("C01", "BN-1", None, CaseState.FINISHED, GRANTED),
         CaseLine("C02", "BN-2", None, CaseState.ACTIVE, GRANTED),
     )
+    after.ask(chair, ConfirmCase("C02", "BN-2"))
+    assert record.take()[-3:] == ["case-confirmed", "recording-state recording", CAPTURE_ON]
+    # Each restart asks again.
+    record = FakeRecord(restored=[*before.record.journal(), *record.journal()])
+    again = Conference(open_record=record.open, policies=POLICIES)
+    again.enter(claims=before.chair.claims)
+    assert not record.is_capturing
 
 
 def test_after_a_crash_a_conference_is_of_the_kind_that_it_was_whatever_the_first_link_says() -> None:

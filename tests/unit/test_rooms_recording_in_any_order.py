@@ -11,6 +11,7 @@ from bridge.conference.participants import CloseCode, LeaveReason, Participant
 from bridge.messages import (
     AddCase,
     ClientMessage,
+    ConfirmCase,
     FinishCase,
     Record,
     RecordingChange,
@@ -36,6 +37,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.record = FakeRecord()
         self.people: list[Participant] = []
         self.is_held = False
+        # Kept beside the room, from what happened alone.
+        self.is_doubted = False
         self.open()
 
     def open(self) -> None:
@@ -51,6 +54,9 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def somebody_goes(self) -> None:
         self.conference.room.leave(self.people.pop(), LeaveReason.LEFT, CloseCode.LEFT)
+        # Each of them comes with a link of its own.
+        if not self.people:
+            self.is_doubted = True
 
     @rule(code=st.sampled_from("ab"))
     def add(self, code: str) -> None:
@@ -58,7 +64,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(case=NUMBERS)
     def start(self, case: str) -> None:
-        self.ask(StartCase(case))
+        if self.ask(StartCase(case)):
+            self.is_doubted = False
 
     @rule(case=NUMBERS, consent=st.sampled_from(ConsentState))
     def say(self, case: str, consent: ConsentState) -> None:
@@ -71,6 +78,12 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(case=NUMBERS, ending=st.sampled_from([FinishCase, RemoveCase]))
     def end(self, case: str, ending: type[FinishCase | RemoveCase]) -> None:
         self.ask(ending(case))
+
+    @rule()
+    def confirm_the_open_case(self) -> None:
+        active = next((c for c in self.conference.room.proceedings.cases if c.state == "active"), None)
+        if active is not None and self.ask(ConfirmCase(active.case, active.code)):
+            self.is_doubted = False
 
     @rule(action=st.sampled_from(RecordAction))
     def control(self, action: RecordAction) -> None:
@@ -102,6 +115,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.record = FakeRecord(restored=earlier.journal())
         self.record.events += earlier.events
         self.people.clear()
+        self.is_doubted = True
         self.open()
 
     @invariant()
@@ -122,8 +136,20 @@ class AnyOrder(RuleBasedStateMachine):
         assert is_capturing == is_recorded == self.record.is_capturing
 
     @invariant()
+    def nothing_is_captured_while_one_case_follows_another(self) -> None:
+        is_capturing = False
+        for line in self.record.log:
+            is_capturing = line == CAPTURE_ON or (is_capturing and line != CAPTURE_OFF)
+            assert not (is_capturing and line in ("case-started", "case-finished"))
+
+    @invariant()
     def nothing_that_was_held_back_is_captured(self) -> None:
         assert not (self.is_held and self.record.is_capturing)
+
+    @invariant()
+    def no_case_goes_on_by_itself(self) -> None:
+        status = self.conference.room.proceedings.status
+        assert not (self.is_doubted and status.case and self.record.is_capturing)
 
     @invariant()
     def what_is_captured_has_a_right(self) -> None:

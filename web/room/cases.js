@@ -4,9 +4,9 @@
  */
 
 import { address } from "../shared/address.js";
-import { confirm, toast } from "../shared/dialogs.js";
-import { element, icon } from "../shared/dom.js";
-import { recordingAdvice, recordingText, shownState } from "./recording.js";
+import { closeDialog, confirm, toast } from "../shared/dialogs.js";
+import { byId, element, icon } from "../shared/dom.js";
+import { doubtOf, recordingAdvice, recordingText, shownState } from "./recording.js";
 import { shortSite } from "../shared/sitename.js";
 import { setText } from "../shared/text/text.js";
 import { invitationIn } from "../shared/invitation.js";
@@ -25,6 +25,8 @@ export class Cases {
   /** @type {Conference} */ #conference;
   /** @type {Set<string>} removals that may still be undone */ #removing = new Set();
   /** @type {string | null} the code that was sent and is not on the list yet */ #sentCode = null;
+  /** @type {string | null} the case in doubt that was asked about last, and since when it is */ #asked = null;
+  #isAsking = false;
   #drawn = "";
   #drawnSites = "";
   /** @type {string | undefined} the case that was open when last looked */ #active;
@@ -216,6 +218,34 @@ export class Cases {
     this.#send({ type: "record", action });
   }
 
+  /** Ask whoever moderates, whatever they look at, whether the case goes on that was left or interrupted. */
+  askOnce() {
+    const { state } = this.#conference;
+    const { recording, active } = state;
+    const doubt = state.mayModerate && active ? doubtOf(recording) : null;
+    const asked = doubt && active ? `${active.case} ${recording.since_ms}` : null;
+    if (this.#isAsking && asked !== this.#asked) closeDialog();
+    // What somebody does in another dialog is not taken from them: the next drawing asks.
+    if (!asked || asked === this.#asked || byId("dialog", HTMLDialogElement).open) return;
+    this.#asked = asked;
+    void this.#ask();
+  }
+
+  async #ask() {
+    const { active, recording } = this.#conference.state;
+    const doubt = doubtOf(recording);
+    if (!active || !doubt) return;
+    const { case: number, code, site } = active;
+    this.#isAsking = true;
+    const isSame = await confirm(
+      site ? ["cases.doubt.title", { case: number, code, site }] : ["cases.doubt.title.noSite", { case: number, code }],
+      `cases.doubt.${doubt}`,
+      { yes: "cases.doubt.confirm", no: "cases.doubt.later" },
+    );
+    this.#isAsking = false;
+    if (isSame) this.#send({ type: "confirm_case", case: number, code });
+  }
+
   draw() {
     const { state } = this.#conference;
     this.#drawSites();
@@ -261,18 +291,25 @@ export class Cases {
   #drawStatus() {
     const { recording } = this.#conference.state;
     const { state } = recording;
+    const isInDoubt = doubtOf(recording) !== null;
     /** @type {["pause" | "resume" | "stop" | "start", string][]} */
     const actions = [];
     if (state === "recording") actions.push(["pause", "pause"]);
-    if (state === "paused") actions.push(["resume", "record"]);
+    if (state === "paused" && !isInDoubt) actions.push(["resume", "record"]);
     if (state === "recording" || state === "paused") actions.push(["stop", "stop"]);
     if (state === "stopped" || state === "failed") actions.push(["start", "record"]);
     this.status.dataset.state = shownState(recording);
     this.status.replaceChildren(
       element("p", { class: "case-recording-state", text: recordingText(recording) }),
       element("p", { class: "quiet-text", text: recordingAdvice(recording) }),
-      element("div", { class: "case-actions", hidden: actions.length === 0 }, ...actions.map(([action, symbol]) => this.#action(action, symbol))),
+      element("div", { class: "case-actions", hidden: actions.length === 0 }, isInDoubt ? this.#confirmation() : null, ...actions.map(([action, symbol]) => this.#action(action, symbol))),
     );
+  }
+
+  #confirmation() {
+    const button = element("button", { class: "button primary", click: () => void this.#ask() }, icon("check"), element("span", { text: "cases.doubt.confirm" }));
+    button.dataset.focus = "record-pause";
+    return button;
   }
 
   /**

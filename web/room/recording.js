@@ -27,14 +27,30 @@ export function shownState({ state, problem }) {
 }
 
 /**
+ * Why the open case has to be confirmed before it is recorded any further; null when it has not.
+ * @param {RecordingStatus} recording
+ * @returns {"case-left" | "case-resumed" | null}
+ */
+export function doubtOf({ state, reason }) {
+  return state === "paused" && (reason === "case-left" || reason === "case-resumed") ? reason : null;
+}
+
+/** @param {RecordingStatus} recording */
+function reasonToWait({ reason }) {
+  return reason && reason !== "case-left" && reason !== "case-resumed" ? reason : "no-case";
+}
+
+/**
  * The state in a few words: for the top bar, and to be read out when it changes.
  * @param {RecordingStatus} recording
  * @returns {Text}
  */
 export function recordingText(recording) {
-  const { reason, case: number } = recording;
+  const { case: number } = recording;
   const state = shownState(recording);
-  if (state === "waiting") return `recording.waiting.${reason ?? "no-case"}`;
+  const doubt = doubtOf(recording);
+  if (doubt) return [`recording.paused.${doubt}`, { case: number ?? "" }];
+  if (state === "waiting") return `recording.waiting.${reasonToWait(recording)}`;
   return state === "recording" && number ? ["recording.recording.case", { case: number }] : `recording.${state}`;
 }
 
@@ -44,9 +60,10 @@ export function recordingText(recording) {
  * @returns {TextKey}
  */
 export function recordingAdvice(recording) {
-  const { reason } = recording;
   const state = shownState(recording);
-  return state === "waiting" ? `recording.advice.${reason ?? "no-case"}` : `recording.advice.${state}`;
+  const doubt = doubtOf(recording);
+  if (doubt) return `recording.advice.${doubt}`;
+  return state === "waiting" ? `recording.advice.${reasonToWait(recording)}` : `recording.advice.${state}`;
 }
 
 /**

@@ -31,6 +31,8 @@ import { openTransport, showTransport } from "./transport.js";
 /** @typedef {import("../shared/types.js").Source} Source */
 /** @typedef {import("./panel.js").PanelName} PanelName */
 
+/** Long enough to look at what it is before it is shown again. */
+const WITHHELD_MS = 30_000;
 const LEVEL_INTERVAL_MS = 100;
 
 export class Room {
@@ -105,6 +107,7 @@ export class Room {
     narrate(message, this.#conference.state, { openPeople: () => this.#panel.show("people") });
     if (message.type === "closing") this.#banner.isClosing = true;
     if (message.type === "floor") this.#floorChanged(message.granted);
+    if (message.type === "content" && message.withheld) this.#contentWithheld();
     if (message.type === "welcome") {
       const others = message.link_in_use ?? 0;
       if (others > 0 && !message.resumed) toast(["elsewhere.devices", { count: others }], { isWarning: true, durationMs: 15_000 });
@@ -120,6 +123,21 @@ export class Room {
     this.#floor = new AbortController();
     const { sources } = this.#conference;
     openInvited(sources, { openSettings: () => this.openSettings(), signal: this.#floor.signal });
+  }
+
+  /** The case has changed: what was shown may be an image of another patient. */
+  #contentWithheld() {
+    const { connection, state } = this.#conference;
+    const { content } = state;
+    const member = state.member(content?.participant ?? null);
+    if (!content || !member) return;
+    const isOwn = content.participant === state.self;
+    if (!isOwn && !state.mayModerate) return;
+    toast(isOwn ? "room.content.withheld.self" : ["room.content.withheld", { site: member.site }], {
+      isWarning: true,
+      durationMs: WITHHELD_MS,
+      action: state.mayModerate ? { text: "people.showContent", run: () => void connection.send({ type: "show_content", ...content }) } : undefined,
+    });
   }
 
   /** Something changed: draw once, with the next frame. */
@@ -145,6 +163,7 @@ export class Room {
     this.pictures.draw();
     if (this.panel === "people") this.people.draw();
     if (this.panel === "cases") this.cases.draw();
+    this.cases.askOnce();
     if (this.panel === "chat") {
       this.chat.draw();
       this.#unread.read(state.chat);

@@ -31,7 +31,7 @@
  *
  * @typedef {object} RecordingStatus
  * @property {"off" | "waiting" | "recording" | "paused" | "stopped" | "failed"} state
- * @property {"nobody-here" | "no-case" | "no-consent" | "consent-refused" | "consent-withdrawn" | null} reason  why it waits
+ * @property {"nobody-here" | "no-case" | "no-consent" | "consent-refused" | "consent-withdrawn" | "case-left" | "case-resumed" | null} reason  why it waits, or for what it is paused
  * @property {string | null} case  the active case
  * @property {string | null} code  its pseudonymous code
  * @property {"writer-behind" | "disk-low" | "disk-shedding" | "disk-full" | null} problem
@@ -87,7 +87,7 @@
  *   | {type: "layers", layers: Record<string, string[]>}
  *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
  *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}
- *   | {type: "content", participant: string | null, source?: Source | null}
+ *   | {type: "content", participant: string | null, source?: Source | null, withheld?: boolean}
  *   | {type: "speakers", voices: string[], dominant: string | null}
  *   | ({type: "chat"} & ChatLine)
  *   | {type: "muted", source: Source, by: string | null}

@@ -43,6 +43,7 @@ from bridge.archive.tracks.tracks import (
     find_gaps,
     last_frame_ms,
     lost_gaps,
+    of_case,
     read_tracks,
 )
 from bridge.base.errors import ArchiveFailed
@@ -78,7 +79,7 @@ def compose(
 ) -> Composition:
     """Make all of a package's media in `folder`; raises ArchiveFailed, and OSError for the disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    tracks = read_tracks(session)
+    tracks = of_case(read_tracks(session), plan.case)
     plan = replace(plan, spans=_extended(plan.spans, open_ends(session.events), tracks))
     fingerprint = _fingerprint(session, plan, tracks, settings)
     finished = _read_finished(folder, fingerprint)

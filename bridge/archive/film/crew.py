@@ -18,7 +18,7 @@ from typing import Final
 
 from bridge.archive.film.filming import Film, Studio
 from bridge.archive.model import PackagePlan, SessionFolder
-from bridge.archive.tracks.tracks import read_tracks
+from bridge.archive.tracks.tracks import of_case, read_tracks
 from bridge.base.errors import ArchiveFailed
 
 READ_BYTES: Final = 4096
@@ -44,7 +44,7 @@ class Assignment:
         studio = Studio(
             self.session,
             self.plan,
-            read_tracks(self.session),
+            of_case(read_tracks(self.session), self.plan.case),
             folder=self.folder,
             slice_frames=self.slice_frames,
         )

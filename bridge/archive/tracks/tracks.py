@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +89,10 @@ class SegmentReader:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A file of a track; `start_ms` is the server time of its first frame."""
+    """A file of a track; `start_ms` is the server time of its first frame.
+
+    `case` is the case that it was captured in, "" where none was open; None where the log does not say.
+    """
 
     path: Path
     stream: int
@@ -97,6 +100,7 @@ class Segment:
     start_ms: float
     width_px: int
     height_px: int
+    case: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +154,8 @@ class _Log:
     arrivals: defaultdict[int, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
     pauses: defaultdict[int, list[Pause]] = field(default_factory=lambda: defaultdict(list))
     reports: defaultdict[int, list[SenderReport]] = field(default_factory=lambda: defaultdict(list))
-    # (stream, pts_ms, file, width, height)
-    segments: list[tuple[int, float, str, int, int]] = field(default_factory=list)
+    # (stream, pts_ms, file, width, height, case)
+    segments: list[tuple[int, float, str, int, int, str | None]] = field(default_factory=list)
     gaps: list[tuple[int, float, float, str, int]] = field(default_factory=list)
     ended_ms: float | None = None
     was_interrupted: bool = True
@@ -169,7 +173,8 @@ class _Log:
                 if not math.isfinite(pts_ms):
                     raise ValueError(pts_ms)
                 # Of the name's last part only, so that no log leads out of its folder.
-                self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size))
+                case = str(line["case"] or "") if "case" in line else None
+                self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size, case))
                 self.arrivals[stream].append(Arrival(pts_ms, float(line["at_ms"])))
             case "clock":
                 times = float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"])
@@ -222,6 +227,29 @@ def read_tracks(session: SessionFolder) -> list[Track]:
     }
     placements = place_streams(times)
     return [_track(log, placements, is_last_try=session.is_last_try) for log in usable]
+
+
+def of_case(tracks: Sequence[Track], case: str | None) -> list[Track]:
+    """Return the tracks with what was captured in a case only, or with None while no case was open.
+
+    A frame belongs to the case that it was captured in, whatever its sender's clock says of its time. What
+    does not say in which it was captured is told by its time alone.
+    """
+    return [_of_case(track, case or "") for track in tracks]
+
+
+def _of_case(track: Track, case: str) -> Track:
+    own = tuple(one for one in track.segments if one.case in (case, None))
+    if len(own) == len(track.segments):
+        return track
+    foreign = {one.stream for one in track.segments} - {one.stream for one in own}
+    return replace(
+        track,
+        segments=own,
+        logged_gaps=tuple(gap for gap in track.logged_gaps if gap[0] not in foreign),
+        # What a crash cut short is the last that was captured.
+        was_interrupted=track.was_interrupted and own[-1:] == track.segments[-1:],
+    )
 
 
 def last_frame_ms(tracks: Sequence[Track], from_ms: float, to_ms: float) -> float | None:
@@ -367,8 +395,8 @@ def _track(log: _Log, placements: Mapping[tuple[str, int], Placement], *, is_las
     name = log.folder.name
     own = {stream: placements[name, stream] for stream in log.arrivals}
     segments = [
-        Segment(log.folder / file, stream, pts_ms, own[stream].at_ms(pts_ms), width, height)
-        for stream, pts_ms, file, width, height in log.segments
+        Segment(log.folder / file, stream, pts_ms, own[stream].at_ms(pts_ms), width, height, case)
+        for stream, pts_ms, file, width, height, case in log.segments
     ]
     return Track(
         name,

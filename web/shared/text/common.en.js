@@ -51,6 +51,7 @@ export const en = {
   "error.too-many-cases": "This conference has its number of cases.",
   "error.wrong-case-state": "This cannot be done with the case now.",
   "error.no-consent": "There is no consent to withdraw.",
+  "error.case-unconfirmed": "Please confirm first that the open case goes on.",
   "error.not-recording": "This cannot be done with the recording now.",
   "error.invalid-name": "A name has at least one letter and no invisible characters. Please type it again.",
   "error.revoked-link": "This link was revoked. Please ask the organisers for a new one.",

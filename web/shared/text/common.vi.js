@@ -50,6 +50,7 @@ export const vi = {
   "error.too-many-cases": "Phiên này đã đủ số ca.",
   "error.wrong-case-state": "Lúc này không làm được việc đó với ca này.",
   "error.no-consent": "Chưa có sự đồng ý nào để rút lại.",
+  "error.case-unconfirmed": "Hãy xác nhận trước rằng ca đang mở được tiếp tục.",
   "error.not-recording": "Lúc này không làm được việc đó với phần ghi hình.",
   "error.invalid-name": "Tên phải có ít nhất một chữ cái và không có ký tự ẩn. Hãy nhập lại tên.",
   "error.revoked-link": "Đường liên kết này đã bị thu hồi. Hãy xin ban tổ chức đường liên kết mới.",
