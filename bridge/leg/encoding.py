@@ -88,6 +88,9 @@ class Owner(Protocol):
     def is_face(self) -> bool:
         """Whether its picture may stand for a moment where another one's is to be."""
 
+    def await_keyframe(self, encoding: Encoding) -> None:
+        """Let those who would like to have this encoding begin with the key frame that it comes back with."""
+
 
 class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""

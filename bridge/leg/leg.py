@@ -281,6 +281,8 @@ class Leg:
         encoding, media = received
         if encoding.is_new or encoding.is_stalled:
             self._came_alive(encoding)
+            if media.is_keyframe and media.starts_frame:
+                encoding.publication.await_keyframe(encoding)
         if media.audio_level is not None and not encoding.publication.is_muted:
             self.router.note_level(self.id, media.audio_level, arrival, is_told=encoding.tells_levels)
         watched = encoding.forward(media)

