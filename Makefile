@@ -34,13 +34,12 @@ ONE_BY_ONE := tests/browser tests/hostile
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
-.PHONY: run test lint python-lint web-lint web unit bench soak lock sbom clean
+.PHONY: run test lint python-lint web-lint web web-unit unit bench soak lock sbom clean
 
 run: $(VENV)/.run-installed
 	@exec $(BIN)/hoichan serve --demo --state-dir state $(RUN_ARGS)
 
-test: $(VENV)/.system-packages $(VENV)/.test-installed lint
-	cd web && node --test $$(find tests -name '*.test.*js')
+test: $(VENV)/.system-packages $(VENV)/.test-installed lint web-unit
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SLOWEST) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest $(ONE_BY_ONE) $(SLOWEST) $(PYTEST_ARGS)
 
@@ -57,7 +56,11 @@ web-lint: web/node_modules/.package-lock.json
 web: | $(BIN)/python
 	$(BIN)/python web/preload.py
 
-unit: $(VENV)/.test-installed
+web-unit:
+	cd web && node --test $$(find tests -name '*.test.*js')
+
+# What needs no process, browser, server or encoder of its own.
+unit: $(VENV)/.test-installed web-unit
 	$(BIN)/python -m pytest tests/unit $(SHARED) $(SLOWEST) $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-installed

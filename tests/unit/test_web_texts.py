@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -237,15 +235,3 @@ def test_every_icon_exists() -> None:
         named.update(re.findall(r'\bicon\("([\w-]+)"\)', source))
         named.update(re.findall(r'\bicon: "([\w-]+)"', source))
     assert named - symbols == set()
-
-
-def node_tests() -> list[str]:
-    return [str(path) for path in sorted((WEB / "tests").glob("*.test.js"))]
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="the tests of the page's pure modules need node")
-def test_the_pure_modules_pass_their_own_tests() -> None:
-    done = subprocess.run(
-        ["node", "--test", *node_tests()], cwd=WEB, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
