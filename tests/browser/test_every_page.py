@@ -30,6 +30,7 @@ FIT = (Path(__file__).parent / "fit.js").read_text(encoding="utf-8")
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 SIZES = {"hospital": (1366, 768), "phone": (390, 844)}
 LANGUAGES = ("vi", "en")
+MORE = "#controls .more >> nth=0"
 CHAIR = "Bệnh viện Trung ương Quân đội 108 (điểm chủ trì)"
 OTHERS = (
     ("secretary", "Bệnh viện Đa khoa khu vực Nghĩa Lộ"),
@@ -120,14 +121,22 @@ def _panel(name: str | None) -> Callable[[World], Awaitable[Page]]:
     return go
 
 
-def _dialog(opener: str) -> Callable[[World], Awaitable[Page]]:
+def _dialog(*openers: str) -> Callable[[World], Awaitable[Page]]:
     async def go(world: World) -> Page:
         page = await _panel(None)(world)
-        await page.locator(opener).click()
+        for opener in openers:
+            await page.locator(opener).click()
         await page.locator("#dialog[open]").wait_for()
         return page
 
     return go
+
+
+async def _question(world: World) -> Page:
+    page = await _panel("people")(world)
+    await page.locator("#panel-people [data-text='people.muteAll']").click()
+    await page.locator("#dialog[open]").wait_for()
+    return page
 
 
 async def _gallery(world: World) -> Page:
@@ -204,8 +213,11 @@ PLACES: dict[str, Callable[[World], Awaitable[Page]]] = {
     "actions of a site": _actions,
     "chat": _panel("chat"),
     "cases": _panel("cases"),
-    "help": _dialog("#controls .more >> nth=0"),
+    "more": _dialog(MORE),
+    "help": _dialog(MORE, "#dialog [data-control=help]"),
+    "devices": _dialog(MORE, "#dialog [data-control=settings]"),
     "connection": _dialog("#transport"),
+    "a question": _question,
     "gallery": _gallery,
     "notice": _notice,
     "pre-join": _prejoin,
