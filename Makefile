@@ -29,8 +29,9 @@ SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
 # kills would be late beside others.
-SIDE_BY_SIDE := tests/unit tests/peers tests/system $(SHARED)
-ONE_BY_ONE := tests/browser tests/hostile
+PATIENT := tests/browser/test_every_page.py tests/browser/test_library.py tests/browser/test_library_archive.py
+SIDE_BY_SIDE := $(PATIENT) tests/system tests/peers tests/unit $(SHARED)
+ONE_BY_ONE := tests/browser tests/hostile $(PATIENT:%=--ignore %)
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 

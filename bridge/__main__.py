@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Level.DISTRICT,
         help="district: a regional centre, between province and commune; default: %(default)s",
     )
-    holder.add_argument("--name", help="the person's or device's name")
+    holder.add_argument("--name", help="the person's or device's name; people are asked at the door")
     life = holder.add_mutually_exclusive_group()
     life.add_argument("--days", type=_days, metavar="N", help="in place of rooms.invitation_lifetime_days")
     life.add_argument("--hours", type=_hours, metavar="N", help="for how many hours it is good")
@@ -138,7 +138,7 @@ def _add_room(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
         choices=list(ConferenceKind),
         default=ConferenceKind.CONSULTATION,
         dest="conference_kind",
-        help="what the conference is for, which decides when it is recorded; the same in all its links",
+        help="what it is for, and so when it is recorded; the same in all its links; default: %(default)s",
     )
 
 
