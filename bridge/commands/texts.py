@@ -116,6 +116,8 @@ TEXTS: Final[Mapping[str, Text]] = {
     "action.retain": Text(vi="đổi thời hạn lưu giữ", en="changed the term"),
     "action.hold": Text(vi="đặt lệnh giữ pháp lý", en="put on legal hold"),
     "action.release": Text(vi="bỏ lệnh giữ pháp lý", en="lifted the legal hold"),
+    "action.withdraw": Text(vi="ghi nhận rút lại đồng ý", en="noted that consent was withdrawn"),
+    "action.decide": Text(vi="quyết định về bản ghi bị giữ lại", en="decided about what was held back"),
     "action.purge": Text(vi="xóa dữ liệu ghi tạm", en="purged the working tracks"),
     "action.delete": Text(vi="xóa bản ghi", en="deleted"),
     "action.recover": Text(vi="khôi phục danh mục", en="recovered"),

@@ -168,6 +168,8 @@ export const en = {
   "library.audit.retain": "Changed the term",
   "library.audit.hold": "Put on legal hold",
   "library.audit.release": "Lifted the legal hold",
+  "library.audit.withdraw": "Consent withdrawn",
+  "library.audit.decide": "Decided what becomes of it",
   "library.audit.purge": "Purged the working tracks",
   "library.audit.delete": "Deleted",
   "library.audit.recover": "Recovered",

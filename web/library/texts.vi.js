@@ -167,6 +167,8 @@ export const vi = {
   "library.audit.retain": "Đổi thời hạn lưu giữ",
   "library.audit.hold": "Đặt lệnh giữ pháp lý",
   "library.audit.release": "Bỏ lệnh giữ pháp lý",
+  "library.audit.withdraw": "Rút lại đồng ý",
+  "library.audit.decide": "Quyết định về bản ghi",
   "library.audit.purge": "Xóa dữ liệu ghi tạm",
   "library.audit.delete": "Xóa bản ghi",
   "library.audit.recover": "Khôi phục danh mục",

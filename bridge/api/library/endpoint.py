@@ -203,7 +203,8 @@ class ArchiveApi:
         if entry is None:
             raise Refused("unknown-recording", "the package is gone")
         deliveries = self._catalogue.deliveries(package)
-        shown = archive_package.detail(entry, self._packages / package, deliveries)
+        folder = self._packages / package if _may_open(claims, entry) else None
+        shown = archive_package.detail(entry, folder, deliveries)
         if claims.scope is ArchiveScope.ALL:
             lines = self._catalogue.audit.entries(package=package, limit=AUDIT_SHOWN)
             shown["audit"] = [archive_package.audit_line(line) for line in lines]
@@ -304,6 +305,8 @@ class ArchiveApi:
         access = await self._access(request)
         if access.entry.seal is None:
             raise Refused("not-ready", "the package is not sealed yet")
+        if not _may_open(access.claims, access.entry):
+            raise Refused("withheld", "the patient does not consent, or no longer")
         return access
 
     async def _note_of(
@@ -370,6 +373,11 @@ def _answering(handler: Handler) -> Handler:
 def _rooms(claims: Claims) -> tuple[str, ...] | None:
     """Return the rooms whose recordings may be seen; None for all."""
     return None if claims.scope is ArchiveScope.ALL else (claims.room,)
+
+
+def _may_open(claims: Claims, entry: PackageEntry) -> bool:
+    """Whether what is in a package may be looked at: what is held back is for the archive, which decides."""
+    return not entry.is_withheld or claims.scope is ArchiveScope.ALL
 
 
 def _offset(text: str) -> int:

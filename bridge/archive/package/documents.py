@@ -18,6 +18,8 @@ from bridge.base.words import RetentionClass
 from bridge.store.journal import GENESIS, Event, EventKind
 
 FORMAT: Final = "hoichan-package/1"
+# What was said about the only purpose that patients are asked for.
+CONSENT_FILE: Final = "consent/care.json"
 
 
 def pretty(value: Any) -> bytes:
