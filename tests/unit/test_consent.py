@@ -4,6 +4,7 @@ Each row is played through a journal as a room writes it, taken in by the archiv
 with a catalogue that was made anew: what people said must outlive it.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from library_server import Archive as Library
 from library_server import Client, enter
 from recordings import CO_TO, START_MS, VIET_DUC, Recording
 
+from bridge import __main__ as hoichan
 from bridge.archive.folders import ArchiveFolders
+from bridge.archive.keeping.stores import LocalStore
 from bridge.archive.model import SessionFolder
 from bridge.archive.package.build import seal_package
 from bridge.archive.plan.programme import plan_packages
-from bridge.archive.work import tasks
+from bridge.archive.work import deciding, tasks
 from bridge.archive.work.attempts import Archive, now_ms
 from bridge.archive.work.intake import ask_journal, read_session, take_in
 from bridge.archive.work.jobs import Task
@@ -41,7 +44,8 @@ PACS = DicomConfig(method="stow", stow_url="http://127.0.0.1:9/dicom-web")
 A_MONTH_MS = 31 * 86_400_000
 GRANTED, REFUSED, WITHDRAWN = ConsentState.GRANTED, ConsentState.REFUSED, ConsentState.WITHDRAWN
 UNKNOWN = ConsentState.UNKNOWN
-OPEN, KEEP, RESTRICT = Disposition.OPEN, Disposition.KEEP, Disposition.RESTRICT
+OPEN, KEEP = Disposition.OPEN, Disposition.KEEP
+RESTRICT, DESTROY = Disposition.RESTRICT, Disposition.DESTROY
 
 Words = Sequence[tuple[float, ConsentState]]
 
@@ -335,3 +339,190 @@ def test_a_package_of_an_older_version_is_asked_for_its_consent(house: Callable[
     tasks.take_in_sessions(built.archive.job(Task.INTAKE))
     assert (built.case.disposition, built.case.consent) == (OPEN, WITHDRAWN)
     assert built.case.state is PackageState.SEALED
+
+
+# What people decide.
+
+
+def withdrawn(house: Callable[..., House]) -> House:
+    built = house([(2.0, GRANTED)])
+    built.take_in()
+    built.close()
+    built.catalogue.withhold(CASE, WITHDRAWN, now_ms(), by="command line", reason="đơn của gia đình")
+    return built
+
+
+@pytest.mark.parametrize(
+    ("disposition", "expected"),
+    [
+        # The room opens it, it goes to the PACS, to the other store, and its tracks have served.
+        (KEEP, (True, True, True, True)),
+        (RESTRICT, (False, False, True, True)),
+    ],
+)
+async def test_a_decision_has_its_consequences_also_after_a_restart(
+    house: Callable[..., House], disposition: Disposition, expected: tuple[bool, ...]
+) -> None:
+    built = withdrawn(house)
+    assert built.catalogue.count_undecided() == 1
+    deciding.decide(built.archive, CASE, disposition, by=["BS. Trần Bình"], reason="theo đơn số 12")
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert built.case.disposition is disposition
+        assert built.catalogue.count_undecided() == 0
+        room, archive = await built.opens()
+        assert archive
+        assert (room, built.goes_to_the_pacs(), built.goes_to_the_other_store()) == expected[:3]
+    assert built.tracks_may_go() is expected[3]
+
+
+def test_a_decision_stands_in_decisions_and_audit_with_who_and_why(house: Callable[..., House]) -> None:
+    built = withdrawn(house)
+    deciding.decide(built.archive, CASE, RESTRICT, by=["BS. Trần Bình"], reason="theo đơn số 12")
+    lines = (built.folders.archive / "decisions.jsonl").read_bytes().splitlines()
+    written = json.loads(lines[-1])
+    assert (written["disposition"], written["by"]) == ("restrict", ["BS. Trần Bình"])
+    assert written["reason"] == "theo đơn số 12"
+    newest = built.catalogue.audit.entries(package=CASE)[0]
+    assert newest.action is Action.DECIDE
+    detail = {"decision": "restrict", "by": ["BS. Trần Bình"], "reason": "theo đơn số 12"}
+    assert newest.detail == detail
+
+
+async def test_what_is_destroyed_is_gone_everywhere_and_leaves_a_certificate(
+    house: Callable[..., House],
+) -> None:
+    built = withdrawn(house)
+    leftover = built.folders.work / f"{CASE}.delivery" / "object.dcm"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    by, reason = ["GS. Nguyễn Lân", "BS. Trần Bình"], "đơn của gia đình"
+    certificate = deciding.decide(built.archive, CASE, DESTROY, by=by, reason=reason)
+    assert (certificate["basis"], certificate["approved_by"]) == ("consent-withdrawn", by)
+    assert not (built.folders.packages / CASE).exists()
+    assert not leftover.exists()
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert (built.case.deleted_ms is None, built.case.disposition) == (False, DESTROY)
+        assert built.catalogue.count_undecided() == 0
+        assert built.catalogue.queued() == built.catalogue.undelivered() == ()
+        (other,) = built.catalogue.unstored()
+        assert other.case is None
+    # The session's own package is what is left to wait for.
+    assert built.tracks_may_go()
+
+
+def test_a_case_is_destroyed_before_it_was_sealed(house: Callable[..., House]) -> None:
+    built = house([(2.0, GRANTED), (5.0, WITHDRAWN)])
+    built.take_in()
+    assert deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn") == {}
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert built.catalogue.queued() == ()
+        with pytest.raises(ArchiveFailed, match="package-deleted"):
+            tasks.archive(built.archive.job(Task.ARCHIVE, CASE), lambda progress: None)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "by", "reason", "code"),
+    [
+        (DESTROY, ["BS. An"], "đơn", "two-approvers"),
+        # The same person, however the name is written.
+        (DESTROY, ["BS. Trần Bình", " bs. tran  binh"], "đơn", "two-approvers"),
+        (KEEP, [" "], "đơn", "not-approved"),
+        (RESTRICT, ["BS. An"], " ", "not-approved"),
+    ],
+)
+def test_a_decision_needs_people_and_a_reason(
+    house: Callable[..., House], disposition: Disposition, by: list[str], reason: str, code: str
+) -> None:
+    built = withdrawn(house)
+    with pytest.raises(ArchiveFailed) as failed:
+        deciding.decide(built.archive, CASE, disposition, by=by, reason=reason)
+    assert failed.value.code == code
+    assert built.case.disposition is OPEN
+    assert (built.folders.packages / CASE).exists()
+
+
+@pytest.mark.parametrize("word", [None, "legal-hold", "kept-for-ever"])
+def test_destroying_is_no_way_around_what_must_be_kept(house: Callable[..., House], word: str | None) -> None:
+    built = withdrawn(house) if word else house([(2.0, GRANTED)])
+    if word is None:
+        built.take_in()
+        built.seal()
+    elif word == "legal-hold":
+        built.catalogue.set_legal_hold(CASE, True)
+    else:
+        built.catalogue.set_retention(CASE, RetentionClass.INCIDENT, None)
+    before = built.case
+    with pytest.raises(ArchiveFailed) as failed:
+        deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    assert failed.value.code == (word or "nothing-to-decide")
+    assert built.case == before
+    assert (built.folders.packages / CASE).exists()
+
+
+def test_destruction_that_was_interrupted_waits_for_the_same_decision(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = withdrawn(house)
+
+    def away(*_: object) -> list[LocalStore]:
+        raise ArchiveFailed("store-unreachable", "the store is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deciding, "stores", away)
+        with pytest.raises(ArchiveFailed, match="store-unreachable"):
+            deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    built.restart()
+    assert (built.case.disposition, built.catalogue.count_undecided()) == (DESTROY, 1)
+    assert not built.goes_to_the_pacs()
+    with pytest.raises(ArchiveFailed, match="being-destroyed"):
+        deciding.decide(built.archive, CASE, KEEP, by=["A"], reason="nhầm")
+    deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    assert built.catalogue.count_undecided() == 0
+
+
+def test_consent_withdrawn_again_after_a_decision_is_decided_anew(house: Callable[..., House]) -> None:
+    built = withdrawn(house)
+    deciding.decide(built.archive, CASE, KEEP, by=["A"], reason="đồng ý lại")
+    assert built.catalogue.withhold(CASE, WITHDRAWN, now_ms(), by="command line", reason="rút lại lần hai")
+    assert built.case.disposition is OPEN
+    assert not built.goes_to_the_pacs()
+
+
+# The same by the command line.
+
+
+def test_the_command_line_withdraws_finds_and_decides(
+    house: Callable[..., House], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = house([(2.0, GRANTED)])
+    built.take_in()
+    built.close()
+
+    def says(*words: str, status: int = 0) -> str:
+        assert hoichan.main(["archive", *words, "--state-dir", str(tmp_path), "--lang", "en"]) == status
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    whole = CASE.replace("C01", "S")
+    assert "no packages" in says("list", "--undecided").lower()
+    assert "has not withdrawn" in says("decide", CASE, "keep", "--by", "A", "--reason", "đơn", status=1)
+    assert "belongs to no case" in says("withdraw", whole, "--reason", "đơn", status=1)
+    assert "held back" in says("withdraw", CASE, "--reason", "đơn của gia đình")
+    assert "already" in says("withdraw", CASE, "--reason", "đơn của gia đình")
+    listed = says("list", "--undecided")
+    assert CASE in listed
+    assert whole not in listed
+    assert "people have to decide" in listed
+    shown = says("show", CASE)
+    assert "withdrawn" in shown
+    assert "is held back" in says("delete", CASE, "--approved-by", "A", "--reason", "đơn", status=1)
+    assert "two different people" in says("decide", CASE, "destroy", "--by", "A", "--reason", "đơn", status=1)
+    assert "only the archive" in says("decide", CASE, "restrict", "--by", "A", "--reason", "đơn")
+    # Restricted is not for ever out of reach; it takes as many people as from the beginning.
+    assert "destroyed" in says("decide", CASE, "destroy", "--by", "A", "--by", "B", "--reason", "đơn")
+    assert "no package" in says("show", f"{CASE}9", status=1)
+    assert not (built.folders.packages / CASE).exists()
+    assert (built.folders.certificates / f"{CASE}.json").exists()
