@@ -60,6 +60,7 @@ class ArchiveStatus:
     is_available: bool = False
     packages: Mapping[PackageState, int] | None = None
     damaged: int = 0
+    undecided: int = 0
     backlog_s: float = 0.0
     delivery_waiting_s: float = 0.0
     store_waiting_s: float = 0.0
@@ -449,6 +450,7 @@ class ArchiveSupervisor:
             is_available=True,
             packages=packages,
             damaged=await asyncio.to_thread(catalogue.count_damaged),
+            undecided=await asyncio.to_thread(catalogue.count_undecided),
             backlog_s=self._age_s("make", waiting.made_ms),
             delivery_waiting_s=self._age_s("deliver", waiting.delivered_ms) if has_pacs else 0.0,
             store_waiting_s=self._age_s("store", waiting.stored_ms) if has_store else 0.0,
