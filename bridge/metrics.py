@@ -116,6 +116,11 @@ _ARCHIVE_GAUGES = (
         "Whether the archive can work: its disk and its catalogue.",
     ),
     ("damaged", "hoichan_archive_packages_damaged", "Packages that differed from their checksums last time."),
+    (
+        "undecided",
+        "hoichan_archive_packages_undecided",
+        "Packages held back for want of consent until people decide what becomes of them.",
+    ),
     ("backlog_s", "hoichan_archive_backlog_seconds", "Age of the oldest recording that is not sealed yet."),
     (
         "delivery_waiting_s",

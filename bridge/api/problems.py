@@ -16,6 +16,7 @@ _STATUS = {
     "revoked-link": 401,
     "not-permitted": 403,
     "refused": 403,
+    "withheld": 403,
     "room-locked": 503,
     "unknown-participant": 404,
     "unknown-recording": 404,

@@ -77,6 +77,8 @@ class VideoPart:
 
 # What a delivery fails with when the PACS does not answer at all.
 PACS_UNREACHABLE: Final = "pacs-unreachable"
+# What a delivery fails with when the patient does not consent, or no longer.
+WITHHELD: Final = "withheld"
 # Why there is a gap where the disk gave something else back than was written, or nothing.
 DAMAGED: Final = "damaged"
 

@@ -117,6 +117,15 @@ class ConsentState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class Disposition(StrEnum):
+    """What people decided about a package whose patient does not consent, or no longer; `open` until then."""
+
+    OPEN = "open"
+    KEEP = "keep"
+    RESTRICT = "restrict"
+    DESTROY = "destroy"
+
+
 class RetentionClass(StrEnum):
     """How long a package must be kept (Circular 33/2025): 10, 20, 30, 30 years, for ever; training 5."""
 

@@ -203,6 +203,11 @@ class Recorder:
         self._cut_at = self._node.clock() + (CUT_S if self._is_recording else 0.0)
 
     @contained
+    def hand_over(self) -> None:
+        """Let the archive read at once what the journal says by now; nothing that is captured changes."""
+        self._node.writer.when_written(self._file, self._archivable)
+
+    @contained
     def close(self, reason: str) -> None:
         """End the session, or with "shutdown" leave it to be gone on with; harmless twice."""
         if self._is_closed:

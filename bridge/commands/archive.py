@@ -1,4 +1,4 @@
-"""`hoichan archive`: list, show, verify, compose, deliver, check, recover, hold, release, retain, delete.
+"""`hoichan archive`: list, show, verify, compose, deliver, check, recover, and what people decide.
 
 Exit status: 0 when everything is well, 1 when problems were found, 2 for what cannot be asked like this.
 """
@@ -14,7 +14,7 @@ from bridge.archive.folders import ArchiveFolders
 from bridge.archive.work.attempts import Archive
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
-from bridge.commands import keeping, work
+from bridge.commands import consent, keeping, work
 from bridge.commands.proof import verify
 from bridge.commands.shown import Terminal
 from bridge.commands.texts import Speech, language
@@ -50,6 +50,7 @@ def _list(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> i
         from_ms=None if parsed.first_day is None else _unix_ms(parsed.first_day),
         until_ms=None if parsed.last_day is None else _unix_ms(parsed.last_day + timedelta(days=1)),
         states=tuple(parsed.state),
+        is_undecided=parsed.undecided,
         rooms=None if parsed.room is None else tuple(parsed.room),
         offset=parsed.offset,
         limit=parsed.limit,
@@ -102,4 +103,6 @@ _DEEDS: Final[Mapping[str, Callable[[argparse.Namespace, Terminal, Archive], int
     "release": keeping.release,
     "retain": keeping.retain,
     "delete": keeping.delete,
+    "withdraw": consent.withdraw,
+    "decide": consent.decide,
 }

@@ -55,6 +55,9 @@ def delete(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -> 
         entry = _sealed(parsed, terminal, archive)
         if entry is None:
             return EXIT_PROBLEMS
+        if entry.is_withheld:
+            terminal.failure("delete.withheld", package=entry.id)
+            return EXIT_PROBLEMS
         certificate = destroy(
             archive.folders.packages / entry.id,
             stores(archive.archive, archive.folders.packages),

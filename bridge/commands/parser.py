@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive.calendar import LOCAL
-from bridge.base.words import PackageState, RetentionClass
+from bridge.base.words import Disposition, PackageState, RetentionClass
 from bridge.store.entries import PAGE_MAX
 
 LANGUAGES: Final = ("vi", "en")
@@ -60,6 +60,14 @@ def add_archive(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="NAME",
         help="who decided it; more than once for more",
     )
+    add("withdraw", reasoned, "hold a package back, because its patient has withdrawn consent")
+    decide = add("decide", reasoned, "decide what becomes of a package that is held back")
+    decide.add_argument(
+        "decision", choices=[word.value for word in Disposition if word is not Disposition.OPEN]
+    )
+    decide.add_argument(
+        "--by", action="append", required=True, metavar="NAME", help="who decides; twice to destroy"
+    )
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +79,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first_day", type=_day, metavar="DAY", help="YYYY-MM-DD")
     parser.add_argument("--until", dest="last_day", type=_day, metavar="DAY", help="YYYY-MM-DD, inclusive")
     parser.add_argument("--state", action="append", type=PackageState, choices=list(PackageState), default=[])
+    parser.add_argument("--undecided", action="store_true", help="held back: people have to decide")
     parser.add_argument("--room", action="append", help="identifier of a conference")
     parser.add_argument("--limit", type=_count, default=50, metavar="N", help=f"1 to {PAGE_MAX}")
     parser.add_argument("--offset", type=_offset, default=0, metavar="N", help="leave the first N out")

@@ -109,6 +109,8 @@ class Terminal:
         state = self.say(f"state.{entry.state.value}")
         if 0 < entry.progress < 1:
             state = f"{state} {entry.progress:.0%}"
+        if entry.is_withheld and entry.disposition is not None:
+            state = f"{state}, {self.say(f'disposition.{entry.disposition.value}')}"
         if entry.error_code is not None:
             state = f"{state}: {self.say.failure(entry.error_code, entry.error or '')}"
         return [
@@ -143,6 +145,11 @@ class Terminal:
             yield "field.fixity", self.say("yes" if entry.fixity_ok else "no")
         if entry.damaged_ms:
             yield "field.damaged", self.say("damaged", seconds=-(-entry.damaged_ms // 1000))
+        if entry.consent is not None:
+            at = "" if entry.consent_ms is None else f"  {local_text(entry.consent_ms)}"
+            yield "field.consent", f"{self.say(f'consent.{entry.consent.value}')}{at}"
+        if entry.disposition is not None:
+            yield "field.disposition", self.say(f"disposition.{entry.disposition.value}")
         if entry.seal is not None:
             yield "field.seal", entry.seal
             yield (

@@ -58,6 +58,16 @@ TEXTS: Final[Mapping[str, Text]] = {
     "field.fixity": Text(vi="Toàn vẹn", en="Whole"),
     "field.damaged": Text(vi="Không đọc được", en="Unreadable"),
     "field.retention": Text(vi="Thời hạn lưu", en="Retention"),
+    "field.consent": Text(vi="Đồng ý ghi hình", en="Consent"),
+    "field.disposition": Text(vi="Quyết định", en="Decision"),
+    "consent.unknown": Text(vi="chưa có ý kiến", en="not stated"),
+    "consent.granted": Text(vi="đồng ý", en="granted"),
+    "consent.refused": Text(vi="không đồng ý", en="refused"),
+    "consent.withdrawn": Text(vi="đã rút lại", en="withdrawn"),
+    "disposition.open": Text(vi="chờ quyết định", en="people have to decide"),
+    "disposition.keep": Text(vi="được giữ như bình thường", en="kept like others"),
+    "disposition.restrict": Text(vi="giữ vì lý do pháp lý", en="kept for legal reasons"),
+    "disposition.destroy": Text(vi="đang hủy", en="being destroyed"),
     "field.hold": Text(vi="Giữ theo yêu cầu pháp lý", en="Legal hold"),
     "field.deliveries": Text(vi="Các lần gửi PACS", en="Deliveries"),
     "field.audit": Text(vi="Nhật ký truy cập", en="Audit"),
@@ -116,6 +126,8 @@ TEXTS: Final[Mapping[str, Text]] = {
     "action.retain": Text(vi="đổi thời hạn lưu giữ", en="changed the term"),
     "action.hold": Text(vi="đặt lệnh giữ pháp lý", en="put on legal hold"),
     "action.release": Text(vi="bỏ lệnh giữ pháp lý", en="lifted the legal hold"),
+    "action.withdraw": Text(vi="ghi nhận rút lại đồng ý", en="noted that consent was withdrawn"),
+    "action.decide": Text(vi="quyết định về bản ghi bị giữ lại", en="decided about what was held back"),
     "action.purge": Text(vi="xóa dữ liệu ghi tạm", en="purged the working tracks"),
     "action.delete": Text(vi="xóa bản ghi", en="deleted"),
     "action.recover": Text(vi="khôi phục danh mục", en="recovered"),
@@ -191,6 +203,38 @@ TEXTS: Final[Mapping[str, Text]] = {
     "delete.done": Text(
         vi="{package}: đã xóa; chứng nhận: {certificate}", en="{package}: deleted; certificate: {certificate}"
     ),
+    "delete.withheld": Text(
+        vi="{package}: đang được giữ lại vì người bệnh không đồng ý, hãy dùng `hoichan archive decide`",
+        en="{package}: is held back for want of consent, use `hoichan archive decide`",
+    ),
+    "withdraw.done": Text(
+        vi="{package}: được giữ lại cho đến khi có quyết định (`hoichan archive decide`)",
+        en="{package}: held back until people decide (`hoichan archive decide`)",
+    ),
+    "withdraw.already": Text(vi="{package}: đã được giữ lại", en="{package}: is held back already"),
+    "withdraw.no-case": Text(
+        vi="{package}: không thuộc ca bệnh nào nên không có đồng ý để rút lại",
+        en="{package}: belongs to no case, so there is no consent to withdraw",
+    ),
+    "withdraw.going-on": Text(
+        vi="{package}: ca chưa kết thúc, hãy ghi nhận trong phòng",
+        en="{package}: the case goes on, state it in the room",
+    ),
+    "withdraw.pacs": Text(
+        vi="{package}: PACS đã có hoặc có thể đã có một phần, phải xóa ở đó",
+        en="{package}: the PACS has it, or may have a part of it, which must be removed there",
+    ),
+    "decide.keep": Text(
+        vi="{package}: được lưu trữ bình thường trở lại", en="{package}: goes on like others"
+    ),
+    "decide.restrict": Text(
+        vi="{package}: giữ vì lý do pháp lý, chỉ phòng lưu trữ mở được",
+        en="{package}: kept for legal reasons, only the archive can open it",
+    ),
+    "decide.destroy": Text(
+        vi="{package}: đã hủy; chứng nhận: {certificate}",
+        en="{package}: destroyed; certificate: {certificate}",
+    ),
     "delete.pacs": Text(
         vi="{count} đối tượng DICOM trên PACS phải được xóa ở đó, xem chứng nhận",
         en="{count} DICOM objects in the PACS must be deleted there, see the certificate",
@@ -225,6 +269,14 @@ FAILURES: Final[Mapping[str, Text]] = {
     "legal-hold": Text(vi="gói đang được giữ theo yêu cầu pháp lý", en="it is under legal hold"),
     "kept-for-ever": Text(vi="gói phải lưu vĩnh viễn", en="it is kept for ever"),
     "retention-runs": Text(vi="chưa hết thời hạn lưu", en="its retention has not ended"),
+    "withheld": Text(vi="người bệnh không đồng ý ghi hình", en="the patient does not consent"),
+    "not-approved": Text(vi="thiếu người quyết định hoặc lý do", en="nobody decided it, or for no reason"),
+    "two-approvers": Text(vi="hủy cần hai người khác nhau", en="destroying takes two different people"),
+    "nothing-to-decide": Text(
+        vi="người bệnh chưa rút lại đồng ý", en="its patient has not withdrawn consent"
+    ),
+    "being-destroyed": Text(vi="gói đang được hủy dở dang", en="its destruction has begun"),
+    "package-deleted": Text(vi="gói đã bị xóa", en="it has been deleted"),
     "pacs-unreachable": Text(vi="không kết nối được PACS", en="the PACS cannot be reached"),
     "pacs-refused": Text(vi="PACS từ chối", en="the PACS refuses"),
     "pacs-unavailable": Text(vi="PACS tạm thời không nhận", en="the PACS does not take it now"),

@@ -104,19 +104,18 @@ class CaseBook:
         if self._in_state(case_id, CaseState.ACTIVE).code != code:
             raise Refused("unknown-case", "the case of this number has another code")
 
-    def state_consent(self, case_id: str, consent: ConsentState) -> bool:
-        """Note what the patient said; return whether that is news. Raises Refused or InvalidMessage."""
+    def state_consent(self, case_id: str, consent: ConsentState) -> Case | None:
+        """Note what the patient said; return the case when that is news. Raises Refused or InvalidMessage."""
         case = self._get(case_id)
         if consent is ConsentState.UNKNOWN:
             raise InvalidMessage("invalid-message", "state: what was said cannot be unsaid")
         if not _is_open(case) and consent is not ConsentState.WITHDRAWN:
             raise Refused("wrong-case-state", "the case is finished: consent can only be withdrawn")
         if case.consent is consent:
-            return False
+            return None
         if consent is ConsentState.WITHDRAWN and case.consent is not ConsentState.GRANTED:
             raise Refused("no-consent", "there is no consent to withdraw")
-        self._put(replace(case, consent=consent))
-        return True
+        return self._put(replace(case, consent=consent))
 
     def _get(self, case_id: str) -> Case:
         case = self._cases.get(case_id)

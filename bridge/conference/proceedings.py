@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bridge import messages
 from bridge.base.errors import Refused
 from bridge.base.words import (
+    CaseState,
     ConferenceKind,
     ConsentState,
     RecordAction,
@@ -191,10 +192,14 @@ class Proceedings:
 
     def state_consent(self, case_id: str, consent: ConsentState, *, by: Participant) -> None:
         """Note what the patient said; it takes effect at once. Raises InvalidMessage for `unknown`."""
-        if not self._book.state_consent(case_id, consent):
+        case = self._book.state_consent(case_id, consent)
+        if case is None:
             return
         data = {"case": case_id, "purpose": PURPOSE, "state": consent.value, "by": by.id}
         self._change((EventKind.CONSENT, data), by=by)
+        if case.state is CaseState.FINISHED and self.record is not None:
+            # Its package may be on its way to the PACS by now.
+            self.record.hand_over()
         self._tell_cases()
 
     def control(self, action: RecordAction, *, by: Participant) -> None:

@@ -57,6 +57,9 @@ class RoomRecord(Protocol):
     def cut(self) -> None:
         """End all segments here, so that what lies before can be archived while the room goes on."""
 
+    def hand_over(self) -> None:
+        """Let the archive read at once what the journal says by now; nothing that is captured changes."""
+
     def close(self, reason: str) -> None:
         """End the session ("room-closed"), or leave it to be gone on with after a restart ("shutdown").
 

@@ -82,6 +82,10 @@ ERRORS: Mapping[str, Text] = {
         vi="Bản ghi đang được xử lý. Hãy thử lại khi đã niêm phong xong.",
         en="This recording is still being made. Please try again when it is sealed.",
     ),
+    "withheld": Text(
+        vi="Người bệnh không đồng ý hoặc đã rút lại đồng ý: chỉ phòng lưu trữ mở được bản ghi này.",
+        en="The patient does not consent, or no longer: only the archive can open this recording.",
+    ),
     "archive-unavailable": Text(
         vi="Hiện không đọc được kho lưu trữ. Hãy thử lại sau ít phút hoặc báo kỹ thuật viên CNTT.",
         en="The archive cannot be read now. Please try again in a few minutes or tell the IT staff.",

@@ -38,6 +38,8 @@ class Action(StrEnum):
     RETAIN = "retain"
     HOLD = "hold"
     RELEASE = "release"
+    WITHDRAW = "withdraw"
+    DECIDE = "decide"
     PURGE = "purge"
     DELETE = "delete"
     RECOVER = "recover"

@@ -7,7 +7,7 @@ be called by any thread, and waits for the disk: code on the event loop goes thr
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState, RetentionClass
+from bridge.base.words import ConsentState, Disposition, PackageState, RetentionClass
 from bridge.store import decisions, rows
 from bridge.store.audit import AuditLog
 from bridge.store.decisions import Decisions
@@ -245,6 +245,23 @@ class Catalogue:
         with self._database.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def count_undecided(self) -> int:
+        """Return how many packages people have to decide about, because their patients do not consent."""
+        query = select(func.count()).select_from(packages).where(*rows.undecided())
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def unasked(self, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
+        """Return sealed packages of cases of which an older version did not note the patient's word."""
+        columns = packages.c
+        conditions = (columns.consent.is_(None), columns.case.is_not(None), columns.seal.is_not(None))
+        return self._packages(
+            select(packages)
+            .where(*conditions, columns.deleted_ms.is_(None))
+            .order_by(columns.id)
+            .limit(limit)
+        )
+
     def last_seal(self) -> str | None:
         """Return the seal that the next package is chained to; None before the first."""
         query = (
@@ -385,10 +402,41 @@ class Catalogue:
         Waits for a deletion that has begun; raises ArchiveFailed when it was that of the package.
         """
         with self.deciding():
-            entry = self.package(package)
-            if entry is not None and entry.deleted_ms is not None:
-                raise ArchiveFailed("package-deleted", f"{package} has been deleted", is_lasting=True)
+            self._kept(package)
             self._decide(package, legal_hold=is_held)
+
+    def set_consent(self, package: str, consent: ConsentState, consent_ms: int | None) -> None:
+        """Tell the patient's last word, which the journal and the package know as well."""
+        self._update(package, consent=consent.value, consent_ms=consent_ms)
+
+    def withhold(
+        self, package: str, consent: ConsentState, consent_ms: int | None, *, by: str, reason: str
+    ) -> bool:
+        """Hold a package back until people decide, because its patient does not consent or no longer does.
+
+        Tells whether that is news: one that is held back already stays so, with what was decided. Waits for a
+        deletion that has begun; raises ArchiveFailed when it was that of the package.
+        """
+        with self.deciding():
+            entry = self._kept(package)
+            if entry is None or entry.is_withheld:
+                return False
+            self._decide(
+                package,
+                {"by": [by], "reason": reason},
+                consent=consent.value,
+                consent_ms=consent_ms,
+                disposition=Disposition.OPEN.value,
+            )
+            return True
+
+    def set_disposition(
+        self, package: str, disposition: Disposition, *, by: Sequence[str], reason: str, at_ms: int
+    ) -> None:
+        """People have decided what becomes of a package that is held back; the caller is `deciding`."""
+        self._decide(
+            package, {"by": list(by), "reason": reason, "at_ms": at_ms}, disposition=disposition.value
+        )
 
     def set_deleted(self, package: str, deleted_ms: int) -> None:
         """A package is no longer in the archive; what is known of it stays, its seal included."""
@@ -451,9 +499,16 @@ class Catalogue:
         with self._database.reading() as connection:
             return tuple(rows.package_entry(row) for row in connection.execute(query))
 
-    def _decide(self, package: str, **values: Any) -> None:
+    def _kept(self, package: str) -> PackageEntry | None:
+        """Return a package that was not deleted; raises ArchiveFailed for one that was."""
+        entry = self.package(package)
+        if entry is not None and entry.deleted_ms is not None:
+            raise ArchiveFailed("package-deleted", f"{package} has been deleted", is_lasting=True)
+        return entry
+
+    def _decide(self, package: str, why: Mapping[str, Any] = MappingProxyType({}), **values: Any) -> None:
         """Change what a catalogue made anew must know again."""
-        self._decisions.append(package, values)
+        self._decisions.append(package, values, why)
         self._update(package, **values)
 
     def _update(self, package: str, **values: Any) -> None:

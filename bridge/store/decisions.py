@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.base.errors import ArchiveFailed
@@ -16,7 +17,18 @@ from bridge.store.journal import canonical
 
 FILE_NAME: Final = "decisions.jsonl"
 # What can be decided, which is what a catalogue made anew must know again.
-FIELDS: Final = frozenset({"retention", "retention_until", "legal_hold", "delivered_ms", "deleted_ms"})
+FIELDS: Final = frozenset(
+    {
+        "retention",
+        "retention_until",
+        "legal_hold",
+        "delivered_ms",
+        "deleted_ms",
+        "consent",
+        "consent_ms",
+        "disposition",
+    }
+)
 
 
 class Decisions:
@@ -25,10 +37,12 @@ class Decisions:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, package: str, values: Mapping[str, Any]) -> None:
-        """Write down what holds of a package from now on; raises ArchiveFailed."""
+    def append(
+        self, package: str, values: Mapping[str, Any], why: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Write down what holds of a package from now on, and who decided it `why`; raises ArchiveFailed."""
         # With a line feed in front as well, so that what a crash has torn spoils no other line.
-        line = b"\n" + canonical({"package": package, **values}) + b"\n"
+        line = b"\n" + canonical({**why, "package": package, **values}) + b"\n"
         try:
             is_new = not self._path.exists()
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from bridge.base.words import ConferenceKind, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, ConsentState, Disposition, PackageState, RetentionClass
 
 PAGE_MAX: Final = 200
 
@@ -39,7 +39,9 @@ class PackageEntry:
     failures of that step so far, `next_attempt_ms` tells when it is tried again, `error_code` and `error` why
     it failed last. `stored_ms` tells when the other store had it, if there is one. `damaged_ms` is how much
     of its tracks, all together, could not be read when it was made. `retention_until` is the last day of
-    keeping (YYYY-MM-DD), None where a package is kept for ever, and before it is sealed.
+    keeping (YYYY-MM-DD), None where a package is kept for ever, and before it is sealed. `consent` is the
+    patient's last word and `consent_ms` when it was said; None where there is no patient, or nobody looked
+    yet. `disposition` is None as long as there is nothing to decide.
     """
 
     id: str
@@ -72,6 +74,19 @@ class PackageEntry:
     deleted_ms: int | None = None
     stored_ms: int | None = None
     damaged_ms: int = 0
+    consent: ConsentState | None = None
+    consent_ms: int | None = None
+    disposition: Disposition | None = None
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the package is shown to the archive alone, and goes nowhere."""
+        return self.disposition not in (None, Disposition.KEEP)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether people have to decide what becomes of it, or to finish what they have decided."""
+        return self.deleted_ms is None and self.disposition in (Disposition.OPEN, Disposition.DESTROY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,8 @@ class Search:
     """Which packages somebody looks for. What is empty or None does not narrow; `rooms` None means any room.
 
     `text` finds words in title, room, sites, case code and identifier, `code` and `site` only there; case and
-    diacritics do not matter. `from_ms` and `until_ms` bound the beginning of the package.
+    diacritics do not matter. `from_ms` and `until_ms` bound the beginning of the package. `is_undecided`
+    leaves those that people have to decide about, because their patients do not consent.
     """
 
     text: str = ""
@@ -109,6 +125,7 @@ class Search:
     from_ms: int | None = None
     until_ms: int | None = None
     states: tuple[PackageState, ...] = ()
+    is_undecided: bool = False
     rooms: tuple[str, ...] | None = None
     offset: int = 0
     limit: int = 50

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row
+from sqlalchemy import ColumnElement, Row, or_
 
-from bridge.base.words import ConferenceKind, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, ConsentState, Disposition, PackageState, RetentionClass
 from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
 from bridge.store.folding import fold
 from bridge.store.tables import packages
@@ -27,6 +27,8 @@ def conditions(search: Search) -> Sequence[ColumnElement[bool]]:
         asked.append(columns.started_ms < search.until_ms)
     if search.states:
         asked.append(columns.state.in_([state.value for state in search.states]))
+    if search.is_undecided:
+        asked += undecided()
     if search.rooms is not None:
         asked.append(columns.room.in_(search.rooms))
     return asked
@@ -36,13 +38,37 @@ def undelivered() -> Sequence[ColumnElement[bool]]:
     """Return what makes a package one that should go to the PACS."""
     # What belongs to no case belongs to no patient, and has no place in a PACS.
     states = [PackageState.SEALED.value, PackageState.DELIVERING.value]
-    return packages.c.state.in_(states), packages.c.case.is_not(None), packages.c.deleted_ms.is_(None)
+    columns = packages.c
+    return (
+        columns.state.in_(states),
+        columns.case.is_not(None),
+        columns.deleted_ms.is_(None),
+        _decided_as(Disposition.KEEP),
+    )
 
 
 def unstored() -> Sequence[ColumnElement[bool]]:
     """Return what makes a package one that should go to the other store."""
     columns = packages.c
-    return columns.seal.is_not(None), columns.deleted_ms.is_(None), columns.stored_ms.is_(None)
+    return (
+        columns.seal.is_not(None),
+        columns.deleted_ms.is_(None),
+        columns.stored_ms.is_(None),
+        # What is restricted must not be lost, either.
+        _decided_as(Disposition.KEEP, Disposition.RESTRICT),
+    )
+
+
+def undecided() -> Sequence[ColumnElement[bool]]:
+    """Return what makes a package one that people have to decide about: see `PackageEntry.is_undecided`."""
+    waiting = [Disposition.OPEN.value, Disposition.DESTROY.value]
+    return packages.c.disposition.in_(waiting), packages.c.deleted_ms.is_(None)
+
+
+def _decided_as(*dispositions: Disposition) -> ColumnElement[bool]:
+    """Return that there is nothing to decide about a package, or that one of these was decided."""
+    disposition = packages.c.disposition
+    return or_(disposition.is_(None), disposition.in_([item.value for item in dispositions]))
 
 
 def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
@@ -83,6 +109,8 @@ def columns(entry: PackageEntry) -> dict[str, Any]:
         "kind": entry.kind.value,
         "state": entry.state.value,
         "retention": entry.retention.value,
+        "consent": None if entry.consent is None else entry.consent.value,
+        "disposition": None if entry.disposition is None else entry.disposition.value,
         "sites": json.dumps(entry.sites, ensure_ascii=False),
         "folded": "\n".join([*about, code, folded_sites]),
         "folded_code": code,
@@ -105,6 +133,8 @@ def package_entry(row: Row[Any]) -> PackageEntry:
         "kind": ConferenceKind(row.kind),
         "state": PackageState(row.state),
         "retention": RetentionClass(row.retention),
+        "consent": None if row.consent is None else ConsentState(row.consent),
+        "disposition": None if row.disposition is None else Disposition(row.disposition),
         "sites": tuple(json.loads(row.sites)),
     }
     return PackageEntry(**values)

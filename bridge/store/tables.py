@@ -90,6 +90,15 @@ packages = Table(
     Column("deleted_ms", Integer),
     Column("stored_ms", Integer),
     Column("damaged_ms", Integer, nullable=False, default=0),
+    Column("consent", String),
+    Column("consent_ms", Integer),
+    Column("disposition", String),
+)
+# Few packages have one, and how many wait for it is asked every few seconds.
+Index(
+    "packages_by_disposition",
+    packages.c.disposition,
+    sqlite_where=packages.c.disposition.is_not(None),
 )
 
 deliveries = Table(
@@ -141,6 +150,15 @@ def _remember_damage(connection: Connection) -> None:
     _add_column(connection, "damaged_ms INTEGER NOT NULL DEFAULT 0")
 
 
+def _remember_consent(connection: Connection) -> None:
+    for column in ("consent VARCHAR", "consent_ms INTEGER", "disposition VARCHAR"):
+        _add_column(connection, column)
+    connection.exec_driver_sql(
+        "CREATE INDEX IF NOT EXISTS packages_by_disposition ON packages (disposition) "
+        "WHERE disposition IS NOT NULL"
+    )
+
+
 def _add_column(connection: Connection, column: str) -> None:
     columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(packages)")}
     # A database made by this version has it from the beginning.
@@ -154,6 +172,7 @@ _STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _make_audit_append_only,
     _remember_stores,
     _remember_damage,
+    _remember_consent,
 )
 
 

@@ -11,6 +11,7 @@ from bridge.store.journal import Chain, Event, EventKind
 # What the room orders, beside the kinds of events that it notes.
 CAPTURE_ON, CAPTURE_OFF, CUT = "capture on", "capture off", "cut"
 WITHHOLD, LET_GO = "withhold", "let go"
+HAND_OVER = "hand over"
 
 
 @dataclass(eq=False)
@@ -54,6 +55,9 @@ class FakeRecord:
     def cut(self) -> None:
         self.cut_count += 1
         self.log.append(CUT)
+
+    def hand_over(self) -> None:
+        self.log.append(HAND_OVER)
 
     def close(self, reason: str) -> None:
         self.closed = self.closed or reason

@@ -344,3 +344,82 @@ async def test_a_link_that_is_revoked_takes_nothing_more(
             received += len(piece)
     assert received < size_bytes // 2
     assert await refused(client, f"/api/archive/packages/{SEALED}/{place}") == (401, "revoked-link")
+
+
+# Consent that is withdrawn afterwards.
+
+WITHDRAWAL = f"/api/archive/packages/{SEALED}/withdrawal"
+
+
+async def withdraw(client: Client, path: str = WITHDRAWAL) -> Any:
+    response = await client.post(path, json={"reason": "đơn của gia đình"}, headers=OURS)
+    assert response.status == 200, await response.text()
+    return await response.json()
+
+
+async def test_who_leads_the_room_withdraws_consent_and_sees_no_more_of_it(
+    client: Client, archive: Archive
+) -> None:
+    await enter(client, archive.invitation())
+    shown = await withdraw(client)
+    assert (shown["consent"], shown["disposition"]) == ("withdrawn", "open")
+    assert shown["consent_ms"] == int(archive.clock.now * 1000)
+    assert (shown["video"], shown["files"], shown["attendance"], shown["recorded"]) == ([], [], None, [])
+    for what in ("parts/1", "content/1", "files/poster", "download", "gaps"):
+        assert await refused(client, f"/api/archive/packages/{SEALED}/{what}") == (403, "withheld")
+    assert archive.deeds() == [Action.WITHDRAW]
+    # Said twice, it is written down twice, and changes nothing more.
+    assert (await withdraw(client))["consent_ms"] == shown["consent_ms"]
+    await enter(client, archive.key())
+    shown = await (await client.get(f"/api/archive/packages/{SEALED}")).json()
+    assert len(shown["video"]) == 2
+    assert shown["audit"][1]["detail"] == {"reason": "đơn của gia đình"}
+    assert await listed(client, "?undecided=1") == [SEALED]
+    assert archive.catalogue.undelivered() == archive.catalogue.unstored() == ()
+
+
+@pytest.mark.parametrize(
+    ("package", "state", "expected"),
+    [
+        (ELSEWHERE, PackageState.QUEUED, (400, "no-consent")),
+        (WAITING, PackageState.RECORDING, (409, "not-ready")),
+        (WAITING, PackageState.COMPOSING, (200, "open")),
+    ],
+)
+async def test_consent_is_withdrawn_of_a_case_that_has_ended(
+    client: Client, archive: Archive, package: str, state: PackageState, expected: tuple[int, str]
+) -> None:
+    archive.catalogue.set_state(package, state)
+    await enter(client, archive.key())
+    path = f"/api/archive/packages/{package}/withdrawal"
+    if expected[0] == 200:
+        assert (await withdraw(client, path))["disposition"] == "open"
+        return
+    body = {"reason": "đơn của gia đình"}
+    assert await refused(client, path, method="POST", json=body, headers=OURS) == expected
+    assert archive.deeds(package) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"reason": "x"}, {"reason": 1}])
+async def test_a_withdrawal_without_its_form_or_from_elsewhere_changes_nothing(
+    client: Client, archive: Archive, body: dict[str, str]
+) -> None:
+    await enter(client, archive.key())
+    assert await refused(client, WITHDRAWAL, method="POST", json=body, headers=OURS) == (
+        400,
+        "invalid-message",
+    )
+    good = {"reason": "đơn của gia đình"}
+    assert await refused(client, WITHDRAWAL, method="POST", json=good) == (403, "not-permitted")
+    await enter(client, archive.invitation(room="giao-ban"))
+    assert await refused(client, WITHDRAWAL, method="POST", json=good, headers=OURS) == (
+        404,
+        "unknown-recording",
+    )
+    assert archive.deeds() == []
+
+
+async def test_only_1_narrows_the_list_to_what_is_undecided(client: Client, archive: Archive) -> None:
+    await enter(client, archive.key())
+    assert await listed(client, "?undecided=1") == []
+    assert await refused(client, "/api/archive/packages?undecided=yes") == (400, "invalid-message")

@@ -5,7 +5,7 @@ from string import Formatter
 import pytest
 
 from bridge.archive.model import Stage
-from bridge.base.words import PackageState, RetentionClass, Role
+from bridge.base.words import ConsentState, Disposition, PackageState, RetentionClass, Role
 from bridge.commands.texts import FAILURES, TEXTS, Speech, language
 from bridge.store.audit import Action
 
@@ -55,6 +55,8 @@ def test_a_failure_without_a_text_of_its_own_is_told_by_its_sentence() -> None:
 def test_the_command_line_has_a_word_for_everything_that_it_shows() -> None:
     words = [f"role.{role.value}" for role in Role]
     words += [f"retention.{kind.value}" for kind in RetentionClass]
+    words += [f"consent.{state.value}" for state in ConsentState]
+    words += [f"disposition.{decision.value}" for decision in Disposition]
     words += [f"action.{action.value}" for action in Action]
     assert [word for word in words if word not in TEXTS] == []
 

@@ -296,6 +296,7 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
         is_available=True,
         packages={PackageState.FAILED: 2},
         damaged=1,
+        undecided=2,
         backlog_s=90.0,
         delivery_waiting_s=7200.0,
         check_overdue_s=86400.0,
@@ -308,6 +309,7 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
     assert scrape.value("hoichan_archive_packages", state="failed") == 2
     assert scrape.value("hoichan_archive_packages", state="sealed") == 0
     assert scrape.value("hoichan_archive_packages_damaged") == 1
+    assert scrape.value("hoichan_archive_packages_undecided") == 2
     assert scrape.value("hoichan_archive_backlog_seconds") == 90
     assert scrape.value("hoichan_archive_delivery_waiting_seconds") == 7200
     assert scrape.value("hoichan_archive_check_overdue_seconds") == 86400

@@ -12,6 +12,7 @@ from media import decoded_frames, packet_times_ms
 from network import Network
 
 from bridge.archive.folders import ArchiveFolders
+from bridge.archive.keeping.erasure import erase_case
 from bridge.base.errors import InvalidConfig
 from bridge.base.words import Role, Source
 from bridge.capture.files import EVENTS_MAX
@@ -461,3 +462,29 @@ def test_what_is_recorded_is_closed_to_other_users_whatever_the_umask(open_meeti
     paths = [meeting.folder, *meeting.folder.rglob("*")]
     assert len(paths) > 8
     assert [path.name for path in paths if path.stat().st_mode & 0o077] == []
+
+
+def test_one_case_is_taken_out_of_the_tracks_and_the_others_stay(open_meeting: Open) -> None:
+    meeting = open_meeting()
+    meeting.film("hue")
+    meeting.recorder.note(EventKind.STAGE, {"participant": "hue", "mode": "speaker"})
+    for case in ("C01", "C02"):
+        meeting.recorder.note(EventKind.RECORDING_STATE, {"state": "recording", "by": None, "case": case})
+        meeting.recorder.capture(True)
+        meeting.run(3.0)
+        meeting.recorder.capture(False)
+    meeting.recorder.close("room-closed")
+    meeting.run(1.0)
+    tracks = meeting.session.folder / "tracks"
+
+    def files(case: str) -> set[Path]:
+        lines = [(track.folder, line) for track in meeting.session.tracks() for line in track.of("segment")]
+        return {folder / line["file"] for folder, line in lines if line["case"] == case}
+
+    before = {path: path.read_bytes() for path in files("C02")}
+    assert len(before) >= 2
+    assert all(path.exists() for path in files("C01"))
+    assert erase_case(tracks, "C01") == len(files("C01")) >= 2
+    assert not any(path.exists() for path in files("C01"))
+    assert {path: path.read_bytes() for path in files("C02")} == before
+    assert erase_case(tracks, "C01") == 0

@@ -42,7 +42,7 @@ from bridge.messages import (
 from bridge.store.journal import Chain, EventKind
 from bridge.tokens import TokenKind
 from tests.unit.conference import Conference, channel, leg
-from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, FakeRecord
+from tests.unit.fake_record import CAPTURE_OFF, CAPTURE_ON, CUT, HAND_OVER, FakeRecord
 
 POLICIES = {
     ConferenceKind.CONSULTATION: RecordingPolicy.ON_CONSENT,
@@ -390,7 +390,8 @@ def test_consent_can_be_withdrawn_after_the_case() -> None:
     conference.asks(FinishCase("C01"))
     with pytest.raises(Refused, match="wrong-case-state"):
         conference.ask(conference.chair, StateConsent("C01", REFUSED))
-    assert conference.asks(StateConsent("C01", WITHDRAWN)) == ["consent withdrawn"]
+    # The archive hears of it at once: the package may be on its way to the PACS.
+    assert conference.asks(StateConsent("C01", WITHDRAWN)) == ["consent withdrawn", HAND_OVER]
     assert conference.record.of(EventKind.CONSENT)[-1]["by"] == conference.chair.id
     assert conference.room.proceedings.cases[0].consent is WITHDRAWN
     conference.begin("BN-2", consent=None)

@@ -113,6 +113,16 @@ export function holdPackage(id, hold, reason) {
   return tell(`packages/${id}/hold`, { hold, reason });
 }
 
+/**
+ * The patient of a recording has withdrawn consent.
+ * @param {string} id
+ * @param {string} reason
+ * @returns {Promise<PackageDetail>}
+ */
+export function withdrawConsent(id, reason) {
+  return tell(`packages/${id}/withdrawal`, { reason });
+}
+
 /** @param {string} id @param {string} name */
 export async function readText(id, name) {
   return (await ask(`packages/${id}/files/${name}`)).text();

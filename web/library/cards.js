@@ -136,6 +136,28 @@ function fact(name, text, { isBad = false, value } = {}) {
 }
 
 /**
+ * What the patient said, what was decided where it is no yes, and a way to take it back afterwards.
+ * @param {PackageDetail} detail
+ * @param {() => void} withdraw
+ */
+export function consentCard(detail, withdraw) {
+  const { consent, consent_ms, disposition } = detail;
+  if (!consent) return null;
+  const isBad = consent !== "granted";
+  const facts = [fact("library.consent", `library.consent.${consent}`, { isBad })];
+  if (consent_ms !== null) facts.push(fact("library.consent.said", ["library.at", { time: format.dayAndHour(consent_ms) }]));
+  if (disposition) facts.push(fact("library.disposition", `library.disposition.${disposition}`));
+  const button = element(
+    "button",
+    { class: "button", click: withdraw, attributes: { "data-action": "withdraw" } },
+    icon("warning"),
+    element("span", { text: "library.consent.withdraw" }),
+  );
+  const mayWithdraw = disposition === null || disposition === "keep";
+  return card("consent", "library.consent", element("dl", { class: "facts keeping-facts" }, ...facts), mayWithdraw ? button : null);
+}
+
+/**
  * @param {PackageDetail} detail
  * @param {{mayRelease: boolean, hold: () => void}} deeds
  */

@@ -25,6 +25,9 @@ const STATES = {
   failed: "failed",
 };
 
+/** The choice that asks for no state: what is held back may be in any. */
+const UNDECIDED = "undecided";
+
 export class List {
   /**
    * @param {object} hooks
@@ -65,7 +68,8 @@ export class List {
   get wishes() {
     const data = new FormData(this.form);
     const value = (/** @type {string} */ name) => String(data.get(name) ?? "").trim();
-    return { q: value("q"), from: value("from"), to: value("to"), state: STATES[value("state")] ?? "" };
+    const undecided = value("state") === UNDECIDED ? "1" : "";
+    return { q: value("q"), from: value("from"), to: value("to"), state: STATES[value("state")] ?? "", undecided };
   }
 
   get isNarrowed() {
@@ -166,7 +170,7 @@ export class List {
       value: entry.title,
       attributes: { href: `#p=${entry.id}`, "data-focus": "open" },
     });
-    const head = element("div", { class: "recording-head" }, link, caseChip(entry), holdChip(entry));
+    const head = element("div", { class: "recording-head" }, link, caseChip(entry), consentChip(entry), holdChip(entry));
     const row = element(
       "li",
       { class: "recording", attributes: { "data-package": entry.id, "data-state": entry.state } },
@@ -210,6 +214,25 @@ export function caseChip(entry) {
 export function holdChip(entry) {
   if (!entry.legal_hold) return null;
   return element("span", { class: "chip hold" }, icon("lock"), element("span", { text: "library.hold.chip" }));
+}
+
+/**
+ * What the patient said, where it is not a yes, and what was decided then.
+ * @param {PackageSummary} entry
+ */
+export function consentChip(entry) {
+  const { consent, disposition } = entry;
+  if (disposition) {
+    const state = isWithheld(entry) ? "withheld" : "kept";
+    return element("span", { class: "chip consent", attributes: { "data-consent": state } }, icon("warning"), element("span", { text: `library.disposition.${disposition}.chip` }));
+  }
+  if (!consent || consent === "granted") return null;
+  return element("span", { class: "chip", attributes: { "data-consent": consent } }, element("span", { text: `library.consent.${consent}` }));
+}
+
+/** @param {PackageSummary} entry  whether the archive alone may open it */
+export function isWithheld({ disposition }) {
+  return disposition !== null && disposition !== "keep";
 }
 
 /** @param {PackageSummary} entry */

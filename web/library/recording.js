@@ -5,13 +5,13 @@
 import { openDialog, toast } from "../shared/dialogs.js";
 import { byId, element, icon } from "../shared/dom.js";
 import { clearText, setText } from "../shared/text/text.js";
-import { holdPackage, LibraryFailed, readPackage, readText, fileAddress } from "./api.js";
-import { attendanceCard, auditCard, downloadsCard, gapsCard, keepingCard } from "./cards.js";
+import { holdPackage, LibraryFailed, readPackage, readText, fileAddress, withdrawConsent } from "./api.js";
+import { attendanceCard, auditCard, consentCard, downloadsCard, gapsCard, keepingCard } from "./cards.js";
 import { ChapterList, chaptersOf } from "./chapters.js";
 import { Controls } from "./controls.js";
 import { failureText } from "./failures.js";
 import * as format from "./format.js";
-import { caseChip, holdChip } from "./list.js";
+import { caseChip, consentChip, holdChip, isWithheld } from "./list.js";
 import { Player } from "./player.js";
 import { SeekBar } from "./seekbar.js";
 import { failure, progressBar, stateChip } from "./states.js";
@@ -21,6 +21,7 @@ import { parseVtt } from "./vtt.js";
 /** @typedef {import("./types.js").PackageSummary} PackageSummary */
 /** @typedef {import("./chapters.js").Chapter} Chapter */
 /** @typedef {import("./vtt.js").Cue} Cue */
+/** @typedef {import("../shared/text/text.js").TextKey} TextKey */
 
 const REASON_MIN = 3;
 
@@ -146,7 +147,7 @@ export class Recording {
     };
     setText(facts, "text", ["library.facts", words]);
     byId("recording-chips", HTMLElement).replaceChildren(
-      ...[caseChip(detail), holdChip(detail), stateChip(detail)].filter((chip) => chip !== null),
+      ...[caseChip(detail), consentChip(detail), holdChip(detail), stateChip(detail)].filter((chip) => chip !== null),
     );
     byId("recording-body", HTMLElement).hidden = false;
     const isPlayable = detail.video.length + detail.content.length > 0;
@@ -167,6 +168,7 @@ export class Recording {
     making.hidden = isAtRest && isPlayable && !detail.error;
     const parts = [];
     if (!detail.is_sealed) parts.push(element("p", { class: "quiet-text", text: detail.error ? "library.making.failed" : "library.making" }));
+    else if (!this.mayOpen(detail)) parts.push(element("p", { text: "library.withheld" }));
     else if (!isPlayable) parts.push(element("p", { text: "library.noVideo" }));
     parts.push(progressBar(detail), failure(detail));
     if (detail.error) {
@@ -178,18 +180,26 @@ export class Recording {
     making.replaceChildren(...parts.filter((part) => part !== null));
   }
 
+  /** @param {PackageDetail} detail  what is held back is for the archive, which decides */
+  mayOpen(detail) {
+    return !isWithheld(detail) || this.hooks.seesAll();
+  }
+
   /** @param {PackageDetail} detail */
   renderCards(detail) {
     const keeping = { mayRelease: this.hooks.seesAll(), hold: () => void this.hold() };
     const cards = detail.is_sealed
       ? [
+          consentCard(detail, () => void this.withdraw()),
           detail.video.length > 0 ? gapsCard(detail, this.player.timelines.video, (position) => this.seekComposed(position)) : null,
           attendanceCard(detail),
           keepingCard(detail, keeping),
-          downloadsCard(detail),
+          this.mayOpen(detail) ? downloadsCard(detail) : null,
           auditCard(detail),
         ]
-      : [detail.attendance || detail.sites.length > 0 ? attendanceCard(detail) : null, auditCard(detail)];
+      : [
+          detail.state === "recording" ? null : consentCard(detail, () => void this.withdraw()),
+          detail.attendance || detail.sites.length > 0 ? attendanceCard(detail) : null, auditCard(detail)];
     byId("cards", HTMLElement).replaceChildren(...cards.filter((card) => card !== null));
   }
 
@@ -250,15 +260,41 @@ export class Recording {
   async hold() {
     const { detail } = this;
     if (!detail) return;
-    const reason = await askReason(detail.legal_hold);
+    const isHeld = detail.legal_hold;
+    const reason = await askReason(isHeld ? "library.hold.release" : "library.hold.set", isHeld ? "library.hold.release.text" : "library.hold.set.text");
     if (reason === null) return;
+    const changed = await this.change(holdPackage(detail.id, !isHeld, reason));
+    if (!changed) return;
+    if (this.id === changed.id) this.take(changed);
+    toast(changed.legal_hold ? "library.hold.done" : "library.hold.released");
+  }
+
+  /** The patient has withdrawn consent: whoever may not open the recording any more sees nothing of it. */
+  async withdraw() {
+    const { detail } = this;
+    if (!detail) return;
+    const reason = await askReason("library.consent.withdraw", "library.consent.withdraw.text");
+    if (reason === null) return;
+    const changed = await this.change(withdrawConsent(detail.id, reason));
+    if (!changed) return;
+    if (this.id === changed.id) {
+      if (this.mayOpen(changed)) this.take(changed);
+      else await this.open(changed.id);
+    }
+    toast("library.consent.withdraw.done");
+  }
+
+  /**
+   * @param {Promise<PackageDetail>} asked
+   * @returns {Promise<PackageDetail | null>} null, said why, when it was refused
+   */
+  async change(asked) {
     try {
-      const changed = await holdPackage(detail.id, !detail.legal_hold, reason);
-      if (this.id === changed.id) this.take(changed);
-      toast(changed.legal_hold ? "library.hold.done" : "library.hold.released");
+      return await asked;
     } catch (error) {
       if (!(error instanceof LibraryFailed)) throw error;
       if (!this.hooks.failed(error)) toast(failureText(error), { isWarning: true });
+      return null;
     }
   }
 
@@ -286,10 +322,11 @@ async function cuesOf(detail, name) {
 }
 
 /**
- * @param {boolean} isHeld
+ * @param {TextKey} deed
+ * @param {TextKey} what  it means
  * @returns {Promise<string | null>} the reason, null when nothing shall change
  */
-function askReason(isHeld) {
+function askReason(deed, what) {
   return new Promise((resolve) => {
     /** @type {string | null} */
     let reason = null;
@@ -297,13 +334,13 @@ function askReason(isHeld) {
     const form = element(
       "form",
       { class: "hold-form" },
-      element("p", { text: isHeld ? "library.hold.release.text" : "library.hold.set.text" }),
+      element("p", { text: what }),
       element("label", { class: "field" }, element("span", { text: "library.hold.reason" }), field),
       element(
         "div",
         { class: "row dialog-actions" },
         element("button", { class: "button", text: "common.cancel", click: () => dialog.close() }),
-        element("button", { class: "button primary", text: isHeld ? "library.hold.release" : "library.hold.set", attributes: { type: "submit" } }),
+        element("button", { class: "button primary", text: deed, attributes: { type: "submit" } }),
       ),
     );
     form.addEventListener("submit", (event) => {
@@ -313,7 +350,7 @@ function askReason(isHeld) {
       reason = text;
       dialog.close();
     });
-    const dialog = openDialog(isHeld ? "library.hold.release" : "library.hold.set", [form], { closed: () => resolve(reason) });
+    const dialog = openDialog(deed, [form], { closed: () => resolve(reason) });
     field.focus();
   });
 }

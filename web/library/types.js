@@ -36,6 +36,9 @@
  * @property {number} bytes
  * @property {boolean} is_sealed
  * @property {boolean} legal_hold
+ * @property {"unknown" | "granted" | "refused" | "withdrawn" | null} consent  null where there is no patient
+ * @property {number | null} consent_ms
+ * @property {"open" | "keep" | "restrict" | "destroy" | null} disposition  null where nothing is to be decided
  */
 
 /**
@@ -95,6 +98,6 @@
 
 /** @typedef {{packages: PackageSummary[], total: number, cursor: string | null}} PackagePage */
 
-/** @typedef {{q: string, from: string, to: string, state: string}} Wishes */
+/** @typedef {{q: string, from: string, to: string, state: string, undecided: string}} Wishes */
 
 export {};

@@ -371,9 +371,24 @@ export class Cases {
     return row;
   }
 
-  /** @param {CaseLine} line  a finished case: what was said, for reading only */
-  #answer({ consent }) {
-    return element("p", { class: "quiet-text case-answer", text: `cases.consent.${consent}` });
+  /** @param {CaseLine} line  a finished case: what was said, and that it can still be taken back */
+  #answer(line) {
+    const { case: number, consent } = line;
+    const words = element("p", { class: "quiet-text case-answer", text: `cases.consent.${consent}` });
+    if (consent !== "granted") return words;
+    const button = element("button", { class: "button", click: () => void this.#withdrawLate(line) }, element("span", { text: "cases.consent.confirm.withdrawn" }));
+    button.dataset.focus = `consent-withdrawn-${number}`;
+    return element("div", { class: "case-consent" }, words, element("div", { class: "case-actions" }, button));
+  }
+
+  /** @param {CaseLine} line  a finished case, whose recording may be sealed and on its way by now */
+  async #withdrawLate({ case: number, code }) {
+    const isSure = await confirm(["cases.consent.late.title", { case: number, code }], "cases.consent.late.text", {
+      yes: "cases.consent.confirm.withdrawn",
+      no: "common.cancel",
+      isDangerous: true,
+    });
+    if (isSure) this.#send({ type: "consent", case: number, state: "withdrawn" });
   }
 
   /** @param {CaseLine} line */

@@ -238,8 +238,10 @@ export const en = {
   "cases.consent.confirm.refused.text": "Recording of this case ends at once.",
   "cases.consent.confirm.refused": "Refused",
   "cases.consent.confirm.withdrawn.title": "Does the patient of case {case} withdraw the consent?",
-  "cases.consent.confirm.withdrawn.text": "Recording of this case ends at once. The withdrawal is written into the journal.",
+  "cases.consent.confirm.withdrawn.text": "Recording of this case ends at once. What was recorded so far is held back until the archive decides: it is not delivered, and nobody else can open it.",
   "cases.consent.confirm.withdrawn": "Withdraw consent",
+  "cases.consent.late.title": "Does the patient of case {case}, {code}, withdraw the consent?",
+  "cases.consent.late.text": "The case is over. Its recording is held back until the archive decides: it is not delivered any further, and nobody else can open it. Only the archive can take this back.",
   "cases.library": "Recordings archive",
   "cases.notSent": "Not sent: the connection is lost. Please try again.",
 

@@ -237,8 +237,10 @@ export const vi = {
   "cases.consent.confirm.refused.text": "Việc ghi hình ca này dừng ngay.",
   "cases.consent.confirm.refused": "Không đồng ý",
   "cases.consent.confirm.withdrawn.title": "Người bệnh của ca {case} rút lại đồng ý?",
-  "cases.consent.confirm.withdrawn.text": "Việc ghi hình ca này dừng ngay. Việc rút lại được ghi vào nhật ký.",
+  "cases.consent.confirm.withdrawn.text": "Việc ghi hình ca này dừng ngay. Phần đã ghi được giữ lại chờ phòng lưu trữ quyết định: không gửi đi, và không ai khác mở được.",
   "cases.consent.confirm.withdrawn": "Rút lại đồng ý",
+  "cases.consent.late.title": "Người bệnh của ca {case}, mã {code}, rút lại đồng ý?",
+  "cases.consent.late.text": "Ca này đã kết thúc. Bản ghi được giữ lại chờ phòng lưu trữ quyết định: không gửi đi nữa, và không ai khác mở được. Chỉ phòng lưu trữ mới hủy được việc rút lại này.",
   "cases.library": "Kho lưu trữ",
   "cases.notSent": "Chưa gửi được: đang mất kết nối. Hãy thử lại.",
 

@@ -29,7 +29,7 @@ from bridge.api.problems import Handler, answering_problems
 from bridge.base import schema
 from bridge.base.errors import ArchiveFailed, InvalidMessage, Refused
 from bridge.base.schema import Characters
-from bridge.base.words import ArchiveScope, PackageState
+from bridge.base.words import ArchiveScope, ConsentState, PackageState
 from bridge.store.audit import Action, network_of
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, Search
@@ -67,6 +67,13 @@ class HoldRequest:
     """The body that puts a package on legal hold or takes it off."""
 
     hold: bool
+    reason: Annotated[str, Characters(3, 300)]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalRequest:
+    """The body that says that the patient of a package has withdrawn consent."""
+
     reason: Annotated[str, Characters(3, 300)]
 
 
@@ -130,6 +137,7 @@ class ArchiveApi:
         router.add_get(f"{package}/files/{{name}}", _answering(self._file))
         router.add_post(f"{package}/retry", _answering(self._retry))
         router.add_post(f"{package}/hold", _answering(self._hold))
+        router.add_post(f"{package}/withdrawal", _answering(self._withdraw))
         # Before the pages, so that a wrong address is told as a problem and not as a missing page.
         router.add_route("*", f"{BASE}/{{rest:.*}}", _answering(self._unknown))
 
@@ -203,7 +211,8 @@ class ArchiveApi:
         if entry is None:
             raise Refused("unknown-recording", "the package is gone")
         deliveries = self._catalogue.deliveries(package)
-        shown = archive_package.detail(entry, self._packages / package, deliveries)
+        folder = self._packages / package if _may_open(claims, entry) else None
+        shown = archive_package.detail(entry, folder, deliveries)
         if claims.scope is ArchiveScope.ALL:
             lines = self._catalogue.audit.entries(package=package, limit=AUDIT_SHOWN)
             shown["audit"] = [archive_package.audit_line(line) for line in lines]
@@ -288,6 +297,25 @@ class ArchiveApi:
         await self._read(lambda: self._catalogue.set_legal_hold(access.entry.id, body.hold))
         return await self._shown(access)
 
+    async def _withdraw(self, request: web.Request) -> web.Response:
+        """Hold a package back: who sees it may say that consent is withdrawn, the archive decides then."""
+        self._sessions.check_origin(request)
+        access = await self._access(request)
+        body = schema.read(WithdrawalRequest, schema.read_json(await _text(request)))
+        entry = access.entry
+        if entry.case is None:
+            raise Refused("no-consent", "the package belongs to no case")
+        if entry.state is PackageState.RECORDING:
+            raise Refused("not-ready", "the case goes on: it is stated in the room")
+        await self._note_of(access, Action.WITHDRAW, detail={"reason": body.reason})
+        now_ms = int(self._wall_clock() * 1000)
+        await self._read(
+            lambda: self._catalogue.withhold(
+                entry.id, ConsentState.WITHDRAWN, now_ms, by=_who(access.claims), reason=body.reason
+            )
+        )
+        return await self._shown(access)
+
     async def _access(self, request: web.Request) -> Access:
         """Return the package that the address names; for who may not see it, it does not exist."""
         claims = self._sessions.claims(request)
@@ -304,6 +332,8 @@ class ArchiveApi:
         access = await self._access(request)
         if access.entry.seal is None:
             raise Refused("not-ready", "the package is not sealed yet")
+        if not _may_open(access.claims, access.entry):
+            raise Refused("withheld", "the patient does not consent, or no longer")
         return access
 
     async def _note_of(
@@ -339,11 +369,10 @@ class ArchiveApi:
         deed = (claims.id, network, action, package)
         if is_repeatable and self._visits.goes_on(deed):
             return
-        name = f", {claims.name}" if claims.name else ""
         await self._read(
             lambda: self._catalogue.audit.append(
                 action,
-                who=f"{claims.role.value}, {claims.site}{name}",
+                who=_who(claims),
                 at_ms=int(self._wall_clock() * 1000),
                 package=package,
                 network=network,
@@ -370,6 +399,17 @@ def _answering(handler: Handler) -> Handler:
 def _rooms(claims: Claims) -> tuple[str, ...] | None:
     """Return the rooms whose recordings may be seen; None for all."""
     return None if claims.scope is ArchiveScope.ALL else (claims.room,)
+
+
+def _who(claims: Claims) -> str:
+    """Return who somebody is, as audit and decisions name them."""
+    name = f", {claims.name}" if claims.name else ""
+    return f"{claims.role.value}, {claims.site}{name}"
+
+
+def _may_open(claims: Claims, entry: PackageEntry) -> bool:
+    """Whether what is in a package may be looked at: what is held back is for the archive, which decides."""
+    return not entry.is_withheld or claims.scope is ArchiveScope.ALL
 
 
 def _offset(text: str) -> int:

@@ -77,11 +77,14 @@ def summary(entry: PackageEntry) -> Json:
         "bytes": entry.bytes,
         "is_sealed": entry.seal is not None,
         "legal_hold": entry.legal_hold,
+        "consent": entry.consent,
+        "consent_ms": entry.consent_ms,
+        "disposition": entry.disposition,
     }
 
 
-def detail(entry: PackageEntry, folder: Path, deliveries: tuple[DeliveryEntry, ...]) -> Json:
-    """Return all that is shown of one package."""
+def detail(entry: PackageEntry, folder: Path | None, deliveries: tuple[DeliveryEntry, ...]) -> Json:
+    """Return all that is shown of one package; without a folder nothing of what is in it."""
     return {
         **summary(entry),
         "seal": entry.seal,
@@ -93,7 +96,7 @@ def detail(entry: PackageEntry, folder: Path, deliveries: tuple[DeliveryEntry, .
         "retention": entry.retention.value,
         "retention_until": entry.retention_until,
         "deliveries": [_delivery(attempt) for attempt in deliveries],
-        **(_contents(folder) if entry.seal is not None else _NOTHING),
+        **(_NOTHING if folder is None or entry.seal is None else _contents(folder)),
     }
 
 

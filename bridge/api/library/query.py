@@ -13,7 +13,7 @@ PAGE_SIZE: Final = 25
 TEXT_MAX: Final = 200
 # Days are those of the hospitals.
 LOCAL_OFFSET: Final = timedelta(hours=7)
-_KNOWN: Final = frozenset({"q", "from", "to", "state", "cursor"})
+_KNOWN: Final = frozenset({"q", "from", "to", "state", "undecided", "cursor"})
 _CURSOR_DIGITS: Final = 7
 
 
@@ -30,6 +30,7 @@ def search_of(query: Mapping[str, str], *, rooms: tuple[str, ...] | None) -> Sea
         from_ms=_day_ms(query, "from"),
         until_ms=_day_ms(query, "to", days_later=1),
         states=_states(query.get("state", "")),
+        is_undecided=_is_undecided(query.get("undecided", "")),
         rooms=rooms,
         offset=_offset(query.get("cursor", "")),
         limit=PAGE_SIZE,
@@ -68,6 +69,12 @@ def _states(text: str) -> tuple[PackageState, ...]:
     except ValueError as error:
         known = ", ".join(PackageState)
         raise InvalidMessage("invalid-message", f"state must be some of {known}") from error
+
+
+def _is_undecided(text: str) -> bool:
+    if text not in ("", "1"):
+        raise InvalidMessage("invalid-message", "undecided is 1 or left out")
+    return text == "1"
 
 
 def _offset(text: str) -> int:

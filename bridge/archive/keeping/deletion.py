@@ -1,4 +1,4 @@
-"""The end of a package: only when its time has come, approved by people, and certified.
+"""The end of a package: when its time has come or its patient wants it, approved by people, and certified.
 
 The certificate is written before anything is deleted and stays; it holds the seal, so that the chain of seals
 can still be proven without the package. An attempt that was interrupted is completed by the next one, unless
@@ -48,14 +48,17 @@ def destroy(
     retention: Retention,
     approval: Approval,
     now_ms: int,
+    is_withdrawn: bool = False,
 ) -> Mapping[str, Any]:
     """Delete a package everywhere and return its certificate; raises ArchiveFailed when it must be kept.
 
-    `retention` is what was decided since the sealing; the stricter of both holds.
+    `retention` is what was decided since the sealing; the stricter of both holds. Where consent is withdrawn,
+    its end is not waited for, but a legal hold and the class that is kept for ever weigh more than that.
     """
+    check_may_go(package, certificates, retention=retention, now_ms=now_ms, is_withdrawn=is_withdrawn)
     path = certificates / f"{package.name}.json"
     if not path.exists():
-        certificate = _certificate(package, stores, retention, approval, now_ms)
+        certificate = _certificate(package, stores, retention, approval, now_ms, is_withdrawn)
         with disk_errors():
             # Under another name first: a certificate is whole or not there.
             partial = path.with_suffix(PARTIAL)
@@ -63,10 +66,25 @@ def destroy(
             partial.rename(path)
             bag.sync(certificates)
     certificate = _read(path)
-    _check_still(package, certificate, retention, now_ms)
     for store in stores:
         store.delete(package.name)
     return certificate
+
+
+def check_may_go(
+    package: Path, certificates: Path, *, retention: Retention, now_ms: int, is_withdrawn: bool = False
+) -> None:
+    """Raise ArchiveFailed when a package must be kept, or is not the one whose deletion has begun."""
+    path = certificates / f"{package.name}.json"
+    if not path.exists():
+        _check_retention(package.name, _sealed(package)[1], retention, now_ms, is_withdrawn)
+        return
+    certificate = _read(path)
+    _check_retention(package.name, _retention(certificate), retention, now_ms, is_withdrawn)
+    if package.exists() and _sealed(package)[0].seal != certificate["seal"]:
+        raise ArchiveFailed(
+            "package-damaged", f"{package.name}: its certificate is that of another seal", is_lasting=True
+        )
 
 
 def deleted_seals(certificates: Path) -> dict[str, str | None]:
@@ -83,13 +101,14 @@ def _certificate(
     retention: Retention,
     approval: Approval,
     now_ms: int,
+    is_withdrawn: bool,
 ) -> dict[str, Any]:
     if not approval.approved_by or not approval.reason:
         raise ArchiveFailed(
             "not-approved", f"{package.name}: deleting needs an approval and a reason", is_lasting=True
         )
     seal, sealed = _sealed(package)
-    strict = _check_retention(package.name, sealed, retention, now_ms)
+    strict = longest(sealed, retention)
     return {
         "format": FORMAT,
         "package": package.name,
@@ -99,6 +118,7 @@ def _certificate(
         "sealed_at": seal.sealed_at,
         "retention": {"class": strict.retention_class.value, "until": strict.until},
         "deleted_at": utc_text(now_ms),
+        "basis": "consent-withdrawn" if is_withdrawn else "retention-ended",
         "approved_by": list(approval.approved_by),
         "reason": approval.reason,
         "stores": [store.name for store in stores],
@@ -109,22 +129,14 @@ def _certificate(
     }
 
 
-def _check_still(package: Path, certificate: Mapping[str, Any], retention: Retention, now_ms: int) -> None:
-    """Check that a certificate, perhaps an earlier attempt's, is still good for what is to be deleted."""
-    _check_retention(package.name, _retention(certificate), retention, now_ms)
-    if package.exists() and _sealed(package)[0].seal != certificate["seal"]:
-        raise ArchiveFailed(
-            "package-damaged", f"{package.name}: its certificate is that of another seal", is_lasting=True
-        )
-
-
-def _check_retention(package: str, sealed: Retention, decided: Retention, now_ms: int) -> Retention:
-    """Return the retention that holds; raises ArchiveFailed when the package must be kept."""
-    strict = longest(sealed, decided)
-    refusal = may_delete(strict, now_ms)
-    if refusal is not None:
-        raise ArchiveFailed(refusal.code, f"{package}: {_REASONS[refusal.code]}", is_lasting=True)
-    return strict
+def _check_retention(
+    package: str, sealed: Retention, decided: Retention, now_ms: int, is_withdrawn: bool
+) -> None:
+    """Raise ArchiveFailed when the package must be kept."""
+    refusal = may_delete(longest(sealed, decided), now_ms)
+    if refusal is None or (is_withdrawn and refusal.code == "retention-runs"):
+        return
+    raise ArchiveFailed(refusal.code, f"{package}: {_REASONS[refusal.code]}", is_lasting=True)
 
 
 def _sealed(package: Path) -> tuple[Seal, Retention]:

@@ -12,12 +12,15 @@ from bridge.archive.calendar import utc_text
 from bridge.archive.model import Gap, PackagePlan, Span, VideoPart
 from bridge.archive.package.attendance import PersonAttendance, sites
 from bridge.archive.package.uids import uid
+from bridge.archive.plan.consent import last_word
 from bridge.archive.plan.extract import Presence, clip, floor_turns, recorded_contents
 from bridge.archive.retention import retention_until
 from bridge.base.words import RetentionClass
 from bridge.store.journal import GENESIS, Event, EventKind
 
 FORMAT: Final = "hoichan-package/1"
+# What was said about the only purpose that patients are asked for.
+CONSENT_FILE: Final = "consent/care.json"
 
 
 def pretty(value: Any) -> bytes:
@@ -65,6 +68,7 @@ def case_document(
             "code": plan.code,
             "presenting_site": plan.presenting_site,
             "consent": list(consent_files),
+            "consent_state": last_word(events, plan.case)[0],
             "dicom": _dicom(events, plan, minutes_files),
         }
     return document

@@ -60,8 +60,22 @@ def backoff_s(attempt: int, *, most_s: int) -> float:
     return float(min(most_s, RETRY_FIRST_S * 2 ** min(max(attempt - 1, 0), 30)))
 
 
-def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report) -> list[DeliveredInstance]:
-    """Deliver everything of a package and prove it; raises ArchiveFailed, mostly DeliveryFailed."""
+def _freely() -> None:
+    """Nothing is held back."""
+
+
+def deliver(
+    package: Path,
+    work: Path,
+    *,
+    settings: DicomConfig,
+    report: Report,
+    may_go: Callable[[], None] = _freely,
+) -> list[DeliveredInstance]:
+    """Deliver everything of a package and prove it; raises ArchiveFailed, mostly DeliveryFailed.
+
+    `may_go` is asked before each object, and raises ArchiveFailed when nothing more of the package may go.
+    """
     if settings.method == "off":
         return []
     pacs: Pacs = StowArchive(settings) if settings.method == "stow" else StoreArchive(settings)
@@ -69,7 +83,7 @@ def deliver(package: Path, work: Path, *, settings: DicomConfig, report: Report)
     instances = dicom.instances(package)
     with disk_errors():
         work.mkdir(parents=True, exist_ok=True)
-        return _Delivery(package, work, pacs, settings.institution, report).deliver(instances)
+        return _Delivery(package, work, pacs, settings.institution, report, may_go).deliver(instances)
 
 
 def _check_sealed(package: Path) -> None:
@@ -87,12 +101,21 @@ def _check_sealed(package: Path) -> None:
 class _Delivery:
     """One attempt to deliver one package."""
 
-    def __init__(self, package: Path, work: Path, pacs: Pacs, institution: str, report: Report) -> None:
+    def __init__(
+        self,
+        package: Path,
+        work: Path,
+        pacs: Pacs,
+        institution: str,
+        report: Report,
+        may_go: Callable[[], None],
+    ) -> None:
         self._package = package
         self._work = work
         self._pacs = pacs
         self._institution = institution
         self._report = report
+        self._may_go = may_go
         self._proven = self._read_proven()
         self._total_bytes = 1
         self._done_bytes = 0
@@ -104,6 +127,7 @@ class _Delivery:
             if self._proven.get(instance.sop_instance_uid) == instance.sha256:
                 self._advance(2 * instance.bytes)
                 continue
+            self._may_go()
             self._deliver_one(instance)
             self._proven[instance.sop_instance_uid] = instance.sha256
             self._write_proven()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive.folders import ArchiveFolders
-from bridge.archive.model import Progress, Stage
+from bridge.archive.model import WITHHELD, Progress, Stage
 from bridge.archive.work import process
 from bridge.archive.work.jobs import Job, Result, Task
 from bridge.archive.work.retry import pause_s
@@ -97,6 +97,11 @@ async def deliver(archive: Archive, entry: PackageEntry, *, on_progress: OnProgr
         await asyncio.to_thread(archive.catalogue.set_back, entry.id)
         raise
     except ArchiveFailed as error:
+        if error.code == WITHHELD:
+            # No failure: it waits for people, and not for a better hour.
+            await asyncio.to_thread(archive.catalogue.set_back, entry.id)
+            await _add_delivery(archive, entry.id, error)
+            raise
         archive.counters.deliveries_failed += 1
         if error.code != "busy":
             await _add_delivery(archive, entry.id, error)

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_errors
 from bridge.archive.model import PackagePlan
+from bridge.archive.plan.consent import disposition_of, last_word
 from bridge.archive.plan.extract import presences
 from bridge.archive.plan.programme import plan_packages
+from bridge.archive.work.consent import note_consent
 from bridge.base.errors import ArchiveFailed, RecordingFailed
 from bridge.base.words import ConferenceKind, PackageState, RetentionClass
 from bridge.capture.sessions import JOURNAL
@@ -140,11 +142,38 @@ def take_in(
     return found
 
 
+def ask_journal(catalogue: Catalogue, folders: ArchiveFolders, package: str) -> None:
+    """Let the catalogue know what the journal says by now of the consent to a package; raises ArchiveFailed.
+
+    For who is about to let something out: that a word is in the journal is all that can be waited for.
+    """
+    entry = catalogue.package(package)
+    session = None if entry is None else catalogue.session(entry.session)
+    if entry is None or session is None or entry.case is None:
+        return
+    path = folders.recordings / session.folder
+    opened = _first_event(path / JOURNAL)
+    if opened is None or (opened.at_ms, str(opened.data["room"])) != (session.started_ms, session.room):
+        return
+    events = read_session(path)
+    for plan in plan_packages(events, session.id):
+        if plan.package == package:
+            note_consent(catalogue, _entry(plan, events, entry.retention, entry.state))
+
+
 def _put(catalogue: Catalogue, entry: PackageEntry, decided: Mapping[str, Any]) -> None:
     known = catalogue.package(entry.id)
-    if known is not None and known.seal is not None:
-        return
-    catalogue.put_package(entry)
+    if known is None or known.seal is None:
+        _put_unsealed(catalogue, entry, known, decided)
+    # Of a sealed one, too: consent can be withdrawn as long as the conference goes on.
+    note_consent(catalogue, entry)
+
+
+def _put_unsealed(
+    catalogue: Catalogue, entry: PackageEntry, known: PackageEntry | None, decided: Mapping[str, Any]
+) -> None:
+    # That it is held back is written down by itself, and not only into the catalogue.
+    catalogue.put_package(replace(entry, disposition=None))
     if known is None:
         catalogue.set_decided(entry.id, decided)
     elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
@@ -235,6 +264,9 @@ def _plans_to_come(session: SessionEntry, events: Sequence[Event]) -> list[Packa
 def _entry(
     plan: PackagePlan, events: Sequence[Event], retention: RetentionClass, state: PackageState
 ) -> PackageEntry:
+    consent, consent_ms = last_word(events, plan.case)
+    # A span may be empty and yet have media behind it, which only a crash has kept from being told.
+    disposition = disposition_of(consent, is_recorded=bool(plan.spans))
     return PackageEntry(
         id=plan.package,
         session=plan.session,
@@ -249,6 +281,9 @@ def _entry(
         duration_ms=sum(span.end_ms - span.start_ms for span in plan.spans),
         state=state,
         retention=retention,
+        consent=consent,
+        consent_ms=consent_ms,
+        disposition=disposition,
     )
 
 

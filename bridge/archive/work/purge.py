@@ -73,15 +73,19 @@ def free_bytes(folder: Path) -> int:
 
 
 def _may_purge(archive: Archive, packages: tuple[PackageEntry, ...], now_ms: int) -> bool:
-    # Damaged packages may have to be made again from the tracks.
-    if any(entry.fixity_ok is False and entry.deleted_ms is None for entry in packages):
+    kept = [entry for entry in packages if entry.deleted_ms is None]
+    # Damaged packages may have to be made again from the tracks, and people may have to decide about them.
+    if any(entry.fixity_ok is False or entry.is_undecided for entry in kept):
         return False
-    if archive.archive.s3_endpoint and any(entry.stored_ms is None for entry in packages):
+    if archive.archive.s3_endpoint and any(entry.stored_ms is None for entry in kept):
         return False
-    # What belongs to no patient is not delivered.
+    # What belongs to no patient is not delivered, nor what patients do not let go.
     times = [
-        (entry.sealed_ms, entry.delivered_ms if entry.case is not None else entry.sealed_ms)
-        for entry in packages
+        (
+            entry.sealed_ms,
+            entry.sealed_ms if entry.case is None or entry.is_withheld else entry.delivered_ms,
+        )
+        for entry in kept
     ]
     return may_purge_tracks(
         TracksState(is_closed=True, packages=times),

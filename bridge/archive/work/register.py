@@ -15,13 +15,18 @@ from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_errors
 from bridge.archive.model import DAMAGED
+from bridge.archive.package.documents import CONSENT_FILE
 from bridge.archive.package.seal import SEAL_FILE, Seal, parse_seal
+from bridge.archive.plan.consent import disposition_of
+from bridge.archive.work.consent import note_consent
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import ConferenceKind, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, ConsentState, PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry
 
 DOCUMENT_MAX_BYTES: Final = 16 * 1024 * 1024
+# Packages of an older version that are asked for their consent at one look.
+ASKED_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,9 @@ def register(
     """Enter one package, and what was decided about it before the catalogue was lost."""
     entry = found.entry
     # First as one that is not sealed, because only the next step knows its place in the chain.
-    catalogue.put_package(replace(entry, state=PackageState.QUEUED, progress=0.0, seal=None, deleted_ms=None))
+    catalogue.put_package(
+        replace(entry, state=PackageState.QUEUED, progress=0.0, seal=None, deleted_ms=None, disposition=None)
+    )
     if entry.deleted_ms is not None:
         decided = {**decided, "deleted_ms": entry.deleted_ms}
     catalogue.set_sealed(
@@ -74,6 +81,19 @@ def register(
         is_newest=is_newest,
         decided=decided,
     )
+    note_consent(catalogue, entry)
+
+
+def ask_older(catalogue: Catalogue, folders: ArchiveFolders) -> None:
+    """Learn the consent of some packages that an older version has sealed; raises ArchiveFailed."""
+    for entry in catalogue.unasked(ASKED_MAX):
+        try:
+            note_consent(catalogue, read_package(folders.packages / entry.id).entry)
+        except ArchiveFailed as error:
+            if error.code != "package-broken":
+                raise
+            # Its check tells that it is damaged.
+            catalogue.set_consent(entry.id, ConsentState.UNKNOWN, None)
 
 
 def package_folders(folders: ArchiveFolders) -> list[Path]:
@@ -89,7 +109,7 @@ def read_package(folder: Path) -> Found:
         seal = parse_seal((folder / SEAL_FILE).read_bytes())
         document = json.loads(_document(folder).read_bytes()[:DOCUMENT_MAX_BYTES])
         return Found(_entry(folder, seal, document), seal)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ArchiveFailed("package-broken", f"{folder.name}: {error}", is_lasting=True) from error
 
 
@@ -160,6 +180,7 @@ def _entry(folder: Path, seal: Seal, document: dict[str, Any]) -> PackageEntry:
         raise ValueError("its folder, its seal and its document name different packages")
     started_ms, ended_ms = _unix_ms(document["started_at"]), _unix_ms(document["ended_at"])
     retention = document["retention"]
+    consent, consent_ms = _consent(folder) if document.get("case") else (None, None)
     return PackageEntry(
         id=seal.package,
         session=document["session"],
@@ -180,7 +201,19 @@ def _entry(folder: Path, seal: Seal, document: dict[str, Any]) -> PackageEntry:
         retention=RetentionClass(retention["class"]),
         retention_until=retention["until"],
         damaged_ms=_damaged_ms(folder),
+        consent=consent,
+        consent_ms=consent_ms,
+        disposition=disposition_of(consent, is_recorded=bool(document["recorded"])),
     )
+
+
+def _consent(folder: Path) -> tuple[ConsentState, int | None]:
+    """Return what the patient had said last when the package was made, and when."""
+    path = folder / "data" / CONSENT_FILE
+    if not path.exists():
+        return ConsentState.UNKNOWN, None
+    document = json.loads(path.read_bytes()[:DOCUMENT_MAX_BYTES])
+    return ConsentState(document["state"]), _unix_ms(document["history"][-1]["at"])
 
 
 def _damaged_ms(folder: Path) -> int:

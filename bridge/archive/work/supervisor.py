@@ -1,9 +1,9 @@
 """The archive at work beside the conferences: everything recorded becomes a package without being asked.
 
-Three lanes, each one thing at a time: making packages, delivering them, and keeping them (checksums, tracks
-that have served). What is to be done stands in the folders and the catalogue and nowhere else, so that a
-start finds what any crash has left. Nothing here waits on the event loop for the disk, raises into the
-conference, or gives up by itself: a lane that fails begins again.
+Four lanes, each one thing at a time: reading what was recorded, making packages, delivering them, and keeping
+them (checksums, tracks that have served). What is to be done stands in the folders and the catalogue and
+nowhere else, so that a start finds what any crash has left. Nothing here waits on the event loop for the
+disk, raises into the conference, or gives up by itself: a lane that fails begins again.
 """
 
 import asyncio
@@ -60,6 +60,7 @@ class ArchiveStatus:
     is_available: bool = False
     packages: Mapping[PackageState, int] | None = None
     damaged: int = 0
+    undecided: int = 0
     backlog_s: float = 0.0
     delivery_waiting_s: float = 0.0
     store_waiting_s: float = 0.0
@@ -97,6 +98,7 @@ class ArchiveSupervisor:
         self._realtime_factor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
+            "take in": self._take_in,
             "make": self._make_next,
             "deliver": self._deliver_next,
             "keep": self._keep_next,
@@ -126,7 +128,7 @@ class ArchiveSupervisor:
             self._changed.add(path)
         else:
             self._is_all_changed = True
-        self._wake["make"].set()
+        self._wake["take in"].set()
 
     def retry(self, package: str) -> None:
         """Try a package again that has failed; any thread, raises ArchiveFailed."""
@@ -202,7 +204,7 @@ class ArchiveSupervisor:
         except ArchiveFailed as further:
             logger.error("the catalogue cannot be made anew: %s", further)
         self._is_all_changed = True
-        self._wake["make"].set()
+        self._wake["take in"].set()
 
     async def _pause(self, name: str, pause_s: float) -> None:
         """Wait, or until something is to be done."""
@@ -212,10 +214,39 @@ class ArchiveSupervisor:
                 await self._wake[name].wait()
         self._wake[name].clear()
 
+    # Taking in.
+
+    async def _take_in(self) -> float:
+        """Let a worker read the journals that have changed, whatever is being made meanwhile."""
+        now = time.monotonic()
+        if self._is_all_changed or now >= self._rescan_at:
+            self._changed.clear()
+            await self._told_of(None)
+            self._is_all_changed = False
+            self._rescan_at = now + RESCAN_INTERVAL_S
+        while self._changed:
+            path = next(iter(self._changed))
+            # Before, so that what changes meanwhile is not missed.
+            self._changed.discard(path)
+            try:
+                await self._told_of(path)
+            except ArchiveFailed:
+                self.session_changed(path)
+                raise
+        self._wake["make"].set()
+        return RESCAN_INTERVAL_S
+
+    async def _told_of(self, session: Path | None) -> None:
+        result = await attempts.take_in(self._archive, session)
+        broken = frozenset(result["broken"])
+        for sentence in broken - self._broken:
+            logger.error("archive: a session cannot be archived: %s", sentence)
+        if session is None:
+            self._broken = broken
+
     # Making.
 
     async def _make_next(self) -> float:
-        await self._take_in()
         entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
@@ -258,32 +289,6 @@ class ArchiveSupervisor:
             logger.warning("archive: %s waits, because the disk is needed for recording", entry.id)
         self._waits_for_room = True
         self._let_rest("make", entry.id, ROOM_INTERVAL_S)
-
-    async def _take_in(self) -> None:
-        """Let a worker read the journals that have changed."""
-        now = time.monotonic()
-        if self._is_all_changed or now >= self._rescan_at:
-            self._changed.clear()
-            await self._told_of(None)
-            self._is_all_changed = False
-            self._rescan_at = now + RESCAN_INTERVAL_S
-        while self._changed:
-            path = next(iter(self._changed))
-            # Before, so that what changes meanwhile is not missed.
-            self._changed.discard(path)
-            try:
-                await self._told_of(path)
-            except ArchiveFailed:
-                self.session_changed(path)
-                raise
-
-    async def _told_of(self, session: Path | None) -> None:
-        result = await attempts.take_in(self._archive, session)
-        broken = frozenset(result["broken"])
-        for sentence in broken - self._broken:
-            logger.error("archive: a session cannot be archived: %s", sentence)
-        if session is None:
-            self._broken = broken
 
     def _due(self, work: str, entries: tuple[PackageEntry, ...]) -> tuple[PackageEntry | None, float]:
         """Return the first package that may be tried now, and how long until the next one may."""
@@ -445,6 +450,7 @@ class ArchiveSupervisor:
             is_available=True,
             packages=packages,
             damaged=await asyncio.to_thread(catalogue.count_damaged),
+            undecided=await asyncio.to_thread(catalogue.count_undecided),
             backlog_s=self._age_s("make", waiting.made_ms),
             delivery_waiting_s=self._age_s("deliver", waiting.delivered_ms) if has_pacs else 0.0,
             store_waiting_s=self._age_s("store", waiting.stored_ms) if has_store else 0.0,

@@ -8,22 +8,28 @@ journal.
 import json
 import shutil
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 from bridge import __version__
 from bridge.archive.folders import locked
-from bridge.archive.model import PackagePlan, Progress, Report, SessionFolder, Stage
+from bridge.archive.model import WITHHELD, PackagePlan, Progress, Report, SessionFolder, Stage
 from bridge.archive.package.build import PackageSettings, seal_package
 from bridge.archive.package.verify import Problem
 from bridge.archive.plan.programme import plan_packages
-from bridge.archive.work.intake import JOURNAL_EMPTY, name_here, read_session, take_in
+from bridge.archive.work.intake import JOURNAL_EMPTY, ask_journal, name_here, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
-from bridge.archive.work.register import read_certificate, read_package, register, register_packages
+from bridge.archive.work.register import (
+    ask_older,
+    read_certificate,
+    read_package,
+    register,
+    register_packages,
+)
 from bridge.archive.work.retry import is_last
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import RetentionClass
+from bridge.base.words import Disposition, RetentionClass
 from bridge.capture.repair import repair_track
 from bridge.capture.sessions import TRACK_LOG
 from bridge.store.catalogue import Catalogue
@@ -37,8 +43,9 @@ PROBLEMS_MAX: Final = 20
 def take_in_sessions(job: Job) -> Result:
     """Enter what is new among sessions and packages into the catalogue; tell which cannot be read."""
     catalogue = Catalogue(job.folders.archive)
-    with locked(job.folders.work / SEAL_LOCK, wait=True):
-        register_packages(catalogue, job.folders)
+    if job.session is None:
+        with locked(job.folders.work / SEAL_LOCK, wait=True):
+            register_packages(catalogue, job.folders)
     retention = RetentionClass(job.archive.retention)
     decided = catalogue.decided()
     broken, taken = [], ""
@@ -50,6 +57,7 @@ def take_in_sessions(job: Job) -> Result:
                 continue
             broken.append(f"{path.name}: {error.sentence}")
     if job.session is None:
+        ask_older(catalogue, job.folders)
         _sweep(job, catalogue)
     catalogue.close()
     return {"broken": broken, "session": taken if job.session is not None else ""}
@@ -59,6 +67,9 @@ def archive(job: Job, report: Report) -> Result:
     """Compose and seal a package; one that is sealed already is only entered into the catalogue."""
     report(Progress(Stage.READ, 0.0))
     catalogue = Catalogue(job.folders.archive)
+    known = catalogue.package(job.package)
+    if known is not None and known.deleted_ms is not None:
+        raise ArchiveFailed("package-deleted", f"{job.package} has been deleted", is_lasting=True)
     if not (job.folders.packages / job.package).exists():
         _make(job, catalogue, report)
     else:
@@ -81,7 +92,16 @@ def deliver(job: Job, report: Report) -> Result:
     report(Progress(Stage.DELIVER, 0.0))
     package = job.folders.packages / job.package
     work = job.folders.work / f"{job.package}.delivery"
-    delivered = delivery.deliver(package, work, settings=job.dicom, report=report)
+    with closing(Catalogue(job.folders.archive)) as catalogue:
+        ask_journal(catalogue, job.folders, job.package)
+        _check_goes(catalogue, job.package, Disposition.KEEP)
+        delivered = delivery.deliver(
+            package,
+            work,
+            settings=job.dicom,
+            report=report,
+            may_go=lambda: _check_goes(catalogue, job.package, Disposition.KEEP),
+        )
     shutil.rmtree(work, ignore_errors=True)
     return {"instances": len(delivered)}
 
@@ -91,6 +111,9 @@ def store(job: Job, report: Report) -> Result:
     from bridge.archive.keeping.stores import stores
 
     package = job.folders.packages / job.package
+    with closing(Catalogue(job.folders.archive)) as catalogue:
+        ask_journal(catalogue, job.folders, job.package)
+        _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT)
     _, *others = stores(job.archive, job.folders.packages)
     for other in others:
         other.put(package, report=report)
@@ -164,6 +187,13 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
             report=report,
         )
         register(catalogue, read_package(sealed.folder), is_newest=True)
+
+
+def _check_goes(catalogue: Catalogue, package: str, *decided: Disposition) -> None:
+    """Raise ArchiveFailed when a package stays here for want of consent, unless people decided otherwise."""
+    entry = catalogue.package(package)
+    if entry is not None and entry.disposition not in (None, *decided):
+        raise ArchiveFailed(WITHHELD, f"{package}: the patient does not consent", is_lasting=True)
 
 
 def _repair_torn_tracks(session: SessionFolder) -> None:

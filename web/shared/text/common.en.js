@@ -41,6 +41,7 @@ export const en = {
   "error.negotiation-failed": "This browser could not set up picture and sound with the server.",
   "error.unknown-recording": "There is no such recording. It may belong to another conference.",
   "error.not-ready": "This recording is still being made. Please try again when it is sealed.",
+  "error.withheld": "The patient does not consent, or no longer: only the archive can open this recording.",
   "error.archive-unavailable": "The archive cannot be read now. Please try again in a few minutes or tell the IT staff.",
   "error.busy": "The server is busy sending other recordings. Please try again in a few minutes.",
   "error.rate-limited": "Too fast. Please wait a moment.",

@@ -40,6 +40,7 @@ export const vi = {
   "error.negotiation-failed": "Trình duyệt này không kết nối được hình và tiếng với máy chủ.",
   "error.unknown-recording": "Không tìm thấy bản ghi này. Có thể bản ghi thuộc phiên hội chẩn khác.",
   "error.not-ready": "Bản ghi đang được xử lý. Hãy thử lại khi đã niêm phong xong.",
+  "error.withheld": "Người bệnh không đồng ý hoặc đã rút lại đồng ý: chỉ phòng lưu trữ mở được bản ghi này.",
   "error.archive-unavailable": "Hiện không đọc được kho lưu trữ. Hãy thử lại sau ít phút hoặc báo kỹ thuật viên CNTT.",
   "error.busy": "Máy chủ đang bận gửi các bản ghi khác. Hãy thử lại sau ít phút.",
   "error.rate-limited": "Thao tác quá nhanh. Hãy chờ một chút.",

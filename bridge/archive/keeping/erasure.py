@@ -1,0 +1,44 @@
+"""What was captured of one case, taken out of its session's tracks; the others' stays, and so do the logs.
+
+The segments of a track each belong to the case that they were captured in (`docs/recording.md`).
+"""
+
+import json
+from pathlib import Path
+
+from bridge.archive.folders import disk_errors
+from bridge.archive.package import bag
+from bridge.capture.sessions import TRACK_LOG
+
+
+def erase_case(tracks: Path, case: str) -> int:
+    """Delete the segments of a case below a session's folder of tracks; return how many there were.
+
+    Raises ArchiveFailed. Harmless twice, and where the tracks have gone already.
+    """
+    erased = 0
+    with disk_errors():
+        for log in sorted(tracks.glob(f"*/{TRACK_LOG}")):
+            found = [log.parent / name for name in _segments(log, case)]
+            there = [path for path in found if path.exists()]
+            for path in there:
+                path.unlink()
+            if there:
+                bag.sync(log.parent)
+            erased += len(there)
+    return erased
+
+
+def _segments(log: Path, case: str) -> list[str]:
+    """Return the names of the files that a track's log says were captured in a case."""
+    names = []
+    for line in log.read_bytes().splitlines():
+        try:
+            value = json.loads(line)
+            if value["k"] == "segment" and value.get("case") == case:
+                # Of the name's last part only, so that no log leads out of its folder.
+                names.append(Path(str(value["file"])).name)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A torn line names no file that anybody could find.
+            continue
+    return names
