@@ -23,7 +23,7 @@ from bridge.commands.check import EXIT_INVALID, report
 from bridge.commands.links import add_links
 from bridge.commands.parser import LANGUAGES, add_archive
 from bridge.commands.texts import Speech, language
-from bridge.conference.roles import ARCHIVE_ROLES
+from bridge.conference.roles import ARCHIVE_ROLES, ROOM_ROLES
 from bridge.config import Config, check, load
 from bridge.node.host import base_url, existing_token_secret, prepare_state_dir
 from bridge.node.links import LinkFiles
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     invite = commands.add_parser("invite", parents=[shared, holder], help="print a link for one bridge point")
     _add_room(invite, is_required=True)
     invite.add_argument(
-        "--role", type=Role, choices=list(Role), default=Role.PRESENTER, help="default: %(default)s"
+        "--role", type=Role, choices=ROOM_ROLES, default=Role.PRESENTER, help="default: %(default)s"
     )
     invite.add_argument("--token-only", action="store_true", help="print the token in place of the link")
     invite.set_defaults(command=_invite)
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "--role",
         type=Role,
         choices=sorted(ARCHIVE_ROLES),
-        default=Role.SECRETARY,
+        default=Role.ARCHIVIST,
         help="for archive: in which capacity its holder reads recordings; default: %(default)s",
     )
     token.add_argument("--link", action="store_true", help="for archive: print a link in place of the token")

@@ -25,8 +25,9 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.words import PackageState, RecordingState, RecordProblem, Role, Source
+from bridge.base.words import PackageState, RecordingState, RecordProblem, Source
 from bridge.conference.participants import LeaveReason
+from bridge.conference.roles import ROOM_ROLES
 from bridge.leg.leg import LegStats
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
@@ -298,7 +299,7 @@ class BridgeCollector(Collector):
             "hoichan_participants",
             "Participants in all conferences now.",
             "role",
-            [role.value for role in Role],
+            [role.value for role in ROOM_ROLES],
             (participant.role.value for participant in participants),
         )
 

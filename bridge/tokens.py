@@ -242,6 +242,8 @@ class Tokens:
         name: str | None,
         conference_kind: ConferenceKind = ConferenceKind.CONSULTATION,
     ) -> str:
+        if role is Role.ARCHIVIST and kind is not TokenKind.ARCHIVE:
+            raise InvalidMessage("invalid-message", "an archivist comes into no room")
         claims = Claims(
             kind, room, tidy_name(title), tidy_name(site), level, role, secrets.token_urlsafe(12), 0,
             None if name is None else tidy_name(name), conference_kind=conference_kind,

@@ -4,13 +4,14 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a participant may do in a conference."""
+    """What a participant may do in a conference; an archivist reads recordings, and comes into none."""
 
     CHAIR = "chair"
     SECRETARY = "secretary"
     PRESENTER = "presenter"
     EXPERT = "expert"
     OBSERVER = "observer"
+    ARCHIVIST = "archivist"
 
 
 class Source(StrEnum):

@@ -108,6 +108,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "role.presenter": Text(vi="người trình bày", en="presenter"),
     "role.expert": Text(vi="chuyên gia", en="expert"),
     "role.observer": Text(vi="dự thính", en="observer"),
+    "role.archivist": Text(vi="người lưu trữ", en="archivist"),
     "retention.ordinary": Text(vi="hồ sơ thường 10 năm", en="ordinary record, 10 years"),
     "retention.accident": Text(vi="tai nạn hoặc tâm thần 20 năm", en="accident or psychiatric, 20 years"),
     "retention.death": Text(vi="tử vong 30 năm", en="death, 30 years"),

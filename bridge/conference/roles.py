@@ -22,8 +22,10 @@ _PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.OBSERVER: frozenset(),
 }
 
-# Who may read, play and take the recordings of its room.
-ARCHIVE_ROLES = frozenset({Role.CHAIR, Role.SECRETARY})
+# Who can be in a room.
+ROOM_ROLES = tuple(_PERMISSIONS)
+# Who may read, play and take recordings: those of its room, or all with the key of the archive.
+ARCHIVE_ROLES = frozenset({Role.CHAIR, Role.SECRETARY, Role.ARCHIVIST})
 
 # The order in which people look for each other: who leads first, who listens last.
 _RANKS: Mapping[Role, int] = {role: rank for rank, role in enumerate(Role)}

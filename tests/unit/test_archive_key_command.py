@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bridge.__main__ import main
-from bridge.base.words import Role
+from bridge.base.errors import InvalidMessage
+from bridge.base.words import Level, Role
 from bridge.node.host import token_secret
 from bridge.tokens import TokenKind, Tokens
 
@@ -28,7 +29,17 @@ def test_a_link_carries_the_key_in_its_fragment(tmp_path: Path, capsys: pytest.C
     assert run(tmp_path, "--type", "archive", "--link", "--http", "--port", "8080") == 0
     address, _, key = capsys.readouterr().out.strip().partition("#i=")
     assert address == "http://localhost:8080/library/"
-    assert Tokens(token_secret(tmp_path)).read(key, TokenKind.ARCHIVE).role is Role.SECRETARY
+    assert Tokens(token_secret(tmp_path)).read(key, TokenKind.ARCHIVE).role is Role.ARCHIVIST
+
+
+def test_an_archivist_comes_into_no_room(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["invite", "--site", "A", "--room", "r-1", "--role", "archivist", "--state-dir", str(tmp_path)])
+    tokens = Tokens(token_secret(tmp_path))
+    with pytest.raises(InvalidMessage):
+        tokens.invitation(
+            room="r-1", title="T", site="A", level=Level.CENTRAL, role=Role.ARCHIVIST, lifetime_s=60
+        )
 
 
 def test_no_key_is_made_for_a_role_that_may_not_see_recordings(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bridge.base.counters import (
     SfuCounters,
 )
 from bridge.base.words import ConferenceKind, PackageState, RecordingState, RecordProblem, Role, Source
+from bridge.conference.roles import ROOM_ROLES
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.metrics import BridgeCollector, RecordCollector, registry
@@ -254,12 +255,12 @@ def test_the_number_of_series_does_not_grow_with_rooms_and_people(scrape: Scrape
             for sample in family.samples
         }
 
-    scrape.participants = [participant("Trạm Y tế", role, leg(protocol="udp")) for role in Role]
+    scrape.participants = [participant("Trạm Y tế", role, leg(protocol="udp")) for role in ROOM_ROLES]
     few = series()
     scrape.participants = [
         participant(f'Điểm cầu "{number}" \\ \n', role, leg(protocol="udp"))
         for number in range(400)
-        for role in Role
+        for role in ROOM_ROLES
     ]
     assert series() == few
 
@@ -361,7 +362,7 @@ def test_two_hundred_rooms_with_any_title_make_no_series_more() -> None:
     for number in range(200):
         title = f'Hội chẩn "{number}"\\ BN Nguyễn Văn A {{room="x"}}'
         room = conference.rooms.open(f"r-{number + 2}", title, ConferenceKind.CONSULTATION)
-        for role in Role:
+        for role in ROOM_ROLES:
             claims = replace(conference.claims(role, f"Bệnh viện {number}"), room=room.id, title=title)
             room.join(claims, 'BS. "A"', FakeChannel())
     assert conference.counters.joins >= 200

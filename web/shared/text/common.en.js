@@ -17,6 +17,7 @@ export const en = {
   "role.presenter": "Presenter",
   "role.expert": "Expert",
   "role.observer": "Observer",
+  "role.archivist": "Archivist",
   "level.central": "Central level",
   "level.province": "Province level",
   "level.district": "Regional level",

@@ -16,6 +16,7 @@ export const vi = {
   "role.presenter": "Người trình bày",
   "role.expert": "Chuyên gia",
   "role.observer": "Dự thính",
+  "role.archivist": "Người lưu trữ",
   "level.central": "Cấp trung ương",
   "level.province": "Cấp tỉnh",
   "level.district": "Cấp khu vực",
