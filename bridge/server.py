@@ -324,6 +324,7 @@ class Server:
             LibrarySessions(self.tokens, origin=base_url(self.config)),
             admission=admission,
             retry=self.supervisor.retry,
+            check=self.supervisor.check,
         )
 
     def _admin_application(self, metrics: CollectorRegistry) -> web.Application:

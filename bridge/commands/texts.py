@@ -123,6 +123,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "action.seal": Text(vi="niêm phong", en="sealed"),
     "action.deliver": Text(vi="gửi kho y khoa", en="delivered"),
     "action.retry": Text(vi="yêu cầu thử lại", en="asked to try again"),
+    "action.check": Text(vi="yêu cầu kiểm tra", en="asked to check"),
     "action.fixity": Text(vi="kiểm tra toàn vẹn", en="checked"),
     "action.retain": Text(vi="đổi thời hạn lưu giữ", en="changed the term"),
     "action.hold": Text(vi="đặt lệnh giữ pháp lý", en="put on legal hold"),

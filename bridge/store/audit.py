@@ -34,6 +34,7 @@ class Action(StrEnum):
     SEAL = "seal"
     DELIVER = "deliver"
     RETRY = "retry"
+    CHECK = "check"
     FIXITY = "fixity"
     RETAIN = "retain"
     HOLD = "hold"

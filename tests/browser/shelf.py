@@ -69,6 +69,7 @@ async def library_served(folder: Path, *, host: str = LOOPBACK) -> AsyncIterator
         LibrarySessions(running.tokens, origin=running.url),
         admission=Admission(0, counters=SessionCounters()),
         retry=running.retry,
+        check=running.check,
     ).add_routes(application.router)
     Pages(WEB).add_routes(application.router)
     runner = web.AppRunner(application, access_log=None)

@@ -125,6 +125,13 @@ async def test_what_a_crash_left_is_archived_without_being_asked(
     assert session.state is SessionState.CLOSED
     await until(lambda: len(archive.catalogue.audit.entries()) == 2, "both are in the audit")
     assert {line.action for line in archive.catalogue.audit.entries()} == {Action.SEAL}
+    # Nothing is due for a year, and checked all the same when somebody asks.
+    assert entry(archive, CASE).checked_ms is None
+    supervisor.check(CASE)
+    supervisor.check(f"{SESSION}-C99")
+    await until(lambda: entry(archive, CASE).checked_ms, "it is checked")
+    assert entry(archive, CASE).fixity_ok is True
+    assert entry(archive, WHOLE).checked_ms is None
 
 
 async def test_a_finished_case_is_archived_while_the_conference_goes_on(

@@ -44,6 +44,7 @@ class Archive:
     catalogue: Catalogue
     clock: Clock = field(default_factory=Clock)
     retried: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
     revoked: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class Archive:
             LibrarySessions(self.tokens, origin=origin),
             admission=Admission(per_minute, counters=SessionCounters()),
             retry=self.retried.append,
+            check=self.checked.append,
             wall_clock=self.clock,
         ).add_routes(application.router)
         return application

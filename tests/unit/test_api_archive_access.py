@@ -197,6 +197,7 @@ async def test_another_sites_page_can_change_nothing(
     for path, body in (
         ("session", {}),
         (f"packages/{WAITING}/retry", {}),
+        (f"packages/{SEALED}/check", {}),
         (f"packages/{SEALED}/hold", {"hold": True, "reason": "khiếu nại"}),
     ):
         response = await client.post(f"/api/archive/{path}", json=body, headers=headers)
@@ -272,6 +273,17 @@ async def test_a_failed_package_is_tried_again_and_one_that_runs_is_left_alone(
     assert archive.retried == [WAITING]
     assert Action.RETRY in archive.deeds(WAITING)
     assert Action.RETRY not in archive.deeds(SEALED)
+
+
+async def test_a_sealed_package_is_checked_when_somebody_asks(client: Client, archive: Archive) -> None:
+    await enter(client, archive.invitation())
+    response = await client.post(f"/api/archive/packages/{SEALED}/check", json={}, headers=OURS)
+    assert (response.status, (await response.json())["id"]) == (200, SEALED)
+    path = f"/api/archive/packages/{WAITING}/check"
+    assert await refused(client, path, method="POST", json={}, headers=OURS) == (409, "not-ready")
+    assert archive.checked == [SEALED]
+    assert Action.CHECK in archive.deeds(SEALED)
+    assert Action.CHECK not in archive.deeds(WAITING)
 
 
 async def test_who_leads_a_room_may_hold_its_recordings_but_only_the_archive_lets_go(

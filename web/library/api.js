@@ -103,6 +103,11 @@ export function retryPackage(id) {
   return tell(`packages/${id}/retry`, {});
 }
 
+/** @param {string} id @returns {Promise<PackageDetail>} */
+export function checkPackage(id) {
+  return tell(`packages/${id}/check`, {});
+}
+
 /**
  * @param {string} id
  * @param {boolean} hold

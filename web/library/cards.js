@@ -159,9 +159,9 @@ export function consentCard(detail, withdraw) {
 
 /**
  * @param {PackageDetail} detail
- * @param {{mayRelease: boolean, hold: () => void}} deeds
+ * @param {{mayRelease: boolean, hold: () => void, check: (() => void) | null}} deeds  check: null while one is made
  */
-export function keepingCard(detail, { mayRelease, hold }) {
+export function keepingCard(detail, { mayRelease, hold, check }) {
   const facts = [];
   if (detail.sealed_ms !== null) facts.push(fact("library.sealed", ["library.at", { time: format.dayAndHour(detail.sealed_ms) }]));
   if (detail.seal) facts.push(fact("library.seal", null, { value: `${detail.seal.slice(0, SEAL_SHOWN)}…` }));
@@ -175,7 +175,16 @@ export function keepingCard(detail, { mayRelease, hold }) {
     icon(detail.legal_hold ? "unlock" : "lock"),
     element("span", { text: detail.legal_hold ? "library.hold.release" : "library.hold.set" }),
   );
-  return card("keeping", "library.keeping", element("dl", { class: "facts keeping-facts" }, ...facts), mayChange ? button : null);
+  const checking = element(
+    "button",
+    { class: "button", attributes: { "data-action": "check", "data-focus": "check" } },
+    icon("check"),
+    element("span", { text: check ? "library.check.now" : "library.check.running" }),
+  );
+  checking.disabled = check === null;
+  if (check) checking.addEventListener("click", check);
+  const deeds = element("div", { class: "keeping-deeds" }, checking, mayChange ? button : null);
+  return card("keeping", "library.keeping", element("dl", { class: "facts keeping-facts" }, ...facts), deeds);
 }
 
 /** @param {PackageDetail} detail */

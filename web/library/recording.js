@@ -5,7 +5,7 @@
 import { openDialog, toast } from "../shared/dialogs.js";
 import { byId, element, icon } from "../shared/dom.js";
 import { clearText, setText } from "../shared/text/text.js";
-import { holdPackage, LibraryFailed, readPackage, readText, fileAddress, withdrawConsent } from "./api.js";
+import { checkPackage, holdPackage, LibraryFailed, readPackage, readText, fileAddress, withdrawConsent } from "./api.js";
 import { attendanceCard, auditCard, consentCard, downloadsCard, gapsCard, keepingCard } from "./cards.js";
 import { ChapterList, chaptersOf } from "./chapters.js";
 import { Controls } from "./controls.js";
@@ -24,6 +24,9 @@ import { parseVtt } from "./vtt.js";
 /** @typedef {import("../shared/text/text.js").TextKey} TextKey */
 
 const REASON_MIN = 3;
+const CHECK_INTERVAL_MS = 2000;
+// An hour of a conference is read in some seconds; whatever takes longer is seen with the next visit.
+const CHECK_LOOKS = 150;
 
 export class Recording {
   /**
@@ -37,6 +40,8 @@ export class Recording {
     /** @type {PackageDetail | null} */
     this.detail = null;
     this.id = "";
+    /** The package that is being compared with its checksums because somebody asked. */
+    this.checking = "";
     const video = byId("video", HTMLVideoElement);
     this.player = new Player(video, () => this.show());
     this.seekBar = new SeekBar(byId("seek-holder", HTMLElement), this.player);
@@ -187,7 +192,11 @@ export class Recording {
 
   /** @param {PackageDetail} detail */
   renderCards(detail) {
-    const keeping = { mayRelease: this.hooks.seesAll(), hold: () => void this.hold() };
+    const keeping = {
+      mayRelease: this.hooks.seesAll(),
+      hold: () => void this.hold(),
+      check: this.checking === detail.id ? null : () => void this.check(),
+    };
     const cards = detail.is_sealed
       ? [
           consentCard(detail, () => void this.withdraw()),
@@ -267,6 +276,28 @@ export class Recording {
     if (!changed) return;
     if (this.id === changed.id) this.take(changed);
     toast(changed.legal_hold ? "library.hold.done" : "library.hold.released");
+  }
+
+  /** Have the recording compared with its checksums, and show what comes of it. */
+  async check() {
+    const { detail } = this;
+    if (!detail) return;
+    const { id, checked_ms } = detail;
+    if (!(await this.change(checkPackage(id)))) return;
+    toast("library.check.asked");
+    this.checking = id;
+    this.render();
+    for (let look = 0; look < CHECK_LOOKS && this.id === id; look += 1) {
+      await new Promise((resolve) => setTimeout(resolve, CHECK_INTERVAL_MS));
+      const looked = this.id === id ? await this.change(readPackage(id)) : null;
+      if (!looked) break;
+      if (this.id === id && looked.checked_ms !== checked_ms) {
+        this.detail = looked;
+        break;
+      }
+    }
+    if (this.checking === id) this.checking = "";
+    if (this.id === id) this.render();
   }
 
   /** The patient has withdrawn consent: whoever may not open the recording any more sees nothing of it. */

@@ -99,7 +99,8 @@ class Sending:
 class ArchiveApi:
     """The library of one archive, whose sealed packages lie in `packages`.
 
-    `retry` asks for another attempt at a failed package; it may wait for the disk and is called in a thread.
+    `retry` asks for another attempt at a failed package, `check` for a comparison of a sealed one with its
+    checksums; they may wait for the disk and are called in a thread.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class ArchiveApi:
         *,
         admission: Admission,
         retry: Callable[[str], object],
+        check: Callable[[str], object],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         # Passed by argument.
@@ -118,6 +120,7 @@ class ArchiveApi:
         self._sessions = sessions
         self._admission = admission
         self._retry_package = retry
+        self._check_package = check
         self._wall_clock = wall_clock
         # Allocated by this.
         self._transfers = Transfers()
@@ -136,6 +139,7 @@ class ArchiveApi:
         router.add_get(f"{package}/{{series:parts|content}}/{{number}}", _answering(self._part))
         router.add_get(f"{package}/files/{{name}}", _answering(self._file))
         router.add_post(f"{package}/retry", _answering(self._retry))
+        router.add_post(f"{package}/check", _answering(self._check))
         router.add_post(f"{package}/hold", _answering(self._hold))
         router.add_post(f"{package}/withdrawal", _answering(self._withdraw))
         # Before the pages, so that a wrong address is told as a problem and not as a missing page.
@@ -283,6 +287,16 @@ class ArchiveApi:
         if entry.error_code is not None:
             await self._note_of(access, Action.RETRY, detail={"error": entry.error_code})
             await self._read(lambda: self._retry_package(entry.id))
+        return await self._shown(access)
+
+    async def _check(self, request: web.Request) -> web.Response:
+        """Have a sealed package compared with its checksums; `checked_ms` tells when that is done."""
+        self._sessions.check_origin(request)
+        access = await self._access(request)
+        if access.entry.seal is None:
+            raise Refused("not-ready", "the package is not sealed yet")
+        await self._note_of(access, Action.CHECK)
+        await self._read(lambda: self._check_package(access.entry.id))
         return await self._shown(access)
 
     async def _hold(self, request: web.Request) -> web.Response:

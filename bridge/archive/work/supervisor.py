@@ -82,6 +82,8 @@ class ArchiveSupervisor:
         # Allocated by this.
         self.status = ArchiveStatus()
         self._changed: set[Path] = set()
+        # Packages that people want compared with their checksums, in the order in which they asked.
+        self._asked: dict[str, None] = {}
         self._is_all_changed = True
         self._rescan_at = 0.0
         # By lane and package; what may not be tried before then (monotonic seconds).
@@ -139,6 +141,16 @@ class ArchiveSupervisor:
         catalogue.requeue(package, PackageState.QUEUED if entry.seal is None else PackageState.SEALED)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake_all)
+
+    def check(self, package: str) -> None:
+        """Compare a sealed package with its checksums before all else; any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ask_check, package)
+
+    def _ask_check(self, package: str) -> None:
+        if len(self._asked) < CHANGED_MAX:
+            self._asked[package] = None
+            self._wake["keep"].set()
 
     def _wake_all(self) -> None:
         self._not_before.clear()
@@ -349,6 +361,9 @@ class ArchiveSupervisor:
 
     async def _keep_next(self) -> float:
         """Do one thing; whatever cannot be done now rests, and the others go on."""
+        if self._asked:
+            await self._check_asked()
+            return 0.0
         if self._archive.archive.s3_endpoint and await self._store_next():
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
@@ -406,6 +421,14 @@ class ArchiveSupervisor:
         self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)
         return True
+
+    async def _check_asked(self) -> None:
+        package = next(iter(self._asked))
+        # Before, so that whoever asks meanwhile gets a check that has begun after that.
+        del self._asked[package]
+        entry = await asyncio.to_thread(self._archive.catalogue.package, package)
+        if entry is not None and entry.seal is not None and entry.deleted_ms is None:
+            await self._check(entry)
 
     async def _check(self, entry: PackageEntry, *, is_full: bool = False) -> bool:
         """Compare one package with its checksums; tell whether it is known to be whole."""
