@@ -35,6 +35,8 @@ ROWS_MAX: Final = 1024
 
 _VIDEO_PREFIX: Final = bytes.fromhex("90000000 00000000 00000000 BEDE0001")
 _AUDIO_PREFIX: Final = bytes.fromhex("90000000 00000000 00000000 BEDE0002 1000")
+# The V bit beside the level (RFC 6464, 3).
+_IS_VOICE: Final = 0x80
 # Up to here writing row by row is quicker than by column.
 FEW: Final = 3
 
@@ -268,6 +270,8 @@ class Fanout:
         payload = packet.payload
         abs_send_time = (int(now * 262144.0) & 0xFFFFFF).to_bytes(3, "big")
         level = packet.audio_level
+        if packet.is_voice and level is not None:
+            level |= _IS_VOICE
         if level is None:
             source = b"".join((_VIDEO_PREFIX, b"\x00", abs_send_time, payload))
             start = 20
@@ -306,6 +310,8 @@ class Fanout:
         payload = packet.payload
         abs_send_time = int(now * 262144.0) & 0xFFFFFF
         level = packet.audio_level
+        if packet.is_voice and level is not None:
+            level |= _IS_VOICE
         start = 20 if level is None else 24
         length = start + len(payload)
         marker = 0x80 if packet.marker else 0

@@ -29,7 +29,7 @@ from benchmarks.offers import (
     build_offer,
     parse_answer,
 )
-from bridge.rtp.header import build_rtp
+from bridge.rtp.header import Extension, ExtensionIds, build_rtp, parse_rtp
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -42,6 +42,7 @@ NOISE, SILENCE, SPEECH = 62, 127, 25
 # CELT, one frame of 20 ms (RFC 6716, 3.1); then the speaker's number, the frame's, and whether it is speech.
 _MARK = struct.Struct("!B60sBIB")
 _TOC = 0xF8
+_IDS = ExtensionIds({EXTENSION_IDS[AUDIO_LEVEL_URI]: Extension.AUDIO_LEVEL})
 # Linux's number for it; the value is what `struct timespec` is on 64 bits.
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
@@ -54,6 +55,9 @@ class Heard:
     speaker: int
     frame: int
     is_speech: bool
+    # The level and V bit in it (RFC 6464).
+    level: int | None
+    is_voice: bool
     at: float
 
 
@@ -77,10 +81,13 @@ class Ear(IceClient):
             while True:
                 data, controls, *_ = sock.recvmsg(4096, socket.CMSG_SPACE(_TIMESPEC.size))
                 self._receive(data)
-                for packet in self.rtp:
+                for voice in self.rtp:
                     seconds, nanoseconds = _TIMESPEC.unpack(controls[0][2])
-                    _, _, speaker, frame, is_speech = _MARK.unpack(packet[-_MARK.size :])
-                    self.heard.append(Heard(speaker, frame, bool(is_speech), seconds + nanoseconds * 1e-9))
+                    packet = parse_rtp(voice, _IDS)
+                    _, _, speaker, frame, is_speech = _MARK.unpack(packet.payload)
+                    level, is_voice = packet.audio_level, packet.is_voice
+                    at = seconds + nanoseconds * 1e-9
+                    self.heard.append(Heard(speaker, frame, bool(is_speech), level, is_voice, at))
                 self.rtp.clear()
                 self.rtcp.clear()
         except (BlockingIOError, ConnectionRefusedError):
@@ -94,6 +101,8 @@ class Microphone:
         self.number = number
         self.ear = ear
         self.sent: list[float] = []
+        # Some senders say of everything that it is voice, others of nothing (RFC 6464, 3).
+        self.says_voice = number % 3 == 0
         self._noise = NOISE if number % 2 else SILENCE
 
     @property
@@ -110,10 +119,9 @@ class Microphone:
             ssrc=self.ssrc,
             marker=False,
             payload=_MARK.pack(_TOC, bytes(60), self.number, frame, is_speech),
-            # Some senders judge whether it is speech (V), others leave the bit alone (RFC 6464, 3).
             extensions={
                 EXTENSION_IDS[MID_URI]: b"0",
-                EXTENSION_IDS[AUDIO_LEVEL_URI]: bytes((0x80 * (self.number % 3 == 0) | level,)),
+                EXTENSION_IDS[AUDIO_LEVEL_URI]: bytes((self.says_voice << 7 | level,)),
             },
         )
         self.sent.append(time.time())
@@ -210,6 +218,8 @@ async def test_the_bridge_lets_a_lone_speaker_be_heard_within_300_ms(
                 words = [one.at for one in ear.heard if one.speaker == speaker.number and one.is_speech]
                 assert words, f"{ear.name} never heard {speaker.number} of {count}"
                 delay_s = min(words) - speaker.sent[began]
+                assert all(one.is_voice is microphones[one.speaker].says_voice for one in ear.heard)
+                assert {one.level for one in ear.heard if one.is_speech} == {SPEECH}
                 # How long the bridge needs at all for those who have their place.
                 slowest_s = max(one.at - microphones[one.speaker].sent[one.frame] for one in ear.heard)
                 delays_ms.setdefault(speaker.number, []).append(round(delay_s * 1000))

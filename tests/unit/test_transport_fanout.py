@@ -60,9 +60,15 @@ def video(payload: bytes = b"\x90\x80\x80\x00\x00rest of the frame", **fields: i
     )
 
 
-def audio(level: int) -> MediaPacket:
+def audio(level: int, *, is_voice: bool = False) -> MediaPacket:
     return MediaPacket(
-        extended_sequence_number=0, timestamp=0, marker=False, payload=b"opus", arrival=0.0, audio_level=level
+        extended_sequence_number=0,
+        timestamp=0,
+        marker=False,
+        payload=b"opus",
+        arrival=0.0,
+        audio_level=level,
+        is_voice=is_voice,
     )
 
 
@@ -110,20 +116,22 @@ async def test_picture_id_and_tl0_are_patched_modulo_their_size(port: MediaPort,
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("abs_send_time_id", [0, 3])
 @pytest.mark.parametrize("audio_level_id", [0, 5])
+@pytest.mark.parametrize("is_voice", [False, True])
 async def test_receivers_read_exactly_the_extensions_they_negotiated(
-    port: MediaPort, count: int, abs_send_time_id: int, audio_level_id: int
+    port: MediaPort, count: int, abs_send_time_id: int, audio_level_id: int, is_voice: bool
 ) -> None:
     transport, client = await connected(port)
     rows = rows_to(
         port, [transport] * count, abs_send_time_id=abs_send_time_id, audio_level_id=audio_level_id
     )
     # A level of 48 would be an element with id 3 if it stood where an element begins.
-    assert port.fanout.send(audio(48), rows, count, now=1.0) == count
+    assert port.fanout.send(audio(48, is_voice=is_voice), rows, count, now=1.0) == count
     await client.until(lambda: len(client.rtp) == count)
     for data in client.rtp:
         packet = parse_rtp(data, IDS)
         assert packet.payload == b"opus"
         assert packet.audio_level == (48 if audio_level_id else None)
+        assert packet.is_voice is (is_voice and audio_level_id > 0)
         assert packet.abs_send_time == (1 << 18 if abs_send_time_id else None)
     await client.close()
 
