@@ -6,7 +6,7 @@ whose media failed comes with a new peer connection. It owns its leg, and report
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,7 @@ from bridge.conference.roles import Permission
 from bridge.messages import (
     BridgeMessage,
     CameraState,
+    DevicePicture,
     Layers,
     MediaProtocol,
     Member,
@@ -87,6 +88,10 @@ class Home(Protocol):
     @property
     def router(self) -> "Router":
         """The media side of the room."""
+
+    @property
+    def participants(self) -> Mapping[str, "Participant"]:
+        """Who is in it, by id."""
 
     def leave(self, participant: "Participant", reason: LeaveReason, close_code: int) -> None:
         """The participant goes."""
@@ -507,4 +512,15 @@ class Participant:
             loss_down=round(stats.loss_down, 4),
             protocol=None if stats.protocol is None else MediaProtocol(stats.protocol),
             available_bps=int(stats.available_bps),
+            devices=tuple(self._device_pictures()),
         )
+
+    def _device_pictures(self) -> Iterator[DevicePicture]:
+        """What it is shown of devices whose key frames have been measured; each once."""
+        for publication in dict.fromkeys(slot.seen for slot in self._pictures):
+            if publication is None or publication.keyframe_interval_s is None:
+                continue
+            owner = self._room.participants.get(publication.leg_id)
+            if owner is not None and owner.is_device:
+                interval_ms = round(publication.keyframe_interval_s * 1000)
+                yield DevicePicture(owner.id, publication.source, min(interval_ms, 86_400_000))
