@@ -23,10 +23,12 @@ from bridge.messages import (
     Member,
     MicrophoneState,
     MutedSource,
+    Offer,
     Picture,
     Quality,
     Slots,
     ThumbnailWindow,
+    error_from,
     serialise,
 )
 from bridge.tokens import Claims, TokenKind
@@ -115,6 +117,12 @@ def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[s
     Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
     """
     return ({}, None) if watch else (None, {})
+
+
+def _media_lost() -> NegotiationFailed:
+    return NegotiationFailed(
+        "negotiation-failed:media-lost", "the leg has ended: offer a new peer connection with replace"
+    )
 
 
 class _LegWatch:
@@ -358,9 +366,7 @@ class Participant:
             answer = self.leg.negotiate(sdp, publications, slots)
         elif self._has_lost_media and not replace:
             # The client's peer connection still lives, but its DTLS association is gone here.
-            raise NegotiationFailed(
-                "negotiation-failed:media-lost", "the leg has ended: offer a new peer connection with replace"
-            )
+            raise _media_lost()
         else:
             answer = self._negotiate_new_leg(sdp, publications, slots)
         self._after_answer()
@@ -438,6 +444,8 @@ class Participant:
     def leg_closed(self, reason: str) -> None:
         self._has_lost_media = True
         self.close_leg(reason)
+        # A page that slept would take its media for well until its own checks have failed for a while.
+        self.send(error_from(_media_lost(), request=Offer.type))
         self._room.media_lost(self, reason)
 
     def publication_live(self, source: Source, is_live: bool) -> None:
