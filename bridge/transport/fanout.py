@@ -16,6 +16,7 @@ import errno
 import struct
 from collections.abc import Sequence
 from typing import Final, TypeAlias
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from bridge.transport import srtp
 from bridge.transport.mmsg import Messages, Sender, address_of, bytes_at, new_arena
 from bridge.transport.paths import UdpPath
 from bridge.transport.tcp import TcpConnection
-from bridge.transport.transport import Transport
+from bridge.transport.transport import FollowingRoute, Transport
 
 STRIDE_BYTES: Final = 1536
 # Rows per system call; the kernel takes no more than 1024 (UIO_MAXIOV).
@@ -83,13 +84,14 @@ class _Block:
         self.udp_before = [0]
         self.tcp_before = [0]
         headers: list[tuple[int, int, int, int, int]] = []
+        pointers = self.messages.length_pointers
         for transport, packet in zip(self._transports, arena_rows, strict=False):
             path = transport.path
             if transport.tx is not None and path is not None:
                 if isinstance(path, UdpPath):
                     end = transport.endpoint
                     self.udp_numbers.append(len(headers))
-                    self.lengths.append(self.messages.length_pointers[len(headers)])
+                    self.lengths.append(pointers[len(headers)])
                     headers.append(
                         (
                             end.name_address,
@@ -180,11 +182,12 @@ class Fanout:
             route = transport.own_route
             if not isinstance(route, Route):
                 route = transport.own_route = Route([transport], self._arena_rows)
-                transport.routes.add(route)
+                transport.follow(ref(route))
             return route
         route = Route(list(transports), self._arena_rows)
+        follower: ref[FollowingRoute] = ref(route)
         for transport in transports:
-            transport.routes.add(route)
+            transport.follow(follower)
         return route
 
     def send(self, packet: OutgoingPacket, rows: FanoutRows, count: int, now: float) -> int:

@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import AsyncIterator
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from bridge.rtp.header import Extension, ExtensionIds, parse_rtp
 from bridge.transport import MediaPort, Transport
 from bridge.transport.fanout import FEW
 from bridge.transport.mmsg import host_and_port, reply_control
+from bridge.transport.transport import FOLLOWERS_MIN
 
 IDS = ExtensionIds({3: Extension.ABS_SEND_TIME, 5: Extension.AUDIO_LEVEL})
 # Few rows are written one by one, more by column: all that holds for one must hold for the other.
@@ -236,9 +238,12 @@ async def test_payload_that_fits_no_datagram_is_dropped(port: MediaPort) -> None
 async def test_route_is_forgotten_with_its_last_user(port: MediaPort) -> None:
     transport, client = await connected(port)
     rows = rows_to(port, [transport] * 3)
-    assert len(transport.routes) == 1
+    route = ref(rows.route)
     del rows
-    assert len(transport.routes) == 0
+    assert route() is None
+    for _ in range(1000):
+        rows_to(port, [transport] * 3)
+    assert len(transport._followers) <= 2 * FOLLOWERS_MIN + 3
     assert port.fanout.route([transport]) is port.fanout.route([transport])
     await client.close()
 
