@@ -444,9 +444,12 @@ class Participant:
     def leg_closed(self, reason: str) -> None:
         self._has_lost_media = True
         self.close_leg(reason)
+        self._tell_loss()
+        self._room.media_lost(self, reason)
+
+    def _tell_loss(self) -> None:
         # A page that slept would take its media for well until its own checks have failed for a while.
         self.send(error_from(_media_lost(), request=Offer.type))
-        self._room.media_lost(self, reason)
 
     def publication_live(self, source: Source, is_live: bool) -> None:
         if (source in self._live) == is_live:
@@ -504,6 +507,8 @@ class Participant:
 
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""
+        if self._has_lost_media:
+            self._tell_loss()
         self._slots_told.clear()
         self.tell_slots()
         if self._layers:

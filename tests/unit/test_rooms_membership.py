@@ -204,7 +204,13 @@ def test_a_page_whose_media_ended_stays_and_brings_a_new_peer_connection() -> No
     assert leg(other).shown(SlotRole.THUMBNAIL)[0] is None
     with pytest.raises(NegotiationFailed, match="media-lost"):
         conference.offer(page)
+    # Its socket may have been lost with it.
+    resume = ResumeRequest(page.id, page.secret)
+    back = conference.knock(claims=page.claims, resume=resume)
+    assert channel(back).of(messages.Error)[-1].code == "negotiation-failed:media-lost"
     conference.offer(page, replace=True)
+    conference.knock(claims=page.claims, resume=ResumeRequest(page.id, page.secret))
+    assert channel(page).of(messages.Error) == []
     leg(page).send(Source.CAMERA)
     conference.pass_time(0.2)
     assert leg(other).shown(SlotRole.THUMBNAIL)[0] == page.id
