@@ -57,6 +57,8 @@ class BridgeServer:
     environment: Mapping[str, str] = field(default_factory=dict)
     # How many files and sockets the process may have open; as many as this one unless given.
     descriptors: int | None = None
+    # Where HTTP is served; the media port takes every address that there is.
+    host: str = "127.0.0.1"
     http_port: int = field(default_factory=free_port)
     media_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
@@ -64,15 +66,19 @@ class BridgeServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self._url_host}:{self.http_port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.http_port}/ws"
+        return f"ws://{self._url_host}:{self.http_port}/ws"
 
     @property
     def admin_url(self) -> str:
-        return f"http://127.0.0.1:{self.admin_port}"
+        return f"http://{self._url_host}:{self.admin_port}"
+
+    @property
+    def _url_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def log_path(self) -> Path:
@@ -96,9 +102,10 @@ class BridgeServer:
             "HOICHAN_NODE_DRAIN_S": "0",
             # The browsers and peers of a test leave an idle process nothing.
             "HOICHAN_ARCHIVE_GIVES_WAY": "false",
-            "HOICHAN_HTTP_HOST": "127.0.0.1",
+            "HOICHAN_HTTP_HOST": self.host,
             "HOICHAN_HTTP_PORT": str(self.http_port),
             "HOICHAN_MEDIA_PORT": str(self.media_port),
+            "HOICHAN_ADMIN_HOST": self.host,
             "HOICHAN_ADMIN_PORT": str(self.admin_port),
             **self.environment,
         }

@@ -233,7 +233,8 @@ def _extensions(packet: OutgoingPacket, rows: Rows, row: int, now: float) -> Map
     if rows.abs_send_time_id[row]:
         extensions[int(rows.abs_send_time_id[row])] = (int(now * 262144.0) & 0xFFFFFF).to_bytes(3, "big")
     if packet.audio_level is not None and rows.audio_level_id[row]:
-        extensions[int(rows.audio_level_id[row])] = bytes((packet.audio_level,))
+        element = packet.is_voice << 7 | packet.audio_level
+        extensions[int(rows.audio_level_id[row])] = bytes((element,))
     return extensions
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import aiohttp
 from ice_client import IceClient, rtp_packet
+from light_member import connect, join
 
-from benchmarks.offers import OfferedLine, build_offer, parse_answer
+from benchmarks.offers import OfferedLine
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 5.0
 ATTEMPT_S = 10.0
@@ -44,6 +45,11 @@ class Visitor:
         self._session = session
         self._ssrc = 1 + secrets.randbits(31)
         self._sequence_number = 0
+        self._address = plan.host, plan.media_port
+        self._lines = [
+            OfferedLine("audio", source="microphone", ssrcs=(self._ssrc,)),
+            *[OfferedLine("audio", role="voice") for _ in range(3)],
+        ]
 
     async def stay(self) -> None:
         attempt = 0
@@ -61,8 +67,9 @@ class Visitor:
         client = IceClient()
         try:
             async with asyncio.timeout(ATTEMPT_S) as attempt:
-                websocket = await self._join()
-                await self._connect(client, websocket)
+                invitation = self._plan.invitations[self._number]
+                websocket = await join(self._session, invitation, f"BS. Số {self._number}")
+                await connect(client, websocket, self._lines, self._address, protocol="tcp")
                 attempt.reschedule(None)
                 reading = asyncio.create_task(_until_closed(websocket))
                 was_told = False
@@ -77,63 +84,12 @@ class Visitor:
         finally:
             await client.vanish()
 
-    async def _join(self) -> aiohttp.ClientWebSocketResponse:
-        body = {"invitation": self._plan.invitations[self._number]}
-        async with self._session.post("/api/join", json=body) as reply:
-            reply.raise_for_status()
-            token = (await reply.json())["token"]
-        websocket = await self._session.ws_connect("/ws", protocols=["hoichan.v1"], max_msg_size=1 << 20)
-        await websocket.send_json(
-            {
-                "type": "join",
-                "version": 1,
-                "token": token,
-                "name": f"BS. Số {self._number}",
-                "client": {"agent": "returning", "language": "vi"},
-            }
-        )
-        await _answer(websocket, "welcome")
-        return websocket
-
-    async def _connect(self, client: IceClient, websocket: aiohttp.ClientWebSocketResponse) -> None:
-        lines = [
-            OfferedLine("audio", source="microphone", ssrcs=(self._ssrc,)),
-            *[OfferedLine("audio", role="voice") for _ in range(3)],
-        ]
-        fingerprint = next(value for name, value in client.fingerprints if name == "sha-256")
-        offer = build_offer(lines, ufrag=client.ufrag, pwd=client.pwd, fingerprint=fingerprint)
-        await websocket.send_json(
-            {
-                "type": "offer",
-                "id": 1,
-                "sdp": offer.sdp,
-                "publications": offer.publications,
-                "slots": offer.slots,
-            }
-        )
-        answer = parse_answer((await _answer(websocket, "answer"))["sdp"])
-        await websocket.send_json({"type": "mute", "source": "microphone", "muted": False})
-        client.use_credentials(answer.ufrag, answer.pwd)
-        await client.open_path(self._plan.host, self._plan.media_port, protocol="tcp")
-        await client.check_until_answered()
-        await client.shake_hands(f"sha-256 {answer.fingerprint}")
-
     def _speak(self, client: IceClient) -> None:
         self._sequence_number += 1
         client.check()
         client.send_rtp(
             rtp_packet(self._sequence_number, ssrc=self._ssrc, payload=SILENCE, payload_type=OPUS)
         )
-
-
-async def _answer(websocket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
-    async for frame in websocket:
-        message: dict[str, Any] = json.loads(frame.data)
-        if message["type"] == kind:
-            return message
-        if message["type"] == "error":
-            raise ConnectionError(message["code"])
-    raise ConnectionError("the WebSocket was closed")
 
 
 async def _until_closed(websocket: aiohttp.ClientWebSocketResponse) -> None:

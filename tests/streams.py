@@ -229,6 +229,8 @@ class Voice:
         self.level: Callable[[float], int] = lambda now: 127
         # Most encoders write no levels.
         self.tells_levels = True
+        # What it says of the sound (the V bit): some always say that it is voice, some never, some judge.
+        self.is_voice: Callable[[int], bool] = lambda level: True
         self.frames = 0
 
     @property
@@ -238,8 +240,9 @@ class Voice:
     def frame(self, captured: float) -> bytes:
         self.frames += 1
         piece = Piece(self.ssrc, self.frames, 0, 1, False, 0, -1, captured).pack()
-        level = bytes((0x80 | self.level(captured),))
-        extensions = {AUDIO_LEVEL_ID: level} if self.tells_levels else {}
+        level = self.level(captured)
+        element = bytes((self.is_voice(level) << 7 | level,))
+        extensions = {AUDIO_LEVEL_ID: element} if self.tells_levels else {}
         return self.stream.next_packet(bytes(60) + piece, captured, marker=False, extensions=extensions)
 
 

@@ -6,7 +6,7 @@ whose media failed comes with a new peer connection. It owns its leg, and report
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,15 +17,18 @@ from bridge.conference.roles import Permission
 from bridge.messages import (
     BridgeMessage,
     CameraState,
+    DevicePicture,
     Layers,
     MediaProtocol,
     Member,
     MicrophoneState,
     MutedSource,
+    Offer,
     Picture,
     Quality,
     Slots,
     ThumbnailWindow,
+    error_from,
     serialise,
 )
 from bridge.tokens import Claims, TokenKind
@@ -88,6 +91,10 @@ class Home(Protocol):
     def router(self) -> "Router":
         """The media side of the room."""
 
+    @property
+    def participants(self) -> Mapping[str, "Participant"]:
+        """Who is in it, by id."""
+
     def leave(self, participant: "Participant", reason: LeaveReason, close_code: int) -> None:
         """The participant goes."""
 
@@ -110,6 +117,12 @@ def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[s
     Many encoders offer sendrecv; WHIP is always answered recvonly (RFC 9725, 4.2), WHEP sendonly.
     """
     return ({}, None) if watch else (None, {})
+
+
+def _media_lost() -> NegotiationFailed:
+    return NegotiationFailed(
+        "negotiation-failed:media-lost", "the leg has ended: offer a new peer connection with replace"
+    )
 
 
 class _LegWatch:
@@ -353,9 +366,7 @@ class Participant:
             answer = self.leg.negotiate(sdp, publications, slots)
         elif self._has_lost_media and not replace:
             # The client's peer connection still lives, but its DTLS association is gone here.
-            raise NegotiationFailed(
-                "negotiation-failed:media-lost", "the leg has ended: offer a new peer connection with replace"
-            )
+            raise _media_lost()
         else:
             answer = self._negotiate_new_leg(sdp, publications, slots)
         self._after_answer()
@@ -433,7 +444,12 @@ class Participant:
     def leg_closed(self, reason: str) -> None:
         self._has_lost_media = True
         self.close_leg(reason)
+        self._tell_loss()
         self._room.media_lost(self, reason)
+
+    def _tell_loss(self) -> None:
+        # A page that slept would take its media for well until its own checks have failed for a while.
+        self.send(error_from(_media_lost(), request=Offer.type))
 
     def publication_live(self, source: Source, is_live: bool) -> None:
         if (source in self._live) == is_live:
@@ -491,6 +507,8 @@ class Participant:
 
     def tell_media_again(self) -> None:
         """Tell a client that is back all that it may have missed about its media."""
+        if self._has_lost_media:
+            self._tell_loss()
         self._slots_told.clear()
         self.tell_slots()
         if self._layers:
@@ -507,4 +525,15 @@ class Participant:
             loss_down=round(stats.loss_down, 4),
             protocol=None if stats.protocol is None else MediaProtocol(stats.protocol),
             available_bps=int(stats.available_bps),
+            devices=tuple(self._device_pictures()),
         )
+
+    def _device_pictures(self) -> Iterator[DevicePicture]:
+        """What it is shown of devices whose key frames have been measured; each once."""
+        for publication in dict.fromkeys(slot.seen for slot in self._pictures):
+            if publication is None or publication.keyframe_interval_s is None:
+                continue
+            owner = self._room.participants.get(publication.leg_id)
+            if owner is not None and owner.is_device:
+                interval_ms = round(publication.keyframe_interval_s * 1000)
+                yield DevicePicture(owner.id, publication.source, min(interval_ms, 86_400_000))

@@ -425,11 +425,15 @@ class Encoding:
 
     def _read_opus(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         level = packet.audio_level
+        is_voice = packet.is_voice
         self.tells_levels = level is not None
         if level is None:
             # A device without RFC 6464 must be heard as well: comfort noise and DTX are short.
-            level = UNTOLD_LEVEL if len(payload) > DTX_BYTES_MAX else LEVEL_SILENCE
-        return MediaPacket(extended, packet.timestamp, packet.marker, payload, arrival, level)
+            is_voice = len(payload) > DTX_BYTES_MAX
+            level = UNTOLD_LEVEL if is_voice else LEVEL_SILENCE
+        return MediaPacket(
+            extended, packet.timestamp, packet.marker, payload, arrival, level, is_voice=is_voice
+        )
 
     def _read_vp8(self, extended: int, packet: RtpPacket, payload: bytes, arrival: float) -> MediaPacket:
         descriptor = parse_descriptor(payload, 0, len(payload))

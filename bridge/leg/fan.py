@@ -144,9 +144,8 @@ class Columns:
             abs_send_time_id=[span.abs_send_time_id for span in ordered],
             audio_level_id=[span.audio_level_id for span in ordered],
         )
-        self.count_by_temporal_id = [
-            sum(limit >= temporal_id for limit in limits) for temporal_id in range(ALL_TEMPORAL_LAYERS + 1)
-        ]
+        counts = [limits.count(limit) for limit in range(ALL_TEMPORAL_LAYERS + 1)]
+        self.count_by_temporal_id = [sum(counts[temporal_id:]) for temporal_id in range(len(counts))]
         self._limited = [
             (slice(limits.index(limit), limits.index(limit) + limits.count(limit)), limit)
             for limit in sorted(set(limits))

@@ -134,6 +134,12 @@ class Publication:
         """Whether slots must wait for a key frame."""
         return self.codec is not Codec.OPUS
 
+    @property
+    def keyframe_interval_s(self) -> float | None:
+        """How far its last key frames were apart, of its encodings the longest; None before the second."""
+        measured = (one.keyframe_interval_s for one in self.encodings.values())
+        return max((interval_s for interval_s in measured if interval_s is not None), default=None)
+
     def is_alive(self, rid: str) -> bool:
         """Whether packets of this encoding arrive now; sound, of which there is one, only pauses."""
         encoding = self.encodings.get(rid)

@@ -20,6 +20,10 @@ class OutgoingPacket(Protocol):
         """0 (loud) to 127 (silent), RFC 6464; None for video."""
 
     @property
+    def is_voice(self) -> bool:
+        """Whether the sender says that the sound is voice (RFC 6464, the V bit)."""
+
+    @property
     def picture_id_offset(self) -> int:
         """Where in the payload the 15-bit VP8 picture id stands; -1 when it has none."""
 
@@ -52,6 +56,7 @@ class MediaPacket:
     tl0_picture_index: int = -1
     tl0_offset: int = -1
     descriptor_bytes: int = 0
+    is_voice: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class Retransmission:
     marker: bool
     payload: bytes
     audio_level: int | None
+    is_voice: bool
     picture_id_offset: int
     tl0_offset: int
 
@@ -71,6 +77,7 @@ def retransmission(packet: MediaPacket, sequence_number: int) -> Retransmission:
         marker=packet.marker,
         payload=sequence_number.to_bytes(2, "big") + packet.payload,
         audio_level=packet.audio_level,
+        is_voice=packet.is_voice,
         picture_id_offset=packet.picture_id_offset + 2 if packet.picture_id_offset >= 0 else -1,
         tl0_offset=packet.tl0_offset + 2 if packet.tl0_offset >= 0 else -1,
     )

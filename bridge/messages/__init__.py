@@ -71,6 +71,7 @@ from bridge.messages.objects import (
     CaseLine,
     ChatLine,
     ClientDescription,
+    DevicePicture,
     IceServer,
     KnockReason,
     MediaProtocol,
@@ -116,6 +117,7 @@ __all__ = [
     "Closing",
     "ConfirmCase",
     "ContentChange",
+    "DevicePicture",
     "Error",
     "FinishCase",
     "Floor",
@@ -196,8 +198,8 @@ BridgeMessage = (
 CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {cls.type: cls for cls in ClientMessage.__args__}
 BRIDGE_MESSAGES: Mapping[str, type[BridgeMessage]] = {cls.type: cls for cls in BridgeMessage.__args__}
 OBJECTS = (
-    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, IceServer, Picture, StageState,
-    MutedSource, RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
+    ResumeRequest, ClientDescription, ThumbnailWindow, ResumeTicket, IceServer, Picture, DevicePicture,
+    StageState, MutedSource, RecordingStatus, CaseLine, RoomState, Member, WaitingGuest, ChatLine, Text,
 )  # fmt: skip
 
 Message = TypeVar("Message", ClientMessage, BridgeMessage)

@@ -18,6 +18,7 @@ from bridge.messages.objects import (
     ChatLine,
     ChatText,
     Count,
+    DevicePicture,
     IceServer,
     KnockReason,
     MediaProtocol,
@@ -248,6 +249,7 @@ class Quality:
     loss_down: Ratio
     protocol: MediaProtocol | None
     available_bps: Annotated[int, Between(0, 2**53)]
+    devices: Annotated[tuple[DevicePicture, ...], AtMost(MIDS_MAX)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePicture:
+    """A device's picture in one of the receiver's slots, and how far its last key frames were apart."""
+
+    participant: ParticipantId
+    source: Source
+    keyframe_interval_ms: Annotated[int, Between(0, 86_400_000)]
+
+
+@dataclass(frozen=True, slots=True)
 class StageState:
     """Who is on stage, and who decides it."""
 

@@ -81,8 +81,10 @@ class RtpPacket:
     mid: str | None = None
     rid: str | None = None
     repaired_rid: str | None = None
-    # RFC 6464: 0 is the loudest, 127 silence (-dBov). The V bit is left out: browsers always set it.
+    # RFC 6464: 0 is the loudest, 127 silence (-dBov). Browsers always say that it is voice (V), other
+    # encoders never: that is passed on to those who show it, and nothing here is judged by it.
     audio_level: int | None = None
+    is_voice: bool = False
     transport_sequence_number: int | None = None
     # 24 bits, 6.18 fixed point seconds.
     abs_send_time: int | None = None
@@ -106,6 +108,7 @@ def parse_rtp(data: bytes, ids: ExtensionIds) -> RtpPacket:
         raise MalformedPacket("not RTP version 2")
     offset = 12 + 4 * (first & 0x0F)
     mid = rid = repaired_rid = audio_level = transport_sequence_number = abs_send_time = None
+    is_voice = False
 
     if first & 0x10:
         position = offset + 4
@@ -148,6 +151,7 @@ def parse_rtp(data: bytes, ids: ExtensionIds) -> RtpPacket:
                 elif extension is _AUDIO_LEVEL:
                     if length == 1:
                         audio_level = data[start] & 0x7F
+                        is_voice = data[start] > 0x7F
                 elif extension is _MID:
                     mid = _text(data, start, position)
                 elif extension is _RID:
@@ -178,6 +182,7 @@ def parse_rtp(data: bytes, ids: ExtensionIds) -> RtpPacket:
         rid,
         repaired_rid,
         audio_level,
+        is_voice,
         transport_sequence_number,
         abs_send_time,
     )

@@ -67,14 +67,16 @@ def local_addresses(host: str | None, family: int) -> list[str]:
         return [host]
     use_ipv6 = family == socket.AF_INET6
     found = get_host_addresses(use_ipv4=True, use_ipv6=use_ipv6)
-    loopback = ["127.0.0.1", *(["::1"] if use_ipv6 and _has_ipv6_loopback() else [])]
-    return [*dict.fromkeys(found), *loopback]
+    loopback = ["127.0.0.1", *(["::1"] if use_ipv6 else [])]
+    return [*dict.fromkeys(found), *filter(_is_here, loopback)]
 
 
-def _has_ipv6_loopback() -> bool:
-    # An IPv6 socket does not mean that there are IPv6 addresses: see net.ipv6.conf.all.disable_ipv6.
+def _is_here(address: str) -> bool:
+    # Sockets of a family do not mean that there are addresses of it: see net.ipv6.conf.all.disable_ipv6, and
+    # machines whose IPv4 was taken away.
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        _bound(socket.AF_INET6, ("::1", 0), socket.SOCK_DGRAM).close()
+        _bound(family, (address, 0), socket.SOCK_DGRAM).close()
     except OSError:
         return False
     return True

@@ -16,6 +16,7 @@ import errno
 import struct
 from collections.abc import Sequence
 from typing import Final, TypeAlias
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from bridge.transport import srtp
 from bridge.transport.mmsg import Messages, Sender, address_of, bytes_at, new_arena
 from bridge.transport.paths import UdpPath
 from bridge.transport.tcp import TcpConnection
-from bridge.transport.transport import Transport
+from bridge.transport.transport import FollowingRoute, Transport
 
 STRIDE_BYTES: Final = 1536
 # Rows per system call; the kernel takes no more than 1024 (UIO_MAXIOV).
@@ -35,6 +36,8 @@ ROWS_MAX: Final = 1024
 
 _VIDEO_PREFIX: Final = bytes.fromhex("90000000 00000000 00000000 BEDE0001")
 _AUDIO_PREFIX: Final = bytes.fromhex("90000000 00000000 00000000 BEDE0002 1000")
+# The V bit beside the level (RFC 6464, 3).
+_IS_VOICE: Final = 0x80
 # Up to here writing row by row is quicker than by column.
 FEW: Final = 3
 
@@ -81,13 +84,14 @@ class _Block:
         self.udp_before = [0]
         self.tcp_before = [0]
         headers: list[tuple[int, int, int, int, int]] = []
+        pointers = self.messages.length_pointers
         for transport, packet in zip(self._transports, arena_rows, strict=False):
             path = transport.path
             if transport.tx is not None and path is not None:
                 if isinstance(path, UdpPath):
                     end = transport.endpoint
                     self.udp_numbers.append(len(headers))
-                    self.lengths.append(self.messages.length_pointers[len(headers)])
+                    self.lengths.append(pointers[len(headers)])
                     headers.append(
                         (
                             end.name_address,
@@ -178,11 +182,12 @@ class Fanout:
             route = transport.own_route
             if not isinstance(route, Route):
                 route = transport.own_route = Route([transport], self._arena_rows)
-                transport.routes.add(route)
+                transport.follow(ref(route))
             return route
         route = Route(list(transports), self._arena_rows)
+        follower: ref[FollowingRoute] = ref(route)
         for transport in transports:
-            transport.routes.add(route)
+            transport.follow(follower)
         return route
 
     def send(self, packet: OutgoingPacket, rows: FanoutRows, count: int, now: float) -> int:
@@ -268,6 +273,8 @@ class Fanout:
         payload = packet.payload
         abs_send_time = (int(now * 262144.0) & 0xFFFFFF).to_bytes(3, "big")
         level = packet.audio_level
+        if packet.is_voice and level is not None:
+            level |= _IS_VOICE
         if level is None:
             source = b"".join((_VIDEO_PREFIX, b"\x00", abs_send_time, payload))
             start = 20
@@ -306,6 +313,8 @@ class Fanout:
         payload = packet.payload
         abs_send_time = int(now * 262144.0) & 0xFFFFFF
         level = packet.audio_level
+        if packet.is_voice and level is not None:
+            level |= _IS_VOICE
         start = 20 if level is None else 24
         length = start + len(payload)
         marker = 0x80 if packet.marker else 0

@@ -16,7 +16,7 @@ import numpy as np
 from cffi import FFI
 from numpy.typing import NDArray
 
-from bridge.transport.srtp import CData, pointer_at
+from bridge.transport.srtp import CData, pointer_at, pointers_at
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("the media port needs a little-endian machine")
@@ -142,9 +142,8 @@ class Messages:
         self.column["iovlen"] = 1
         self.lengths: NDArray[np.uint64] = self.iovec_column["length"]
         # The lower half of each iov_len, for libsrtp to change in place.
-        self.length_pointers: list[CData] = [
-            pointer_at(iovecs + 16 * index + 8, "int *") for index in range(capacity)
-        ]
+        lengths = iovecs + 8 + 16 * np.arange(capacity, dtype=np.uint64)
+        self.length_pointers: list[CData] = pointers_at(lengths, "int *")
 
     def address(self, ends: NDArray[np.uint64]) -> None:
         """Fill the first headers: per row name address and size, control address and size, buffer address."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 from pylibsrtp import Session
 
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 PATHS_MAX: Final = 16
 # Restarting ICE again and again must not pile up passwords.
 CREDENTIALS_MAX: Final = 4
+# So many routes that follow a transport are looked through for dead ones.
+FOLLOWERS_MIN: Final = 16
 # SSRCs a client may send from, each costing kilobytes in libsrtp: 17 for all its encodings and their
 # retransmissions, and room for those of earlier negotiations. Reports may come from other SSRCs, one for
 # each section that receives.
@@ -166,6 +168,8 @@ class Transport:
         "_credentials",
         "_dtls",
         "_fingerprints",
+        "_followers",
+        "_followers_max",
         "_has_warned",
         "_observer",
         "_port",
@@ -189,7 +193,6 @@ class Transport:
         "receive_rtp",
         "reporters",
         "rollovers",
-        "routes",
         "rx",
         "state",
         "streams",
@@ -237,7 +240,9 @@ class Transport:
         self.connections: set[TcpConnection] = set()
         # Where the fan-out finds the address; it stays in place when the address changes.
         self.endpoint = Endpoint(port.family)
-        self.routes: WeakSet[FollowingRoute] = WeakSet()
+        # Weak, as routes come and go with each change of who is shown what; the dead are dropped in heaps.
+        self._followers: list[ref[FollowingRoute]] = []
+        self._followers_max = FOLLOWERS_MIN
         self.own_route: FollowingRoute | None = None
 
     @property
@@ -537,9 +542,18 @@ class Transport:
         if moved:
             self._mark_routes_stale()
 
+    def follow(self, route: "ref[FollowingRoute]") -> None:
+        """Let a route know when it has to look up anew what it has looked up about this transport."""
+        self._followers.append(route)
+        if len(self._followers) > self._followers_max:
+            self._followers = [one for one in self._followers if one() is not None]
+            self._followers_max = 2 * len(self._followers) + FOLLOWERS_MIN
+
     def _mark_routes_stale(self) -> None:
-        for route in self.routes:
-            route.is_stale = True
+        for follower in self._followers:
+            route = follower()
+            if route is not None:
+                route.is_stale = True
 
     def _send_dtls(self, data: bytes) -> None:
         if self.path is not None:

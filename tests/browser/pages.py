@@ -1,6 +1,7 @@
 """Sites as a test sees them: a real Chromium with its own camera and microphone on the conference page."""
 
 import asyncio
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -44,6 +45,8 @@ PATIENCE_S = 40.0
 VIEWPORT = {"width": 1280, "height": 720}
 # A page whose timers come that late was kept waiting by the machine: what it measured says little.
 STARVED_MS = 80
+# Pressure stall information: proc(5).
+PRESSURE = Path("/proc/pressure/cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,16 @@ async def starved(sites: Iterable[Visitor]) -> bool:
     """Whether the machine had no time for one of these pages since its measurements began."""
     lags_ms = [await site.evaluate("probe.longestLag_ms()") for site in sites]
     return max(lags_ms) > STARVED_MS
+
+
+def cores_waited_ms() -> float:
+    """For how long since it started somebody had to wait for a core of this machine, or the machine for one.
+
+    No chain of processes can have been kept waiting longer than this grew.
+    """
+    some = PRESSURE.read_text(encoding="ascii").splitlines()[0]
+    stolen = int(Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)[8])
+    return int(some.rpartition("=")[2]) / 1000 + stolen * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 class Browsers:

@@ -29,6 +29,7 @@ class FakePublication:
     is_live: bool = False
     is_muted: bool = False
     codec: Codec = Codec.VP8
+    keyframe_interval_s: float | None = None
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pylibsrtp
 import pytest
 from aiortc import rtcdtlstransport
-from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, SRTPProtectionProfile
 from hypothesis import given
 from hypothesis import strategies as st
 from ice_client import CERTIFICATE, IceClient, RecordingObserver, eventually, open_port
@@ -127,6 +127,73 @@ async def test_bridge_as_dtls_client_shakes_hands_too() -> None:
     assert transport.state is TransportState.CONNECTED
     await client.close()
     await port.close()
+
+
+async def test_the_cookie_of_a_server_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some DTLS servers answer the first hello by a HelloVerifyRequest (RFC 6347, 4.2.1)."""
+    original = CERTIFICATE._create_ssl_context
+
+    def with_cookies(srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = original(srtp_profiles)
+        context.set_options(SSL.OP_COOKIE_EXCHANGE)
+        context.set_cookie_generate_callback(lambda connection: b"baked")
+        context.set_cookie_verify_callback(lambda connection, cookie: cookie == b"baked")
+        return context
+
+    monkeypatch.setattr(CERTIFICATE, "_create_ssl_context", with_cookies)
+    port = await open_port()
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient(dtls_role="server")
+    received, sent = handshake_types(client)
+    await client.connect(port, transport)
+    assert transport.state is TransportState.CONNECTED
+    assert sent[0] == HELLO_VERIFY_REQUEST
+    assert [kind for kind in received if kind == CLIENT_HELLO] == [CLIENT_HELLO] * 2
+    client.send_rtp(b"\x80\x60\x00\x01" + bytes(8) + b"payload")
+    await eventually(lambda: len(observer.rtp) == 1)
+    await client.close()
+    await port.close()
+
+
+async def test_the_bridge_asks_for_no_cookie() -> None:
+    """ICE has proved the address already, by a check with the offer's password: a round trip less."""
+    port = await open_port()
+    transport = port.create_transport(RecordingObserver())
+    client = IceClient()
+    received, sent = handshake_types(client)
+    await client.connect(port, transport)
+    assert HELLO_VERIFY_REQUEST not in received
+    assert [kind for kind in sent if kind == CLIENT_HELLO] == [CLIENT_HELLO]
+    await client.close()
+    await port.close()
+
+
+CLIENT_HELLO, HELLO_VERIFY_REQUEST = 1, 3
+
+
+def handshake_types(client: IceClient) -> tuple[list[int], list[int]]:
+    """Note the type of the first handshake message of each datagram that the client gets and sends."""
+    received: list[int] = []
+    sent: list[int] = []
+    put, cut = client._wire.records.put_nowait, client.fragment_dtls
+
+    def note(kinds: list[int], data: bytes) -> None:
+        if data[0] == 22:
+            kinds.append(data[13])
+
+    def take(data: bytes | None) -> None:
+        if data is not None:
+            note(received, data)
+        put(data)
+
+    def give(data: bytes) -> list[bytes]:
+        note(sent, data)
+        return cut(data)
+
+    client._wire.records.put_nowait = take  # type: ignore[method-assign]
+    client.fragment_dtls = give
+    return received, sent
 
 
 def in_order(pieces: list[bytes]) -> list[bytes]:

@@ -27,6 +27,7 @@ from bridge.messages import (
     ShowContent,
     Welcome,
 )
+from bridge.tokens import TokenKind
 from tests.unit.conference import Conference, channel, leg
 
 
@@ -180,6 +181,25 @@ def test_everybody_hears_of_the_quality_of_its_own_media() -> None:
     assert 4 <= len(qualities) <= 6
     assert qualities[0] == Quality(12.3, 0.0, 0.01, messages.MediaProtocol.UDP, 2_500_000)
     assert channel(without_media).of(Quality) == []
+
+
+def test_how_far_the_key_frames_of_a_shown_device_are_apart_is_told_to_those_who_see_it() -> None:
+    conference = Conference()
+    chair = conference.enter(Role.CHAIR)
+    blind = conference.enter(thumbnails=0)
+    claims = conference.claims(Role.PRESENTER, kind=TokenKind.PUBLISH)
+    device, _ = conference.room.join_device(claims, "v=0", False)
+    leg(device).send(Source.CAMERA)
+    conference.pass_time(4.5)
+    assert channel(chair).of(Quality)[-1].devices == ()
+    leg(device).publication(Source.CAMERA).keyframe_interval_s = 10.0064
+    leg(chair).publication(Source.CAMERA).keyframe_interval_s = 33.0
+    conference.pass_time(4.5)
+    told = messages.DevicePicture(device.id, Source.CAMERA, 10_006)
+    assert channel(chair).of(Quality)[-1].devices == (told,)
+    conference.ask(chair, ChooseStage(chair.id))
+    conference.pass_time(4.5)
+    assert channel(blind).of(Quality)[-1].devices == ()
 
 
 def test_in_a_large_room_the_last_observers_are_counted_and_the_first_hands_are_listed() -> None:

@@ -197,11 +197,20 @@ def test_a_page_whose_media_ended_stays_and_brings_a_new_peer_connection() -> No
     page, other = conference.enter(), conference.enter()
     leg(page).fail()
     assert page.id in conference.room.participants
+    # It is told, as its own checks may find out much later, and by no offer's id.
+    told = channel(page).of(messages.Error)[-1]
+    assert (told.code, told.for_, told.id) == ("negotiation-failed:media-lost", "offer", None)
     conference.pass_time(0.2)
     assert leg(other).shown(SlotRole.THUMBNAIL)[0] is None
     with pytest.raises(NegotiationFailed, match="media-lost"):
         conference.offer(page)
+    # Its socket may have been lost with it.
+    resume = ResumeRequest(page.id, page.secret)
+    back = conference.knock(claims=page.claims, resume=resume)
+    assert channel(back).of(messages.Error)[-1].code == "negotiation-failed:media-lost"
     conference.offer(page, replace=True)
+    conference.knock(claims=page.claims, resume=ResumeRequest(page.id, page.secret))
+    assert channel(page).of(messages.Error) == []
     leg(page).send(Source.CAMERA)
     conference.pass_time(0.2)
     assert leg(other).shown(SlotRole.THUMBNAIL)[0] == page.id

@@ -51,6 +51,16 @@ def test_all_extensions_of_a_packet_are_read() -> None:
     assert packet.payload == b"payload"
 
 
+@pytest.mark.parametrize("form", [0xBEDE, 0x1000])
+@pytest.mark.parametrize("is_voice", [False, True])
+@pytest.mark.parametrize("level", [0, 62, 127])
+def test_the_voice_bit_is_read_beside_the_level(form: int, is_voice: bool, level: int) -> None:
+    value = is_voice << 7 | level
+    element = bytes((14 << 4, value)) if form == 0xBEDE else bytes((14, 1, value))
+    packet = parse_with_block(form, element)
+    assert (packet.audio_level, packet.is_voice) == (level, is_voice)
+
+
 def test_long_elements_use_the_two_byte_form() -> None:
     data = build(extensions={4: b"a-mid-of-more-than-16-bytes", 200: b"", 3: b"\x00\x07"})
     packet = parse_rtp(data, IDS)

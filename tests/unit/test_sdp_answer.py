@@ -50,6 +50,15 @@ def test_answer_offers_no_codec_extension_or_feedback_of_its_own(name: str) -> N
                 )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_redundancy_and_what_nobody_reads_is_not_agreed_on(name: str) -> None:
+    """FEC would have to be made anew for each receiver; a picture's orientation is turned by its sender."""
+    offered = sample(name).replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-fb:* rrtr\r\n")
+    answer = answer_to(parse_offer(offered)).lower()
+    for word in ("ulpfec", "flexfec", "red/", "rrtr", "video-orientation"):
+        assert word not in answer
+
+
 def test_session_part_says_ice_lite_and_keeps_its_identity() -> None:
     text = answer_to(parse_offer(sample("chromium_whip")))
     assert text.startswith("v=0\r\no=- 77 3 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n")

@@ -30,6 +30,10 @@ def constant(level: int) -> Callable[[float], int]:
     return lambda now: level
 
 
+def always(is_voice: bool) -> Callable[[int], bool]:
+    return lambda level: is_voice
+
+
 def fall_silent(*clients: Client) -> None:
     for client in clients:
         assert client.voice is not None
@@ -217,6 +221,25 @@ def test_whoever_speaks_alone_is_heard_by_everybody_else(meeting: Meeting, count
         meeting.run(0.3)
     for one in (*clients, *listeners):
         assert one.complaints() == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True)])
+def test_what_a_sender_says_of_voice_neither_gives_nor_takes_the_word(
+    meeting: Meeting, before: bool, after: bool
+) -> None:
+    """Browsers set the V bit in silence, too, and other encoders never do (RFC 6464, 3)."""
+    clients = [meeting.join(f"p{number}", sources=MICROPHONE) for number in range(5)]
+    player = meeting.join("player", sources=(), voices=1)
+    for number, client in enumerate(clients):
+        assert client.voice is not None
+        client.voice.is_voice = always(before if number < 4 else after)
+    for one in (clients[4], clients[0]):
+        speak(one)
+        meeting.network.run_until(lambda: one.name in player.hears(), within_s=0.3)  # noqa: B023
+        meeting.run(3.0)
+        assert meeting.dominants[-1] == one.name
+        fall_silent(one)
+        meeting.run(0.3)
 
 
 def test_a_voice_is_never_in_two_slots_of_a_page(meeting: Meeting) -> None:

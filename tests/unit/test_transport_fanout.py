@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import AsyncIterator
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from bridge.rtp.header import Extension, ExtensionIds, parse_rtp
 from bridge.transport import MediaPort, Transport
 from bridge.transport.fanout import FEW
 from bridge.transport.mmsg import host_and_port, reply_control
+from bridge.transport.transport import FOLLOWERS_MIN
 
 IDS = ExtensionIds({3: Extension.ABS_SEND_TIME, 5: Extension.AUDIO_LEVEL})
 # Few rows are written one by one, more by column: all that holds for one must hold for the other.
@@ -60,9 +62,15 @@ def video(payload: bytes = b"\x90\x80\x80\x00\x00rest of the frame", **fields: i
     )
 
 
-def audio(level: int) -> MediaPacket:
+def audio(level: int, *, is_voice: bool = False) -> MediaPacket:
     return MediaPacket(
-        extended_sequence_number=0, timestamp=0, marker=False, payload=b"opus", arrival=0.0, audio_level=level
+        extended_sequence_number=0,
+        timestamp=0,
+        marker=False,
+        payload=b"opus",
+        arrival=0.0,
+        audio_level=level,
+        is_voice=is_voice,
     )
 
 
@@ -110,20 +118,22 @@ async def test_picture_id_and_tl0_are_patched_modulo_their_size(port: MediaPort,
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("abs_send_time_id", [0, 3])
 @pytest.mark.parametrize("audio_level_id", [0, 5])
+@pytest.mark.parametrize("is_voice", [False, True])
 async def test_receivers_read_exactly_the_extensions_they_negotiated(
-    port: MediaPort, count: int, abs_send_time_id: int, audio_level_id: int
+    port: MediaPort, count: int, abs_send_time_id: int, audio_level_id: int, is_voice: bool
 ) -> None:
     transport, client = await connected(port)
     rows = rows_to(
         port, [transport] * count, abs_send_time_id=abs_send_time_id, audio_level_id=audio_level_id
     )
     # A level of 48 would be an element with id 3 if it stood where an element begins.
-    assert port.fanout.send(audio(48), rows, count, now=1.0) == count
+    assert port.fanout.send(audio(48, is_voice=is_voice), rows, count, now=1.0) == count
     await client.until(lambda: len(client.rtp) == count)
     for data in client.rtp:
         packet = parse_rtp(data, IDS)
         assert packet.payload == b"opus"
         assert packet.audio_level == (48 if audio_level_id else None)
+        assert packet.is_voice is (is_voice and audio_level_id > 0)
         assert packet.abs_send_time == (1 << 18 if abs_send_time_id else None)
     await client.close()
 
@@ -228,9 +238,12 @@ async def test_payload_that_fits_no_datagram_is_dropped(port: MediaPort) -> None
 async def test_route_is_forgotten_with_its_last_user(port: MediaPort) -> None:
     transport, client = await connected(port)
     rows = rows_to(port, [transport] * 3)
-    assert len(transport.routes) == 1
+    route = ref(rows.route)
     del rows
-    assert len(transport.routes) == 0
+    assert route() is None
+    for _ in range(1000):
+        rows_to(port, [transport] * 3)
+    assert len(transport._followers) <= 2 * FOLLOWERS_MIN + 3
     assert port.fanout.route([transport]) is port.fanout.route([transport])
     await client.close()
 

@@ -276,11 +276,16 @@ export class Peer {
   }
 
   /**
-   * The bridge refused an offer: it is taken back, and made again later.
+   * The bridge refused an offer: it is taken back, and made again later. Or, of no offer, it has given up the media.
    * @param {number | null | undefined} id
    * @param {string} code
    */
   async refused(id, code) {
+    if (id == null && code === MEDIA_LOST) {
+      // Before its first answer the bridge speaks of the one before. Chromium would find out some nine seconds later.
+      if (this.#negotiations > 0 && !this.#isClosed) this.#observer.lost();
+      return;
+    }
     if (id !== this.#offerId || this.pc.signalingState !== "have-local-offer") return;
     clearTimeout(this.#waiting);
     this.#failures += 1;

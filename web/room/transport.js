@@ -5,6 +5,9 @@ import { byId, element } from "../shared/dom.js";
 import { grade } from "../protocol/report.js";
 import { language, setText } from "../shared/text/text.js";
 
+/** Who comes to a device's picture waits for its next key frame: longer than this is worth telling. */
+const KEYFRAME_INTERVAL_MAX_MS = 2500;
+
 /** @typedef {import("./conference.js").Conference} Conference */
 /** @typedef {import("../shared/text/text.js").Text} Text */
 /** @typedef {import("../shared/text/text.js").TextKey} TextKey */
@@ -68,7 +71,7 @@ export function openTransport(conference) {
     const rate = (bps) => ["unit.mbps", { value: figure(bps / 1e6, 2) }];
     /** @type {(ratio: number) => Text} */
     const percent = (ratio) => ["unit.percent", { value: figure(ratio * 100, 1) }];
-    /** @type {[TextKey, Text][]} */
+    /** @type {[Text, Text][]} */
     const rows = [
       ["transport.state", words(now).text],
       ["transport.way", `transport.way.${now.protocol ?? "unknown"}`],
@@ -84,6 +87,13 @@ export function openTransport(conference) {
       if (!picture) continue;
       const { widthPx: width, heightPx: height, bps } = picture;
       rows.push([`transport.content.${way}`, ["transport.content", { width, height, rate: figure((bps ?? 0) / 1e6, 2) }]]);
+    }
+    for (const { participant, keyframe_interval_ms: intervalMs } of conference.state.quality?.devices ?? []) {
+      const site = conference.state.roster.get(participant)?.site;
+      if (!site) continue;
+      const seconds = figure(intervalMs / 1000, 1);
+      const text = intervalMs > KEYFRAME_INTERVAL_MAX_MS ? "transport.keyframes.long" : "transport.keyframes.short";
+      rows.push([["transport.keyframes", { site }], [text, { seconds }]]);
     }
     list.replaceChildren(
       ...rows.map(([term, value]) =>

@@ -71,6 +71,7 @@
  * @property {number | null} loss_down  ratio 0..1 of what this page should have received
  * @property {"udp" | "tcp" | null} protocol
  * @property {number | null} available_bps
+ * @property {{participant: string, source: Source, keyframe_interval_ms: number}[]} [devices]  those that the page shows
  *
  * @typedef {object} ProtocolError
  * @property {"error"} type

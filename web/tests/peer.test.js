@@ -99,6 +99,20 @@ test("a browser that makes no offer asks for a new connection", async () => {
   assert.equal(seen.lost, 1);
 });
 
+test("media that the bridge has given up are replaced at once, but not those that were never answered", async () => {
+  const { peer, seen } = await joined();
+  await peer.refused(undefined, "rate-limited");
+  assert.equal(seen.lost, 0);
+  await peer.refused(undefined, "negotiation-failed:media-lost");
+  assert.equal(seen.lost, 1);
+  const next = setUp();
+  await next.peer.negotiate();
+  await next.peer.refused(undefined, "negotiation-failed:media-lost");
+  assert.equal(next.seen.lost, 0, "the bridge speaks of the one before");
+  await next.peer.answered(1, "answer");
+  assert.equal(next.peer.negotiations, 1);
+});
+
 test("a refused offer is taken back with its mids, and made again", async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   try {
