@@ -135,7 +135,7 @@ async def test_a_finished_case_is_archived_while_the_conference_goes_on(
     path = record(folders.recordings, is_closed=False)
     supervisor.session_changed(path)
     await until(lambda: are_sealed(archive, CASE), "the case is sealed")
-    assert entry(archive, WHOLE).state is PackageState.RECORDING
+    assert entry(archive, WHOLE).state is PackageState.ONGOING
     session = archive.catalogue.session(SESSION)
     assert session is not None
     assert session.state is SessionState.OPEN
@@ -363,7 +363,8 @@ async def test_a_session_that_goes_on_is_shown_as_being_recorded(
     shown = archive.catalogue.packages_of(SESSION)
     assert [(item.id, item.state, item.code) for item in shown] == [
         (CASE, PackageState.RECORDING, "BN-0412"),
-        (WHOLE, PackageState.RECORDING, None),
+        # What is recorded is the case's, and nothing of what belongs to no case.
+        (WHOLE, PackageState.ONGOING, None),
     ]
 
 
