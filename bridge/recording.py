@@ -73,11 +73,13 @@ class Recordings:
         counters: RecordingCounters,
         empty_close_s: float,
         on_archivable: Callable[[Path], None],
+        on_changed: Callable[[Path], None] = lambda _: None,
         on_starved: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_archivable` hears of each session of which something new can be archived, and `on_starved` when
-        there was no file descriptor for a file. `installation` stands in the names of sessions; `used_names`
-        are those known elsewhere, as of packages whose recordings are gone.
+        """`on_archivable` hears of each session of which something new can be archived, `on_changed` when its
+        journal says something else of consent or of what is recorded now, and `on_starved` when there was
+        no file descriptor for a file. `installation` stands in the names of sessions; `used_names` are those
+        known elsewhere, as of packages whose recordings are gone.
         """
         # Passed by argument.
         self._folder = folder
@@ -99,6 +101,7 @@ class Recordings:
             clock=sfu.clock,
             at_ms=self._at_ms,
             archivable=self._archivable,
+            changed=on_changed,
             ended=self._ended,
             disk_refused=self._disk_refused,
             starved=on_starved,

@@ -238,6 +238,7 @@ class Server:
             counters=self.recording_counters,
             empty_close_s=config.rooms.empty_close_s,
             on_archivable=self.supervisor.session_changed,
+            on_changed=self.supervisor.session_changed,
             on_starved=self._starved,
         )
         self._closers.append(recordings.stop)

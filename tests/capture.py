@@ -54,6 +54,7 @@ class RecordedMeeting(Meeting):
         self.folder = folder
         self.recording_counters = RecordingCounters()
         self.archivable: list[Path] = []
+        self.changed: list[Path] = []
         self.starved: list[float] = []
         self.observer = Observer()
         self.recordings = Recordings(
@@ -64,6 +65,7 @@ class RecordedMeeting(Meeting):
             counters=self.recording_counters,
             empty_close_s=60.0,
             on_archivable=self.archivable.append,
+            on_changed=self.changed.append,
             on_starved=lambda: self.starved.append(network.now),
         )
         self.writer = self.recordings._writer

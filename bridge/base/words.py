@@ -139,8 +139,9 @@ class RetentionClass(StrEnum):
 
 
 class PackageState(StrEnum):
-    """Where a package stands on its way into the archive."""
+    """Where a package stands on its way into the archive; `ongoing`: not over yet, and not recorded now."""
 
+    ONGOING = "ongoing"
     RECORDING = "recording"
     QUEUED = "queued"
     REPAIRING = "repairing"

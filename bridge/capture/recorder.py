@@ -51,6 +51,8 @@ JOURNAL_S = 5.0
 RELAPSE_S = 10.0
 # After a case, its last segments are given this long to end at a key frame.
 CUT_S = 2.0
+# The archive's list follows what is pressed, but not each press of somebody who presses often.
+TELL_S = 2.0
 HEAD_BYTES = 512
 SHUTDOWN = "shutdown"
 # What a journal can do without when the disk is full for so long that not everything can wait: none of it
@@ -70,6 +72,7 @@ class Node:
     clock: Callable[[], float]
     at_ms: Callable[[float], int]
     archivable: Callable[[Path], None]
+    changed: Callable[[Path], None]
     ended: Callable[[Recorder], None]
     disk_refused: Callable[[float], None]
     starved: Callable[[], None]
@@ -136,6 +139,8 @@ class Recorder:
         # Until when nothing is written, because something had passed into the way.
         self._waits_until = float("-inf")
         self._cut_at: float | None = None
+        # When the archive is told that it is recorded now, or no longer.
+        self._tell_at: float | None = None
         self._tend_at = 0.0
         self._is_failed = self._is_broken = False
         self._is_closed = False
@@ -160,6 +165,8 @@ class Recorder:
             self._stage_changed(data.get("participant"))
         elif kind is EventKind.RECORDING_STATE:
             self._case = data.get("case")
+            if self._tell_at is None:
+                self._tell_at = self._node.clock() + TELL_S
         self._note_at(kind, data, self._at_ms(self._node.clock()))
 
     @contained
@@ -205,7 +212,8 @@ class Recorder:
     @contained
     def hand_over(self) -> None:
         """Let the archive read at once what the journal says by now; nothing that is captured changes."""
-        self._node.writer.when_written(self._file, self._archivable)
+        self._tell_at = None
+        self._node.writer.when_written(self._file, lambda: self._node.changed(self._folder))
 
     @contained
     def close(self, reason: str) -> None:
@@ -256,6 +264,8 @@ class Recorder:
             self._lingering = {leg: until for leg, until in self._lingering.items() if now < until}
             for publication in [*self._tracks, *self._given_up]:
                 self._reconsider(publication, now)
+        if self._tell_at is not None and now >= self._tell_at:
+            self.hand_over()
         if self._cut_at is not None and now >= self._cut_at:
             self._cut_at = None
             self._node.writer.when_written(self._file, self._archivable)

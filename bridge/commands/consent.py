@@ -21,7 +21,7 @@ def withdraw(parsed: argparse.Namespace, terminal: Terminal, archive: Archive) -
     if entry.case is None:
         terminal.failure("withdraw.no-case", package=entry.id)
         return EXIT_PROBLEMS
-    if entry.state is PackageState.RECORDING:
+    if entry.state in (PackageState.ONGOING, PackageState.RECORDING):
         terminal.failure("withdraw.going-on", package=entry.id)
         return EXIT_PROBLEMS
     is_news = archive.catalogue.withhold(

@@ -76,6 +76,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "no": Text(vi="không", en="no"),
     "for-ever": Text(vi="vĩnh viễn", en="for ever"),
     "until": Text(vi="đến {day}", en="until {day}"),
+    "state.ongoing": Text(vi="đang diễn ra, không ghi", en="going on, not recorded"),
     "state.recording": Text(vi="đang ghi", en="recording"),
     "state.queued": Text(vi="đang chờ", en="queued"),
     "state.repairing": Text(vi="đang sửa tệp", en="repairing"),

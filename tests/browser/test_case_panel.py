@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from bridge_process import BridgeServer
-from pages import Browsers, Camera, Site, browsers
+from pages import PATIENCE_S, Browsers, Camera, Site, browsers
 from pictures import BLUE, RED, YELLOW
 from playwright.async_api import Page
 from recorded import journal, sessions
+
+from bridge.store.catalogue import Catalogue
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -203,6 +205,32 @@ async def test_finishing_a_case_ends_its_recording(sites: Sites) -> None:
     await _confirm(chair)
     await _all_see(sites, "recording.waiting.no-case")
     assert await chair.evaluate("hoichan.state.cases[0].state") == "finished"
+
+
+async def test_consent_is_withdrawn_after_the_case_and_the_archive_holds_it_back(
+    sites: Sites, server: BridgeServer
+) -> None:
+    """By keyboard: the question names the case, and nothing happens to who thinks better of it."""
+    chair, _, _ = sites
+    button = chair.page.locator('#panel-cases [data-focus="consent-withdrawn-C01"]')
+    title = chair.page.locator("#dialog-title")
+    await button.focus()
+    await chair.page.keyboard.press("Enter")
+    assert "C01" in await title.inner_text()
+    assert "BN-0423" in await title.inner_text()
+    await chair.page.keyboard.press("Escape")
+    assert await chair.evaluate("hoichan.state.cases[0].consent") == "granted"
+    await button.press("Enter")
+    await chair.page.locator("#dialog .dialog-actions .button:last-child").press("Enter")
+    await chair.until("hoichan.state.cases[0].consent === 'withdrawn'", "a consent that is withdrawn")
+    assert await button.count() == 0
+    catalogue = Catalogue(server.state_dir / "archive")
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await asyncio.to_thread(catalogue.count_undecided):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    finally:
+        catalogue.close()
 
 
 async def test_a_removed_case_can_be_had_back_for_a_moment(sites: Sites) -> None:

@@ -18,7 +18,7 @@ from shelf import BROKEN, MAKING, SEALED, Library, library_served
 from watching import until, until_colour
 
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState, Role
+from bridge.base.words import ConsentState, Disposition, PackageState, Role
 from bridge.store.audit import Action
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -367,6 +367,38 @@ async def test_a_chair_sees_its_own_room_and_no_other(page: Page, served: Librar
     await page.goto(f"{served.url}/library/#p={MAKING}")
     await page.locator("#recording-problem").wait_for()
     assert "Không tìm thấy" in await page.locator("#recording-problem-text").inner_text()
+
+
+async def test_consent_that_is_withdrawn_takes_the_recording_from_the_room_and_not_from_the_archive(
+    page: Page, served: Library
+) -> None:
+    await asyncio.to_thread(served.catalogue.set_consent, SEALED, ConsentState.GRANTED, library.START_MS)
+    await enter(page, served, served.invitation(Role.CHAIR), package=SEALED)
+    await page.locator("#watching").wait_for()
+    assert "đã đồng ý" in await page.locator("[data-card=consent]").inner_text()
+    withdraw = page.locator("[data-action=withdraw]")
+    await withdraw.press("Enter")
+    await page.locator("#dialog textarea").press("Escape")
+    await withdraw.press("Enter")
+    await page.locator("#dialog textarea").fill("Đơn của gia đình số 3")
+    await page.locator("#dialog [type=submit]").press("Enter")
+    await page.locator('#recording-chips [data-consent="withheld"]').wait_for()
+    await page.locator("#watching").wait_for(state="hidden")
+    assert "chỉ phòng lưu trữ" in await page.locator("#making").inner_text()
+    assert await page.locator("[data-card=downloads], [data-action=withdraw]").count() == 0
+    entry = await asyncio.to_thread(served.catalogue.package, SEALED)
+    assert entry is not None
+    assert (entry.consent, entry.disposition) == (ConsentState.WITHDRAWN, Disposition.OPEN)
+    await page.context.clear_cookies()
+    await page.goto("about:blank")
+    await enter(page, served, served.key)
+    await page.locator("#search-state").select_option("undecided")
+    await until(page, "document.querySelectorAll('.recording').length === 1", "one that is undecided")
+    assert "chờ quyết định" in await row(page, SEALED).inner_text()
+    await row(page, SEALED).locator("a").click()
+    await page.locator("#watching").wait_for()
+    with served.catalogue.deciding():
+        served.catalogue.set_disposition(SEALED, Disposition.KEEP, by=["BS. An"], reason="nhầm", at_ms=0)
 
 
 async def test_who_closes_the_library_has_closed_it(page: Page, served: Library) -> None:

@@ -18,18 +18,20 @@ from recordings import CO_TO, VIET_DUC, Recording
 
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.package.verify import verify, verify_chain
-from bridge.archive.work import process
+from bridge.archive.work import attempts, process
 from bridge.archive.work.attempts import Archive, make, now_ms, take_in
 from bridge.archive.work.jobs import Task
 from bridge.archive.work.purge import is_same_disk, making_bytes
 from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState
+from bridge.base.words import Disposition, PackageState
+from bridge.capture.sessions import JOURNAL
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.audit import Action
 from bridge.store.catalogue import FILE_NAME, Catalogue
 from bridge.store.entries import PackageEntry, SessionState
+from bridge.store.journal import Chain, EventKind, JournalFile
 
 # Workers take what others leave of the machine, and it may be little.
 pytestmark = pytest.mark.timeout(400)
@@ -142,7 +144,7 @@ async def test_a_finished_case_is_archived_while_the_conference_goes_on(
     path = record(folders.recordings, is_closed=False)
     supervisor.session_changed(path)
     await until(lambda: are_sealed(archive, CASE), "the case is sealed")
-    assert entry(archive, WHOLE).state is PackageState.RECORDING
+    assert entry(archive, WHOLE).state is PackageState.ONGOING
     session = archive.catalogue.session(SESSION)
     assert session is not None
     assert session.state is SessionState.OPEN
@@ -370,8 +372,34 @@ async def test_a_session_that_goes_on_is_shown_as_being_recorded(
     shown = archive.catalogue.packages_of(SESSION)
     assert [(item.id, item.state, item.code) for item in shown] == [
         (CASE, PackageState.RECORDING, "BN-0412"),
-        (WHOLE, PackageState.RECORDING, None),
+        # What is recorded is the case's, and nothing of what belongs to no case.
+        (WHOLE, PackageState.ONGOING, None),
     ]
+
+
+async def test_what_is_said_while_a_package_is_being_made_is_heard_at_once(
+    supervisor: ArchiveSupervisor,
+    archive: Archive,
+    folders: ArchiveFolders,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = record(folders.recordings, is_closed=False)
+    begun = asyncio.Event()
+
+    async def make(*_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(attempts, "make", make)
+    supervisor.start()
+    await begun.wait()
+    journal = JournalFile(path / JOURNAL)
+    last = journal.events[-1]
+    word = {"case": "C01", "purpose": "care", "state": "withdrawn", "by": VIET_DUC.participant}
+    journal.write([Chain(last).append(EventKind.CONSENT, word, last.at_ms + 1000)])
+    journal.close()
+    supervisor.session_changed(path)
+    await until(lambda: entry(archive, CASE).disposition is Disposition.OPEN, "the case is held back")
 
 
 async def test_a_lost_catalogue_is_made_anew_from_the_packages(

@@ -526,3 +526,38 @@ def test_the_command_line_withdraws_finds_and_decides(
     assert "no package" in says("show", f"{CASE}9", status=1)
     assert not (built.folders.packages / CASE).exists()
     assert (built.folders.certificates / f"{CASE}.json").exists()
+
+
+# What is said of a session that goes on.
+
+
+def states(house: House) -> dict[str, PackageState]:
+    house.take_in()
+    return {entry.id[-3:]: entry.state for entry in house.catalogue.packages_of(house.case.session)}
+
+
+def test_only_what_is_being_recorded_is_said_to_be(house: Callable[..., House]) -> None:
+    built = house([])
+    built.take_in()
+    assert states(built) == {"C01": PackageState.QUEUED, "1-S": PackageState.ONGOING}
+    by = VIET_DUC.participant
+
+    def record(seconds: float, state: str, case: str | None) -> None:
+        built.append(seconds, EventKind.RECORDING_STATE, state=state, by=by, case=case)
+
+    record(30.0, "recording", None)
+    assert states(built)["1-S"] is PackageState.RECORDING
+    record(31.0, "paused", None)
+    assert states(built)["1-S"] is PackageState.ONGOING
+    built.append(32.0, EventKind.CASE_ADDED, case="C02", code="BN-2", site=None)
+    built.append(33.0, EventKind.CASE_STARTED, case="C02", by=by)
+    record(33.0, "waiting", "C02")
+    assert states(built)["C02"] is PackageState.ONGOING
+    record(34.0, "recording", "C02")
+    assert (states(built)["C02"], states(built)["1-S"]) == (PackageState.RECORDING, PackageState.ONGOING)
+    built.append(35.0, EventKind.SESSION_RESUMED, after_ms=START_MS + 34_500)
+    assert states(built)["C02"] is PackageState.ONGOING
+    record(36.0, "recording", "C02")
+    built.append(37.0, EventKind.CASE_FINISHED, case="C02", by=by)
+    record(37.0, "recording", None)
+    assert (states(built)["C02"], states(built)["1-S"]) == (PackageState.QUEUED, PackageState.RECORDING)

@@ -16,6 +16,7 @@ from bridge.archive.keeping.erasure import erase_case
 from bridge.base.errors import InvalidConfig
 from bridge.base.words import Role, Source
 from bridge.capture.files import EVENTS_MAX
+from bridge.capture.recorder import TELL_S
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import FolderLock, SessionNames, is_session, track_name, track_number
 from bridge.node.host import installation_id
@@ -488,3 +489,21 @@ def test_one_case_is_taken_out_of_the_tracks_and_the_others_stay(open_meeting: O
     assert not any(path.exists() for path in files("C01"))
     assert {path: path.read_bytes() for path in files("C02")} == before
     assert erase_case(tracks, "C01") == 0
+
+
+def test_the_archive_is_told_when_it_is_recorded_or_no_longer_and_not_of_each_press(
+    open_meeting: Open,
+) -> None:
+    meeting = open_meeting()
+    meeting.run(1.0)
+    assert meeting.changed == []
+    for state in ("recording", "paused", "recording", "stopped"):
+        meeting.recorder.note(EventKind.RECORDING_STATE, {"state": state, "by": None, "case": None})
+    meeting.run(TELL_S + 1.0)
+    assert meeting.changed == [meeting.session.folder]
+    # What a patient takes back is told at once.
+    meeting.recorder.hand_over()
+    meeting.run(0.5)
+    assert meeting.changed == 2 * [meeting.session.folder]
+    meeting.run(TELL_S + 1.0)
+    assert len(meeting.changed) == 2

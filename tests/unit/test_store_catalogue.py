@@ -346,6 +346,7 @@ def test_what_an_ended_process_was_doing_waits_for_the_next_one(catalogue: Catal
     catalogue.set_back()
     states = {entry.state for entry in catalogue.packages_of(package().session)}
     assert states == {
+        PackageState.ONGOING,
         PackageState.RECORDING,
         PackageState.QUEUED,
         PackageState.SEALED,

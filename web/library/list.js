@@ -19,7 +19,7 @@ const SITES_SHOWN = 3;
 /** What the choices of the filter mean to the API. @type {Record<string, string>} */
 const STATES = {
   all: "",
-  recording: "recording",
+  recording: "ongoing,recording",
   working: "queued,repairing,composing,sealing,delivering",
   archived: "sealed,delivered",
   failed: "failed",

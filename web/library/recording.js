@@ -207,7 +207,7 @@ export class Recording {
           auditCard(detail),
         ]
       : [
-          detail.state === "recording" ? null : consentCard(detail, () => void this.withdraw()),
+          ["ongoing", "recording"].includes(detail.state) ? null : consentCard(detail, () => void this.withdraw()),
           detail.attendance || detail.sites.length > 0 ? attendanceCard(detail) : null, auditCard(detail)];
     byId("cards", HTMLElement).replaceChildren(...cards.filter((card) => card !== null));
   }

@@ -12,6 +12,7 @@ import * as format from "./format.js";
 
 /** @type {Record<PackageState, string>} */
 const ICONS = {
+  ongoing: "pause",
   recording: "record",
   queued: "waiting",
   repairing: "repair",
@@ -24,7 +25,7 @@ const ICONS = {
 };
 
 /** @type {ReadonlySet<string>} */
-export const MOVING = new Set(["recording", "queued", "repairing", "composing", "sealing", "delivering"]);
+export const MOVING = new Set(["ongoing", "recording", "queued", "repairing", "composing", "sealing", "delivering"]);
 /** Those that tell how far they are. @type {ReadonlySet<string>} */
 const MEASURED = new Set(["repairing", "composing", "sealing", "delivering"]);
 

@@ -13,7 +13,7 @@
  * @property {number} expires_s
  */
 
-/** @typedef {"recording" | "queued" | "repairing" | "composing" | "sealing" | "sealed" | "delivering" | "delivered" | "failed"} PackageState */
+/** @typedef {"ongoing" | "recording" | "queued" | "repairing" | "composing" | "sealing" | "sealed" | "delivering" | "delivered" | "failed"} PackageState */
 
 /**
  * @typedef {object} PackageSummary

@@ -43,8 +43,9 @@ BASE: Final = "/api/archive"
 NO_STORE: Final = {"Cache-Control": "no-store"}
 # The second is for nginx, which would else read ahead and keep a gigabyte of a patient's recording in a file.
 MEDIA_HEADERS: Final = {"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"}
+UNFINISHED: Final = (PackageState.ONGOING, PackageState.RECORDING)
 MOVING: Final = (
-    PackageState.RECORDING,
+    *UNFINISHED,
     PackageState.QUEUED,
     PackageState.REPAIRING,
     PackageState.COMPOSING,
@@ -319,7 +320,7 @@ class ArchiveApi:
         entry = access.entry
         if entry.case is None:
             raise Refused("no-consent", "the package belongs to no case")
-        if entry.state is PackageState.RECORDING:
+        if entry.state in UNFINISHED:
             raise Refused("not-ready", "the case goes on: it is stated in the room")
         await self._note_of(access, Action.WITHDRAW, detail={"reason": body.reason})
         now_ms = int(self._wall_clock() * 1000)

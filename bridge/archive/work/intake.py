@@ -13,7 +13,7 @@ from bridge.archive.plan.extract import presences
 from bridge.archive.plan.programme import plan_packages
 from bridge.archive.work.consent import note_consent
 from bridge.base.errors import ArchiveFailed, RecordingFailed
-from bridge.base.words import ConferenceKind, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, PackageState, RecordingState, RetentionClass
 from bridge.capture.sessions import JOURNAL
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
@@ -21,11 +21,13 @@ from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, 
 
 JOURNAL_BROKEN: Final = "journal-broken"
 JOURNAL_EMPTY: Final = "journal-empty"
+# States that follow from the journal alone, as nobody has begun to make anything.
+BEFORE: Final = frozenset({PackageState.ONGOING, PackageState.RECORDING, PackageState.QUEUED})
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What a journal says: its session, and the packages: queued what can be made now, the rest recording."""
+    """What a journal says: its session, and the packages: queued what can be made now, others as they are."""
 
     session: SessionEntry
     packages: tuple[PackageEntry, ...]
@@ -101,10 +103,27 @@ def intake(
     queued = [_entry(plan, events, retention, PackageState.QUEUED) for plan in plans]
     if is_closed:
         return Intake(session, tuple(queued))
-    recording = [
-        _entry(plan, events, retention, PackageState.RECORDING) for plan in _plans_to_come(session, events)
+    is_recording, case = _recorded_now(events)
+    open_ones = [
+        _entry(
+            plan,
+            events,
+            retention,
+            PackageState.RECORDING if is_recording and plan.case == case else PackageState.ONGOING,
+        )
+        for plan in _plans_to_come(session, events)
     ]
-    return Intake(session, (*queued, *recording))
+    return Intake(session, (*queued, *open_ones))
+
+
+def _recorded_now(events: Sequence[Event]) -> tuple[bool, str | None]:
+    """Return whether an open session is recorded as its journal ends, and for which case."""
+    for event in reversed(events):
+        if event.kind is EventKind.RECORDING_STATE:
+            return event.data["state"] == RecordingState.RECORDING, event.data.get("case")
+        if event.kind is EventKind.SESSION_RESUMED:
+            break
+    return False, None
 
 
 def take_in(
@@ -176,7 +195,7 @@ def _put_unsealed(
     catalogue.put_package(replace(entry, disposition=None))
     if known is None:
         catalogue.set_decided(entry.id, decided)
-    elif {known.state, entry.state} == {PackageState.RECORDING, PackageState.QUEUED}:
+    elif known.state is not entry.state and {known.state, entry.state} <= BEFORE:
         catalogue.set_state(entry.id, entry.state)
     elif known.state is PackageState.FAILED and known.error_code == JOURNAL_BROKEN:
         # Somebody has put it right.

@@ -259,6 +259,9 @@ class ArchiveSupervisor:
     # Making.
 
     async def _make_next(self) -> float:
+        if self._is_all_changed:
+            # What the journals say comes first, and what was interrupted is repaired meanwhile.
+            return RESCAN_INTERVAL_S
         entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
