@@ -25,6 +25,7 @@ from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, pu
 from bridge.archive.work.retry import PAUSE_MAX_S
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
+from bridge.confinement.processes import offered
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
 
@@ -113,6 +114,8 @@ class ArchiveSupervisor:
         """Begin to work; harmless where the archive's disk is away, it is tried again."""
         self._loop = asyncio.get_running_loop()
         self._is_all_changed = True
+        for name in offered().missing:
+            logger.warning("archive: this kernel has no %s to confine with what decodes recordings", name)
         self._task = asyncio.create_task(self._run(), name="archive")
 
     async def stop(self) -> None:
