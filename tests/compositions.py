@@ -10,7 +10,7 @@ import numpy as np
 
 from bridge.archive.film.compose import ComposeSettings, compose
 from bridge.archive.film.crew import ConfinedCrew, Crew
-from bridge.archive.film.orders import Order
+from bridge.archive.film.orders import Order, Watch
 from bridge.archive.model import Composition, SessionFolder
 from bridge.archive.plan.programme import plan_packages
 
@@ -21,7 +21,7 @@ class Here:
     """Carries out orders in this process, where a test can look at it, and none has to be started."""
 
     def carry_out(self, orders: Sequence[Order], count: Callable[[int], None]) -> list[Any]:
-        return [order.carry_out(count) for order in orders]
+        return [order.carry_out(Watch(count)) for order in orders]
 
 
 def composed(

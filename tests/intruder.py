@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.archive.film.orders import Count
+from bridge.archive.film.orders import Watch
 
 ALLOWED = "allowed"
 PTRACE_ATTACH = 16
@@ -28,6 +28,7 @@ class Intrude:
     own: Path
     # A descriptor of the bridge that children could inherit.
     descriptor: int
+    desk: None = None
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -38,7 +39,7 @@ class Intrude:
     def writes(self) -> tuple[Path, ...]:
         return (self.own,)
 
-    def carry_out(self, count: Count) -> dict[str, Any]:
+    def carry_out(self, watch: Watch) -> dict[str, Any]:
         libc = ctypes.CDLL(None, use_errno=True)
         beside = self.secret.with_name("beside")
 
@@ -98,6 +99,7 @@ class Endless:
 
     what: str
     own: Path
+    desk: None = None
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -107,7 +109,7 @@ class Endless:
     def writes(self) -> tuple[Path, ...]:
         return (self.own,)
 
-    def carry_out(self, count: Count) -> str:
+    def carry_out(self, watch: Watch) -> str:
         if self.what == "memory":
             try:
                 return str(len(bytearray(1 << 32)))

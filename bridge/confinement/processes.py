@@ -95,7 +95,7 @@ def enter(bounds: str) -> Bounds:
     _limit(resource.RLIMIT_AS, found.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, found.file_bytes)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES_MAX)
-    go_on(found)
+    go_on(found.cpu_s)
     there = offered()
     seccomp.give_up_privileges()
     if there.landlock:
@@ -106,10 +106,10 @@ def enter(bounds: str) -> Bounds:
     return found
 
 
-def go_on(bounds: Bounds) -> None:
-    """Give this process the whole time of its processor again, because it gets further."""
+def go_on(cpu_s: int) -> None:
+    """Give this process so much time of its processor from now on, because it gets further."""
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    until_s = int(time.process_time()) + 1 + bounds.cpu_s
+    until_s = int(time.process_time()) + 1 + cpu_s
     resource.setrlimit(resource.RLIMIT_CPU, (until_s if hard < 0 else min(until_s, hard), hard))
 
 

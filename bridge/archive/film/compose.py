@@ -7,30 +7,34 @@ so it can be killed at any moment and started anew.
 
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from bridge.archive.film.composition import from_value, is_whole, to_value
 from bridge.archive.film.contact_sheet import thumbnail_every
-from bridge.archive.film.crew import Crew
+from bridge.archive.film.crew import Crew, SegmentLeftOut
 from bridge.archive.film.encode import encodable_size, encoder_versions
 from bridge.archive.film.filming import Film
 from bridge.archive.film.joining import SETUP_DIFFERS
-from bridge.archive.film.orders import Extend, Finish, Shoot
+from bridge.archive.film.orders import Count, Extend, Finish, Order, Shoot, Try
 from bridge.archive.film.slices import SliceName
 from bridge.archive.model import Composition, PackagePlan, Progress, Report, SessionFolder, Span, Stage
 from bridge.archive.plan.programme import open_ends, showings
 from bridge.archive.plan.reel import FRAME_RATE, GRID_FRAMES, make_reel
+from bridge.archive.tracks.ledger import DECODING_S, DECODING_S_PER_S, PACKET_S, Desk, forgive, judge_all
 from bridge.archive.tracks.tracks import Track, of_case, read_tracks
 from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
 
+logger = logging.getLogger(__name__)
+
 # Changed whenever slices of an older version cannot be joined with new ones.
-FORMAT: Final = 2
+FORMAT: Final = 3
 # What joining and the rest take of the whole.
 JOINING_SHARE: Final = 0.03
 # A content on show for less than this is a slip of the hand.
@@ -47,11 +51,19 @@ class ComposeSettings:
     workers: int = 2
     # A multiple of eight seconds (`reel`).
     slice_s: int = 32
+    # What decoding a segment may take of a processor, for each second of it, and a single packet (`Desk`).
+    decoding_s: float = DECODING_S
+    decoding_s_per_s: float = DECODING_S_PER_S
+    packet_s: int = PACKET_S
 
     @classmethod
     def of(cls, config: ArchiveConfig) -> Self:
         """Return what the configuration says."""
         return cls(height_px=int(config.video_height_px), part_max_bytes=config.part_max_mb << 20)
+
+    def desk(self, folder: Path, number: int = 0) -> Desk:
+        """Return where a process keeps its ledger."""
+        return Desk(folder, number, self.decoding_s, self.decoding_s_per_s, self.packet_s)
 
 
 def compose(
@@ -67,10 +79,13 @@ def compose(
 
     Here no media is opened: that is for the crew.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    ledgers = folder / "ledgers"
+    ledgers.mkdir(parents=True, exist_ok=True)
+    # Of an attempt that was ended with all its processes.
+    judge_all(ledgers)
     tracks = of_case(read_tracks(session), plan.case)
     if any(span.end_ms in open_ends(session.events) for span in plan.spans):
-        plan = _extended(session, plan, crew, report)
+        plan = _extended(session, plan, settings.desk(ledgers), crew, report)
     fingerprint = _fingerprint(session, plan, tracks, settings)
     finished = _read_finished(folder, fingerprint)
     if finished is None:
@@ -103,7 +118,7 @@ class _Composer:
     ) -> None:
         self._session, self._plan, self._tracks = session, plan, tracks
         self._folder, self._settings, self._report, self._crew = folder, settings, report, crew
-        self._slices = folder / "slices"
+        self._slices, self._ledgers = folder / "slices", folder / "ledgers"
         self._slice_frames = max(settings.slice_s * FRAME_RATE // GRID_FRAMES, 1) * GRID_FRAMES
         self._reel = make_reel(plan.spans, session.events)
         self._films = tuple(self._plan_films())
@@ -114,12 +129,20 @@ class _Composer:
 
     def run(self) -> Composition:
         """Make what is missing, and join it."""
-        self._make_slices()
+        _carried_out(self._crew, self._ledgers, self._missing_slices, self._count)
         self._started_joining = time.monotonic()
+        (value,) = _carried_out(self._crew, self._ledgers, lambda: [self._finish()], self._count_joined)
+        try:
+            return from_value(self._folder, value)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArchiveFailed("compose-crashed", f"what was made is no composition: {error}") from error
+
+    def _finish(self) -> Finish:
+        self._joined = 0
         for name in ("video", "content"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
             (self._folder / name).mkdir()
-        order = Finish(
+        return Finish(
             self._session,
             self._plan,
             self._films,
@@ -127,12 +150,8 @@ class _Composer:
             self._slices,
             self._slice_frames,
             self._settings.part_max_bytes,
+            self._settings.desk(self._ledgers),
         )
-        (value,) = self._crew.carry_out([order], self._count_joined)
-        try:
-            return from_value(self._folder, value)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArchiveFailed("compose-crashed", f"what was made is no composition: {error}") from error
 
     def _plan_films(self) -> list[Film]:
         if not self._reel.frames:
@@ -149,7 +168,9 @@ class _Composer:
             films.append(Film(f"content-{len(films):03d}", reel, *encodable_size(*size), showing=showing))
         return films
 
-    def _make_slices(self) -> None:
+    def _missing_slices(self) -> list[Shoot]:
+        """Return what makes all slices that are not there yet, for each process its share."""
+        self._done_before = 0
         missing: list[tuple[int, int]] = []
         for number, film in enumerate(self._films):
             for index in range(film.slices(self._slice_frames)):
@@ -167,11 +188,18 @@ class _Composer:
         shares = [
             missing[len(missing) * n // workers : len(missing) * (n + 1) // workers] for n in range(workers)
         ]
-        orders = [
-            Shoot(self._session, self._plan, self._films, self._slices, self._slice_frames, tuple(share))
-            for share in shares
+        return [
+            Shoot(
+                self._session,
+                self._plan,
+                self._films,
+                self._slices,
+                self._slice_frames,
+                tuple(share),
+                self._settings.desk(self._ledgers, number),
+            )
+            for number, share in enumerate(shares)
         ]
-        self._crew.carry_out(orders, self._count)
 
     def _count(self, frames: int) -> None:
         self._done += frames
@@ -193,13 +221,34 @@ class _Composer:
         self._report(Progress(Stage.COMPOSE, done, remaining_s))
 
 
-def _extended(session: SessionFolder, plan: PackagePlan, crew: Crew, report: Report) -> PackagePlan:
+def _carried_out(crew: Crew, ledgers: Path, orders: Callable[[], Sequence[Order]], count: Count) -> list[Any]:
+    """Have orders carried out, as often as that takes another segment out of the way."""
+    while True:
+        try:
+            return crew.carry_out(orders(), count)
+        except SegmentLeftOut as error:
+            logger.error("%s", error.sentence)
+            _try_decoders(crew, ledgers)
+
+
+def _try_decoders(crew: Crew, ledgers: Path) -> None:
+    """Raise ArchiveFailed when the decoders are broken: no segment is to be left out for that."""
+    try:
+        crew.carry_out([Try()], lambda _: None)
+    except ArchiveFailed as error:
+        forgive(ledgers)
+        raise ArchiveFailed("decoder-broken", f"the decoders do not work: {error.sentence}") from error
+
+
+def _extended(
+    session: SessionFolder, plan: PackagePlan, desk: Desk, crew: Crew, report: Report
+) -> PackagePlan:
     """Let spans that a crash ended go on for as long as there is media of them."""
 
     def wait(_: int) -> None:
         report(Progress(Stage.COMPOSE, 0.0))
 
-    (told,) = crew.carry_out([Extend(session, plan)], wait)
+    (told,) = _carried_out(crew, desk.folder, lambda: [Extend(session, plan, desk)], wait)
     ends = [int(end_ms) for _, end_ms in told]
     spans = (Span(span.start_ms, end_ms) for span, end_ms in zip(plan.spans, ends, strict=True))
     return replace(plan, spans=tuple(spans))
@@ -232,8 +281,8 @@ def _fingerprint(
         if segment.start_ms < end_ms
     ]
     heads = [event.hash for event in session.events if event.at_ms <= end_ms]
-    settings = replace(settings, part_max_bytes=0, workers=0)
-    value = [FORMAT, encoder_versions(), asdict(plan), asdict(settings), files, heads[-1:]]
+    made_of = settings.height_px, settings.slice_s
+    value = [FORMAT, encoder_versions(), asdict(plan), made_of, files, heads[-1:]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import selectors
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from bridge.archive.film.orders import Order
+from bridge.archive.tracks.ledger import judge
 from bridge.base.errors import ArchiveFailed
 from bridge.confinement.processes import Bounds, start
 
@@ -23,8 +25,22 @@ MODULE: Final = "bridge.archive.film.crew_process"
 READ_BYTES: Final = 1 << 16
 # The gaps of a composition are told in one line.
 LINE_MAX_BYTES: Final = 32 << 20
+# What ends a process because of what it does; the others may come from outside.
+ITS_OWN: Final = frozenset(
+    {
+        *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE),
+        *(signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU),
+    }
+)
 # How often progress is told although nothing was counted.
 WAIT_S: Final = 1.0
+
+
+class SegmentLeftOut(ArchiveFailed):
+    """A process died of a segment, which is left out from now on: whoever tries again gets further."""
+
+    def __init__(self, segment: str, sentence: str) -> None:
+        super().__init__("segment-left-out", f"{segment} is left out: {sentence}")
 
 
 class Crew(Protocol):
@@ -55,6 +71,11 @@ class ConfinedCrew:
                 members.append(_Member(order, self._bounds(order)))
             _follow(members, count)
             return [member.result for member in members]
+        except ArchiveFailed as error:
+            left_out = [segment for member in members if (segment := member.judge())]
+            if left_out:
+                raise SegmentLeftOut(left_out[0], error.sentence) from error
+            raise
         finally:
             for member in members:
                 member.end()
@@ -70,6 +91,9 @@ class _Member:
 
     def __init__(self, order: Order, bounds: Bounds) -> None:
         self.process: subprocess.Popen[bytes] = start(MODULE, bounds)
+        self._note = None if order.desk is None else order.desk.note
+        # By which signal it ended without being asked to; 0 while it has not.
+        self._signal = 0
         self.result: Any = None
         self._rest = b""
         self._has_result = False
@@ -111,14 +135,23 @@ class _Member:
     def check(self) -> None:
         """Look how it ended; raises ArchiveFailed when it did not come to its end."""
         status = self.process.wait()
+        self._signal = max(-status, 0)
         if status or not self._has_result:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             raise ArchiveFailed("compose-crashed", f"a process that reads media {how}")
+
+    def judge(self) -> str | None:
+        """Return the segment that is left out from now on, because this process died of it."""
+        if self._note is None or not self._signal:
+            return None
+        return judge(self._note, is_guilty=self._signal in ITS_OWN)
 
     def end(self) -> None:
         """End it, whatever it is at."""
         self.process.kill()
         self.process.wait()
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):

@@ -23,12 +23,14 @@ def main() -> int:
     order = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_input, daemon=True).start()
 
+    from bridge.archive.film.orders import Watch
+
     def count(frames: int) -> None:
-        go_on(bounds)
+        go_on(bounds.cpu_s)
         _say({"frames": frames})
 
     try:
-        _say({"result": order.carry_out(count)})
+        _say({"result": order.carry_out(Watch(count, go_on))})
     except ArchiveFailed as error:
         failed = {"code": error.code, "sentence": error.sentence, "is_lasting": error.is_lasting}
         _say({"failed": failed})

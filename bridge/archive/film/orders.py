@@ -17,10 +17,12 @@ from bridge.archive.film.filming import Film, Studio
 from bridge.archive.film.joining import join
 from bridge.archive.film.playing import why_unplayable
 from bridge.archive.film.slices import SliceName, read_slice
-from bridge.archive.model import DAMAGED, Composition, Gap, PackagePlan, SessionFolder, VideoPart
+from bridge.archive.film.trial import decode_our_own
+from bridge.archive.model import Composition, Gap, PackagePlan, SessionFolder, VideoPart
 from bridge.archive.plan.programme import open_ends
 from bridge.archive.plan.reel import FRAME_MS
 from bridge.archive.tracks.feeds import Damage
+from bridge.archive.tracks.ledger import Desk, Ledger
 from bridge.archive.tracks.merging import merged
 from bridge.archive.tracks.tracks import (
     Track,
@@ -36,8 +38,20 @@ from bridge.archive.tracks.tracks import (
 Count = Callable[[int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how an order gets on; `allow_s` sets after how many seconds of a processor it is ended."""
+
+    count: Count
+    allow_s: Callable[[int], None] = lambda _: None
+
+
 class Order(Protocol):
     """A piece of work for one process."""
+
+    @property
+    def desk(self) -> Desk | None:
+        """Where it notes which segment it is at; None when it opens none."""
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -47,7 +61,7 @@ class Order(Protocol):
     def writes(self) -> tuple[Path, ...]:
         """The folders that it writes into."""
 
-    def carry_out(self, count: Count) -> Any:
+    def carry_out(self, watch: Watch) -> Any:
         """Do it; return what JSON can tell. Raises ArchiveFailed, and OSError for the disk."""
 
 
@@ -60,6 +74,7 @@ class Extend:
 
     session: SessionFolder
     plan: PackagePlan
+    desk: Desk
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -67,16 +82,17 @@ class Extend:
 
     @property
     def writes(self) -> tuple[Path, ...]:
-        return ()
+        return (self.desk.folder,)
 
-    def carry_out(self, count: Count) -> list[tuple[int, int]]:
-        tracks = of_case(read_tracks(self.session), self.plan.case)
+    def carry_out(self, watch: Watch) -> list[tuple[int, int]]:
+        ledger = Ledger(self.desk, watch.allow_s)
+        tracks = of_case(read_tracks(self.session, ledger), self.plan.case)
         ends = open_ends(self.session.events)
         extended = []
         for span in self.plan.spans:
             end_ms = span.end_ms
             if end_ms in ends:
-                count(0)
+                watch.count(0)
                 last_ms = last_frame_ms(tracks, end_ms, ends[end_ms])
                 if last_ms is not None:
                     end_ms = min(round(last_ms) + FRAME_MS, ends[end_ms])
@@ -94,6 +110,7 @@ class Shoot:
     folder: Path
     slice_frames: int
     slices: tuple[tuple[int, int], ...]
+    desk: Desk
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -101,18 +118,20 @@ class Shoot:
 
     @property
     def writes(self) -> tuple[Path, ...]:
-        return (self.folder,)
+        return self.folder, self.desk.folder
 
-    def carry_out(self, count: Count) -> None:
+    def carry_out(self, watch: Watch) -> None:
+        ledger = Ledger(self.desk, watch.allow_s)
         studio = Studio(
             self.session,
             self.plan,
-            of_case(read_tracks(self.session), self.plan.case),
+            of_case(read_tracks(self.session, ledger), self.plan.case),
+            ledger,
             folder=self.folder,
             slice_frames=self.slice_frames,
         )
         for film, index in self.slices:
-            studio.make(self.films[film], index, count)
+            studio.make(self.films[film], index, watch.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +148,7 @@ class Finish:
     slices: Path
     slice_frames: int
     part_max_bytes: int
+    desk: Desk
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -138,11 +158,13 @@ class Finish:
     def writes(self) -> tuple[Path, ...]:
         return (self.folder,)
 
-    def carry_out(self, count: Count) -> dict[str, Any]:
-        return to_value(self._compose(count))
+    def carry_out(self, watch: Watch) -> dict[str, Any]:
+        return to_value(self._compose(watch))
 
-    def _compose(self, count: Count) -> Composition:
-        tracks = of_case(read_tracks(self.session), self.plan.case)
+    def _compose(self, watch: Watch) -> Composition:
+        count = watch.count
+        ledger = Ledger(self.desk, watch.allow_s)
+        tracks = of_case(read_tracks(self.session, ledger), self.plan.case)
         if not self.films:
             gaps = self._gaps(tracks, count)
             return Composition(self.folder, (), (), None, None, None, None, tuple(gaps))
@@ -187,7 +209,7 @@ class Finish:
         gaps += lost_gaps(self.session, tracks, spans)
         for damage in self._damages():
             # Found piece by piece by several: slices, the content's own video, the look at the files.
-            gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, DAMAGED, spans)
+            gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, damage.reason, spans)
         return merged(gaps)
 
     def _damages(self) -> Iterator[Damage]:
@@ -198,11 +220,24 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """The decoders, with what nobody sent."""
+
+    desk: None = None
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+
+    def carry_out(self, watch: Watch) -> None:
+        decode_our_own()
+
+
+@dataclass(frozen=True, slots=True)
 class Play:
     """A finished video, decoded once to its end; returns why it does not play, or nothing."""
 
     path: Path
     frames: int
+    desk: Desk | None = None
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -212,5 +247,5 @@ class Play:
     def writes(self) -> tuple[Path, ...]:
         return ()
 
-    def carry_out(self, count: Count) -> str:
-        return why_unplayable(self.path, self.frames, partial(count, 0))
+    def carry_out(self, watch: Watch) -> str:
+        return why_unplayable(self.path, self.frames, partial(watch.count, 0))
