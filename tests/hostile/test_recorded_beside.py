@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import AsyncExitStack, closing
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ import av
 import pytest
 from aiortc_peer import FRAMES_PER_S, Member, Picture, member, prefer
 from bridge_process import ROOT, BridgeServer, StartBridge
+from harmful_publishers import kernel_drops
 from recorded import journal, sessions
 
 from bridge.base.words import ConferenceKind, Role
@@ -66,7 +66,6 @@ async def test_recorded_rooms_lose_no_frame_beside_publishers_that_ask_too_much(
         for room in ROOMS:
             await publishing(server, room, stack)
         await _until_frames(server, len(ROOMS) * FRAMES_PER_S)
-        began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, ROOT / "tests" / "harmful_publishers.py"),
             stdin=subprocess.PIPE,
@@ -90,7 +89,8 @@ async def test_recorded_rooms_lose_no_frame_beside_publishers_that_ask_too_much(
                 await process.wait()
         # What was on its way, or is sent again.
         await asyncio.sleep(2.0)
-    print("sent beside three recorded rooms:", json.dumps(sent))
+    dropped = kernel_drops(server.media_port)
+    print(f"sent beside three recorded rooms: {json.dumps(sent)}; the kernel dropped {dropped}")
     assert server.stop() == 0
 
     for name in ("resized", "leaping"):
@@ -100,11 +100,20 @@ async def test_recorded_rooms_lose_no_frame_beside_publishers_that_ask_too_much(
     for room in ROOMS:
         (track,) = (rooms[room] / "tracks").glob("*-camera")
         times = frame_times_ms(track)
-        steps = [round(later - earlier) for earlier, later in pairwise(times)]
-        assert set(steps) == {FRAME_MS}, (room, Counter(steps), sent)
+        gaps = [line for line in log_of(track) if line["k"] == "gap"]
+        # Only what the kernel had no room for, because the machine gave the server no time, may be missing,
+        # and then it is told. Never for want of anything in the recorder.
+        assert not gaps or (dropped and {gap["reason"] for gap in gaps} == {"loss"}), (
+            room,
+            gaps,
+            dropped,
+            sent,
+        )
+        told = {(gap["from_pts_ms"], gap["to_pts_ms"]) for gap in gaps}
+        holes = {(earlier, later) for earlier, later in pairwise(times) if round(later - earlier) != FRAME_MS}
+        assert holes <= told, (room, holes, told, sent)
         # A slow machine takes fewer pictures, but not none.
         assert len(times) > hostile_s * FRAMES_PER_S / 4, (room, len(times), sent)
-        assert [line for line in log_of(track) if line["k"] == "gap"] == [], room
     # And what asked too much has a gap that says why.
     harmful = [log_of(track) for track in (rooms["harmful"] / "tracks").glob("*-camera")]
     assert len(harmful) == 3
