@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 
 from bridge.archive.film.compose import ComposeSettings, compose
+from bridge.archive.film.crew import ConfinedCrew
 from bridge.archive.model import SessionFolder
 from bridge.archive.plan.programme import plan_packages
 from bridge.store.journal import read_journal
@@ -154,7 +155,9 @@ def measure(session: SessionFolder, sites: int, settings: ComposeSettings) -> Re
     with tempfile.TemporaryDirectory() as work, MemoryWatch() as memory:
         before = psutil.Process().cpu_times()
         started = time.monotonic()
-        done = compose(session, plan, Path(work), settings=settings, report=lambda _: None)
+        done = compose(
+            session, plan, Path(work), settings=settings, report=lambda _: None, crew=ConfinedCrew()
+        )
         composing_s = time.monotonic() - started
         after = psutil.Process().cpu_times()
     # User and system, of this process and of its children.

@@ -28,6 +28,7 @@ from bridge.base.counters import (
 from bridge.base.words import PackageState, RecordingState, RecordProblem, Source
 from bridge.conference.participants import LeaveReason
 from bridge.conference.roles import ROOM_ROLES
+from bridge.confinement.processes import offered
 from bridge.leg.leg import LegStats
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
@@ -371,6 +372,8 @@ class RecordCollector(Collector):
         self._archive = archive
         self._recordings = recordings
         self._status = status
+        # Allocated by this: what does not change as long as the kernel runs.
+        self._offered = offered()
 
     def collect(self) -> Iterator[Metric]:
         yield from self._collect_recording()
@@ -458,6 +461,14 @@ class RecordCollector(Collector):
         for state in PackageState:
             family.add_metric([state.value], (status.packages or {}).get(state, 0))
         yield family
+        confined = GaugeMetricFamily(
+            "hoichan_archive_confined",
+            "Whether the kernel confines what decodes recordings, by its means.",
+            labels=["by"],
+        )
+        confined.add_metric(["landlock"], float(self._offered.landlock > 0))
+        confined.add_metric(["seccomp"], float(self._offered.seccomp))
+        yield confined
 
 
 def registry(*collectors: Collector) -> CollectorRegistry:

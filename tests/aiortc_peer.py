@@ -22,6 +22,8 @@ from aiortc.sdp import SessionDescription
 from av import AudioFrame, VideoFrame
 from bridge_process import BridgeServer
 
+from bridge.base.words import ConferenceKind
+
 Yuv = tuple[int, int, int]
 
 WIDTH_PX, HEIGHT_PX, FRAMES_PER_S = 320, 180, 10
@@ -262,13 +264,17 @@ class Member:
 
 @asynccontextmanager
 async def member(
-    server: BridgeServer, role: str, site: str, *, room: str = "hoi-chan"
+    server: BridgeServer,
+    role: str,
+    site: str,
+    *,
+    room: str = "hoi-chan",
+    kind: str = ConferenceKind.CONSULTATION,
 ) -> AsyncIterator[Member]:
     """Exchange an invitation, join over the WebSocket; the welcome has been read."""
     async with aiohttp.ClientSession() as session:
-        async with session.post(
-            f"{server.base_url}/api/join", json={"invitation": server.invite(role, site, room=room)}
-        ) as response:
+        invitation = server.invite(role, site, room=room, kind=kind)
+        async with session.post(f"{server.base_url}/api/join", json={"invitation": invitation}) as response:
             assert response.status == 200, await response.text()
             token = (await response.json())["token"]
         websocket = await session.ws_connect(server.ws_url, protocols=("hoichan.v1",))

@@ -1,5 +1,6 @@
 """Looks into composed videos: pixels, tones, boxes of the file."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from struct import unpack
 from typing import Any
@@ -8,19 +9,29 @@ import av
 import numpy as np
 
 from bridge.archive.film.compose import ComposeSettings, compose
+from bridge.archive.film.crew import ConfinedCrew, Crew
+from bridge.archive.film.orders import Order, Watch
 from bridge.archive.model import Composition, SessionFolder
 from bridge.archive.plan.programme import plan_packages
 
 AUDIO_HZ = 48_000
 
 
+class Here:
+    """Carries out orders in this process, where a test can look at it, and none has to be started."""
+
+    def carry_out(self, orders: Sequence[Order], count: Callable[[int], None]) -> list[Any]:
+        return [order.carry_out(Watch(count)) for order in orders]
+
+
 def composed(
     session: SessionFolder, folder: Path, package: str = "C01", settings: ComposeSettings | None = None
 ) -> Composition:
-    """Compose one package of a session, in this process."""
+    """Compose one package of a session, in this process unless several are to do it."""
     plan = next(plan for plan in plan_packages(session.events) if plan.package.endswith(f"-{package}"))
     chosen = settings or ComposeSettings(slice_s=8, workers=1)
-    return compose(session, plan, folder / plan.package, settings=chosen, report=lambda _: None)
+    crew: Crew = Here() if chosen.workers == 1 else ConfinedCrew()
+    return compose(session, plan, folder / plan.package, settings=chosen, report=lambda _: None, crew=crew)
 
 
 def pictures(composition: Composition) -> "np.ndarray[Any, Any]":

@@ -1,7 +1,8 @@
 /* Lets calls on files fail or hang as a bad disk does. Loaded by LD_PRELOAD (tests/faults.py).
 
-   Each line of the file named by FAULTS is a rule: the call, a part of the path, and an errno or "hang". The
-   rules are read at each call, so that a disk can become bad, and well again, while a process runs. */
+   Each line of the file named by RULES when this is compiled is a rule: the call, a part of the path, and an
+   errno or "hang". The rules are looked at with each call, so that a disk can become bad, and well again, while
+   a process runs; they are mapped from the beginning, because it may lose its right to open files. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,25 +11,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/types.h>
 #include <unistd.h>
 
+#define RULES_BYTES 4096
+
+static const char *rules;
+
+__attribute__((constructor)) static void map_rules(void)
+{
+	int descriptor = syscall(SYS_openat, AT_FDCWD, RULES, O_RDONLY);
+	void *mapped;
+
+	if (descriptor < 0)
+		return;
+	mapped = mmap(NULL, RULES_BYTES, PROT_READ, MAP_SHARED, descriptor, 0);
+	syscall(SYS_close, descriptor);
+	rules = mapped == MAP_FAILED ? NULL : mapped;
+}
+
 static int rule(const char *call, const char *path)
 {
-	char text[4096], where[512], what[32], name[32], *line, *rest = text;
-	const char *file = getenv("FAULTS");
-	long got;
-	int descriptor;
+	char text[RULES_BYTES + 1], where[512], what[32], name[32], *line, *rest = text;
 
-	if (!file || (descriptor = syscall(SYS_openat, AT_FDCWD, file, O_RDONLY)) < 0)
+	if (!rules)
 		return 0;
-	got = syscall(SYS_read, descriptor, text, sizeof text - 1);
-	syscall(SYS_close, descriptor);
-	if (got <= 0)
-		return 0;
-	text[got] = 0;
+	memcpy(text, rules, RULES_BYTES);
+	text[RULES_BYTES] = 0;
 	while ((line = strsep(&rest, "\n")))
 		if (sscanf(line, "%31s %511s %31s", name, where, what) == 3 && !strcmp(name, call) && strstr(path, where))
 			return strcmp(what, "hang") ? atoi(what) : -1;

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("faults.c")
+RULES_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +17,20 @@ class Faults:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(self.library), "FAULTS": str(self.rules)}
+        return {"LD_PRELOAD": str(self.library)}
 
     def set(self, *rules: str) -> None:
         """Each is `call part-of-path errno`, or `hang` for the last; without any the disk is well again."""
-        fresh = self.rules.with_suffix(".new")
-        fresh.write_text("\n".join(rules))
-        fresh.rename(self.rules)
+        # In place, because processes have it mapped.
+        with self.rules.open("r+b" if self.rules.exists() else "w+b") as file:
+            file.write("\n".join(rules).encode().ljust(RULES_BYTES, b"\0"))
 
 
 def make_faults(folder: Path) -> Faults:
     library = folder / "faults.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
-    faults = Faults(library, folder / "faults")
+    rules = folder.resolve() / "faults"
+    command = ["cc", "-shared", "-fPIC", "-O1", f'-DRULES="{rules}"', "-o", library, SOURCE, "-ldl"]
+    subprocess.run(command, check=True)
+    faults = Faults(library, rules)
     faults.set()
     return faults

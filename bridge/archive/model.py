@@ -81,11 +81,14 @@ PACS_UNREACHABLE: Final = "pacs-unreachable"
 WITHHELD: Final = "withheld"
 # Why there is a gap where the disk gave something else back than was written, or nothing.
 DAMAGED: Final = "damaged"
+# And where decoding it ended the decoder, or would not end.
+UNDECODABLE: Final = "undecodable"
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something of a track that is not in the recording, and why (a `GapReason`, "crash", "damaged").
+    """Something of a track that is not in the recording, and why (a `GapReason`, "crash",
+    "damaged", "undecodable").
 
     Of losses that were merged, `between_ms` is what came through between them. `packets` is 0 where nobody
     counted them.

@@ -8,10 +8,10 @@ then.
 import asyncio
 import json
 import logging
+import math
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -21,6 +21,7 @@ from typing import Any
 from bridge.base.counters import RecordingCounters
 from bridge.base.errors import RecordingFailed
 from bridge.capture.repair import Interrupted
+from bridge.confinement.processes import Bounds, start
 from bridge.store.journal import parse_event
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ AGAIN_S_MAX = 3600.0
 # A process that was killed is gone at once, unless the disk holds it.
 KILLED_S = 1.0
 PIECE_BYTES = 1 << 16
+MODULE = "bridge.capture.repair_process"
+# Repair makes no file longer; segments of a minute have some hundred megabytes.
+FILE_BYTES_MAX = 64 << 30
 
 
 class Recovery:
@@ -155,6 +159,8 @@ class Recovery:
         if "error" in head:
             raise RecordingFailed(head["error"])
         if head.get("is_empty"):
+            # Of the folder above it the process may change nothing.
+            await asyncio.to_thread(session.rmdir)
             return None
         events = await asyncio.to_thread(
             lambda: [event for line in lines[1:] if (event := parse_event(line))]
@@ -185,8 +191,7 @@ class Recovery:
         stuck = self._processes.get(path)
         if stuck is not None and stuck.poll() is None:
             raise RecordingFailed("the disk has not answered since the last time")
-        command = [sys.executable, "-m", "bridge.capture.repair_process", order, str(path)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = start(MODULE, self._bounds(order, path), order, str(path))
         self._processes[path] = process
         if self._is_stopped:
             process.kill()
@@ -208,6 +213,11 @@ class Recovery:
         if status:
             raise RecordingFailed(f"its repair ended with {status}")
         return data.splitlines(keepends=True)
+
+    def _bounds(self, order: str, path: Path) -> Bounds:
+        folder = (str(path.absolute()),)
+        reads, writes = (folder, ()) if order == "find" else ((), folder)
+        return Bounds(reads, writes, file_bytes=FILE_BYTES_MAX, cpu_s=math.ceil(self._repair_s))
 
 
 def _read(descriptor: int, deadline: float) -> bytes:

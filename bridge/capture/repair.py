@@ -79,6 +79,8 @@ def find_interrupted(folder: Path) -> list[Path]:
 def repair_session(folder: Path) -> Interrupted | None:
     """Repair a session that nobody writes any more; None when nothing ever happened in it.
 
+    Its folder is empty then, and left to the caller.
+
     Raises OSError, and RecordingFailed when its journal cannot be trusted; its media are repaired even then.
     """
     (folder / RESERVE).unlink(missing_ok=True)
@@ -97,7 +99,6 @@ def repair_session(folder: Path) -> Interrupted | None:
         if tracks:
             raise RecordingFailed(f"{folder}: there are tracks, but no journal")
         (folder / JOURNAL).unlink(missing_ok=True)
-        folder.rmdir()
         return None
     ended_ms = max(ended_ms, events[-1].at_ms)
     track_count = max((track_number(path.name) for path in tracks), default=0)

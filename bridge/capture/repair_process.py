@@ -1,9 +1,10 @@
 """Finds or repairs sessions in a process of its own, as the disk that a crash leaves may hang.
 
-    python -m bridge.capture.repair_process find FOLDER      {"session", "room"} for each without an end
-    python -m bridge.capture.repair_process repair SESSION   how it went, then the lines of the journal
+    ... repair_process BOUNDS find FOLDER      {"session", "room"} for each without an end
+    ... repair_process BOUNDS repair SESSION   how it went, then the lines of the journal
 
-It ends with its standard input, so that no repair goes on below a server that has been started anew.
+It is confined to that folder, because it reads what strangers sent, and ends with its standard input, so that
+no repair goes on below a server that has been started anew.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 from bridge.base.errors import RecordingFailed
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import JOURNAL
+from bridge.confinement.processes import enter
 from bridge.store.journal import LINE_MAX_BYTES, parse_event
 
 
@@ -60,7 +62,8 @@ def _end_with_input() -> None:
 
 
 if __name__ == "__main__":
+    enter(sys.argv[1])
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     threading.Thread(target=_end_with_input, daemon=True).start()
-    main(sys.argv[1], Path(sys.argv[2]), sys.stdout.buffer)
+    main(sys.argv[2], Path(sys.argv[3]), sys.stdout.buffer)
     sys.stdout.buffer.flush()

@@ -13,6 +13,7 @@ from bridge.base.errors import InvalidConfig
 from bridge.capture.disk import MB
 from bridge.commands.texts import Speech
 from bridge.config import ENVIRONMENT_PREFIX, Config
+from bridge.confinement.processes import offered
 from bridge.node.certificate import CertificateFiles, server_context
 from bridge.node.host import archive_dir, base_url, recording_dir, state_dir, web_dir
 
@@ -142,5 +143,7 @@ def _notes(config: Config, say: Speech) -> Iterator[str]:
         error = _bound(host, port, kind)
         if error is not None and error.errno == errno.EADDRINUSE:
             yield say("check.in-use", setting=key, host=host or "*", port=port)
+    for name in offered().missing:
+        yield say("check.unconfined", name=name)
     if config.http.tls and not config.http.certificate_file:
         yield say("check.self-signed")

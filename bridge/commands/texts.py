@@ -23,6 +23,10 @@ TEXTS: Final[Mapping[str, Text]] = {
         vi="CHÚ Ý: {setting}, {host} cổng {port}: đang được dùng, có thể do chính máy chủ đang chạy",
         en="NOTE: {setting}, {host} port {port}: is in use, maybe by the running bridge",
     ),
+    "check.unconfined": Text(
+        vi="nhân hệ điều hành không có {name}: các tiến trình giải mã bản ghi không được cách ly đầy đủ",
+        en="the kernel has no {name}: what decodes recordings is not fully confined",
+    ),
     "check.self-signed": Text(
         vi="CHÚ Ý: chưa đặt http.certificate_file: trình duyệt sẽ cảnh báo chứng chỉ tự ký",
         en="NOTE: http.certificate_file is not set: browsers will warn of a self-signed certificate",

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from compositions import composed, pictures, sound
+from compositions import Here, composed, pictures, sound
 from recordings import VIET_DUC, plain_recording
 
 from bridge.archive.film import joining
 from bridge.archive.film.compose import ComposeSettings, compose
+from bridge.archive.film.crew import ConfinedCrew
 from bridge.archive.film.slices import read_slice
 from bridge.archive.model import Composition, Progress, SessionFolder
 from bridge.archive.plan.programme import plan_packages
@@ -131,10 +132,10 @@ def test_composition_whose_worker_is_killed_fails_and_can_be_tried_again(
 
     monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(ArchiveFailed, match="killed by signal 9") as failure:
-        compose(half_minute, plan, tmp_path, settings=settings, report=kill_one)
+        compose(half_minute, plan, tmp_path, settings=settings, report=kill_one, crew=ConfinedCrew())
     assert not failure.value.is_lasting
     assert [process.poll() is None for process in started] == [False, False]
-    made = compose(half_minute, plan, tmp_path, settings=settings, report=lambda _: None)
+    made = compose(half_minute, plan, tmp_path, settings=settings, report=lambda _: None, crew=ConfinedCrew())
     assert sum(part.frames for part in made.video) == 650
 
 
@@ -149,7 +150,7 @@ def test_slices_that_cannot_be_used_are_made_anew_at_the_next_attempt(tmp_path: 
     folder = tmp_path / "work"
 
     def attempt(report: Callable[[Progress], None] = lambda _: None) -> Composition:
-        return compose(session, plan, folder, settings=settings, report=report)
+        return compose(session, plan, folder, settings=settings, report=report, crew=Here())
 
     def stop_joining(progress: Progress) -> None:
         if progress.done > 0.97:
@@ -195,14 +196,14 @@ def test_killed_composition_goes_on_with_its_slices(half_minute: SessionFolder, 
 
     (plan,) = plan_packages(half_minute.events)
     settings = ComposeSettings(slice_s=8, workers=1)
-    made = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look)
+    made = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look, crew=Here())
     assert kept == times
     assert told[0] >= 0.2
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert sum(part.frames for part in made.video) == 650
     # And once more: everything is there, and is only told.
-    again = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look)
+    again = compose(half_minute, plan, tmp_path / plan.package, settings=settings, report=look, crew=Here())
     assert again == made
 
 

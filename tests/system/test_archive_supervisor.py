@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -19,10 +20,12 @@ from recordings import CO_TO, VIET_DUC, Recording
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.package.verify import verify, verify_chain
 from bridge.archive.work import attempts, process
+from bridge.archive.work import supervisor as at_work
 from bridge.archive.work.attempts import Archive, make, now_ms, take_in
 from bridge.archive.work.jobs import Task
 from bridge.archive.work.purge import is_same_disk, making_bytes
 from bridge.archive.work.supervisor import ArchiveSupervisor
+from bridge.archive.work.turns import Turns
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import Disposition, PackageState
@@ -40,9 +43,9 @@ SESSION = "HC-BV-20261125-01"
 CASE, WHOLE = f"{SESSION}-C01", f"{SESSION}-S"
 
 
-def record(recordings: Path, *, seconds: float = 2.0, is_closed: bool = True) -> Path:
+def record(recordings: Path, *, seconds: float = 2.0, is_closed: bool = True, session: str = SESSION) -> Path:
     """One case of two sites, and nothing besides."""
-    recording = Recording(recordings)
+    recording = Recording(recordings, session=session)
     recording.join(0.0, VIET_DUC)
     recording.join(0.1, CO_TO)
     recording.add_case(0.2, "C01", "BN-0412", CO_TO)
@@ -202,6 +205,29 @@ async def test_composing_waits_while_the_disk_is_needed_for_recording(
     assert [entry(archive, package).attempts for package in (CASE, WHOLE)] == [0, 0]
     assert not are_sealed(archive, CASE)
     await supervisor.stop()
+
+
+async def test_a_short_case_waits_for_no_long_one(
+    supervisor: ArchiveSupervisor,
+    archive: Archive,
+    folders: ArchiveFolders,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(at_work, "STATUS_INTERVAL_S", 0.1)
+    monkeypatch.setattr(supervisor, "_turns", Turns(turn_s=0.5))
+    caplog.set_level(logging.INFO, "bridge.archive.work.supervisor")
+    record(folders.recordings, seconds=120.0, is_closed=False)
+    supervisor.start()
+    await until(lambda: composing(archive), "the long case is being composed")
+    short = record(folders.recordings, session="HC-BV-20261125-02")
+    supervisor.session_changed(short)
+    await until(lambda: are_sealed(archive, "HC-BV-20261125-02-C01"), "the short case is sealed")
+    assert f"{CASE} gives way to others" in caplog.text
+    assert not are_sealed(archive, CASE)
+    assert entry(archive, CASE).attempts == 0
+    await until(lambda: composing(archive), "the long case goes on")
+    assert archive.counters.attempts_failed == 0
 
 
 def test_room_for_a_package_grows_with_its_length_and_height(tmp_path: Path) -> None:

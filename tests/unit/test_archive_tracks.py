@@ -16,7 +16,9 @@ from recordings import MUONG_NHE, START_MS, VIET_DUC, Recording
 
 from bridge.archive.model import Gap, SessionFolder, Span
 from bridge.archive.tracks import feeds
+from bridge.archive.tracks import ledger as ledger_module
 from bridge.archive.tracks.feeds import Feed
+from bridge.archive.tracks.ledger import LEFT_OUT_MAX, Desk, Ledger, judge, judge_all, left_out
 from bridge.archive.tracks.tracks import find_gaps, last_frame_ms, lost_gaps, of_case, read_tracks
 from bridge.archive.tracks.voices import Voice
 
@@ -179,7 +181,7 @@ fields = (
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(
@@ -321,3 +323,60 @@ def test_case_has_its_own_segments_gaps_and_crashes(tmp_path: Path) -> None:
     assert [one[0].was_interrupted for one in (first, session_own, other)] == [False, True, False]
     # A track without anything of the case is there all the same, and not told as lost.
     assert list(lost_gaps(session, other, [EVER])) == []
+
+
+def test_a_segment_without_any_length_by_its_log_may_still_be_decoded() -> None:
+    for length_s in (-3600.0, math.nan, math.inf):
+        ledger = Ledger()
+        ledger.open("t001-x-camera/00001.mkv", length_s)
+        ledger.begin("t001-x-camera/00001.mkv", 0.0)
+        ledger.end("t001-x-camera/00001.mkv")
+
+
+def test_who_was_killed_from_outside_is_blamed_for_the_same_packet_alone(tmp_path: Path) -> None:
+    """The kernel kills for want of memory, and servers are stopped: that says nothing of a segment."""
+    desk = Desk(tmp_path)
+
+    def killed_at(segment: str, at_ms: float) -> str | None:
+        Ledger(desk).begin(segment, at_ms)
+        return judge(desk.note, is_guilty=False)
+
+    assert killed_at("t001-x-camera/00001.mkv", 40.0) is None
+    assert killed_at("t001-x-camera/00001.mkv", 80.0) is None
+    assert killed_at("t001-x-camera/00002.mkv", 40.0) is None
+    assert left_out(tmp_path) == frozenset()
+    assert killed_at("t001-x-camera/00001.mkv", 80.0) == "t001-x-camera/00001.mkv"
+    assert left_out(tmp_path) == {"t001-x-camera/00001.mkv"}
+    assert Ledger(desk).is_left_out("t001-x-camera/00001.mkv")
+    assert not Ledger(desk).is_left_out("t001-x-camera/00002.mkv")
+
+
+def test_what_an_attempt_left_that_was_killed_as_a_whole_is_looked_at(tmp_path: Path) -> None:
+    for _ in range(2):
+        Ledger(Desk(tmp_path, 1)).begin("t001-x-camera/00001.mkv", 40.0)
+        judge_all(tmp_path)
+    assert left_out(tmp_path) == {"t001-x-camera/00001.mkv"}
+
+
+def test_a_process_that_died_at_nothing_blames_no_segment(tmp_path: Path) -> None:
+    ledger = Ledger(Desk(tmp_path))
+    ledger.open("t001-x-camera/00001.mkv", 2.0)
+    ledger.begin("t001-x-camera/00001.mkv", 40.0)
+    ledger.end("t001-x-camera/00001.mkv")
+    assert judge(Desk(tmp_path).note, is_guilty=True) is None
+    assert judge(Desk(tmp_path, 7).note, is_guilty=True) is None
+
+
+def test_a_track_that_harms_again_and_again_is_left_out_and_no_other(tmp_path: Path) -> None:
+    for number in range(LEFT_OUT_MAX):
+        Ledger(Desk(tmp_path)).begin(f"t001-x-camera/{number:05}.mkv", 0.0)
+        assert judge(Desk(tmp_path).note, is_guilty=True)
+    assert Ledger(Desk(tmp_path)).is_left_out("t001-x-camera/00099.mkv")
+    assert not Ledger(Desk(tmp_path)).is_left_out("t002-y-camera/00001.mkv")
+
+
+def test_another_decoder_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ledger(Desk(tmp_path)).begin("t001-x-camera/00001.mkv", 0.0)
+    assert judge(Desk(tmp_path).note, is_guilty=True)
+    monkeypatch.setattr(ledger_module, "DECODER", "a newer one")
+    assert left_out(tmp_path) == frozenset()

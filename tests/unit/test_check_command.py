@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.__main__ import main
+from bridge.confinement.processes import Offered
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +139,11 @@ def test_a_port_in_use_and_a_small_disk_are_worth_a_note(
 def test_the_command_line_is_checked_with_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--port", "9465") == 2
     assert "http.port and admin.port are both 9465" in capsys.readouterr().err
+
+
+def test_a_kernel_that_cannot_confine_decoders_is_worth_a_note(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.commands.check.offered", lambda: Offered(0, seccomp=True))
+    assert run() == 0
+    assert "the kernel has no Landlock" in capsys.readouterr().out

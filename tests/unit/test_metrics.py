@@ -21,6 +21,7 @@ from bridge.base.counters import (
 )
 from bridge.base.words import ConferenceKind, PackageState, RecordingState, RecordProblem, Role, Source
 from bridge.conference.roles import ROOM_ROLES
+from bridge.confinement import seccomp
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.metrics import BridgeCollector, RecordCollector, registry
@@ -318,6 +319,7 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
     assert scrape.value("hoichan_archive_disk_free_bytes") == 5_000_000
     assert scrape.value("hoichan_archive_compose_progress_ratio") == 0.25
     assert scrape.value("hoichan_archive_realtime_factor") == 3.5
+    assert scrape.value("hoichan_archive_confined", by="seccomp") == seccomp.is_available()
     assert scrape.value("hoichan_archive_deliveries_total", outcome="failed") == 4
     assert scrape.value("hoichan_archive_deliveries_total", outcome="ok") == 0
 

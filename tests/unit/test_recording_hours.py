@@ -13,7 +13,7 @@ from network import START_S, Network
 from streams import VIDEO_HZ, Piece, VideoEncoding
 
 from bridge.archive.model import SessionFolder
-from bridge.archive.tracks.tracks import SegmentReader, read_tracks
+from bridge.archive.tracks.tracks import read_tracks
 from bridge.base.words import SlotRole, Source
 
 WALL_MS = 1_800_000_000_000
@@ -69,8 +69,8 @@ def test_a_day_of_few_pictures(meeting: RecordedMeeting, first_ticks: int, hours
     assert recorded.of("gap") == recorded.of("pause") == []
     (track,) = read_tracks(SessionFolder(meeting.session.folder, ()))
     found = 0
-    for segment in track.segments:
-        with closing(SegmentReader(segment.path)) as file:
+    for index, segment in enumerate(track.segments):
+        with closing(track.open(index)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 late_ms = track.at_ms(segment.stream, pts_ms) - WALL_MS - (captured - START_S) * 1000

@@ -17,7 +17,7 @@ from network import START_S, Network
 from streams import AUDIO_HZ, Piece
 
 from bridge.archive.model import SessionFolder
-from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
+from bridge.archive.tracks.tracks import Track, read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
@@ -102,8 +102,8 @@ def read(meeting: RecordedMeeting, source: Source = Source.MICROPHONE) -> Track:
 
 def said(track: Track) -> Iterator[tuple[float, float]]:
     """Yield when each recorded packet was sent, and by how many ms it is placed later than that."""
-    for segment in track.segments:
-        with closing(SegmentReader(segment.path)) as file:
+    for index, segment in enumerate(track.segments):
+        with closing(track.open(index)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 true_ms = WALL_MS + (captured - START_S) * 1000

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from bridge.base.words import Source
 from bridge.capture import recovery
 from bridge.capture.recovery import Recovery
 from bridge.capture.repair import OPEN_SEGMENTS_MAX, Interrupted, repair_session, repair_track
+from bridge.confinement.processes import Bounds, start
 from bridge.store.journal import EventKind
 
 RECORDED_S = 16.0
@@ -78,9 +77,12 @@ def flip(path: Path, place: int) -> None:
 
 
 def repair_beside(session: Path, faults: Faults) -> None:
-    command = [sys.executable, "-m", "bridge.capture.repair_process", "repair", str(session)]
-    environment = {**os.environ, **faults.environment}
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    bounds = Bounds((), (str(session),), file_bytes=1 << 30, cpu_s=60)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in faults.environment.items():
+            environment.setenv(name, value)
+        process = start("bridge.capture.repair_process", bounds, "repair", str(session))
+    with process as child:
         assert child.stdout is not None
         assert b'"ended_ms"' in child.stdout.read()
     assert child.returncode == 0

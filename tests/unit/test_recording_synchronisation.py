@@ -17,7 +17,7 @@ from streams import H264, NTP_SECOND, Piece
 from bridge.archive.model import SessionFolder
 from bridge.archive.tracks.clocks import place_streams
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
-from bridge.archive.tracks.tracks import SegmentReader, Track, read_tracks
+from bridge.archive.tracks.tracks import Track, read_tracks
 from bridge.base.words import Source
 from bridge.store.journal import EventKind
 
@@ -55,8 +55,8 @@ def is_report(data: bytes, *ssrcs: int) -> bool:
 def errors_ms(track: Track) -> list[tuple[float, float]]:
     """Return of each frame when it was taken, and by how much later than that it is placed."""
     found = []
-    for segment in track.segments:
-        with closing(SegmentReader(segment.path)) as file:
+    for index, segment in enumerate(track.segments):
+        with closing(track.open(index)) as file:
             for pts_ms, packet in file.packets():
                 captured = Piece.of(bytes(packet)).captured
                 true_ms = WALL_MS + (captured - START_S) * 1000

@@ -111,6 +111,7 @@ export const en = {
   "library.gap.unknown": "for an unknown reason",
   "library.gap.keyframe": "the device sent no key frame to begin with",
   "library.gap.damaged": "the recorded file is damaged",
+  "library.gap.undecodable": "what was received cannot be decoded",
   "library.source.microphone": "sound",
   "library.source.camera": "picture",
   "library.source.content": "shared content",

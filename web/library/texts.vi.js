@@ -110,6 +110,7 @@ export const vi = {
   "library.gap.unknown": "không rõ nguyên nhân",
   "library.gap.keyframe": "thiết bị chưa gửi khung hình khóa để bắt đầu",
   "library.gap.damaged": "tệp ghi bị hỏng",
+  "library.gap.undecodable": "không giải mã được hình hoặc tiếng đã nhận",
   "library.source.microphone": "tiếng",
   "library.source.camera": "hình",
   "library.source.content": "nội dung chia sẻ",

@@ -1,56 +1,40 @@
 """Composes a package's video from what was recorded: `compose`, the one entry of this step.
 
-It runs in a process of its own, at the lowest priority and with bounded memory whatever the length. Whatever
-is finished in its folder is used again, so it can be killed at any moment and started anew.
+It runs in a process of its own, at the lowest priority and with bounded memory whatever the length; what
+opens media runs in others, confined by the kernel (`crew`). Whatever is finished in its folder is used again,
+so it can be killed at any moment and started anew.
 """
 
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bridge.archive.film.captions import captions, chapters
-from bridge.archive.film.contact_sheet import thumbnail_every, write_contact_sheet, write_poster
-from bridge.archive.film.crew import Assignment, make_slices
+from bridge.archive.film.composition import from_value, is_whole, to_value
+from bridge.archive.film.contact_sheet import thumbnail_every
+from bridge.archive.film.crew import Crew, SegmentLeftOut
 from bridge.archive.film.encode import encodable_size, encoder_versions
 from bridge.archive.film.filming import Film
-from bridge.archive.film.joining import SETUP_DIFFERS, join
-from bridge.archive.film.slices import SliceName, read_slice
-from bridge.archive.model import (
-    DAMAGED,
-    Composition,
-    Gap,
-    PackagePlan,
-    Progress,
-    Report,
-    SessionFolder,
-    Span,
-    Stage,
-    VideoPart,
-)
+from bridge.archive.film.joining import SETUP_DIFFERS
+from bridge.archive.film.orders import Count, Extend, Finish, Order, Shoot, Try
+from bridge.archive.film.slices import SliceName
+from bridge.archive.model import Composition, PackagePlan, Progress, Report, SessionFolder, Span, Stage
 from bridge.archive.plan.programme import open_ends, showings
-from bridge.archive.plan.reel import FRAME_MS, FRAME_RATE, GRID_FRAMES, make_reel
-from bridge.archive.tracks.feeds import Damage
-from bridge.archive.tracks.merging import merged
-from bridge.archive.tracks.tracks import (
-    Track,
-    clip_gap,
-    find_gaps,
-    last_frame_ms,
-    lost_gaps,
-    of_case,
-    read_tracks,
-)
+from bridge.archive.plan.reel import FRAME_RATE, GRID_FRAMES, make_reel
+from bridge.archive.tracks.ledger import DECODING_S, DECODING_S_PER_S, PACKET_S, Desk, forgive, judge_all
+from bridge.archive.tracks.tracks import Track, of_case, read_tracks
 from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
 
+logger = logging.getLogger(__name__)
+
 # Changed whenever slices of an older version cannot be joined with new ones.
-FORMAT: Final = 2
+FORMAT: Final = 3
 # What joining and the rest take of the whole.
 JOINING_SHARE: Final = 0.03
 # A content on show for less than this is a slip of the hand.
@@ -67,25 +51,46 @@ class ComposeSettings:
     workers: int = 2
     # A multiple of eight seconds (`reel`).
     slice_s: int = 32
+    # What decoding a segment may take of a processor, for each second of it, and a single packet (`Desk`).
+    decoding_s: float = DECODING_S
+    decoding_s_per_s: float = DECODING_S_PER_S
+    packet_s: int = PACKET_S
 
     @classmethod
     def of(cls, config: ArchiveConfig) -> Self:
         """Return what the configuration says."""
         return cls(height_px=int(config.video_height_px), part_max_bytes=config.part_max_mb << 20)
 
+    def desk(self, folder: Path, number: int = 0) -> Desk:
+        """Return where a process keeps its ledger."""
+        return Desk(folder, number, self.decoding_s, self.decoding_s_per_s, self.packet_s)
+
 
 def compose(
-    session: SessionFolder, plan: PackagePlan, folder: Path, *, settings: ComposeSettings, report: Report
+    session: SessionFolder,
+    plan: PackagePlan,
+    folder: Path,
+    *,
+    settings: ComposeSettings,
+    report: Report,
+    crew: Crew,
 ) -> Composition:
-    """Make all of a package's media in `folder`; raises ArchiveFailed, and OSError for the disk."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make all of a package's media in `folder`; raises ArchiveFailed, and OSError for the disk.
+
+    Here no media is opened: that is for the crew.
+    """
+    ledgers = folder / "ledgers"
+    ledgers.mkdir(parents=True, exist_ok=True)
+    # Of an attempt that was ended with all its processes.
+    judge_all(ledgers)
     tracks = of_case(read_tracks(session), plan.case)
-    plan = replace(plan, spans=_extended(plan.spans, open_ends(session.events), tracks))
+    if any(span.end_ms in open_ends(session.events) for span in plan.spans):
+        plan = _extended(session, plan, settings.desk(ledgers), crew, report)
     fingerprint = _fingerprint(session, plan, tracks, settings)
     finished = _read_finished(folder, fingerprint)
     if finished is None:
         try:
-            finished = _Composer(session, plan, tracks, folder, settings, report, fingerprint).run()
+            finished = _Composer(session, plan, tracks, folder, settings, report, crew, fingerprint).run()
         except ArchiveFailed as error:
             if error.code == SETUP_DIFFERS:
                 # Or each further attempt would fail as this one.
@@ -108,11 +113,12 @@ class _Composer:
         folder: Path,
         settings: ComposeSettings,
         report: Report,
+        crew: Crew,
         fingerprint: str,
     ) -> None:
         self._session, self._plan, self._tracks = session, plan, tracks
-        self._folder, self._settings, self._report = folder, settings, report
-        self._slices = folder / "slices"
+        self._folder, self._settings, self._report, self._crew = folder, settings, report, crew
+        self._slices, self._ledgers = folder / "slices", folder / "ledgers"
         self._slice_frames = max(settings.slice_s * FRAME_RATE // GRID_FRAMES, 1) * GRID_FRAMES
         self._reel = make_reel(plan.spans, session.events)
         self._films = tuple(self._plan_films())
@@ -123,31 +129,28 @@ class _Composer:
 
     def run(self) -> Composition:
         """Make what is missing, and join it."""
-        self._make_slices()
+        _carried_out(self._crew, self._ledgers, self._missing_slices, self._count)
         self._started_joining = time.monotonic()
-        video = self._fresh_folder("video")
-        content = self._fresh_folder("content")
-        if not self._reel.frames:
-            return Composition(self._folder, (), (), None, None, None, None, tuple(self._gaps()))
-        main, *showings_ = self._films
-        parts = self._join(main, video, 1)
-        content_parts: list[VideoPart] = []
-        for film in showings_:
-            content_parts.extend(self._join(film, content, len(content_parts) + 1))
-        (video / "captions.vtt").write_text(
-            captions(self._session.events, self._plan.spans, self._reel), "utf-8"
-        )
-        (video / "chapters.vtt").write_text(chapters(self._plan, self._session.events, self._reel), "utf-8")
-        count = main.slices(self._slice_frames)
-        return Composition(
+        (value,) = _carried_out(self._crew, self._ledgers, lambda: [self._finish()], self._count_joined)
+        try:
+            return from_value(self._folder, value)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArchiveFailed("compose-crashed", f"what was made is no composition: {error}") from error
+
+    def _finish(self) -> Finish:
+        self._joined = 0
+        for name in ("video", "content"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+            (self._folder / name).mkdir()
+        return Finish(
+            self._session,
+            self._plan,
+            self._films,
             self._folder,
-            tuple(parts),
-            tuple(content_parts),
-            video / "captions.vtt",
-            video / "chapters.vtt",
-            write_poster(parts, video),
-            write_contact_sheet(main, self._slices, video, slice_count=count),
-            tuple(self._gaps()),
+            self._slices,
+            self._slice_frames,
+            self._settings.part_max_bytes,
+            self._settings.desk(self._ledgers),
         )
 
     def _plan_films(self) -> list[Film]:
@@ -165,7 +168,9 @@ class _Composer:
             films.append(Film(f"content-{len(films):03d}", reel, *encodable_size(*size), showing=showing))
         return films
 
-    def _make_slices(self) -> None:
+    def _missing_slices(self) -> list[Shoot]:
+        """Return what makes all slices that are not there yet, for each process its share."""
+        self._done_before = 0
         missing: list[tuple[int, int]] = []
         for number, film in enumerate(self._films):
             for index in range(film.slices(self._slice_frames)):
@@ -183,14 +188,18 @@ class _Composer:
         shares = [
             missing[len(missing) * n // workers : len(missing) * (n + 1) // workers] for n in range(workers)
         ]
-        assignments = [
-            Assignment(self._session, self._plan, self._films, self._slices, self._slice_frames, tuple(share))
-            for share in shares
+        return [
+            Shoot(
+                self._session,
+                self._plan,
+                self._films,
+                self._slices,
+                self._slice_frames,
+                tuple(share),
+                self._settings.desk(self._ledgers, number),
+            )
+            for number, share in enumerate(shares)
         ]
-        if len(assignments) == 1:
-            assignments[0].carry_out(self._count)
-        else:
-            make_slices(assignments, self._count)
 
     def _count(self, frames: int) -> None:
         self._done += frames
@@ -204,62 +213,45 @@ class _Composer:
             remaining_s = elapsed_s / made * (self._frames - self._done) / (1 - JOINING_SHARE)
         self._report(Progress(Stage.COMPOSE, done, remaining_s))
 
-    def _join(self, film: Film, folder: Path, first_number: int) -> list[VideoPart]:
-        return join(
-            film,
-            self._slices,
-            folder,
-            slice_count=film.slices(self._slice_frames),
-            part_max_bytes=self._settings.part_max_bytes,
-            first_number=first_number,
-            count=self._count_joined,
-        )
-
     def _count_joined(self, frames: int) -> None:
         self._joined += frames
         elapsed_s = time.monotonic() - self._started_joining
-        remaining_s = elapsed_s / self._joined * (self._frames - self._joined)
-        self._report(Progress(Stage.COMPOSE, self._done_joining(), remaining_s))
-
-    def _done_joining(self) -> float:
-        return 1 - JOINING_SHARE * (1 - self._joined / max(1, self._frames))
-
-    def _fresh_folder(self, name: str) -> Path:
-        folder = self._folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
-
-    def _gaps(self) -> list[Gap]:
-        """Return what logs and files tell, and what decoding has found."""
-        by_name = {track.name: track for track in self._tracks}
-        spans = self._plan.spans
-        # Whoever watches this process must not take it for one that hangs.
-        goes_on = partial(self._report, Progress(Stage.COMPOSE, self._done_joining()))
-        gaps = find_gaps(self._tracks, spans, open_ends(self._session.events), goes_on)
-        gaps += lost_gaps(self._session, self._tracks, spans)
-        for damage in self._damages():
-            # Found piece by piece by several: slices, the content's own video, the look at the files.
-            gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, DAMAGED, spans)
-        return merged(gaps)
-
-    def _damages(self) -> Iterator[Damage]:
-        for film in self._films:
-            for index in range(film.slices(self._slice_frames)):
-                path = SliceName(film.name, index).path(self._slices)
-                yield from read_slice(path, with_media=False).damages
+        remaining_s = elapsed_s / self._joined * (self._frames - self._joined) if self._joined else None
+        done = 1 - JOINING_SHARE * (1 - self._joined / max(1, self._frames))
+        self._report(Progress(Stage.COMPOSE, done, remaining_s))
 
 
-def _extended(spans: Sequence[Span], ends: dict[int, int], tracks: Sequence[Track]) -> tuple[Span, ...]:
+def _carried_out(crew: Crew, ledgers: Path, orders: Callable[[], Sequence[Order]], count: Count) -> list[Any]:
+    """Have orders carried out, as often as that takes another segment out of the way."""
+    while True:
+        try:
+            return crew.carry_out(orders(), count)
+        except SegmentLeftOut as error:
+            logger.error("%s", error.sentence)
+            _try_decoders(crew, ledgers)
+
+
+def _try_decoders(crew: Crew, ledgers: Path) -> None:
+    """Raise ArchiveFailed when the decoders are broken: no segment is to be left out for that."""
+    try:
+        crew.carry_out([Try()], lambda _: None)
+    except ArchiveFailed as error:
+        forgive(ledgers)
+        raise ArchiveFailed("decoder-broken", f"the decoders do not work: {error.sentence}") from error
+
+
+def _extended(
+    session: SessionFolder, plan: PackagePlan, desk: Desk, crew: Crew, report: Report
+) -> PackagePlan:
     """Let spans that a crash ended go on for as long as there is media of them."""
-    extended = []
-    for span in spans:
-        if span.end_ms in ends:
-            last_ms = last_frame_ms(tracks, span.end_ms, ends[span.end_ms])
-            if last_ms is not None:
-                span = Span(span.start_ms, min(round(last_ms) + FRAME_MS, ends[span.end_ms]))
-        extended.append(span)
-    return tuple(extended)
+
+    def wait(_: int) -> None:
+        report(Progress(Stage.COMPOSE, 0.0))
+
+    (told,) = _carried_out(crew, desk.folder, lambda: [Extend(session, plan, desk)], wait)
+    ends = [int(end_ms) for _, end_ms in told]
+    spans = (Span(span.start_ms, end_ms) for span, end_ms in zip(plan.spans, ends, strict=True))
+    return replace(plan, spans=tuple(spans))
 
 
 def _largest(tracks: Sequence[Track], participant: str, source: str, span: Span) -> tuple[int, int] | None:
@@ -289,8 +281,8 @@ def _fingerprint(
         if segment.start_ms < end_ms
     ]
     heads = [event.hash for event in session.events if event.at_ms <= end_ms]
-    settings = replace(settings, part_max_bytes=0, workers=0)
-    value = [FORMAT, encoder_versions(), asdict(plan), asdict(settings), files, heads[-1:]]
+    made_of = settings.height_px, settings.slice_s
+    value = [FORMAT, encoder_versions(), asdict(plan), made_of, files, heads[-1:]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
@@ -304,9 +296,9 @@ def _prepare(slices: Path, fingerprint: str) -> None:
 
 
 def _write_finished(folder: Path, fingerprint: str, composition: Composition) -> None:
-    value = {"fingerprint": fingerprint, "composition": asdict(composition)}
+    value = {"fingerprint": fingerprint, "composition": to_value(composition)}
     unfinished = folder / "composition.unfinished"
-    unfinished.write_text(json.dumps(value, default=str))
+    unfinished.write_text(json.dumps(value))
     unfinished.rename(folder / "composition.json")
 
 
@@ -316,19 +308,7 @@ def _read_finished(folder: Path, fingerprint: str) -> Composition | None:
         value: dict[str, Any] = json.loads((folder / "composition.json").read_text())
         if value["fingerprint"] != fingerprint:
             return None
-        found = value["composition"]
-        parts = [
-            tuple(VideoPart(**{**part, "path": Path(part["path"])}) for part in found[kind])
-            for kind in ("video", "content_video")
-        ]
-        files = [
-            None if found[kind] is None else Path(found[kind])
-            for kind in ("captions", "chapters", "poster", "contact_sheet")
-        ]
-        gaps = tuple(Gap(**gap) for gap in found["gaps"])
+        composition = from_value(folder, value["composition"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    is_whole = all(part.path.exists() and part.path.stat().st_size == part.bytes for p in parts for part in p)
-    if not is_whole or not all(path is None or path.exists() for path in files):
-        return None
-    return Composition(folder, parts[0], parts[1], files[0], files[1], files[2], files[3], gaps)
+    return composition if is_whole(composition) else None

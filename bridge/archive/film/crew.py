@@ -1,142 +1,175 @@
-"""The processes that make slices: `python -m bridge.archive.film.crew`, as many as composing may use.
+"""Has orders carried out by processes of their own, confined by the kernel: `ConfinedCrew`.
 
-Each gets its work on standard input, counts finished frames on standard output, and ends with its input, so
-that none outlives a composition that was killed. They run at the lowest priority.
+Each process (`crew_process`) gets its order on standard input, tells of finished frames on standard output,
+and ends with its input, so that none outlives a composition that was killed. They run at the priority of who
+has started them. What they say comes from where strangers' media was decoded: it is JSON and no more.
 """
 
+import json
 import os
 import pickle
 import selectors
+import signal
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
-from bridge.archive.film.filming import Film, Studio
-from bridge.archive.model import PackagePlan, SessionFolder
-from bridge.archive.tracks.tracks import of_case, read_tracks
+from bridge.archive.film.orders import Order
+from bridge.archive.tracks.ledger import judge
 from bridge.base.errors import ArchiveFailed
+from bridge.confinement.processes import Bounds, start
 
-READ_BYTES: Final = 4096
-STDIN: Final = 0
+MODULE: Final = "bridge.archive.film.crew_process"
+READ_BYTES: Final = 1 << 16
+# The gaps of a composition are told in one line.
+LINE_MAX_BYTES: Final = 32 << 20
+# What ends a process because of what it does; the others may come from outside.
+ITS_OWN: Final = frozenset(
+    {
+        *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE),
+        *(signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU),
+    }
+)
 # How often progress is told although nothing was counted.
 WAIT_S: Final = 1.0
-ERRNO: Final = "errno"
+
+
+class SegmentLeftOut(ArchiveFailed):
+    """A process died of a segment, which is left out from now on: whoever tries again gets further."""
+
+    def __init__(self, segment: str, sentence: str) -> None:
+        super().__init__("segment-left-out", f"{segment} is left out: {sentence}")
+
+
+class Crew(Protocol):
+    """Whoever carries out orders."""
+
+    def carry_out(self, orders: Sequence[Order], count: Callable[[int], None]) -> list[Any]:
+        """Carry out all orders side by side; return what comes of each.
+
+        `count` is told of frames, at times of none. Raises ArchiveFailed when a process ends early, and
+        OSError when the disk is its reason.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """Slices for one process: films by their place in `films`, and the slices' numbers."""
+class ConfinedCrew:
+    """A process for each order, which can read and write what its order says and nothing else."""
 
-    session: SessionFolder
-    plan: PackagePlan
-    films: tuple[Film, ...]
-    folder: Path
-    slice_frames: int
-    slices: tuple[tuple[int, int], ...]
+    # A process writes no larger file.
+    file_bytes: int = 2 << 30
+    # Seconds of a processor from one finished frame to the next, or whatever else is told.
+    cpu_s: int = 300
 
-    def carry_out(self, count: Callable[[int], None]) -> None:
-        """Make the slices."""
-        studio = Studio(
-            self.session,
-            self.plan,
-            of_case(read_tracks(self.session), self.plan.case),
-            folder=self.folder,
-            slice_frames=self.slice_frames,
-        )
-        for film, index in self.slices:
-            studio.make(self.films[film], index, count)
+    def carry_out(self, orders: Sequence[Order], count: Callable[[int], None]) -> list[Any]:
+        """Carry out all orders side by side; return what comes of each."""
+        members: list[_Member] = []
+        try:
+            for order in orders:
+                members.append(_Member(order, self._bounds(order)))
+            _follow(members, count)
+            return [member.result for member in members]
+        except ArchiveFailed as error:
+            left_out = [segment for member in members if (segment := member.judge())]
+            if left_out:
+                raise SegmentLeftOut(left_out[0], error.sentence) from error
+            raise
+        finally:
+            for member in members:
+                member.end()
 
-
-def make_slices(assignments: Sequence[Assignment], count: Callable[[int], None]) -> None:
-    """Have all assignments carried out, each in its process; `count` is told of frames, at times of none.
-
-    Raises ArchiveFailed when a process ends early, and OSError when the disk is its reason.
-    """
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for assignment in assignments:
-            workers.append(_start(assignment))
-        _follow(workers, count)
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
+    def _bounds(self, order: Order) -> Bounds:
+        reads = tuple(str(path.absolute()) for path in order.reads)
+        writes = tuple(str(path.absolute()) for path in order.writes)
+        return Bounds(reads, writes, file_bytes=self.file_bytes, cpu_s=self.cpu_s)
 
 
-def _start(assignment: Assignment) -> subprocess.Popen[bytes]:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "bridge.archive.film.crew"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert worker.stdin is not None
-    with suppress(BrokenPipeError):
-        pickle.dump(assignment, worker.stdin)
-        worker.stdin.flush()
-    return worker
+class _Member:
+    """One process at work on its order."""
+
+    def __init__(self, order: Order, bounds: Bounds) -> None:
+        self.process: subprocess.Popen[bytes] = start(MODULE, bounds)
+        self._note = None if order.desk is None else order.desk.note
+        # By which signal it ended without being asked to; 0 while it has not.
+        self._signal = 0
+        self.result: Any = None
+        self._rest = b""
+        self._has_result = False
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            pickle.dump(order, self.process.stdin)
+            self.process.stdin.flush()
+
+    @property
+    def output(self) -> int:
+        """The descriptor of what it says."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def hear(self, data: bytes, count: Callable[[int], None]) -> None:
+        """Take in what it says; raises ArchiveFailed or OSError when that is a failure."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_MAX_BYTES:
+            raise ArchiveFailed("compose-crashed", "a process that reads media talks without end")
+        for line in lines:
+            try:
+                self._take(json.loads(line), count)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                sentence = f"a process that reads media said what nobody understands: {error!r}"
+                raise ArchiveFailed("compose-crashed", sentence) from error
+
+    def _take(self, value: dict[str, Any], count: Callable[[int], None]) -> None:
+        if "errno" in value:
+            raise OSError(int(value["errno"]), os.strerror(int(value["errno"])))
+        if "failed" in value:
+            failed = value["failed"]
+            code, sentence = str(failed["code"]), str(failed["sentence"])
+            raise ArchiveFailed(code, sentence, is_lasting=bool(failed["is_lasting"]))
+        if "result" in value:
+            self.result, self._has_result = value["result"], True
+        else:
+            count(int(value["frames"]))
+
+    def check(self) -> None:
+        """Look how it ended; raises ArchiveFailed when it did not come to its end."""
+        status = self.process.wait()
+        self._signal = max(-status, 0)
+        if status or not self._has_result:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            raise ArchiveFailed("compose-crashed", f"a process that reads media {how}")
+
+    def judge(self) -> str | None:
+        """Return the segment that is left out from now on, because this process died of it."""
+        if self._note is None or not self._signal:
+            return None
+        return judge(self._note, is_guilty=self._signal in ITS_OWN)
+
+    def end(self) -> None:
+        """End it, whatever it is at."""
+        self.process.kill()
+        self.process.wait()
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
-def _follow(workers: Sequence[subprocess.Popen[bytes]], count: Callable[[int], None]) -> None:
+def _follow(members: Sequence[_Member], count: Callable[[int], None]) -> None:
     with selectors.DefaultSelector() as selector:
-        rests: dict[int, bytes] = {}
-        for number, worker in enumerate(workers):
-            assert worker.stdout is not None
-            selector.register(worker.stdout, selectors.EVENT_READ, number)
-            rests[number] = b""
+        for member in members:
+            selector.register(member.output, selectors.EVENT_READ, member)
         while selector.get_map():
             ready = selector.select(WAIT_S)
             if not ready:
                 count(0)
             for key, _ in ready:
                 data = os.read(key.fd, READ_BYTES)
-                if not data:
-                    selector.unregister(key.fileobj)
-                    _check(workers[key.data])
-                    continue
-                *lines, rests[key.data] = (rests[key.data] + data).split(b"\n")
-                for line in lines:
-                    _take(line.decode(), count)
-
-
-def _take(line: str, count: Callable[[int], None]) -> None:
-    word, _, number = line.rpartition(" ")
-    if word == ERRNO:
-        raise OSError(int(number), os.strerror(int(number)))
-    count(int(number))
-
-
-def _check(worker: subprocess.Popen[bytes]) -> None:
-    status = worker.wait()
-    if status:
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        raise ArchiveFailed("compose-crashed", f"a process that makes slices {how}")
-
-
-def _end_with_input() -> None:
-    # Not through `sys.stdin`, whose lock would be held at the end.
-    while os.read(STDIN, READ_BYTES):
-        pass
-    os._exit(1)
-
-
-def main() -> int:
-    """Carry out one assignment, at the priority of who has started this process."""
-    assignment: Assignment = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    try:
-        assignment.carry_out(lambda frames: print(frames, flush=True))
-    except OSError as error:
-        print(ERRNO, error.errno or 0, flush=True)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+                if data:
+                    key.data.hear(data, count)
+                else:
+                    selector.unregister(key.fd)
+                    key.data.check()

@@ -31,6 +31,7 @@ from bridge.archive.screen.layout import Box, fit
 from bridge.archive.screen.lettering import Lettering, plain
 from bridge.archive.screen.screen import BLACK, Screen
 from bridge.archive.tracks.feeds import Damage, Feed, Feeds
+from bridge.archive.tracks.ledger import Ledger
 from bridge.archive.tracks.tracks import Track
 from bridge.archive.tracks.voices import PER_MS, Limiter, Samples, Voice
 
@@ -69,13 +70,14 @@ class Studio:
         session: SessionFolder,
         plan: PackagePlan,
         tracks: Sequence[Track],
+        ledger: Ledger,
         *,
         folder: Path,
         slice_frames: int,
     ) -> None:
         # Two processes share the machine's cores; threads within would only wait for each other.
         cv2.setNumThreads(1)
-        self._session, self._plan, self._tracks = session, plan, tracks
+        self._session, self._plan, self._tracks, self._ledger = session, plan, tracks, ledger
         self._folder, self._slice_frames = folder, slice_frames
         self._next: SliceName | None = None
         self._feeds = Feeds(tracks)
@@ -113,6 +115,7 @@ class Studio:
 
     def _begin(self, film: Film, first_frame: int) -> None:
         self._feeds.keep(())
+        self._ledger.begin_film()
         canvas = Canvas(film.width_px, film.height_px)
         if film.showing is not None:
             feed = self._feeds.of(film.showing.participant, film.showing.source)

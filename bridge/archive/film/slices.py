@@ -43,7 +43,7 @@ class SliceHead:
     sounds: Sequence[tuple[int, int]]
     # (frame, bytes): small JPEGs for the contact sheet.
     thumbnails: Sequence[tuple[int, int]]
-    damages: Sequence[tuple[str, float, float]]
+    damages: Sequence[tuple[str, float, float, str]]
     picture_setup: str
     sound_setup: str
 
@@ -68,7 +68,7 @@ class SliceData:
             [(len(data), is_key) for data, is_key in self.pictures],
             [(place, len(data)) for place, data in self.sounds],
             [(frame, len(data)) for frame, data in self.thumbnails],
-            [(damage.track, damage.start_ms, damage.end_ms) for damage in self.damages],
+            [(damage.track, damage.start_ms, damage.end_ms, damage.reason) for damage in self.damages],
             self.picture_setup.hex(),
             self.sound_setup.hex(),
         )

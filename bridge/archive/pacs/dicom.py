@@ -16,7 +16,6 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, BinaryIO, Final
 
-import av
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_buffer
@@ -148,7 +147,7 @@ def write(package: Path, instance: Instance, target: Path, *, institution: str =
     dataset = _dataset(instance, institution or instance.case.site)
     if instance.is_video:
         with source.open("rb") as payload:
-            _add_video(dataset, instance, has_sound=_has_sound(source))
+            _add_video(dataset, instance, has_sound=instance.series == _VIDEO_SERIES[0][0])
             # One item holds the whole stream (PS3.5 8.2.7), with an empty offset table.
             dataset.PixelData = encapsulate_buffer([payload], has_bot=False)
             dataset["PixelData"].VR = "OB"
@@ -260,11 +259,6 @@ def _check_payload(source: Path, instance: Instance) -> None:
             digest.update(chunk)
     if digest.hexdigest() != instance.sha256:
         raise ArchiveFailed("package-damaged", f"{instance.file} is not what was sealed", is_lasting=True)
-
-
-def _has_sound(path: Path) -> bool:
-    with av.open(path) as container:
-        return bool(container.streams.audio)
 
 
 def _dataset(instance: Instance, institution: str) -> Dataset:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import av
 
-from bridge.archive.model import Span
+from bridge.archive.model import DAMAGED, Span
 from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track
 
 # Whoever was off the picture for longer than this is found again by a key frame.
@@ -35,6 +35,7 @@ class Damage:
     track: str
     start_ms: float
     end_ms: float
+    reason: str = DAMAGED
 
 
 @dataclass(slots=True)
@@ -132,6 +133,7 @@ class Tape:
         self._shot: Shot | None = None
         self._shots = 0
         self._broken_since_ms: float | None = None
+        self._broken_reason = DAMAGED
         self._damages: list[Damage] = []
 
     def shot_at(self, at_ms: float) -> Shot | None:
@@ -176,9 +178,22 @@ class Tape:
     def _tell_broken(self) -> None:
         """Tell damage as far as the tape was played; what comes is told later."""
         since_ms = self._broken_since_ms
-        if since_ms is not None and since_ms < self._position_ms and not self.track.is_torn(self._index):
-            self._damages.append(Damage(self.track.name, since_ms, self._position_ms))
+        if since_ms is not None and since_ms < self._position_ms and not self._is_told:
+            self._tell_until(since_ms, self._position_ms)
             self._broken_since_ms = self._position_ms
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether what is missing now is a crash's torn tail, which is told otherwise."""
+        return self.track.is_torn(self._index) and self._broken_reason == DAMAGED
+
+    def _tell_until(self, since_ms: float, end_ms: float) -> None:
+        self._damages.append(Damage(self.track.name, since_ms, end_ms, self._broken_reason))
+
+    def _break(self, since_ms: float, error: Exception) -> None:
+        """Note that nothing can be shown from a moment on."""
+        self._broken_since_ms = since_ms
+        self._broken_reason = error.reason if isinstance(error, DamagedSegment) else DAMAGED
 
     def close(self) -> None:
         """Close the file; the tape is found again where it is needed next."""
@@ -237,8 +252,8 @@ class Tape:
         self._broken_since_ms = None
         try:
             self._file = self.track.open(index)
-        except DamagedSegment:
-            self._broken_since_ms = segment.start_ms
+        except DamagedSegment as error:
+            self._break(segment.start_ms, error)
             return
         self._decoder = self._file.stream.codec_context
         self._decoder.thread_count = 1
@@ -258,8 +273,8 @@ class Tape:
             except StopIteration:
                 self._drain()
                 self._note_end()
-            except DamagedSegment:
-                self._broken_since_ms = self._broken_since_ms or last_ms or self._start_ms()
+            except DamagedSegment as error:
+                self._break(self._broken_since_ms or last_ms or self._start_ms(), error)
                 self._note_end()
             else:
                 stream = self.track.segments[self._index].stream
@@ -276,26 +291,29 @@ class Tape:
         return self.track.segments[self._index].start_ms if self._index >= 0 else 0.0
 
     def _note_end(self) -> None:
-        """Tell what is missing at the end of a segment; a torn tail is a crash's, which is told otherwise."""
-        if self._broken_since_ms is not None and not self.track.is_torn(self._index):
-            end_ms = self.track.end_of(self._index)
-            self._damages.append(Damage(self.track.name, self._broken_since_ms, end_ms))
+        """Tell what is missing at the end of a segment."""
+        if self._broken_since_ms is not None and not self._is_told:
+            self._tell_until(self._broken_since_ms, self.track.end_of(self._index))
         self._broken_since_ms = None
 
     def _decode(self, taken_ms: float, packet: Any) -> None:
         if self._broken_since_ms is not None:
             if not packet.is_keyframe:
                 return
-            self._damages.append(Damage(self.track.name, self._broken_since_ms, taken_ms))
+            self._tell_until(self._broken_since_ms, taken_ms)
             self._broken_since_ms = None
+        assert self._file is not None
         try:
-            frames = self._decoder.decode(packet)
-        except (av.FFmpegError, MemoryError):
-            self._broken_since_ms = taken_ms
+            frames = self._file.decode(self._decoder, packet, taken_ms)
+        except (av.FFmpegError, MemoryError, DamagedSegment) as error:
+            self._break(taken_ms, error)
+            if isinstance(error, DamagedSegment):
+                # Nothing more of this segment.
+                self._packets = iter(())
             return
         for frame in frames:
             if frame.is_corrupt:
-                self._broken_since_ms = taken_ms
+                self._broken_since_ms, self._broken_reason = taken_ms, DAMAGED
                 continue
             self._take(frame, taken_ms)
 
@@ -309,10 +327,11 @@ class Tape:
 
     def _drain(self) -> None:
         """Take the pictures that the decoder has held back to put them in order."""
-        if not self._ahead_ms or self._decoder is None or self._broken_since_ms is not None:
+        file = self._file
+        if not self._ahead_ms or file is None or self._broken_since_ms is not None:
             return
-        with suppress(av.FFmpegError):
-            for frame in self._decoder.decode(None):
+        with suppress(av.FFmpegError, DamagedSegment):
+            for frame in file.decode(self._decoder, None, self._start_ms()):
                 if not frame.is_corrupt:
                     self._take(frame, self._start_ms())
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import av
 
-from bridge.archive.model import DAMAGED, Gap, SessionFolder, Span
+from bridge.archive.model import DAMAGED, UNDECODABLE, Gap, SessionFolder, Span
 from bridge.archive.plan.track_list import ListedTrack, listed_tracks
 from bridge.archive.tracks.clocks import Placement, place_streams
+from bridge.archive.tracks.ledger import Ledger, TooCostly
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
 from bridge.store.journal import INTERRUPTED
@@ -31,6 +32,14 @@ READ_BYTES: Final = 1 << 20
 class DamagedSegment(BridgeError):
     """A segment that cannot be read, or not further; what is lost is the rest of it."""
 
+    reason: str = DAMAGED
+
+
+class UndecodableSegment(DamagedSegment):
+    """A segment that is left out, because it harms the decoder."""
+
+    reason: str = UNDECODABLE
+
 
 class SegmentReader:
     """A segment, open for reading.
@@ -39,10 +48,15 @@ class SegmentReader:
     OSError, because it may give it later; when `is_last_try`, that is damage as well.
     """
 
-    def __init__(self, path: Path, *, is_last_try: bool = False) -> None:
-        self._path, self._is_last_try = path, is_last_try
+    def __init__(self, path: Path, *, ledger: Ledger, media_s: float, is_last_try: bool = False) -> None:
+        self._path, self._is_last_try, self._ledger = path, is_last_try, ledger
+        self._name = segment_name(path)
+        if ledger.is_left_out(self._name):
+            raise UndecodableSegment(f"{self._name}: is left out")
+        ledger.open(self._name, media_s)
         try:
-            self._container = av.open(str(path))
+            # Nothing else: who is sent something that is not ours needs no other demuxer.
+            self._container = self._guarded(0.0, lambda: av.open(str(path), format="matroska"))
         except (av.FFmpegError, OSError) as error:
             raise self._damaged(error) from error
         if not self._container.streams:
@@ -59,7 +73,8 @@ class SegmentReader:
         """Yield the packets, each with its `pts_ms`."""
         last_ms = 0.0
         try:
-            for packet in self._container.demux(self.stream):
+            packets = self._container.demux(self.stream)
+            while (packet := self._guarded(last_ms, lambda: next(packets, None))) is not None:
                 if packet.pts is not None and packet.size:
                     last_ms = float(packet.pts * packet.time_base * 1000)
                     yield last_ms, packet
@@ -68,6 +83,20 @@ class SegmentReader:
         # A segment that a crash left open tells no duration.
         if (self._container.duration or 0) / 1000 - last_ms > SHORT_MS:
             raise self._damaged("ends before its time")
+
+    def decode(self, decoder: Any, packet: Any, pts_ms: float) -> Any:
+        """Return what a decoder makes of a packet; raises what it does, and UndecodableSegment."""
+        return self._guarded(pts_ms, lambda: decoder.decode(packet))
+
+    def _guarded(self, pts_ms: float, do: Callable[[], Any]) -> Any:
+        self._ledger.begin(self._name, pts_ms)
+        try:
+            return do()
+        finally:
+            try:
+                self._ledger.end(self._name)
+            except TooCostly as error:
+                raise UndecodableSegment(str(error)) from error
 
     def close(self) -> None:
         """Close the file; harmless twice."""
@@ -120,6 +149,7 @@ class Track:
     was_interrupted: bool
     # What of it cannot be read is lost, instead of tried again.
     is_last_try: bool = False
+    ledger: Ledger = field(default_factory=Ledger, compare=False)
 
     @property
     def start_ms(self) -> float:
@@ -128,7 +158,16 @@ class Track:
 
     def open(self, index: int) -> SegmentReader:
         """Open a segment; raises DamagedSegment, and OSError where there is another try."""
-        return SegmentReader(self.segments[index].path, is_last_try=self.is_last_try)
+        return SegmentReader(
+            self.segments[index].path,
+            ledger=self.ledger,
+            media_s=(self.end_of(index) - self.segments[index].start_ms) / 1000,
+            is_last_try=self.is_last_try,
+        )
+
+    def is_left_out(self, index: int) -> bool:
+        """Return whether a segment harms the decoder."""
+        return self.ledger.is_left_out(segment_name(self.segments[index].path))
 
     def at_ms(self, stream: int, pts_ms: float) -> float:
         """Return when a frame was taken."""
@@ -173,8 +212,11 @@ class _Log:
                 if not math.isfinite(pts_ms):
                     raise ValueError(pts_ms)
                 # Of the name's last part only, so that no log leads out of its folder.
+                name = Path(str(line["file"])).name
+                if name in ("", "..") or "\0" in name:
+                    raise ValueError(name)
                 case = str(line["case"] or "") if "case" in line else None
-                self.segments.append((stream, pts_ms, Path(str(line["file"])).name, *size, case))
+                self.segments.append((stream, pts_ms, name, *size, case))
                 self.arrivals[stream].append(Arrival(pts_ms, float(line["at_ms"])))
             case "clock":
                 times = float(line["pts_ms"]), float(line["ntp_ms"]), float(line["at_ms"])
@@ -196,12 +238,17 @@ class _Log:
                 pass
 
 
+def segment_name(path: Path) -> str:
+    """Return a segment's name in the ledger."""
+    return f"{path.parent.name}/{path.name}"
+
+
 def _rtt_ms(line: Mapping[str, Any]) -> float | None:
     rtt_ms = line.get("rtt_ms")
     return None if rtt_ms is None else float(rtt_ms)
 
 
-def read_tracks(session: SessionFolder) -> list[Track]:
+def read_tracks(session: SessionFolder, ledger: Ledger | None = None) -> list[Track]:
     """Return the tracks of a session, by name; folders that are none are left out.
 
     Raises OSError when the log of one cannot be read, or is not there although its track has ended: it may
@@ -226,7 +273,8 @@ def read_tracks(session: SessionFolder) -> list[Track]:
         for stream, arrivals in log.arrivals.items()
     }
     placements = place_streams(times)
-    return [_track(log, placements, is_last_try=session.is_last_try) for log in usable]
+    kept = Ledger() if ledger is None else ledger
+    return [_track(log, placements, kept, is_last_try=session.is_last_try) for log in usable]
 
 
 def of_case(tracks: Sequence[Track], case: str | None) -> list[Track]:
@@ -287,11 +335,13 @@ def find_gaps(
                 found.extend(clip_gap(track, start_ms, end_ms, reason, spans, packets=packets))
         for index, segment in enumerate(track.segments):
             end_ms = track.end_of(index)
-            if track.is_torn(index) or not any(_overlaps(segment, end_ms, span) for span in spans):
+            is_told = track.is_torn(index) and not track.is_left_out(index)
+            if is_told or not any(_overlaps(segment, end_ms, span) for span in spans):
                 continue
             step()
-            if not _can_open(track, index):
-                found.extend(clip_gap(track, segment.start_ms, end_ms, DAMAGED, spans))
+            why = _why_not_open(track, index)
+            if why is not None:
+                found.extend(clip_gap(track, segment.start_ms, end_ms, why, spans))
         if spans and track.was_interrupted and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
             found.extend(_crash_gap(track, whole, crashes))
@@ -356,12 +406,13 @@ def _frame_times(track: Track, index: int) -> Iterator[float]:
             return
 
 
-def _can_open(track: Track, index: int) -> bool:
+def _why_not_open(track: Track, index: int) -> str | None:
+    """Return why a segment cannot be opened; None when it can."""
     try:
         track.open(index).close()
-    except DamagedSegment:
-        return False
-    return True
+    except DamagedSegment as error:
+        return error.reason
+    return None
 
 
 def _read_log(folder: Path, listed: ListedTrack | None, *, is_last_try: bool) -> _Log | None:
@@ -391,7 +442,9 @@ def _take_line(log: _Log, line: bytes) -> None:
         return
 
 
-def _track(log: _Log, placements: Mapping[tuple[str, int], Placement], *, is_last_try: bool) -> Track:
+def _track(
+    log: _Log, placements: Mapping[tuple[str, int], Placement], ledger: Ledger, *, is_last_try: bool
+) -> Track:
     name = log.folder.name
     own = {stream: placements[name, stream] for stream in log.arrivals}
     segments = [
@@ -409,4 +462,5 @@ def _track(log: _Log, placements: Mapping[tuple[str, int], Placement], *, is_las
         log.ended_ms,
         log.was_interrupted,
         is_last_try,
+        ledger,
     )

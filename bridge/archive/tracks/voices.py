@@ -14,9 +14,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.archive.model import DAMAGED
 from bridge.archive.plan.reel import AUDIO_HZ
 from bridge.archive.tracks.feeds import Damage
-from bridge.archive.tracks.tracks import DamagedSegment, Track
+from bridge.archive.tracks.tracks import DamagedSegment, SegmentReader, Track, UndecodableSegment
 
 Samples = NDArray[np.float32]
 
@@ -68,13 +69,23 @@ class _Chunk:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A packet, and the segment it was read from."""
+
+    stream: int
+    pts_ms: float
+    packet: Any
+    file: SegmentReader
+
+
 class Voice:
     """One track of sound, read forward."""
 
     def __init__(self, track: Track) -> None:
         self.track = track
-        self._packets: Iterator[tuple[int, float, Any]] = iter(())
-        self._next: tuple[int, float, Any] | None = None
+        self._packets: Iterator[_Read] = iter(())
+        self._next: _Read | None = None
         self._decoder: Any = None
         self._chunks: deque[_Chunk] = deque()
         self._is_open = False
@@ -89,7 +100,7 @@ class Voice:
             self._start(from_ms - PREROLL_MS - MARGIN_MS)
         while self._next is not None and self._at_ms(self._next) < to_ms + MARGIN_MS:
             if self._at_ms(self._next) >= from_ms - MARGIN_MS - PREROLL_MS:
-                self._decode(*self._next)
+                self._decode(self._next)
             self._next = next(self._packets, None)
         while self._chunks and self._chunks[0].end_ms < from_ms - MARGIN_MS:
             self._chunks.popleft()
@@ -110,7 +121,7 @@ class Voice:
         while self._next is not None and self._at_ms(self._next) < from_ms:
             self._next = next(self._packets, None)
 
-    def _from_segment(self, first: int) -> Iterator[tuple[int, float, Any]]:
+    def _from_segment(self, first: int) -> Iterator["_Read"]:
         for index in range(first, len(self.track.segments)):
             segment = self.track.segments[index]
             last_ms = segment.start_ms
@@ -119,21 +130,28 @@ class Voice:
                 try:
                     for pts_ms, packet in file.packets():
                         last_ms = self.track.at_ms(segment.stream, pts_ms)
-                        yield segment.stream, pts_ms, packet
+                        yield _Read(segment.stream, pts_ms, packet, file)
+                        if self.track.is_left_out(index):
+                            raise UndecodableSegment(f"{segment.path.name}: is left out by now")
                 finally:
                     file.close()
-            except DamagedSegment:
-                if not self.track.is_torn(index):
-                    self._damages.append(Damage(self.track.name, last_ms, self.track.end_of(index)))
+            except DamagedSegment as error:
+                if error.reason != DAMAGED or not self.track.is_torn(index):
+                    end_ms = self.track.end_of(index)
+                    self._damages.append(Damage(self.track.name, last_ms, end_ms, error.reason))
 
-    def _decode(self, stream: int, pts_ms: float, packet: Any) -> None:
+    def _decode(self, read: "_Read") -> None:
+        stream, pts_ms = read.stream, read.pts_ms
         # Kept over gaps: what it knows of before fits better than nothing (RFC 6716, 4.5).
         if self._decoder is None:
             self._decoder = _opus_decoder()
         # Without what the container says of it: the pre-skip belongs to the stream, not to each file.
-        data = av.Packet(bytes(packet))
+        data = av.Packet(bytes(read.packet))
         try:
-            frames = self._decoder.decode(data)
+            frames = read.file.decode(self._decoder, data, pts_ms)
+        except UndecodableSegment:
+            # Told with the rest of the segment.
+            return
         except av.FFmpegError:
             at_ms = self.track.at_ms(stream, pts_ms)
             self._damages.append(Damage(self.track.name, at_ms, at_ms + 20))
@@ -155,8 +173,8 @@ class Voice:
         positions = (placement.pts_ms(moments) - run[0].pts_ms) * PER_MS
         mix[first:last] += _read_between(samples, positions) * _edges(positions, len(samples))
 
-    def _at_ms(self, packet: tuple[int, float, Any]) -> float:
-        return self.track.at_ms(packet[0], packet[1])
+    def _at_ms(self, read: "_Read") -> float:
+        return self.track.at_ms(read.stream, read.pts_ms)
 
 
 class Limiter:

@@ -42,6 +42,7 @@ def _end(path: Path) -> bool:
     try:
         interrupted = repair_session(path)
         if interrupted is None:
+            path.rmdir()
             return False
         chain = Chain(interrupted.events[-1])
         at_ms = interrupted.ended_ms

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.archive.folders import ArchiveFolders, disk_errors
-from bridge.archive.model import DAMAGED
+from bridge.archive.model import DAMAGED, UNDECODABLE
 from bridge.archive.package.documents import CONSENT_FILE
 from bridge.archive.package.seal import SEAL_FILE, Seal, parse_seal
 from bridge.archive.plan.consent import disposition_of
@@ -219,7 +219,7 @@ def _consent(folder: Path) -> tuple[ConsentState, int | None]:
 def _damaged_ms(folder: Path) -> int:
     """Return how much of the tracks, all together, could not be read when the package was made."""
     gaps = json.loads((folder / "data" / "gaps.json").read_bytes())
-    return sum(int(gap["duration_ms"]) for gap in gaps if gap["reason"] == DAMAGED)
+    return sum(int(gap["duration_ms"]) for gap in gaps if gap["reason"] in (DAMAGED, UNDECODABLE))
 
 
 def _sites(document: dict[str, Any]) -> tuple[str, ...]:

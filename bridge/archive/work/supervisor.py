@@ -23,8 +23,10 @@ from bridge.archive.work.attempts import STATES, Archive, now_ms
 from bridge.archive.work.jobs import Result
 from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, purge_tracks, purgeable
 from bridge.archive.work.retry import PAUSE_MAX_S
+from bridge.archive.work.turns import Turns
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import PackageState
+from bridge.confinement.processes import offered
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
 
@@ -92,6 +94,9 @@ class ArchiveSupervisor:
         self._broken: frozenset[str] = frozenset()
         self._progress: Progress | None = None
         self._making: asyncio.Task[Result] | None = None
+        self._turns = Turns()
+        # Whether what is made is being ended for others, and not for want of room.
+        self._gives_way = False
         self._waits_for_room = False
         self._trusted: TrustedTime | None = None
         self._trusted_at = 0.0
@@ -113,6 +118,8 @@ class ArchiveSupervisor:
         """Begin to work; harmless where the archive's disk is away, it is tried again."""
         self._loop = asyncio.get_running_loop()
         self._is_all_changed = True
+        for name in offered().missing:
+            logger.warning("archive: this kernel has no %s to confine with what decodes recordings", name)
         self._task = asyncio.create_task(self._run(), name="archive")
 
     async def stop(self) -> None:
@@ -262,7 +269,8 @@ class ArchiveSupervisor:
         if self._is_all_changed:
             # What the journals say comes first, and what was interrupted is repaired meanwhile.
             return RESCAN_INTERVAL_S
-        entry, pause_s = self._due("make", await asyncio.to_thread(self._archive.catalogue.queued))
+        queued = await asyncio.to_thread(self._archive.catalogue.queued)
+        entry, pause_s = self._due("make", self._turns.in_order(queued))
         if entry is None:
             return min(pause_s, RESCAN_INTERVAL_S)
         if not await asyncio.to_thread(self._has_room, entry):
@@ -270,25 +278,38 @@ class ArchiveSupervisor:
             return 0.0
         self._waits_for_room = False
         logger.info("archive: making %s", entry.id)
-        started = time.monotonic()
+        self._turns.begin(entry.id, time.monotonic())
         self._making = asyncio.create_task(attempts.make(self._archive, entry.id, on_progress=self._heard))
         try:
             await self._making
         except asyncio.CancelledError:
             _end_if_cancelled()
-            self._wait_for_room(entry)
+            if self._gives_way:
+                logger.info("archive: %s gives way to others, and goes on later", entry.id)
+            else:
+                self._wait_for_room(entry)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be made: %s", entry.id, error)
             self._let_wait("make", entry.id, error)
         else:
-            elapsed_s = time.monotonic() - started
+            elapsed_s = self._turns.end(time.monotonic())
             self._realtime_factor = entry.duration_ms / 1000 / elapsed_s
             logger.info("archive: %s is sealed after %.0f s", entry.id, elapsed_s)
             self._wake["deliver"].set()
             self._wake["keep"].set()
         finally:
+            self._turns.end(time.monotonic())
             self._progress = self._making = None
+            self._gives_way = False
         return 0.0
+
+    async def _is_turn_over(self) -> bool:
+        """Return whether what is being composed should give way; sealing is done in one go."""
+        if self._progress is None or not _is_composing(self._progress):
+            return False
+        queued = await asyncio.to_thread(self._archive.catalogue.queued)
+        entry, _ = self._due("make", self._turns.in_order(queued))
+        return entry is not None and self._turns.is_over([entry], time.monotonic())
 
     def _has_room(self, entry: PackageEntry | None = None) -> bool:
         """Return whether the disk has room for what making a package takes, beside the recordings."""
@@ -456,9 +477,13 @@ class ArchiveSupervisor:
     async def _tell(self) -> float:
         try:
             self.status = await self._read_status()
-            if self._making is not None and not await asyncio.to_thread(self._has_room):
+            making = self._making
+            if making is not None and not await asyncio.to_thread(self._has_room):
                 # It goes on from its slices when there is room again.
-                self._making.cancel()
+                making.cancel()
+            elif making is not None and await self._is_turn_over() and making is self._making:
+                self._gives_way = True
+                making.cancel()
         except ArchiveFailed:
             self.status = ArchiveStatus()
             raise

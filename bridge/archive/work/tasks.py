@@ -142,7 +142,11 @@ def check(job: Job, report: Report) -> Result:
 
 def prove(job: Job, report: Report) -> Result:
     """Check a package, and play all of its videos: its tracks are about to go."""
-    from bridge.archive.film.playing import why_unplayable
+    from bridge.archive.film.crew import ConfinedCrew
+    from bridge.archive.film.orders import Play
+
+    def go_on(_: int) -> None:
+        report(Progress(Stage.SEAL, 0.0))
 
     problems = list(check(job, report)["problems"])
     for series in ("video", "content"):
@@ -152,14 +156,15 @@ def prove(job: Job, report: Report) -> Result:
         parts = json.loads((folder / "parts.json").read_bytes())
         for part in parts:
             path = folder / part["file"]
-            detail = why_unplayable(path, part["frames"], lambda: report(Progress(Stage.SEAL, 0.0)))
+            (detail,) = ConfinedCrew().carry_out([Play(path, part["frames"])], go_on)
             if detail:
-                problems.append(Problem("video-unplayable", f"{series}/{path.name}", detail).sentence)
+                problems.append(Problem("video-unplayable", f"{series}/{path.name}", str(detail)).sentence)
     return {"problems": problems[:PROBLEMS_MAX]}
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
     from bridge.archive.film.compose import ComposeSettings, compose
+    from bridge.archive.film.crew import ConfinedCrew
 
     session, plan = _planned(job, catalogue, is_last_try=_is_last_try(catalogue, job.package))
     if session.events[-1].kind is EventKind.SESSION_CLOSED:
@@ -167,7 +172,9 @@ def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
         _repair_torn_tracks(session)
     report(Progress(Stage.COMPOSE, 0.0))
     work = job.folders.work / job.package
-    composition = compose(session, plan, work, settings=ComposeSettings.of(job.archive), report=report)
+    composing = ComposeSettings.of(job.archive)
+    crew = ConfinedCrew(file_bytes=2 * composing.part_max_bytes)
+    composition = compose(session, plan, work, settings=composing, report=report, crew=crew)
     settings = PackageSettings(
         software=f"hoichan {__version__}",
         retention=RetentionClass(job.archive.retention),
