@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from bridge.base.errors import RecordingFailed
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import JOURNAL
-from bridge.store.journal import LINE_MAX_BYTES, parse_event
+from bridge.store.journal import first_event
 
 
 def main(order: str, folder: Path, output: BinaryIO) -> None:
@@ -41,11 +41,7 @@ def main(order: str, folder: Path, output: BinaryIO) -> None:
 
 def _room(journal: Path) -> str | None:
     """Return whose session it is, as its first line says; None when that cannot be read."""
-    try:
-        with journal.open("rb") as file:
-            first = parse_event(file.readline(LINE_MAX_BYTES))
-    except OSError:
-        return None
+    first = first_event(journal)
     return None if first is None else str(first.data.get("room", ""))
 
 

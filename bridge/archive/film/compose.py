@@ -41,6 +41,7 @@ from bridge.archive.tracks.tracks import (
     Track,
     clip_gap,
     find_gaps,
+    journal_gaps,
     last_frame_ms,
     lost_gaps,
     of_case,
@@ -238,6 +239,7 @@ class _Composer:
         goes_on = partial(self._report, Progress(Stage.COMPOSE, self._done_joining()))
         gaps = find_gaps(self._tracks, spans, open_ends(self._session.events), goes_on)
         gaps += lost_gaps(self._session, self._tracks, spans)
+        gaps += journal_gaps(self._session.events, self._plan)
         for damage in self._damages():
             # Found piece by piece by several: slices, the content's own video, the look at the files.
             gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, DAMAGED, spans)

@@ -43,6 +43,8 @@ def _end(path: Path) -> bool:
         interrupted = repair_session(path)
         if interrupted is None:
             return False
+        if interrupted.is_closed:
+            return True
         chain = Chain(interrupted.events[-1])
         at_ms = interrupted.ended_ms
         events = [
