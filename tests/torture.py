@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -294,19 +295,19 @@ async def torture(folder: Path, *, kills: int, seed: int, seats: int, abandons: 
         )
         for number in range(seats)
     ]
-    done = len(ledger.of("kill"))
-    for number in range(done, kills):
-        moments = random.Random(f"{seed} life {number}")
-        if number % FLIP_EVERY == FLIP_EVERY - 1:
-            ledger.add("flip", number=number, **flip(server.state_dir, moments))
-        await one_life(server, places, moments)
-        _print(f"{number + 1} of {kills} kills")
-    await asyncio.to_thread(server.start)
     try:
+        for number in range(len(ledger.of("kill")), kills):
+            moments = random.Random(f"{seed} life {number}")
+            if number % FLIP_EVERY == FLIP_EVERY - 1:
+                ledger.add("flip", number=number, **flip(server.state_dir, moments))
+            await one_life(server, places, moments)
+            _print(f"{number + 1} of {kills} kills")
+        await asyncio.to_thread(server.start)
         await asyncio.gather(*(seat.hold(server, cases=1) for seat in places))
         await until_archived(server)
     finally:
-        await asyncio.to_thread(server.stop)
+        if server.process is not None:
+            await asyncio.to_thread(server.stop)
     return judge(server.state_dir, ledger.lines)
 
 
@@ -380,6 +381,8 @@ def report(faults: Iterable[Fault], ledger: Ledger, seed: int) -> dict[str, Any]
 
 def main() -> int:
     """Run, and print what was found as one JSON line; 1 when anything is wrong."""
+    # Whoever ends it leaves no server behind.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument(

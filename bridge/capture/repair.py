@@ -140,10 +140,12 @@ def repair_track(folder: Path) -> int:
 
     0 when the log says nothing: then nothing is touched. Raises OSError.
     """
-    if not (folder / TRACK_LOG).exists():
+    log_path = folder / TRACK_LOG
+    # One that has no line yet was just begun.
+    if not log_path.exists() or not log_path.stat().st_size:
         return 0
     paths = sorted(folder.glob("*.mkv"))[-OPEN_SEGMENTS_MAX:]
-    with _opened(folder / TRACK_LOG) as descriptor:
+    with _opened(log_path) as descriptor:
         log = _LogEnd(descriptor, {path.name for path in paths})
         if not log.lines:
             logger.error("track %s: no line of its log can be read", folder.name)

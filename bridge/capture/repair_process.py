@@ -58,5 +58,9 @@ def _end_with_input() -> None:
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     threading.Thread(target=_end_with_input, daemon=True).start()
-    main(sys.argv[1], Path(sys.argv[2]), sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    try:
+        main(sys.argv[1], Path(sys.argv[2]), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Whoever asked was killed. What is done is done; not even the last flush is to be tried again.
+        os._exit(1)

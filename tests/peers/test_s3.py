@@ -135,6 +135,26 @@ def test_package_of_another_hospital_with_the_same_name_is_not_overwritten(
     assert store.packages() == [package.name]
 
 
+def test_of_two_packages_of_the_same_name_that_are_put_at_once_one_is_refused(
+    store: S3Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = sealed.sealed(tmp_path / "other", replace(sealed.case_plan(), title="Bệnh viện khác")).folder
+    look = store._check_ours
+
+    def look_then_others_come(looked_for: Path) -> None:
+        look(looked_for)
+        monkeypatch.undo()
+        store.put(other, report=ignore)
+
+    monkeypatch.setattr(store, "_check_ours", look_then_others_come)
+    with pytest.raises(ArchiveFailed, match="store-other-seal"):
+        store.put(package, report=ignore)
+    store.fetch(package.name, tmp_path / "back")
+    assert (tmp_path / "back/seal/seal.json").read_bytes() == (other / "seal/seal.json").read_bytes()
+    assert verify(tmp_path / "back") == []
+
+
 def test_seal_that_was_damaged_in_the_store_is_put_again(store: S3Store, bucket: Any, package: Path) -> None:
     store.put(package, report=ignore)
     bucket.put_object(Key=f"{package.name}/seal/seal.json", Body=b"{")
