@@ -382,7 +382,7 @@ def report(faults: Iterable[Fault], ledger: Ledger, seed: int) -> dict[str, Any]
 def main() -> int:
     """Run, and print what was found as one JSON line; 1 when anything is wrong."""
     # Whoever ends it leaves no server behind.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument(
