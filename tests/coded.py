@@ -35,14 +35,19 @@ NUMBERS = 1 << NUMBER_BITS
 BAR_TOLERANCE = 45
 # Where the number begins, of the height.
 LOWER = 0.7
-TONE_FIRST_HZ, TONE_STEP_HZ, TONES = 400, 60, 40
+TONE_FIRST_HZ, TONE_RATIO, TONES = 400, 1.13, 20
 WINDOW_S = 0.1
 HEARD_AMPLITUDE = 0.03
 
 
 def tone_hz(number: int) -> float:
-    """Return the frequency that a number sounds with; numbers that are 40 apart sound the same."""
-    return TONE_FIRST_HZ + TONE_STEP_HZ * (number % TONES)
+    """Return the frequency that a number sounds with; numbers that are 20 apart sound the same."""
+    return float(TONE_FIRST_HZ * TONE_RATIO ** (number % TONES))
+
+
+def is_tone(hz: float | None, number: int) -> bool:
+    """Whether a sound is that of a number, a little stretched perhaps: starved senders have odd clocks."""
+    return hz is not None and abs(hz / tone_hz(number) - 1) < (TONE_RATIO - 1) / 2
 
 
 class CodedCamera(TimecodeCamera):

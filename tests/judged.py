@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from coded import WINDOW_S, pictures, stage_box, tone_hz, tones
+from coded import WINDOW_S, is_tone, pictures, stage_box, tones
 from recorded import parts
 
 from bridge.archive.package.verify import verify
@@ -22,7 +22,6 @@ STARTS_MS = 1100
 NEAR_MS = 150
 TOLD_MS = 400
 HEARD_MS = 400
-SAME_TONE_HZ = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +123,15 @@ def _foreign(package: Package, ledger: Sequence[Mapping[str, Any]]) -> Iterator[
     for number, taken in sorted(package.taken.items()):
         if number not in own:
             yield Fault("a picture of another case", package.name, f"{number}, {len(taken)} times")
-    sounds = {tone_hz(number) for number in own if number}
     foreign = [
-        None if hz is None or any(abs(hz - own_hz) < SAME_TONE_HZ for own_hz in sounds) else hz
-        for hz in package.heard
+        hz is not None and not any(is_tone(hz, number) for number in own if number) for hz in package.heard
     ]
     # In one window a tone may begin or end.
-    for index, (hz, following) in enumerate(pairwise(foreign)):
-        if hz is not None and following is not None and abs(hz - following) < SAME_TONE_HZ:
-            yield Fault("a sound of another case", package.name, f"{hz:.0f} Hz at {index * WINDOW_S:.1f} s")
+    for index, both in enumerate(pairwise(foreign)):
+        if all(both):
+            yield Fault(
+                "a sound of another case", package.name, f"{package.heard[index]} at {index * WINDOW_S:.1f} s"
+            )
             return
 
 
@@ -166,15 +165,7 @@ def _missing(packages: Sequence[Package], ledger: Sequence[Mapping[str, Any]]) -
                 yield Fault("pictures are missing", line["room"], detail)
         due_ms = sum(max(line["to_ms"] - line["from_ms"] - STARTS_MS, 0) for line in stretches)
         told_ms = sum(gap["duration_ms"] for gap in gaps if gap["source"] == "microphone")
-        heard_ms = (
-            1000
-            * WINDOW_S
-            * sum(
-                hz is not None and abs(hz - tone_hz(number)) < SAME_TONE_HZ
-                for package in holders
-                for hz in package.heard
-            )
-        )
+        heard_ms = 1000 * WINDOW_S * sum(is_tone(hz, number) for package in holders for hz in package.heard)
         if heard_ms + told_ms < due_ms - HEARD_MS * len(stretches):
             detail = f"number {number}: {heard_ms:.0f} ms of {due_ms} ms, {told_ms} ms are told"
             yield Fault("sound is missing", stretches[0]["room"], detail)
