@@ -187,6 +187,9 @@ class S3Store:
             if there_bytes != digest.bytes or self._sha256(key, on_bytes) != digest.sha256:
                 # Of two that put a package of the same name at the same time, the store itself takes one.
                 is_claim = name == bag.TAG_MANIFEST and there_bytes is None
+                if name == bag.TAG_MANIFEST and not is_claim:
+                    # It may have come since we looked.
+                    self._check_ours(package)
                 if not self._upload(path, key, digest, on_bytes, is_claim=is_claim):
                     raise self._other(package.name)
                 if self._sha256(key, on_bytes) != digest.sha256:
