@@ -5,6 +5,7 @@
 # make lock     both lock files anew, from the newest versions that pyproject.toml allows
 # make sbom     build/hoichan.cdx.json: what runs, with licences and what rides in the wheels (CycloneDX)
 # make bench    the short benchmarks, one JSON line each
+# make torture  1,000 kills of a recording server, and damaged files; an hour; goes on where it was ended
 # make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory
 
 PYTHON ?= python3
@@ -13,6 +14,8 @@ RUN_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_SECONDS ?= 10
 SOAK_SECONDS ?= 3600
+TORTURE_KILLS ?= 1000
+TORTURE_ARGS ?= --folder build/torture
 
 BIN := $(VENV)/bin
 
@@ -35,7 +38,7 @@ ONE_BY_ONE := tests/browser tests/hostile $(PATIENT:%=--ignore %)
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
-.PHONY: run test lint python-lint web-lint web web-unit unit bench soak lock sbom clean
+.PHONY: run test lint python-lint web-lint web web-unit unit bench soak torture lock sbom clean
 
 run: $(VENV)/.run-installed
 	@exec $(BIN)/hoichan serve --demo --state-dir state $(RUN_ARGS)
@@ -76,6 +79,9 @@ bench: $(VENV)/.test-installed
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
 	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
+
+torture: $(VENV)/.test-installed
+	PYTHONPATH=tests $(BIN)/python -m torture --kills $(TORTURE_KILLS) $(TORTURE_ARGS)
 
 # Writes both lock files anew from the newest versions that pyproject.toml allows, with the checksums of the
 # index that pip asks. setuptools is in them because it installs the bridge itself. What runs is a part of

@@ -1,6 +1,5 @@
 """Tracks as files: real VP8, H.264 and Opus in segments, with a log beside them; for tests and benches."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import PictureType
+
+from bridge.store.checked_lines import checked_line
 
 # 25 November 2026, 10:00 in Vietnam.
 START_MS = 1_795_575_600_000
@@ -84,8 +85,7 @@ class Track:
     def write(self) -> None:
         # In the order in which the bridge learnt of them.
         lines = self.lines[:1] + sorted(self.lines[1:], key=lambda line: line.get("at_ms", math.inf))
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (self.folder / "track.jsonl").write_text(text)
+        (self.folder / "track.jsonl").write_bytes(b"".join(checked_line(line) for line in lines))
 
 
 class Lens:

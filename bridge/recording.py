@@ -172,6 +172,9 @@ class Recordings:
 
     def hold(self, session: Interrupted) -> None:
         """Keep an interrupted session for its room; end one that is too old, or whose room has another."""
+        if session.is_closed:
+            self._archivable(session.folder)
+            return
         now = self._sfu.clock()
         held = self._held.get(session.room)
         if held is not None and held.session.ended_ms <= session.ended_ms:

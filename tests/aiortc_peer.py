@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from typing import Any
@@ -81,14 +81,17 @@ class Tone(MediaStreamTrack):
         await asyncio.sleep(max(0.0, self._began + self._samples_sent / SAMPLE_RATE_HZ - loop.time()))
         if self.readyState != "live":
             raise MediaStreamError
-        count = int(SAMPLE_RATE_HZ * AUDIO_FRAME_S)
-        times = (self._samples_sent + np.arange(count)) / SAMPLE_RATE_HZ
-        wave = (np.sin(2 * np.pi * self._frequency_hz * times) * 12000).astype(np.int16)
+        wave = self.wave(self._samples_sent)
         frame = AudioFrame.from_ndarray(wave.reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
         frame.pts, frame.time_base = self._samples_sent, Fraction(1, SAMPLE_RATE_HZ)
-        self._samples_sent += count
+        self._samples_sent += len(wave)
         return frame
+
+    def wave(self, first_sample: int) -> np.ndarray:
+        """Return the samples of the next frame."""
+        times = (first_sample + np.arange(int(SAMPLE_RATE_HZ * AUDIO_FRAME_S))) / SAMPLE_RATE_HZ
+        return (np.sin(2 * np.pi * self._frequency_hz * times) * 12000).astype(np.int16)
 
 
 def colour_of(frame: VideoFrame) -> Yuv:
@@ -218,6 +221,20 @@ class Member:
         message = found()
         assert message is not None
         return message
+
+    async def told(self, kind: str, **fields: Any) -> None:
+        """Wait until the newest message of this type has these fields."""
+        await self.until(kind, lambda newest: fields.items() <= newest.items())
+
+    async def until(self, kind: str, is_it: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the newest message of this type is so."""
+
+        def is_told() -> bool:
+            newest = next((one for one in reversed(self.messages) if one["type"] == kind), None)
+            return newest is not None and is_it(newest)
+
+        async with asyncio.timeout(MESSAGE_TIMEOUT_S), self._arrived:
+            await self._arrived.wait_for(is_told)
 
     async def shown(self, mid: str, picture: dict[str, str] | None) -> None:
         """Wait until the bridge says that a slot shows this, or nothing."""

@@ -95,8 +95,12 @@ class BridgeServer:
 
     def start(self) -> None:
         """Start the process and wait until it is ready."""
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        environment = {
+        self.launch()
+        self.wait_until_ready()
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment of the process."""
+        return {
             **{name: value for name, value in os.environ.items() if not name.startswith("HOICHAN_")},
             "HOICHAN_NODE_STATE_DIR": str(self.state_dir),
             "HOICHAN_NODE_DRAIN_S": "0",
@@ -109,17 +113,20 @@ class BridgeServer:
             "HOICHAN_ADMIN_PORT": str(self.admin_port),
             **self.environment,
         }
+
+    def launch(self) -> None:
+        """Start the process."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bridge", "serve", "--http", *self.arguments],
                 cwd=ROOT,
-                env=environment,
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=self._limit if self.descriptors else None,
             )
-        self._wait_until_ready()
 
     def _limit(self) -> None:
         assert self.descriptors is not None
@@ -198,7 +205,8 @@ class BridgeServer:
     def _tokens(self) -> Tokens:
         return Tokens(token_secret(self.state_dir))
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until it takes people in."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             assert self.process is not None

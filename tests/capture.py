@@ -1,6 +1,5 @@
 """A room that is recorded, in virtual time; the disk is a real one and is written when the test says so."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from bridge.capture.repair import Interrupted, find_interrupted, repair_session
 from bridge.config import RecordingConfig
 from bridge.media.timeline import ServerClock
 from bridge.recording import Recordings
+from bridge.store.checked_lines import read_line
 from bridge.store.journal import Event, read_journal
 
 # Disks of machines that run tests may be fuller than those of hospitals.
@@ -26,8 +26,14 @@ WALL_S = 1_800_000_000.0
 
 def recover(folder: Path) -> list[Interrupted]:
     """Repair every session that has no end, the oldest first."""
-    found = [repair_session(path) for path in find_interrupted(folder)]
-    return [session for session in found if session is not None]
+    found = []
+    for path in find_interrupted(folder):
+        session = repair_session(path)
+        if session is None:
+            path.rmdir()
+        else:
+            found.append(session)
+    return found
 
 
 class Observer:
@@ -157,5 +163,6 @@ class Recorded:
 
 
 def read_track(folder: Path) -> RecordedTrack:
-    text = (folder / "track.jsonl").read_text(encoding="utf-8")
-    return RecordedTrack(folder, [json.loads(line) for line in text.splitlines()])
+    lines = [read_line(line) for line in (folder / "track.jsonl").read_bytes().splitlines(keepends=True)]
+    assert None not in lines
+    return RecordedTrack(folder, [line for line in lines if line is not None])

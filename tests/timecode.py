@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -34,10 +35,14 @@ class TimecodeCamera(MediaStreamTrack):
         await asyncio.sleep(max(0.0, self._began + self._number / FRAMES_PER_S - loop.time()))
         if self.readyState != "live":
             raise MediaStreamError
-        frame = VideoFrame.from_ndarray(picture(time.time() * 1000), format="yuv420p")
+        frame = VideoFrame.from_ndarray(self.draw(), format="yuv420p")
         frame.pts, frame.time_base = self._number, Fraction(1, FRAMES_PER_S)
         self._number += 1
         return frame
+
+    def draw(self) -> np.ndarray:
+        """Return the planes of the next picture."""
+        return picture(time.time() * 1000)
 
 
 def picture(unix_ms: float) -> np.ndarray:
@@ -55,9 +60,17 @@ def taken_ms(frame: VideoFrame, near_ms: float) -> float:
     luma = frame.to_ndarray(format="gray")
     width = luma.shape[1] // BITS
     band = luma[luma.shape[0] // 3 : -luma.shape[0] // 3].mean(axis=0)
+    bars = [
+        band[bit * width + width // 4 : (bit + 1) * width - width // 4].mean() > MIDDLE for bit in range(BITS)
+    ]
+    return time_of_bars(bars, near_ms)
+
+
+def time_of_bars(bars: Sequence[bool], near_ms: float) -> float:
+    """Return the time that bars tell, true for the light ones, of the possible times the nearest."""
     code = 0
-    for bit in range(BITS):
-        code = code << 1 | (band[bit * width + width // 4 : (bit + 1) * width - width // 4].mean() > MIDDLE)
+    for bar in bars:
+        code = code << 1 | bool(bar)
     ticks = 0
     while code:
         ticks ^= code

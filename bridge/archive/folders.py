@@ -11,6 +11,7 @@ from typing import Final
 
 from bridge.base.errors import ArchiveFailed
 from bridge.capture.sessions import JOURNAL, is_session
+from bridge.store.journal import copy_of
 
 # Ends the name of what is not whole yet, and is renamed when it is.
 PARTIAL: Final = ".partial"
@@ -57,7 +58,11 @@ class ArchiveFolders:
         """Return the folders of all sessions that have a journal, by name; raises ArchiveFailed."""
         with disk_errors():
             found = list(self.recordings.iterdir()) if self.recordings.exists() else []
-            return sorted(path for path in found if is_session(path.name) and (path / JOURNAL).exists())
+            return sorted(path for path in found if is_session(path.name) and _has_journal(path))
+
+
+def _has_journal(session: Path) -> bool:
+    return (session / JOURNAL).exists() or copy_of(session / JOURNAL).exists()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ write has failed is cut back to what was whole, so that a full disk takes nothin
 
 import contextlib
 import errno
-import json
 import os
 from collections import deque
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from bridge.capture.frames import Frame, frame_data
 from bridge.capture.matroska import Cluster, TrackHeader, head
 from bridge.capture.sessions import JOURNAL, RESERVE, TRACK_LOG, TRACKS
 from bridge.leg.encoding import Codec
+from bridge.store.checked_lines import checked_line
 from bridge.store.journal import Event, JournalFile
 
 # Room for the last lines of a journal and of a hundred track logs.
@@ -147,7 +147,7 @@ class LineFile:
 
     def add(self, value: Mapping[str, Any]) -> None:
         """Take in a line."""
-        self._lines.append(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._lines.append(checked_line(value))
 
     def flush(self) -> None:
         """Write the lines; raises OSError, and then keeps them."""

@@ -9,7 +9,6 @@ All of it happens in place, in steps of which each leaves a file that is no wors
 nobody could read, then overwriting a few bytes. So it may be interrupted at any time and done again.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,17 @@ from bridge.base.errors import RecordingFailed
 from bridge.capture.elements import end_ms, finish, size_of
 from bridge.capture.scan import UNREADABLE, FileBytes, Scan
 from bridge.capture.sessions import DAMAGED, JOURNAL, RESERVE, TRACK_LOG, TRACKS, is_session, track_number
-from bridge.store.journal import INTERRUPTED, LINE_MAX_BYTES, Event, EventKind, read_journal
+from bridge.store.checked_lines import checked_line, read_line
+from bridge.store.journal import (
+    INTERRUPTED,
+    Event,
+    EventKind,
+    copy_of,
+    is_closed,
+    read_journal,
+    salvaged,
+    set_right,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +68,11 @@ class Interrupted:
         return list(open_tracks)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nobody can go on with it."""
+        return self.events[-1].kind is EventKind.SESSION_CLOSED
+
+    @property
     def was_orderly(self) -> bool:
         """Whether everybody was sent home before the end, as when the server is stopped."""
         present: set[str] = set()
@@ -73,15 +87,14 @@ class Interrupted:
 def find_interrupted(folder: Path) -> list[Path]:
     """Return the sessions below `folder` that have no end, the oldest first."""
     sessions = [path for path in folder.iterdir() if path.is_dir() and is_session(path.name)]
-    return sorted(path for path in sessions if not _is_closed(path / JOURNAL))
+    return sorted(path for path in sessions if not is_closed(path / JOURNAL))
 
 
 def repair_session(folder: Path) -> Interrupted | None:
     """Repair a session that nobody writes any more; None when nothing ever happened in it.
 
-    Its folder is empty then, and left to the caller.
-
-    Raises OSError, and RecordingFailed when its journal cannot be trusted; its media are repaired even then.
+    Its folder is empty then, and left to the caller. One whose journal is broken has its end there. Raises
+    OSError, and RecordingFailed when nothing of the journal can be read; its media are repaired even then.
     """
     (folder / RESERVE).unlink(missing_ok=True)
     tracks = [path for path in (folder / TRACKS).glob("*") if track_number(path.name)]
@@ -94,15 +107,31 @@ def repair_session(folder: Path) -> Interrupted | None:
             logger.error(
                 "session %s: track %s cannot be repaired: %s", folder.name, track.name, error.strerror
             )
-    events = read_journal(folder / JOURNAL)
+    events = _read_journal(folder)
     if not events:
         if tracks:
             raise RecordingFailed(f"{folder}: there are tracks, but no journal")
-        (folder / JOURNAL).unlink(missing_ok=True)
+        for path in (folder / JOURNAL, copy_of(folder / JOURNAL)):
+            path.unlink(missing_ok=True)
         return None
     ended_ms = max(ended_ms, events[-1].at_ms)
     track_count = max((track_number(path.name) for path in tracks), default=0)
     return Interrupted(folder, events, ended_ms, track_count)
+
+
+def _read_journal(folder: Path) -> Sequence[Event]:
+    """Return the events of a session; of one whose journal is broken, those up to there, and its end."""
+    try:
+        return read_journal(folder / JOURNAL)
+    except RecordingFailed as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        events = salvaged(folder / JOURNAL)
+        if not events:
+            raise
+        logger.error("session %s ends where its journal is broken: %s", folder.name, error)
+        set_right(folder / JOURNAL, events, folder / DAMAGED)
+        return events
 
 
 def repair_track(folder: Path) -> int:
@@ -110,10 +139,12 @@ def repair_track(folder: Path) -> int:
 
     0 when the log says nothing: then nothing is touched. Raises OSError.
     """
-    if not (folder / TRACK_LOG).exists():
+    log_path = folder / TRACK_LOG
+    # One that has no line yet was just begun.
+    if not log_path.exists() or not log_path.stat().st_size:
         return 0
     paths = sorted(folder.glob("*.mkv"))[-OPEN_SEGMENTS_MAX:]
-    with _opened(folder / TRACK_LOG) as descriptor:
+    with _opened(log_path) as descriptor:
         log = _LogEnd(descriptor, {path.name for path in paths})
         if not log.lines:
             logger.error("track %s: no line of its log can be read", folder.name)
@@ -263,11 +294,7 @@ class _LogEnd:
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add what is not there yet."""
-        data = b"".join(
-            json.dumps(line, separators=(",", ":")).encode() + b"\n"
-            for line in lines
-            if line not in self.lines
-        )
+        data = b"".join(checked_line(line) for line in lines if line not in self.lines)
         if data:
             self._whole_bytes += os.pwrite(self._descriptor, data, self._whole_bytes)
             os.fsync(self._descriptor)
@@ -345,29 +372,8 @@ _NUMBERS = {
 
 def _line(line: bytes) -> dict[str, Any] | None:
     """Return what a line of a track log says; None when it is torn or damaged."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not isinstance(value.get("k"), str):
+    value = read_line(line)
+    if value is None or not isinstance(value.get("k"), str):
         return None
     is_whole = all(type(value.get(key)) is int for key in _NUMBERS.get(value["k"], ()))
     return value if is_whole and isinstance(value.get("file", ""), str) else None
-
-
-def _is_closed(journal: Path) -> bool:
-    """Whether a journal's last line says that its session has ended."""
-    try:
-        with journal.open("rb") as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-            file.seek(max(size_bytes - 2 * LINE_MAX_BYTES, 0))
-            lines = file.read().splitlines(keepends=True)
-    except OSError:
-        # Whoever takes it up will find that out.
-        return False
-    try:
-        return bool(lines) and json.loads(lines[-1]).get("kind") == EventKind.SESSION_CLOSED.value
-    except (ValueError, AttributeError):
-        return False

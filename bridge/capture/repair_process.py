@@ -19,7 +19,7 @@ from bridge.base.errors import RecordingFailed
 from bridge.capture.repair import find_interrupted, repair_session
 from bridge.capture.sessions import JOURNAL
 from bridge.confinement.processes import enter
-from bridge.store.journal import LINE_MAX_BYTES, parse_event
+from bridge.store.journal import first_event
 
 
 def main(order: str, folder: Path, output: BinaryIO) -> None:
@@ -43,11 +43,7 @@ def main(order: str, folder: Path, output: BinaryIO) -> None:
 
 def _room(journal: Path) -> str | None:
     """Return whose session it is, as its first line says; None when that cannot be read."""
-    try:
-        with journal.open("rb") as file:
-            first = parse_event(file.readline(LINE_MAX_BYTES))
-    except OSError:
-        return None
+    first = first_event(journal)
     return None if first is None else str(first.data.get("room", ""))
 
 
@@ -65,5 +61,9 @@ if __name__ == "__main__":
     enter(sys.argv[1])
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     threading.Thread(target=_end_with_input, daemon=True).start()
-    main(sys.argv[2], Path(sys.argv[3]), sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    try:
+        main(sys.argv[2], Path(sys.argv[3]), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Whoever asked was killed. What is done is done; not even the last flush is to be tried again.
+        os._exit(1)

@@ -137,13 +137,20 @@ class Catalogue:
 
     def search(self, search: Search) -> Page:
         """Return a page of what is looked for, the newest first; deleted packages are not found."""
-        found = select(packages).where(packages.c.deleted_ms.is_(None), *rows.conditions(search))
-        limit = max(0, min(search.limit, PAGE_MAX))
-        newest = found.order_by(packages.c.started_ms.desc(), packages.c.id.desc())
+        conditions = (packages.c.deleted_ms.is_(None), *rows.conditions(search))
+        order = packages.c.started_ms.desc(), packages.c.id.desc()
+        names = select(packages.c.id).where(*conditions).order_by(*order)
+        first, limit = max(0, search.offset), max(0, min(search.limit, PAGE_MAX))
         with self._database.reading() as connection:
-            total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
-            some = connection.execute(newest.offset(max(0, search.offset)).limit(limit)).all()
-        return Page(tuple(rows.package_entry(row) for row in some), int(total))
+            page = connection.execute(names.offset(first).limit(limit)).scalars().all()
+            # Who looks for words that are rare has gone through everything already.
+            total = first + len(page)
+            if len(page) == limit or (first and not page):
+                count = select(func.count()).select_from(packages).where(*conditions)
+                total = int(connection.execute(count).scalar_one())
+            whole = select(packages).where(packages.c.id.in_(page)).order_by(*order)
+            some = connection.execute(whole).all() if page else []
+        return Page(tuple(rows.package_entry(row) for row in some), total)
 
     def in_states(self, *states: PackageState) -> tuple[PackageEntry, ...]:
         """Return the packages in these states, the oldest first; deleted ones left out."""

@@ -5,9 +5,10 @@ hash (64 zeros before the first), and
 
     hash = SHA-256 of prev + "\\n" + canonical JSON of [seq, at_ms, kind, data]
 
-so that nothing can be changed, left out or put in later without every following hash showing it. Times are
-Unix milliseconds of the server's clock. Attendance, minutes, the composed video and its chapters are derived
-from here. `docs/recording.md` lists the kinds and their data.
+so that nothing can be changed, left out or put in later without every following hash showing it. Each line
+stands in two files, because none can be done without: what is damaged in one is read from the other. Times
+are Unix milliseconds of the server's clock. Attendance, minutes, the composed video and its chapters are
+derived from here. `docs/recording.md` lists the kinds and their data.
 """
 
 import errno
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from io import FileIO
@@ -26,6 +28,9 @@ from bridge.base.errors import RecordingFailed
 GENESIS: Final = "0" * 64
 # The reason of an end that was written afterwards, of a session or a track that a crash cut short.
 INTERRUPTED: Final = "interrupted"
+# The reason of the end of a session whose journal is broken from there on in both files; `until_ms` is the
+# time of the last line that can still be read behind the break.
+DAMAGED: Final = "damaged"
 # The longest legitimate line is a chat line of 2,000 characters.
 LINE_MAX_BYTES: Final = 64 * 1024
 
@@ -110,45 +115,87 @@ class Chain:
 class JournalFile:
     """A journal on the disk, open for appending; used by one thread at a time.
 
-    Opening an existing one checks its chain and cuts off a torn last line, which a crash leaves.
+    Opening an existing one checks its chain, makes both files whole, and cuts off a torn last line, which
+    a crash leaves.
     """
 
     def __init__(self, path: Path) -> None:
-        self.events, whole_bytes = _read(path)
+        """Raises RecordingFailed when the journal cannot be opened, or its chain is broken."""
+        self.events, whole = _read(path)
         try:
-            # Whatever the umask of who started the process: others have no business in it.
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._file = FileIO(descriptor, "ab")
-            if path.stat().st_size != whole_bytes:
-                self._file.truncate(whole_bytes)
+            self._file, self._copy = (_opened(file, whole) for file in (path, copy_of(path)))
         except OSError as error:
             raise RecordingFailed(f"{path}: {error.strerror}") from error
 
     def write(self, events: Iterable[Event]) -> None:
         """Append lines and wait until they are on the disk; raises OSError, and then none of them is."""
         lines = b"".join(event.line() for event in events)
-        descriptor = self._file.fileno()
-        before_bytes = os.fstat(descriptor).st_size
-        try:
-            # A full disk takes a part of what it is given.
-            if os.write(descriptor, lines) != len(lines):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, before_bytes)
-            raise
+        _append(self._file, lines, is_synced=True)
+        # For when the first file is damaged, long after; a power cut leaves that one.
+        with suppress(OSError):
+            _append(self._copy, lines)
 
     def close(self) -> None:
-        """Close the file; harmless twice."""
+        """Close the files; harmless twice."""
+        if not self._copy.closed:
+            with suppress(OSError):
+                os.fsync(self._copy.fileno())
+        self._copy.close()
         self._file.close()
+
+
+def copy_of(path: Path) -> Path:
+    """Return the second file of a journal."""
+    return path.with_name(f"{path.stem}.copy{path.suffix}")
 
 
 def read_journal(path: Path) -> list[Event]:
     """Return the events of a journal; a torn last line is left out.
 
-    Raises RecordingFailed when the file cannot be read or its chain is broken.
+    Raises RecordingFailed when the files cannot be read or the chain is broken.
     """
     return _read(path)[0]
+
+
+def first_event(path: Path) -> Event | None:
+    """Return the first event of a journal; None when neither file tells it."""
+    for file in (path, copy_of(path)):
+        with suppress(OSError), file.open("rb") as lines:
+            event = parse_event(lines.readline(LINE_MAX_BYTES + 1))
+            if event is not None:
+                return event
+    return None
+
+
+def is_closed(path: Path) -> bool:
+    """Whether the last line of one of a journal's files says that its session has ended."""
+    return any(_says_closed(file) for file in (path, copy_of(path)))
+
+
+def salvaged(path: Path) -> list[Event]:
+    """Return the events of a broken journal up to the break, and an end there; none when nothing can be read.
+
+    What follows cannot be trusted: whether a recording was paused or consent withdrawn may stand in the line
+    that is broken.
+    """
+    events = _chained(_parsed(_bytes(path)) + _parsed(_bytes(copy_of(path))))
+    if not events or events[-1].kind is EventKind.SESSION_CLOSED:
+        return events
+    at_ms = events[-1].at_ms
+    known = [one.at_ms for file in (path, copy_of(path)) for one in _parsed(_bytes(file))]
+    data = {"reason": DAMAGED, "until_ms": max(known)}
+    return [*events, Chain(events[-1]).append(EventKind.SESSION_CLOSED, data, at_ms)]
+
+
+def set_right(path: Path, events: Iterable[Event], aside: Path) -> None:
+    """Write a journal anew with these events, and move its files into a folder; raises OSError."""
+    aside.mkdir(mode=0o700, exist_ok=True)
+    whole = b"".join(event.line() for event in events)
+    for file in (path, copy_of(path)):
+        if file.exists():
+            # A second name first, so that at no time there is none.
+            os.link(file, _free_name(aside / file.name))
+        _write_anew(file, whole)
 
 
 def canonical(value: Any) -> bytes:
@@ -156,25 +203,114 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _read(path: Path) -> tuple[list[Event], int]:
-    """Return the events, and how many bytes of the file they take."""
+def _read(path: Path) -> tuple[list[Event], bytes]:
+    """Return the events, and their lines."""
     try:
-        data = path.read_bytes() if path.exists() else b""
+        data = _bytes(path)
     except OSError as error:
-        raise RecordingFailed(f"{path}: {error.strerror}") from error
+        # The other one may be on a sector that can be read.
+        try:
+            data = _bytes(copy_of(path))
+        except OSError:
+            data = b""
+        if not data:
+            raise RecordingFailed(f"{path}: {error.strerror}") from error
+    try:
+        copy = _bytes(copy_of(path))
+    except OSError:
+        copy = b""
+    found = _parsed(data)
+    if not data.startswith(copy):
+        found += _parsed(copy)
+    events = _chained(found)
+    lines = max(data.count(b"\n"), copy.count(b"\n"))
+    # The last line alone may be a torn one.
+    if len(events) < lines - 1 or any(event.seq >= len(events) for event in found):
+        raise RecordingFailed(f"{path}: the chain is broken at line {len(events) + 1}")
+    return events, b"".join(event.line() for event in events)
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _parsed(data: bytes) -> list[Event]:
+    events = [parse_event(line + b"\n") for line in data.split(b"\n")[:-1]]
+    return [event for event in events if event is not None]
+
+
+def _chained(found: Iterable[Event]) -> list[Event]:
+    """Return the events that follow each other from the first on."""
+    following = {(event.seq, event.prev): event for event in found}
     events: list[Event] = []
     head = GENESIS
-    whole_bytes = 0
-    for line in data.splitlines(keepends=True):
-        event = parse_event(line)
-        if event is None and whole_bytes + len(line) == len(data):
-            break
-        if event is None or event.seq != len(events) or event.prev != head:
-            raise RecordingFailed(f"{path}: the chain is broken at line {len(events) + 1}")
+    while (event := following.get((len(events), head))) is not None:
         events.append(event)
         head = event.hash
-        whole_bytes += len(line)
-    return events, whole_bytes
+    return events
+
+
+def _says_closed(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            file.seek(max(size_bytes - 2 * LINE_MAX_BYTES, 0))
+            lines = file.read().splitlines(keepends=True)
+    except OSError:
+        # Whoever takes it up will find that out.
+        return False
+    try:
+        return bool(lines) and json.loads(lines[-1]).get("kind") == EventKind.SESSION_CLOSED.value
+    except (ValueError, AttributeError):
+        return False
+
+
+def _opened(path: Path, whole: bytes) -> FileIO:
+    """Open a file of a journal whose lines are these, for appending; raises OSError."""
+    there = _bytes(path)
+    if not there.startswith(whole):
+        _write_anew(path, whole)
+    # Whatever the umask of who started the process: others have no business in it.
+    file = FileIO(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    if len(there) > len(whole) and there.startswith(whole):
+        file.truncate(len(whole))
+    return file
+
+
+def _append(file: FileIO, lines: bytes, *, is_synced: bool = False) -> None:
+    """Append lines; raises OSError, and then none of them is there."""
+    descriptor = file.fileno()
+    before_bytes = os.fstat(descriptor).st_size
+    try:
+        # A full disk takes a part of what it is given.
+        if os.write(descriptor, lines) != len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if is_synced:
+            os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before_bytes)
+        raise
+
+
+def _write_anew(path: Path, whole: bytes) -> None:
+    """Put other content in a file's place, all or nothing; raises OSError."""
+    new = path.with_name(f"{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        if os.write(descriptor, whole) != len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.rename(path)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{path.name.partition('~')[0]}~{number}")
+    return path
 
 
 def parse_event(line: bytes) -> Event | None:

@@ -19,8 +19,11 @@ def conditions(search: Search) -> Sequence[ColumnElement[bool]]:
     """Return what a search asks for."""
     columns = packages.c
     asked = [_contains(columns.folded, word) for word in fold(search.text[:TEXT_MAX]).split()[:WORDS_MAX]]
-    asked += [_contains(columns.folded_sites, word) for word in [fold(search.site[:TEXT_MAX])] if word]
-    asked += [_contains(columns.folded_code, word) for word in [fold(search.code[:TEXT_MAX])] if word]
+    for column, text in ((columns.folded_sites, search.site), (columns.folded_code, search.code)):
+        word = fold(text[:TEXT_MAX])
+        if word:
+            # First in what holds both, because an index has it.
+            asked += [_contains(columns.folded, word), _contains(column, word)]
     if search.from_ms is not None:
         asked.append(columns.started_ms >= search.from_ms)
     if search.until_ms is not None:

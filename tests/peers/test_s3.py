@@ -135,6 +135,29 @@ def test_package_of_another_hospital_with_the_same_name_is_not_overwritten(
     assert store.packages() == [package.name]
 
 
+@pytest.mark.parametrize(("step", "is_late"), [("_check_ours", True), ("_upload", False)])
+def test_of_two_packages_of_the_same_name_that_are_put_at_once_one_is_refused(
+    store: S3Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, is_late: bool
+) -> None:
+    """The other one comes after we have looked for one, or when we are about to put the first file."""
+    (tmp_path / "other").mkdir()
+    other = sealed.sealed(tmp_path / "other", replace(sealed.case_plan(), title="Bệnh viện khác")).folder
+    done = getattr(store, step)
+
+    def others_come(*args: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        result = done(*args, **options) if is_late else None
+        store.put(other, report=ignore)
+        return result if is_late else done(*args, **options)
+
+    monkeypatch.setattr(store, step, others_come)
+    with pytest.raises(ArchiveFailed, match="store-other-seal"):
+        store.put(package, report=ignore)
+    store.fetch(package.name, tmp_path / "back")
+    assert (tmp_path / "back/seal/seal.json").read_bytes() == (other / "seal/seal.json").read_bytes()
+    assert verify(tmp_path / "back") == []
+
+
 def test_seal_that_was_damaged_in_the_store_is_put_again(store: S3Store, bucket: Any, package: Path) -> None:
     store.put(package, report=ignore)
     bucket.put_object(Key=f"{package.name}/seal/seal.json", Body=b"{")

@@ -86,7 +86,10 @@ async def test_deletion_that_was_cut_short_before_the_catalogue_knew_is_no_damag
         approval=Approval(("Giám đốc",), "Hết thời hạn"),
         now_ms=sealed.T0 + 11 * 31_557_600_000,
     )
-    await ArchiveSupervisor(archive)._keep_next()
+    supervisor = ArchiveSupervisor(archive)
+    # One package for each, in whatever order.
+    for _ in range(2):
+        await supervisor._keep_next()
     entry = archive.catalogue.package(FIRST)
     assert entry is not None
     assert entry.deleted_ms is not None

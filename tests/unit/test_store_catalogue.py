@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import ConferenceKind, PackageState, RetentionClass
@@ -451,3 +452,51 @@ def test_broken_catalogues_are_never_overwritten(catalogue: Catalogue, tmp_path:
         catalogue.set_aside()
     kept = {path.read_bytes() for path in tmp_path.glob(f"{FILE_NAME}.broken-*")}
     assert kept == {b"broken %d" % number for number in range(12)}
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        Search(text="dien bien"),
+        Search(text="khong co"),
+        Search(site="co to"),
+        Search(code="0142"),
+        Search(rooms=frozenset({"hoi-chan-tim-mach"})),
+        Search(rooms=frozenset({"hoi-chan-tim-mach"}), text="dien bien"),
+        Search(states=(PackageState.QUEUED,)),
+        Search(limit=0),
+        Search(),
+    ],
+)
+def test_lists_and_counts_read_indexes_and_sort_nothing(
+    catalogue: Catalogue, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many years there are, a page is read from its beginning, and a count touches no package."""
+    catalogue.put_package(package())
+    catalogue.search(search)
+    plans: list[str] = []
+
+    def explain(connection: Any, _: Any, statement: str, values: Any, *__: Any) -> None:
+        if statement.startswith("SELECT"):
+            rows = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+            plans.extend(str(row[3]) for row in rows)
+
+    event.listen(Engine, "before_cursor_execute", explain)
+    try:
+        catalogue.search(search)
+    finally:
+        event.remove(Engine, "before_cursor_execute", explain)
+    # The last statement fetches the page, by its names.
+    lists = [plan for plan in plans if "id=?" not in plan and "TEMP B-TREE" not in plan]
+    assert lists
+    assert all("INDEX packages_listed" in plan for plan in lists), plans
+
+
+@pytest.mark.parametrize(("offset", "limit", "ids"), [(0, 2, 2), (2, 2, 1), (4, 2, 0), (0, 0, 0)])
+def test_the_number_of_all_is_told_with_every_page(
+    catalogue: Catalogue, offset: int, limit: int, ids: int
+) -> None:
+    for number in range(3):
+        catalogue.put_package(package(number))
+    page = catalogue.search(Search(text="dien bien", offset=offset, limit=limit))
+    assert (page.total, len(page.packages)) == (3, ids)

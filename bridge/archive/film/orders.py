@@ -28,6 +28,7 @@ from bridge.archive.tracks.tracks import (
     Track,
     clip_gap,
     find_gaps,
+    journal_gaps,
     last_frame_ms,
     lost_gaps,
     of_case,
@@ -207,6 +208,7 @@ class Finish:
         # Whoever watches this process must not take it for one that hangs.
         gaps = find_gaps(tracks, spans, open_ends(self.session.events), partial(count, 0))
         gaps += lost_gaps(self.session, tracks, spans)
+        gaps += journal_gaps(self.session.events, self.plan)
         for damage in self._damages():
             # Found piece by piece by several: slices, the content's own video, the look at the files.
             gaps += clip_gap(by_name[damage.track], damage.start_ms, damage.end_ms, damage.reason, spans)

@@ -27,6 +27,8 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _LEAVING: Final = ".leaving"
 # The store has understood, and will not do it.
 _REFUSED: Final = frozenset({400, 401, 403, 404, 405, 411})
+# What must not be there yet is there, or is being put there by another one.
+_TAKEN: Final = frozenset({409, 412})
 _CONNECT_TIMEOUT_S: Final = 30
 _ANSWER_TIMEOUT_S: Final = 300
 
@@ -181,21 +183,39 @@ class S3Store:
             # What the store has may be the last good copy.
             raise ArchiveFailed("package-damaged", f"{key} is not what was sealed", is_lasting=True)
         with self._talking():
-            if self._size(key) != digest.bytes or self._sha256(key, on_bytes) != digest.sha256:
-                self._upload(path, key, digest, on_bytes)
+            there_bytes = self._size(key)
+            if there_bytes != digest.bytes or self._sha256(key, on_bytes) != digest.sha256:
+                # Of two that put a package of the same name at the same time, the store itself takes one.
+                is_claim = name == bag.TAG_MANIFEST and there_bytes is None
+                if name == bag.TAG_MANIFEST and not is_claim:
+                    # It may have come since we looked.
+                    self._check_ours(package)
+                if not self._upload(path, key, digest, on_bytes, is_claim=is_claim):
+                    raise self._other(package.name)
                 if self._sha256(key, on_bytes) != digest.sha256:
                     raise ArchiveFailed("store-damaged", f"{self.name} gives back something else for {key}")
         return digest.bytes
 
-    def _upload(self, path: Path, key: str, digest: bag.Digest, on_bytes: OnBytes) -> None:
+    def _upload(self, path: Path, key: str, digest: bag.Digest, on_bytes: OnBytes, *, is_claim: bool) -> bool:
+        """Upload a file; a claim only where the store has none yet, and False where it has one by now."""
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if is_claim else {}
         with _WatchedFile(path, on_bytes) as file:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=file,
-                ContentLength=digest.bytes,
-                ChecksumSHA256=b64encode(bytes.fromhex(digest.sha256)).decode(),
-            )
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=file,
+                    ContentLength=digest.bytes,
+                    ChecksumSHA256=b64encode(bytes.fromhex(digest.sha256)).decode(),
+                    **condition,
+                )
+            except ClientError as error:
+                if is_claim and _status(error) in _TAKEN:
+                    return False
+                raise
+        return True
 
     def _versions(self, package: str) -> Iterator[tuple[str, str]]:
         """Yield key and version of all that there ever was of a package, marks of deletion included."""

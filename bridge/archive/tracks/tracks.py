@@ -3,7 +3,6 @@
 Tolerant of what a crash or a bad disk leaves: a torn line or segment costs itself. Nothing here decodes.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,19 +13,26 @@ from typing import Any, Final
 
 import av
 
-from bridge.archive.model import DAMAGED, UNDECODABLE, Gap, SessionFolder, Span
+from bridge.archive.model import DAMAGED, UNDECODABLE, Gap, PackagePlan, SessionFolder, Span
 from bridge.archive.plan.track_list import ListedTrack, listed_tracks
 from bridge.archive.tracks.clocks import Placement, place_streams
 from bridge.archive.tracks.ledger import Ledger, TooCostly
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
-from bridge.store.journal import INTERRUPTED
+from bridge.store.checked_lines import read_line
+from bridge.store.journal import DAMAGED as JOURNAL_DAMAGED
+from bridge.store.journal import INTERRUPTED, Event, EventKind
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
 # A segment that ends this much before the end that its header tells has been cut short.
 SHORT_MS: Final = 300.0
 READ_BYTES: Final = 1 << 20
+# Lines that say nothing of what is missing; of a segment without its line its file tells.
+_TELL_NO_GAP: Final = tuple(
+    b'{"k":"%s"' % kind.encode()
+    for kind in ("track", "stream", "segment", "clock", "arrival", "pause", "end")
+)
 
 
 class DamagedSegment(BridgeError):
@@ -133,6 +139,17 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Files of a track whose lines in its log are damaged: nobody knows where in time, or in which case.
+
+    They lie between these two segments, where there are such.
+    """
+
+    after: Segment | None
+    before: Segment | None
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """One track, placed on the conference's timeline."""
 
@@ -150,6 +167,9 @@ class Track:
     # What of it cannot be read is lost, instead of tried again.
     is_last_try: bool = False
     ledger: Ledger = field(default_factory=Ledger, compare=False)
+    unplaced: tuple[Unplaced, ...] = ()
+    # Between which times its log has a damaged line that may have told of a gap.
+    untold: tuple[tuple[float, float], ...] = ()
 
     @property
     def start_ms(self) -> float:
@@ -198,6 +218,9 @@ class _Log:
     gaps: list[tuple[int, float, float, str, int]] = field(default_factory=list)
     ended_ms: float | None = None
     was_interrupted: bool = True
+    # Segments in the folder, whether the log tells of them or not.
+    files: list[str] = field(default_factory=list)
+    untold: list[tuple[float, float]] = field(default_factory=list)
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take one line; raises KeyError, TypeError or ValueError for one that says nothing."""
@@ -342,6 +365,11 @@ def find_gaps(
             why = _why_not_open(track, index)
             if why is not None:
                 found.extend(clip_gap(track, segment.start_ms, end_ms, why, spans))
+        for unplaced in track.unplaced:
+            step()
+            found.extend(clip_gap(track, *_between(track, unplaced), DAMAGED, spans))
+        for start_ms, end_ms in track.untold:
+            found.extend(clip_gap(track, start_ms, end_ms, DAMAGED, spans))
         if spans and track.was_interrupted and track.segments:
             whole = [Span(spans[0].start_ms, spans[-1].end_ms)]
             found.extend(_crash_gap(track, whole, crashes))
@@ -354,6 +382,15 @@ def lost_gaps(session: SessionFolder, tracks: Sequence[Track], spans: Sequence[S
     for track in listed_tracks(session.events).values():
         if track.name not in read and (track.has_end or (session.tracks / track.name).is_dir()):
             yield from clip_gap(track, track.start_ms, track.end_ms, DAMAGED, spans)
+
+
+def journal_gaps(events: Sequence[Event], plan: PackagePlan) -> Iterator[Gap]:
+    """Yield what came after the break of a broken journal, of the package that was open then."""
+    closed = events[-1]
+    if closed.kind is EventKind.SESSION_CLOSED and closed.data.get("reason") == JOURNAL_DAMAGED:
+        until_ms = max(int(closed.data.get("until_ms", 0)), closed.at_ms + 1)
+        if plan.ended_ms == closed.at_ms:
+            yield Gap("", "", "journal", closed.at_ms, until_ms, DAMAGED)
 
 
 def clip_gap(
@@ -392,7 +429,21 @@ def _overlaps(segment: Segment, end_ms: float, span: Span) -> bool:
     return segment.start_ms < span.end_ms and end_ms > span.start_ms
 
 
+def _between(track: Track, unplaced: Unplaced) -> tuple[float, float]:
+    """Return the times that segments without a place lie between."""
+    after, before = unplaced.after, unplaced.before
+    start_ms, end_ms = -math.inf, math.inf
+    if after is not None:
+        start_ms = max(_frame_times(track, track.segments.index(after)), default=after.start_ms)
+    if before is not None:
+        end_ms = before.start_ms
+    elif track.ended_ms is not None:
+        end_ms = track.ended_ms
+    return start_ms, end_ms
+
+
 def _frame_times(track: Track, index: int) -> Iterator[float]:
+    segment = track.segments[index]
     try:
         file = track.open(index)
     except DamagedSegment:
@@ -400,7 +451,7 @@ def _frame_times(track: Track, index: int) -> Iterator[float]:
     with closing(file):
         try:
             for pts_ms, _ in file.packets():
-                yield track.at_ms(track.segments[index].stream, pts_ms)
+                yield track.at_ms(segment.stream, pts_ms)
         except DamagedSegment:
             # Up to the damage is what there is.
             return
@@ -419,8 +470,8 @@ def _read_log(folder: Path, listed: ListedTrack | None, *, is_last_try: bool) ->
     log = _Log(folder)
     try:
         with (folder / LOG_NAME).open("rb") as lines:
-            while line := lines.readline(LINE_MAX_BYTES):
-                _take_line(log, line)
+            _take_lines(log, iter(lambda: lines.readline(LINE_MAX_BYTES), b""))
+        log.files = sorted(path.name for path in folder.glob("*.mkv"))
     except OSError as error:
         is_no_track = isinstance(error, FileNotFoundError | NotADirectoryError)
         if is_last_try or (is_no_track and (listed is None or not listed.has_end)):
@@ -432,14 +483,28 @@ def _read_log(folder: Path, listed: ListedTrack | None, *, is_last_try: bool) ->
     return log if log.head else None
 
 
-def _take_line(log: _Log, line: bytes) -> None:
+def _take_lines(log: _Log, lines: Iterator[bytes]) -> None:
+    at_ms = broken_since_ms = -math.inf
+    is_broken = False
+    for line in lines:
+        value = read_line(line)
+        if value is None or not _takes(log, value):
+            # A torn or damaged line says nothing; the others stand for themselves.
+            if not line.startswith(_TELL_NO_GAP) and not is_broken:
+                is_broken, broken_since_ms = True, at_ms
+        elif isinstance(value.get("at_ms"), int | float):
+            at_ms = float(value["at_ms"])
+            if is_broken:
+                log.untold.append((broken_since_ms, at_ms))
+                is_broken = False
+
+
+def _takes(log: _Log, value: Mapping[str, Any]) -> bool:
     try:
-        value = json.loads(line)
-        if isinstance(value, dict):
-            log.take(value)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        # A torn or damaged line says nothing; the others stand for themselves.
-        return
+        log.take(value)
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _track(
@@ -463,4 +528,17 @@ def _track(
         log.was_interrupted,
         is_last_try,
         ledger,
+        _unplaced(log, segments),
+        tuple(log.untold),
     )
+
+
+def _unplaced(log: _Log, segments: Sequence[Segment]) -> tuple[Unplaced, ...]:
+    """Return what lies in the folder and is not in the log, all between the same two segments as one."""
+    placed = {segment.path.name: segment for segment in segments}
+    found: dict[Unplaced, None] = {}
+    for name in (name for name in log.files if name not in placed):
+        after = max((one for one in placed if one < name), default="")
+        before = min((one for one in placed if one > name), default="")
+        found[Unplaced(placed.get(after), placed.get(before))] = None
+    return tuple(found)

@@ -44,6 +44,8 @@ def _end(path: Path) -> bool:
         if interrupted is None:
             path.rmdir()
             return False
+        if interrupted.is_closed:
+            return True
         chain = Chain(interrupted.events[-1])
         at_ms = interrupted.ended_ms
         events = [

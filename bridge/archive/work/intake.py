@@ -17,7 +17,7 @@ from bridge.base.words import ConferenceKind, PackageState, RecordingState, Rete
 from bridge.capture.sessions import JOURNAL
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
-from bridge.store.journal import LINE_MAX_BYTES, Event, EventKind, parse_event, read_journal
+from bridge.store.journal import Event, EventKind, first_event, is_closed, read_journal, salvaged
 
 JOURNAL_BROKEN: Final = "journal-broken"
 JOURNAL_EMPTY: Final = "journal-empty"
@@ -34,11 +34,22 @@ class Intake:
 
 
 def read_session(path: Path) -> Sequence[Event]:
-    """Return the events of a session; raises ArchiveFailed when its journal cannot be used."""
+    """Return the events of a session; of one that has ended and whose journal is broken, those up to there.
+
+    Raises ArchiveFailed when the journal cannot be used.
+    """
+    journal = path / JOURNAL
     try:
-        events = read_journal(path / JOURNAL)
+        events = read_journal(journal)
     except RecordingFailed as error:
-        raise ArchiveFailed(JOURNAL_BROKEN, str(error), is_lasting=True) from error
+        # Of one that has no end yet the recorder knows more, and ends it itself.
+        events = [] if isinstance(error.__cause__, OSError) or not is_closed(journal) else salvaged(journal)
+        if not events:
+            raise ArchiveFailed(JOURNAL_BROKEN, str(error), is_lasting=True) from error
+    else:
+        if events and events[-1].kind is not EventKind.SESSION_CLOSED and is_closed(journal):
+            # Of its last line no more than the kind can be read.
+            events = salvaged(journal)
     if not events:
         raise ArchiveFailed(JOURNAL_EMPTY, f"{path.name}: the journal is empty", is_lasting=True)
     if events[0].kind is not EventKind.SESSION_OPENED:
@@ -231,11 +242,7 @@ def _put_broken(catalogue: Catalogue, path: Path, error: ArchiveFailed) -> None:
 
 
 def _first_event(journal: Path) -> Event | None:
-    try:
-        with journal.open("rb") as file:
-            event = parse_event(file.readline(LINE_MAX_BYTES + 1))
-    except OSError:
-        return None
+    event = first_event(journal)
     return event if event is not None and event.kind is EventKind.SESSION_OPENED else None
 
 

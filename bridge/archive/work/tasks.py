@@ -33,6 +33,7 @@ from bridge.base.words import Disposition, RetentionClass
 from bridge.capture.repair import repair_track
 from bridge.capture.sessions import TRACK_LOG
 from bridge.store.catalogue import Catalogue
+from bridge.store.checked_lines import read_line
 from bridge.store.entries import SessionState
 from bridge.store.journal import EventKind
 
@@ -215,10 +216,8 @@ def _repair_torn_tracks(session: SessionFolder) -> None:
 
 
 def _has_end(lines: list[bytes]) -> bool:
-    try:
-        return bool(lines) and lines[-1].endswith(b"\n") and json.loads(lines[-1]).get("k") == "end"
-    except ValueError:
-        return False
+    last = read_line(lines[-1]) if lines else None
+    return last is not None and last.get("k") == "end"
 
 
 def _is_last_try(catalogue: Catalogue, package: str) -> bool:
