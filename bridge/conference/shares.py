@@ -29,8 +29,9 @@ class Shares:
         self._is_all_withheld = has_interrupted_case
         # What arrives now, in the order in which it came.
         self._sent: list[Share] = []
-        # What its owners have not ended, whether or not it arrives now.
+        # What its owners have not ended, whether or not it arrives now, and what they have.
         self._unended: set[Share] = set()
+        self._ended: set[Share] = set()
         self._withheld: set[Share] = set()
         # By link and source: what those who have gone had not ended, and whether it was withheld.
         self._left: dict[tuple[str, Source], bool] = {}
@@ -57,8 +58,13 @@ class Shares:
     def came(self, participant: Participant) -> None:
         """Somebody has come in, of whom nothing has arrived yet."""
         for source in SHARES:
-            was_withheld = self._left.get((participant.claims.id, source), False)
-            if (was_withheld or self._is_all_withheld) and not participant.is_muted(source):
+            if participant.is_muted(source):
+                continue
+            was_withheld = self._left.get((participant.claims.id, source))
+            if was_withheld is not None:
+                # It may bring the same image, and a case may begin before anything of that has arrived.
+                self._unended.add((participant, source))
+            if was_withheld or self._is_all_withheld:
                 self._withhold((participant, source))
 
     def changed(self, participant: Participant) -> None:
@@ -73,8 +79,13 @@ class Shares:
             if is_sent:
                 self._unended.add(share)
             elif participant.is_muted(source):
+                self._ended.add(share)
                 self._unended.discard(share)
                 self._let_go(share)
+            elif share in self._ended:
+                # Its owner has begun it just now, of which nothing has arrived yet.
+                self._ended.remove(share)
+                self._unended.add(share)
 
     def left(self, participant: Participant) -> None:
         """Somebody has gone."""
@@ -84,6 +95,7 @@ class Shares:
             if share in self._withheld or share in self._unended:
                 remember(self._left, key, self._left.get(key, False) or share in self._withheld)
             self._unended.discard(share)
+            self._ended.discard(share)
             self._let_go(share)
 
     def _withhold(self, share: Share) -> None:

@@ -208,6 +208,30 @@ def test_who_comes_back_within_the_same_case_goes_on_sharing(conference: Cases) 
     assert conference.shown == (back.id, CONTENT)
 
 
+def test_what_has_begun_but_not_arrived_when_the_next_case_begins_is_off_show(conference: Cases) -> None:
+    presenter = conference.page(conference.presenter.claims, shares=None)
+    conference.ask(presenter, Mute(CONTENT, False))
+    conference.start("C02")
+    leg(presenter).send(CONTENT)
+    assert conference.shown is None
+    assert conference.record.withheld == {(presenter.id, CONTENT)}
+    conference.ask(presenter, Mute(CONTENT, True))
+    conference.ask(presenter, Mute(CONTENT, False))
+    assert conference.shown == (presenter.id, CONTENT)
+
+
+def test_who_comes_back_sharing_just_before_the_next_case_shows_nothing_in_it(conference: Cases) -> None:
+    presenter = conference.presenter
+    leg(presenter).send(CONTENT)
+    conference.room.leave(presenter, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+    back = conference.enter(Role.PRESENTER, claims=presenter.claims)
+    conference.ask(back, Mute(CONTENT, False))
+    conference.start("C02")
+    leg(back).send(CONTENT)
+    assert conference.shown is None
+    assert conference.record.withheld == {(back.id, CONTENT)}
+
+
 def test_a_page_that_is_loaded_anew_shares_anew(conference: Cases) -> None:
     presenter = conference.presenter
     leg(presenter).send(CONTENT)
@@ -257,4 +281,4 @@ def test_who_has_gone_is_remembered_within_bounds(conference: Cases, monkeypatch
     conference.start("C02")
     shares = conference.room.sight._shares
     assert len(shares._left) == 10
-    assert shares._unended == shares._withheld == set()
+    assert shares._unended == shares._ended == shares._withheld == set()
