@@ -423,6 +423,38 @@ def test_a_case_is_destroyed_before_it_was_sealed(house: Callable[..., House]) -
             tasks.archive(built.archive.job(Task.ARCHIVE, CASE), lambda progress: None)
 
 
+def test_a_case_is_destroyed_whose_worker_died_before_telling_that_it_was_sealed(
+    house: Callable[..., House],
+) -> None:
+    built = house([(2.0, GRANTED), (5.0, WITHDRAWN)])
+    built.take_in()
+    built.seal()
+    # As before the package was entered.
+    with built.catalogue._database.writing() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE packages SET seal = NULL, seal_number = NULL, state = 'queued' WHERE id = '{CASE}'"
+        )
+    certificate = deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    assert certificate["basis"] == "consent-withdrawn"
+    assert not (built.folders.packages / CASE).exists()
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert built.case.deleted_ms is not None
+        assert built.catalogue.queued() == ()
+
+
+def test_nothing_is_left_of_a_destroyed_case_whose_sealing_was_interrupted(
+    house: Callable[..., House],
+) -> None:
+    built = house([(2.0, GRANTED), (5.0, WITHDRAWN)])
+    built.take_in()
+    video = built.folders.packages / f"{CASE}.partial" / "data" / "video" / "part-001.mp4"
+    video.parent.mkdir(parents=True)
+    video.touch()
+    deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    assert list(built.folders.packages.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("disposition", "by", "reason", "code"),
     [

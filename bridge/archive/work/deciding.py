@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
-from bridge.archive.folders import locked
+from bridge.archive.folders import PARTIAL, disk_errors, locked
 from bridge.archive.keeping.deletion import Approval, check_may_go, destroy
 from bridge.archive.keeping.erasure import erase_case
 from bridge.archive.keeping.stores import stores
 from bridge.archive.retention import Retention
 from bridge.archive.work.attempts import Archive, now_ms
+from bridge.archive.work.register import register_packages
+from bridge.archive.work.tasks import SEAL_LOCK
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import Disposition
 from bridge.capture.sessions import is_session
@@ -40,6 +42,7 @@ def decide(
     with ExitStack() as held:
         if is_end:
             held.enter_context(locked(archive.folders.work / f"{package}.lock"))
+            _register_sealed(archive, package)
         held.enter_context(archive.catalogue.deciding())
         entry = _undecided(archive, package, disposition)
         approval = Approval(people, reason)
@@ -54,6 +57,14 @@ def decide(
         Action.DECIDE, who=archive.who, at_ms=now_ms(), package=package, detail=detail
     )
     return certificate
+
+
+def _register_sealed(archive: Archive, package: str) -> None:
+    """Enter a package whose worker died between sealing and saying so, for all of it to be destroyed."""
+    entry = archive.catalogue.package(package)
+    if entry is not None and entry.seal is None and (archive.folders.packages / package).exists():
+        with locked(archive.folders.work / SEAL_LOCK, wait=True):
+            register_packages(archive.catalogue, archive.folders)
 
 
 def _undecided(archive: Archive, package: str, disposition: Disposition) -> PackageEntry:
@@ -88,8 +99,15 @@ def _destroy(archive: Archive, entry: PackageEntry, approval: Approval) -> Mappi
     session = archive.catalogue.session(entry.session)
     if session is not None and entry.case is not None and is_session(session.folder):
         erase_case(folders.recordings / session.folder / "tracks", entry.case)
-    for leftover in (entry.id, f"{entry.id}.delivery"):
-        shutil.rmtree(folders.work / leftover, ignore_errors=True)
+    leftovers = (
+        folders.work / entry.id,
+        folders.work / f"{entry.id}.delivery",
+        folders.packages / f"{entry.id}{PARTIAL}",
+    )
+    with disk_errors():
+        for leftover in leftovers:
+            if leftover.exists():
+                shutil.rmtree(leftover)
     if entry.seal is None:
         return {}
     return destroy(
