@@ -25,7 +25,7 @@ from library_server import (
 
 from bridge.api.library.session import COOKIE
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState, Role
+from bridge.base.words import ConsentState, PackageState, Role
 from bridge.store.audit import Action
 from bridge.store.catalogue import Catalogue
 from bridge.tokens import LIBRARY_LIFETIME_S, LIBRARY_TOTAL_S, TokenKind
@@ -333,18 +333,23 @@ async def test_nothing_is_sent_that_could_not_be_written_down(
     assert archive.deeds() == [Action.PLAY]
 
 
-@pytest.mark.parametrize("place", ["parts/1", "download"])
-async def test_a_link_that_is_revoked_takes_nothing_more(
-    client: Client, archive: Archive, place: str
-) -> None:
+def put_large_video(archive: Archive) -> int:
+    """Make the package's video larger than the buffers between server and client; return its bytes."""
     packages = archive.folder / "packages"
     (packages / SEALED).unlink()
     video = packages / SEALED / "data" / "video"
     video.mkdir(parents=True)
-    # More than the buffers between the two hold.
     size_bytes = 64 * 1024 * 1024
     with (video / "part-001.mp4").open("wb") as file:
         file.truncate(size_bytes)
+    return size_bytes
+
+
+@pytest.mark.parametrize("place", ["parts/1", "download"])
+async def test_a_link_that_is_revoked_takes_nothing_more(
+    client: Client, archive: Archive, place: str
+) -> None:
+    size_bytes = put_large_video(archive)
     key = archive.key()
     await enter(client, key)
     response = await client.get(f"/api/archive/packages/{SEALED}/{place}")
@@ -367,6 +372,27 @@ async def withdraw(client: Client, path: str = WITHDRAWAL) -> Any:
     response = await client.post(path, json={"reason": "đơn của gia đình"}, headers=OURS)
     assert response.status == 200, await response.text()
     return await response.json()
+
+
+@pytest.mark.parametrize("place", ["parts/1", "download"])
+@pytest.mark.parametrize("is_withdrawn", [True, False])
+async def test_a_transfer_ends_when_consent_is_withdrawn_or_the_package_deleted_meanwhile(
+    client: Client, archive: Archive, place: str, is_withdrawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.api.library.streaming.ASKED_EVERY_S", 0.0)
+    size_bytes = put_large_video(archive)
+    await enter(client, archive.invitation())
+    response = await client.get(f"/api/archive/packages/{SEALED}/{place}")
+    assert (response.status, len(await response.content.readexactly(1000))) == (200, 1000)
+    if is_withdrawn:
+        archive.catalogue.withhold(SEALED, ConsentState.WITHDRAWN, 1, by="command line", reason="đơn")
+    else:
+        archive.catalogue.set_deleted(SEALED, 1)
+    received = 1000
+    with suppress(ClientPayloadError):
+        async for piece in response.content.iter_any():
+            received += len(piece)
+    assert received < size_bytes // 2
 
 
 async def test_who_leads_the_room_withdraws_consent_and_sees_no_more_of_it(

@@ -33,7 +33,9 @@ async def serving(body: Body, transfers: Transfers | None = None) -> AsyncIterat
 
     async def serve(request: web.Request) -> web.StreamResponse:
         headers = {"Cache-Control": "private, no-store"}
-        holder = Holder(request.query.get("holder", "somebody"), is_revoked=lambda: False)
+        holder = Holder(
+            request.query.get("holder", "somebody"), is_revoked=lambda: False, is_withheld=lambda: False
+        )
         return await sender.answer(request, body, holder=holder, content_type="video/mp4", headers=headers)
 
     application = web.Application()

@@ -270,7 +270,11 @@ class ArchiveApi:
         if sending.saved_as is not None:
             # Names of packages are letters, digits and hyphens: nothing to quote.
             headers["Content-Disposition"] = f'attachment; filename="{sending.saved_as}"'
-        holder = Holder(access.claims.id, lambda: self._sessions.is_revoked(access.claims))
+        holder = Holder(
+            access.claims.id,
+            lambda: self._sessions.is_revoked(access.claims),
+            lambda: self._is_withheld(access.claims, access.entry.id),
+        )
         with held(access.request):
             return await self._transfers.answer(
                 access.request,
@@ -279,6 +283,16 @@ class ArchiveApi:
                 content_type=sending.content_type,
                 headers=headers,
             )
+
+    def _is_withheld(self, claims: Claims, package: str) -> bool:
+        """Whether a package has come to be held back while it is sent, or was deleted."""
+        try:
+            entry = self._catalogue.package(package)
+        except ArchiveFailed as error:
+            logger.error("the archive cannot be read: %s", error)
+            # Nobody knows. Who takes it may go on with it when the catalogue is back.
+            return True
+        return entry is None or entry.deleted_ms is not None or not _may_open(claims, entry)
 
     async def _retry(self, request: web.Request) -> web.Response:
         """Try a failed package again; one that has not failed goes on as it does."""

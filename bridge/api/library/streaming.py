@@ -29,6 +29,8 @@ TRANSFERS_MAX: Final = 100
 TRANSFERS_PER_HOLDER_MAX: Final = 12
 # A paused player stops reading; it asks again for the rest when its connection has gone.
 STALLED_S: Final = 120.0
+# A download may take hours; its patient may withdraw consent meanwhile.
+ASKED_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,15 @@ Segment = bytes | FileSegment
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who takes something: the id of its link or key, and whether that was made worthless meanwhile."""
+    """Who takes something: the id of its link or key, and whether that was made worthless meanwhile.
+
+    `is_withheld` tells whether what is taken may be taken no longer; it may wait for the disk, and is called
+    in a thread.
+    """
 
     id: str
     is_revoked: Callable[[], bool]
+    is_withheld: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +195,16 @@ class Transfers:
     async def _send(
         self, response: web.StreamResponse, body: Body, wanted: ByteRange, holder: Holder
     ) -> None:
+        permission = _Permission(holder)
         for segment, stretch in body.cut(wanted):
+            await permission.check()
             if isinstance(segment, bytes):
                 await response.write(segment[stretch.start : stretch.start + stretch.length])
             else:
-                await self._send_file(response, segment.path, stretch, holder)
+                await self._send_file(response, segment.path, stretch, permission)
 
     async def _send_file(
-        self, response: web.StreamResponse, path: Path, stretch: ByteRange, holder: Holder
+        self, response: web.StreamResponse, path: Path, stretch: ByteRange, permission: "_Permission"
     ) -> None:
         file = await asyncio.to_thread(path.open, "rb", buffering=0)
         with file:
@@ -208,11 +217,29 @@ class Transfers:
                 piece = await asyncio.to_thread(os.pread, file.fileno(), length, position)
                 if not piece:
                     raise OSError(f"{path.name} has become shorter")
-                if holder.is_revoked():
-                    raise PermissionError("the link was revoked meanwhile")
+                await permission.check()
                 async with asyncio.timeout(self._stalled_s):
                     await response.write(piece)
                 position += len(piece)
+
+
+class _Permission:
+    """Whether one transfer may go on."""
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+        # Whoever let it begin has just asked.
+        self._ask_at = time.monotonic() + ASKED_EVERY_S
+
+    async def check(self) -> None:
+        """Raise PermissionError when the next piece may not go any more."""
+        if self._holder.is_revoked():
+            raise PermissionError("the link was revoked meanwhile")
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + ASKED_EVERY_S
+            if await asyncio.to_thread(self._holder.is_withheld):
+                raise PermissionError("the package is held back, or gone")
 
 
 def _precondition(request: web.Request, body: Body) -> int | None:
