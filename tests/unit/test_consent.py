@@ -443,6 +443,25 @@ def test_a_case_is_destroyed_whose_worker_died_before_telling_that_it_was_sealed
         assert built.catalogue.queued() == ()
 
 
+def test_what_was_set_aside_as_unreadable_goes_with_its_case_and_the_others_stays(
+    house: Callable[..., House],
+) -> None:
+    built = withdrawn(house)
+    track = built.path / "tracks" / "t001-p-1-camera"
+    aside = track / "damaged"
+    aside.mkdir(parents=True)
+    lines = [
+        {"k": "segment", "file": f"{number:05}.mkv", "case": case}
+        for number, case in enumerate(("C01", "C01", "C02", None), 1)
+    ]
+    (track / "track.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for folder, names in ((track, ("00001", "00004")), (aside, ("00002", "00003"))):
+        for name in names:
+            (folder / f"{name}.mkv").touch()
+    deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    assert sorted(path.name for path in track.rglob("*.mkv")) == ["00003.mkv", "00004.mkv"]
+
+
 def test_nothing_is_left_of_a_destroyed_case_whose_sealing_was_interrupted(
     house: Callable[..., House],
 ) -> None:

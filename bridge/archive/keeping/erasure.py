@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bridge.archive.folders import disk_errors
 from bridge.archive.package import bag
-from bridge.capture.sessions import TRACK_LOG
+from bridge.capture.sessions import DAMAGED, TRACK_LOG
 
 
 def erase_case(tracks: Path, case: str) -> int:
@@ -19,13 +19,15 @@ def erase_case(tracks: Path, case: str) -> int:
     erased = 0
     with disk_errors():
         for log in sorted(tracks.glob(f"*/{TRACK_LOG}")):
-            found = [log.parent / name for name in _segments(log, case)]
-            there = [path for path in found if path.exists()]
-            for path in there:
-                path.unlink()
-            if there:
-                bag.sync(log.parent)
-            erased += len(there)
+            names = _segments(log, case)
+            # A segment that nobody could read was set aside, and still holds what was captured.
+            for folder in (log.parent, log.parent / DAMAGED):
+                there = [path for name in names if (path := folder / name).exists()]
+                for path in there:
+                    path.unlink()
+                if there:
+                    bag.sync(folder)
+                erased += len(there)
     return erased
 
 
