@@ -25,7 +25,19 @@ CASES = ("C01", "C02", "C03")
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["start", "finish", "record", "pause", "chat", "join", "leave", "crash", "floor", "stage"]
+            [
+                "start",
+                "finish",
+                "record",
+                "pause",
+                "chat",
+                "join",
+                "leave",
+                "crash",
+                "confirm",
+                "floor",
+                "stage",
+            ]
         ),
         st.integers(0, 2),
         st.integers(0, 3000),
@@ -79,6 +91,10 @@ class Journal:
             if self._is_recording:
                 self.chat_case[text] = self._case
                 self._add(EventKind.CHAT, participant="p", name="n", site="s", text=text)
+        elif what == "confirm":
+            if self._case is not None:
+                self._add(EventKind.CASE_CONFIRMED, case=self._case, by="p")
+                self._state()
         elif what == "crash":
             after_ms = self.events[-1].at_ms
             self._now_ms += 1

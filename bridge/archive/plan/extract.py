@@ -28,6 +28,7 @@ _CASE = frozenset(
         EventKind.CASE_REMOVED,
         EventKind.CASE_STARTED,
         EventKind.CASE_FINISHED,
+        EventKind.CASE_CONFIRMED,
         EventKind.CONSENT,
     }
 )
