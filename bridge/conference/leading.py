@@ -9,7 +9,8 @@ its own. So it is in doubt, until a moderator says that it goes on,
 * when its session comes back after a restart.
 
 A moderator of the same link who is back in time, as after a page was loaded anew, is not asked, and dispels a
-doubt that there is only because others have come meanwhile.
+doubt that there is only because others have come meanwhile. Whose line is lost has gone, as nobody knows yet
+whether the page was closed, but is no newcomer when it is back.
 """
 
 from bridge.base.words import WaitingReason
@@ -54,16 +55,26 @@ class Leading:
         if participant.is_device:
             return
         self.poll(now)
-        link = participant.claims.id
-        has_led = participant.leads and link in self._links
+        has_led = participant.leads and participant.claims.id in self._links
         if self._is_open and not self._people and not has_led and self.doubt is None:
             self._put_in_doubt()
             self._is_passing = True
+        self._is_here(participant)
+
+    def back(self, participant: Participant, now: float) -> None:
+        """Somebody whose line was lost is back."""
+        if participant.is_device:
+            return
+        self.poll(now)
+        self._is_here(participant)
+
+    def _is_here(self, participant: Participant) -> None:
         self._people.add(participant.id)
         if not participant.leads:
             return
+        link = participant.claims.id
         if self._is_open and not self._leaders:
-            if not has_led:
+            if link not in self._links:
                 self._put_in_doubt()
             elif self._is_passing:
                 self.doubt, self._is_passing = None, False
@@ -73,7 +84,7 @@ class Leading:
         self._unled_since = None
 
     def left(self, participant: Participant, now: float) -> None:
-        """Somebody has gone."""
+        """Somebody has gone, or its line is lost."""
         self._people.discard(participant.id)
         if self._leaders.pop(participant.id, None) is not None and not self._leaders:
             self._unled_since = now

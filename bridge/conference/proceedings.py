@@ -268,6 +268,15 @@ class Proceedings:
         self._leading.left(participant, self._clock())
         self._change((EventKind.PARTICIPANT_LEFT, {"participant": participant.id, "reason": reason.value}))
 
+    def line_lost(self, participant: Participant) -> None:
+        """The line of somebody in the room is lost; it may be back, or not."""
+        self._leading.left(participant, self._clock())
+
+    def line_back(self, participant: Participant) -> None:
+        """Somebody whose line was lost is back; to be called before they are told of the room."""
+        self._leading.back(participant, self._clock())
+        self._change()
+
     def nobody_attends(self) -> None:
         """No person has been there for long: devices alone are not recorded."""
         self._is_attended = False

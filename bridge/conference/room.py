@@ -302,7 +302,9 @@ class Room:
         earlier, participant.channel = participant.channel, channel
         if earlier is not None:
             earlier.close(CloseCode.RESUMED_ELSEWHERE, "resumed on another socket")
-        participant.absent_since = None
+        if participant.absent_since is not None:
+            participant.absent_since = None
+            self.proceedings.line_back(participant)
         self._counters.resumes += 1
         self._roster.update(participant)
         self.sight.presence_changed(participant)
@@ -426,6 +428,7 @@ class Room:
             self.leave(participant, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         elif not participant.is_gone:
             participant.absent_since = self._clock()
+            self.proceedings.line_lost(participant)
             self._roster.update(participant)
             self.sight.presence_changed(participant)
 

@@ -33,6 +33,7 @@ from bridge.messages import (
     Record,
     RecordingChange,
     RemoveCase,
+    ResumeRequest,
     SendChat,
     ShowContent,
     StartCase,
@@ -538,6 +539,47 @@ def test_a_page_that_is_loaded_anew_interrupts_no_case() -> None:
         conference.pass_time(CASE_LEFT_S / 3, step=1)
     conference.enter(claims=conference.chair.claims)
     assert not conference.record.is_capturing
+
+
+def test_who_closed_the_page_a_moment_ago_does_not_lead_the_next_people_into_the_case() -> None:
+    conference = Recorded()
+    conference.begin("BN-A")
+    # Its place is kept, as it may be back.
+    conference.lose_socket(conference.chair)
+    other = conference.enter(Role.CHAIR)
+    assert not conference.record.is_capturing
+    assert channel(other).of(Welcome)[0].room.recording.reason is WaitingReason.CASE_LEFT
+    conference.pass_time(60, step=1)
+    assert not conference.record.is_capturing
+    conference.ask(other, ConfirmCase("C01", "BN-A"))
+    assert conference.record.is_capturing
+
+
+def test_lines_that_break_for_a_moment_interrupt_no_case() -> None:
+    conference = Recorded()
+    guest = conference.enter()
+    conference.begin()
+
+    def resume(participant: Participant) -> None:
+        ticket = ResumeRequest(participant.id, participant.secret)
+        assert conference.knock(claims=participant.claims, resume=ticket) is participant
+
+    conference.record.take()
+    for participant in (conference.chair, guest):
+        conference.lose_socket(participant)
+    conference.pass_time(10, step=1)
+    resume(guest)
+    resume(conference.chair)
+    conference.pass_time(CASE_LEFT_S * 2, step=1)
+    assert CAPTURE_OFF not in conference.record.take()
+    # Somebody new who comes meanwhile is asked about no more than if the chair had left.
+    conference.lose_socket(conference.chair)
+    conference.lose_socket(guest)
+    conference.enter(Role.OBSERVER)
+    assert not conference.record.is_capturing
+    resume(conference.chair)
+    assert conference.record.is_capturing
+    assert channel(conference.chair).of(Welcome)[-1].room.recording.state is RecordingState.RECORDING
 
 
 def test_a_secretary_who_stays_keeps_the_case_open() -> None:
