@@ -534,6 +534,40 @@ def test_destruction_that_was_interrupted_waits_for_the_same_decision(
     assert built.catalogue.count_undecided() == 0
 
 
+def test_a_check_completes_a_destruction_whose_other_store_was_away(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built = withdrawn(house)
+    other = LocalStore(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    other.put(built.folders.packages / CASE, report=lambda progress: None)
+
+    class Away(LocalStore):
+        def delete(self, package: str) -> None:
+            raise ArchiveFailed("store-unreachable", "the store is away")
+
+    here = LocalStore(built.folders.packages)
+    job = built.archive.job(Task.CHECK, CASE)
+    with monkeypatch.context() as patched:
+        patched.setattr(deciding, "stores", lambda *_: [here, Away(tmp_path / "other")])
+        patched.setattr("bridge.archive.keeping.stores.stores", lambda *_: [here, Away(tmp_path / "other")])
+        with pytest.raises(ArchiveFailed, match="store-unreachable"):
+            deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+        with pytest.raises(ArchiveFailed, match="store-unreachable"):
+            tasks.check(job, lambda progress: None)
+    assert (built.case.deleted_ms, built.catalogue.count_undecided()) == (None, 1)
+    monkeypatch.setattr("bridge.archive.keeping.stores.stores", lambda *_: [here, other])
+    # Whoever puts it on hold meanwhile keeps what is left of it.
+    built.catalogue.set_legal_hold(CASE, True)
+    with pytest.raises(ArchiveFailed, match="legal-hold"):
+        tasks.check(job, lambda progress: None)
+    assert other.packages() == [CASE]
+    built.catalogue.set_legal_hold(CASE, False)
+    assert tasks.check(job, lambda progress: None) == {"problems": []}
+    assert other.packages() == []
+    assert built.case.deleted_ms is not None
+
+
 def test_consent_withdrawn_again_after_a_decision_is_decided_anew(house: Callable[..., House]) -> None:
     built = withdrawn(house)
     deciding.decide(built.archive, CASE, KEEP, by=["A"], reason="đồng ý lại")

@@ -18,6 +18,7 @@ from bridge.archive.model import WITHHELD, PackagePlan, Progress, Report, Sessio
 from bridge.archive.package.build import PackageSettings, seal_package
 from bridge.archive.package.verify import Problem
 from bridge.archive.plan.programme import plan_packages
+from bridge.archive.retention import Retention
 from bridge.archive.work.intake import JOURNAL_EMPTY, ask_journal, name_here, read_session, take_in
 from bridge.archive.work.jobs import Job, Result
 from bridge.archive.work.register import (
@@ -127,10 +128,8 @@ def check(job: Job, report: Report) -> Result:
 
     certificate = job.folders.certificates / f"{job.package}.json"
     if certificate.exists() and not (job.folders.packages / job.package).exists():
-        # Who deleted it died before saying so.
-        catalogue = Catalogue(job.folders.archive)
-        catalogue.set_deleted(job.package, read_certificate(certificate).entry.deleted_ms or _now_ms())
-        catalogue.close()
+        with closing(Catalogue(job.folders.archive)) as catalogue:
+            _finish_deletion(job, catalogue, read_certificate(certificate).entry.deleted_ms or _now_ms())
         return {"problems": []}
     result = fixity.check(
         job.folders.packages / job.package,
@@ -161,6 +160,32 @@ def prove(job: Job, report: Report) -> Result:
             if detail:
                 problems.append(Problem("video-unplayable", f"{series}/{path.name}", str(detail)).sentence)
     return {"problems": problems[:PROBLEMS_MAX]}
+
+
+def _finish_deletion(job: Job, catalogue: Catalogue, deleted_ms: int) -> None:
+    """Complete what somebody has begun who died, or met a store that was away, before it was gone everywhere.
+
+    Raises ArchiveFailed when a store is still away, or the package was put on hold meanwhile.
+    """
+    from bridge.archive.keeping.deletion import Approval, destroy
+    from bridge.archive.keeping.stores import stores
+
+    with catalogue.deciding():
+        entry = catalogue.package(job.package)
+        if entry is None or entry.deleted_ms is not None:
+            return
+        destroy(
+            job.folders.packages / entry.id,
+            stores(job.archive, job.folders.packages),
+            job.folders.certificates,
+            retention=Retention(entry.retention, entry.retention_until, entry.legal_hold),
+            # Who has approved it stands in the certificate, which is there.
+            approval=Approval((), ""),
+            # That its time had come was so when it began, whatever the clock says now.
+            now_ms=max(deleted_ms, _now_ms()),
+            is_withdrawn=entry.disposition is Disposition.DESTROY,
+        )
+        catalogue.set_deleted(entry.id, deleted_ms)
 
 
 def _make(job: Job, catalogue: Catalogue, report: Report) -> None:
