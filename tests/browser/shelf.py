@@ -1,6 +1,7 @@
 """A running library with its archive: real packages in a real catalogue, and the doors that the pages use."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from bridge.api.headers import SECURITY_HEADERS
 from bridge.api.library.endpoint import ArchiveApi
 from bridge.api.library.session import LibrarySessions
 from bridge.api.pages import Pages
+from bridge.archive.package.verify import verify
 from bridge.base.counters import SessionCounters
 from bridge.base.words import Level, PackageState, Role
 from bridge.store.catalogue import Catalogue
@@ -53,6 +55,10 @@ class Library:
 
     def retry(self, package: str) -> None:
         self.catalogue.requeue(package, PackageState.QUEUED)
+
+    def check(self, package: str) -> None:
+        problems = verify(self.folder / "packages" / package)
+        self.catalogue.set_checked(package, int(time.time() * 1000), is_whole=not problems)
 
 
 @asynccontextmanager

@@ -272,6 +272,22 @@ async def test_a_legal_hold_needs_a_reason_and_is_shown(page: Page, served: Libr
     assert entry.legal_hold
 
 
+async def test_a_recording_is_checked_when_somebody_asks_and_the_page_says_what_came_of_it(
+    page: Page, served: Library
+) -> None:
+    await open_sealed(page, served)
+    await page.locator("[data-action=check]").click()
+    # Nobody can ask twice meanwhile.
+    await page.locator("[data-action=check]:disabled").wait_for()
+    await page.locator("[data-action=check]:enabled").wait_for()
+    entry = await asyncio.to_thread(served.catalogue.package, SEALED)
+    assert entry is not None
+    assert entry.checked_ms is not None
+    told = page.locator(".keeping-facts dd").nth(2)
+    assert ("nguyên vẹn" in await told.inner_text()) is entry.fixity_ok
+    assert Action.CHECK in [line.action for line in served.catalogue.audit.entries(package=SEALED)]
+
+
 async def test_a_part_is_downloaded_under_its_own_name(page: Page, served: Library) -> None:
     await open_sealed(page, served)
     async with page.expect_download() as expected:
