@@ -18,9 +18,10 @@ from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.rate import NetworkLimits, limited_networks
 
-# A quarter of a core, slow as cores are that people have. A page takes some seventy, those it has not cached.
-REQUESTS_PER_S: Final = 500.0
-REQUESTS_BURST: Final = 1_000.0
+# A quarter of a core, slow as cores are that people have. A page takes some seventy, those it has not cached;
+# thirty pages at once do not wait.
+REQUESTS_PER_S: Final = 200.0
+REQUESTS_BURST: Final = 2_000.0
 # Only behind a trusted proxy can so many be waiting: without it, connections run out first.
 WAIT_MAX_S: Final = 10.0
 

@@ -62,6 +62,8 @@ BUFFER_BYTES: Final = 4 * 1024 * 1024
 # kernel's buffer.
 BATCHES_PER_WAKE_UP: Final = 4
 WAKE_UP_S: Final = 0.004
+# How long the UDP socket is left alone at a time while strangers flood it.
+FLOOD_REST_S: Final = 0.002
 RTCP_BYTES_MAX: Final = 1400
 DTLS_BYTES_MIN: Final = 13
 HANDSHAKE_S: Final = 20.0
@@ -105,6 +107,8 @@ class MediaPort:
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
         self._strangers = Strangers(self.family)
+        # Set while the socket is left alone for a moment because strangers flood it.
+        self._rest_timer: asyncio.TimerHandle | None = None
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
         self._scratch, scratch_matrix, (self._scratch_row,) = new_arena(1, MTU_BYTES_MAX)
         self._scratch_view = scratch_matrix.reshape(-1).data
@@ -187,6 +191,8 @@ class MediaPort:
             self._sweep_timer.cancel()
         if self._listener is not None:
             self._listener.close()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
         asyncio.get_running_loop().remove_reader(self._udp)
         self._udp.close()
         # Connections close, and handshakes end, in the next rounds of the loop.
@@ -281,6 +287,16 @@ class MediaPort:
             now = self._clock()
             if now - started > WAKE_UP_S:
                 break
+        if self._strangers.is_flooded:
+            # To be woken for each datagram costs more than taking it: for this second they come together.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._udp)
+            self._rest_timer = loop.call_later(FLOOD_REST_S, self._read_again)
+
+    def _read_again(self) -> None:
+        self._rest_timer = None
+        asyncio.get_running_loop().add_reader(self._udp, self._readable)
+        self._readable()
 
     def _receive_batch(self, count: int, now: float, offset: float) -> None:
         """Take the datagrams of one recvmmsg. The hottest loop of the bridge: a few plain steps each."""

@@ -498,12 +498,15 @@ async def test_strangers_of_one_network_are_bounded_and_others_come_in_meanwhile
             if number % 100 == 99:
                 await eventually(lambda sent=number: port.counters.datagrams_received > sent)  # type: ignore[misc]
     assert port.counters.dropped[DropReason.RATE_LIMITED] == 1000
+    # Each datagram of a flood would wake the loop otherwise: the socket is left alone for a moment at a time.
+    assert port._rest_timer is not None
     # Other networks are not touched by it, and this one is forgiven with the next second.
     _, _, client = await connected(port, host="::1")
     await client.close()
     port._sweep()
     _, _, client = await connected(port)
     await client.close()
+    await eventually(lambda: port._rest_timer is None)
     await port.close()
 
 
