@@ -200,7 +200,7 @@ async def insider(target: Target) -> AsyncIterator[Insider]:
             connected.set_result(error)
 
     identity = ClientIdentity()
-    link, ssrc = Link(identity, told), 1 + secrets.randbits(31)
+    link, ssrc = Link(identity, told, STRANGER), 1 + secrets.randbits(31)
     connector = aiohttp.TCPConnector(limit=0, local_addr=(STRANGER, 0))
     async with aiohttp.ClientSession(target.base, connector=connector) as session:
         websocket = await join(session, target)
@@ -215,7 +215,6 @@ async def insider(target: Target) -> AsyncIterator[Insider]:
                 "slots": offer.slots,
             }
         )
-        link.sock.bind((STRANGER, 0))
         link.connect(parse_answer((await answered(websocket, "answer"))["sdp"]))
         keeping = [asyncio.create_task(one) for one in (keep(link), keep_reading(websocket))]
         try:

@@ -18,8 +18,13 @@ CHECK_EVERY_S = 0.1
 class Link:
     """A controlling full ICE agent with one candidate pair, and a DTLS client on it."""
 
-    def __init__(self, identity: ClientIdentity, on_connected: Callable[[Exception | None], None]) -> None:
-        self.sock = open_socket()
+    def __init__(
+        self,
+        identity: ClientIdentity,
+        on_connected: Callable[[Exception | None], None],
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.sock = open_socket(host)
         self.ufrag, self.pwd = secrets.token_hex(4), secrets.token_hex(12)
         self.datagrams_unsent = 0
         self.outbound: pylibsrtp.Session | None = None
