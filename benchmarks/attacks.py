@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.dtls import ClientIdentity
+from benchmarks.joining import answered, join
 from benchmarks.link import Link
 from benchmarks.offers import OfferedLine, build_offer, parse_answer
 from benchmarks.wire import rtcp_packet, rtp_packet, stun_check
@@ -203,7 +204,7 @@ async def insider(target: Target) -> AsyncIterator[Insider]:
     link, ssrc = Link(identity, told, STRANGER), 1 + secrets.randbits(31)
     connector = aiohttp.TCPConnector(limit=0, local_addr=(STRANGER, 0))
     async with aiohttp.ClientSession(target.base, connector=connector) as session:
-        websocket = await join(session, target)
+        websocket = await join(session, target.invitation, "BS. Insider")
         lines = [OfferedLine("audio", source="microphone", ssrcs=(ssrc,)), OfferedLine("audio", role="voice")]
         offer = build_offer(lines, ufrag=link.ufrag, pwd=link.pwd, fingerprint=identity.fingerprint)
         await websocket.send_json(
@@ -227,34 +228,6 @@ async def insider(target: Target) -> AsyncIterator[Insider]:
             for task in keeping:
                 task.cancel()
             link.close()
-
-
-async def join(session: aiohttp.ClientSession, target: Target) -> aiohttp.ClientWebSocketResponse:
-    async with session.post("/api/join", json={"invitation": target.invitation}) as reply:
-        reply.raise_for_status()
-        token = (await reply.json())["token"]
-    websocket = await session.ws_connect("/ws", protocols=["hoichan.v1"], max_msg_size=1 << 20)
-    await websocket.send_json(
-        {
-            "type": "join",
-            "version": 1,
-            "token": token,
-            "name": "BS. Insider",
-            "client": {"agent": "bot", "language": "vi"},
-        }
-    )
-    await answered(websocket, "welcome")
-    return websocket
-
-
-async def answered(websocket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
-    async for frame in websocket:
-        message: dict[str, Any] = json.loads(frame.data)
-        if message["type"] == kind:
-            return message
-        if message["type"] == "error":
-            raise ConnectionError(message["code"])
-    raise ConnectionError("the WebSocket was closed")
 
 
 async def keep(link: Link) -> None:
@@ -344,7 +317,7 @@ async def joins(target: Target, tally: Tally) -> None:
         while True:
             tally.sent += 1
             try:
-                await (await join(session, target)).close()
+                await (await join(session, target.invitation, "BS. Insider")).close()
             except (ConnectionError, aiohttp.ClientError, OSError):
                 tally.refused += 1
                 await asyncio.sleep(0.01)

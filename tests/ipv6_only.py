@@ -11,8 +11,9 @@ from pathlib import Path
 import aiohttp
 from bridge_process import BridgeServer
 from ice_client import IceClient, rtp_packet
-from light_member import connect, join
+from light_member import connect
 
+from benchmarks.joining import join
 from benchmarks.offers import OPUS, OfferedLine, build_offer
 
 ADDRESS = "2001:db8::1"

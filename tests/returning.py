@@ -14,8 +14,9 @@ from typing import Any
 
 import aiohttp
 from ice_client import IceClient, rtp_packet
-from light_member import connect, join
+from light_member import connect
 
+from benchmarks.joining import join
 from benchmarks.offers import OfferedLine
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 5.0

@@ -18,8 +18,9 @@ import aiohttp
 import pytest
 from bridge_process import BridgeServer
 from ice_client import IceClient
-from light_member import connect, join
+from light_member import connect
 
+from benchmarks.joining import join
 from benchmarks.offers import (
     AUDIO_LEVEL_URI,
     EXTENSION_IDS,
