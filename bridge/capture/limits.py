@@ -4,10 +4,10 @@ Each limit lies far above what any encoder of a person, an ultrasound or a scree
 """
 
 from bridge.base.rate import Budget
+from bridge.rtp.opus import PACKETS_PER_S_MAX
 
-# Opus packets are at least 2.5 ms; pictures of the fastest screens come at 120 a second. Those of some
-# seconds may come at once, when a line that stood still catches up.
-SOUNDS_PER_S = 400.0
+# Pictures of the fastest screens come at 120 a second. Those of some seconds may come at once, when a line
+# that stood still catches up.
 PICTURES_PER_S = 120.0
 FRAMES_AT_ONCE_S = 4.0
 # 50 Mbit/s.
@@ -27,7 +27,7 @@ class TrackLimits:
     __slots__ = ("_bytes", "_frames", "_rests_until", "_segments")
 
     def __init__(self, *, is_sound: bool, now: float) -> None:
-        frames_per_s = SOUNDS_PER_S if is_sound else PICTURES_PER_S
+        frames_per_s = PACKETS_PER_S_MAX if is_sound else PICTURES_PER_S
         self._frames = Budget(per_s=frames_per_s, burst=frames_per_s * FRAMES_AT_ONCE_S, now=now)
         self._bytes = Budget(per_s=BYTES_PER_S, burst=BYTES_AT_ONCE, now=now)
         self._segments = Budget(per_s=SEGMENTS_PER_S, burst=SEGMENTS_AT_ONCE - 1.0, now=now)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.errors import MalformedPacket
+from bridge.base.rate import Budget
 from bridge.base.words import Source
 from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan, MakeRoute, Span
 from bridge.leg.forwarder import Forwarder
@@ -22,6 +23,7 @@ from bridge.media.throttle import KeyframeRequests
 from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
 from bridge.rtp.header import RtpPacket
+from bridge.rtp.opus import PACKETS_PER_S_MAX
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 from bridge.transport import FanoutRows
@@ -107,6 +109,7 @@ class Encoding:
         "_picture_ids",
         "_replays",
         "_rtx_payload_type",
+        "_sounds",
         "_unwrapper",
         "cache",
         "clock",
@@ -207,6 +210,8 @@ class Encoding:
         self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
         self._unwrapper = SequenceUnwrapper()
         self._replays = ReplayWindow()
+        # Each packet of sound goes to everybody: more than there can be costs all of them.
+        self._sounds = Budget(per_s=PACKETS_PER_S_MAX, burst=PACKETS_PER_S_MAX)
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters
@@ -244,6 +249,10 @@ class Encoding:
         if packet.payload_offset >= packet.payload_end:
             self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.PADDING)
+            return None
+        if self.is_audio and not self._sounds.spend(1.0, arrival):
+            self._skip(extended, packet.timestamp, arrival)
+            self._drop(DropReason.RATE_LIMITED)
             return None
         return self._read(extended, packet, packet.payload, arrival)
 

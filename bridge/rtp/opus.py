@@ -4,6 +4,8 @@ _SILK_MS = (10.0, 20.0, 40.0, 60.0)
 _HYBRID_MS = (10.0, 20.0)
 _CELT_MS = (2.5, 5.0, 10.0, 20.0)
 PACKET_MS_MAX = 120.0
+# Of the shortest.
+PACKETS_PER_S_MAX = 400.0
 
 
 def duration_ms(payload: bytes) -> float:

@@ -377,3 +377,26 @@ def check_voices(meeting: Meeting) -> None:
             assert slot.current.publication.leg_id != leg.id
             assert not slot.current.publication.is_muted
         assert len(fed) == len({id(slot.shown) for slot in fed})
+
+
+def test_more_sound_than_there_can_be_goes_to_nobody(meeting: Meeting) -> None:
+    flooding = meeting.join("flooding", sources=MICROPHONE)
+    speaking = meeting.join("speaking", sources=MICROPHONE)
+    listener = meeting.join("listener", sources=())
+    meeting.run(0.5)
+    speak(flooding, speaking)
+    assert flooding.voice is not None
+
+    def heard() -> int:
+        return sum(len(one.heard) for one in listener.receivers.values())
+
+    before = heard()
+    for _ in range(200):
+        for _ in range(30):
+            flooding.send_rtp(flooding.voice.frame(meeting.network.now))
+        meeting.run(0.01)
+    # Two seconds: 400 a second and as many at once of the one, and the 100 of the other.
+    assert 1000 < heard() - before < 1600
+    assert {"flooding", "speaking"} <= listener.hears()
+    meeting.run(1.0)
+    assert {"flooding", "speaking"} <= listener.hears()
