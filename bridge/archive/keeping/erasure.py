@@ -3,12 +3,12 @@
 The segments of a track each belong to the case that they were captured in (`docs/recording.md`).
 """
 
-import json
 from pathlib import Path
 
 from bridge.archive.folders import disk_errors
 from bridge.archive.package import bag
 from bridge.capture.sessions import DAMAGED, TRACK_LOG
+from bridge.store.checked_lines import read_line
 
 
 def erase_case(tracks: Path, case: str) -> int:
@@ -34,13 +34,12 @@ def erase_case(tracks: Path, case: str) -> int:
 def _segments(log: Path, case: str) -> list[str]:
     """Return the names of the files that a track's log says were captured in a case."""
     names = []
-    for line in log.read_bytes().splitlines():
-        try:
-            value = json.loads(line)
-            if value["k"] == "segment" and value.get("case") == case:
-                # Of the name's last part only, so that no log leads out of its folder.
-                names.append(Path(str(value["file"])).name)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # A torn line names no file that anybody could find.
-            continue
+    for line in log.read_bytes().splitlines(keepends=True):
+        # A damaged line may name a file of another case; what it should have named goes with the tracks.
+        value = read_line(line)
+        if value is not None and value.get("k") == "segment" and value.get("case") == case:
+            # Of the name's last part only, so that no log leads out of its folder.
+            name = Path(str(value.get("file"))).name
+            if name.endswith(".mkv"):
+                names.append(name)
     return names
