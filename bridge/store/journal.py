@@ -15,7 +15,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -185,6 +185,11 @@ def salvaged(path: Path) -> list[Event]:
     known = [one.at_ms for file in (path, copy_of(path)) for one in _parsed(_bytes(file))]
     data = {"reason": DAMAGED, "until_ms": max(known)}
     return [*events, Chain(events[-1]).append(EventKind.SESSION_CLOSED, data, at_ms)]
+
+
+def is_broken_off(events: Sequence[Event]) -> bool:
+    """Whether these are the events of a broken journal, up to the break."""
+    return events[-1].kind is EventKind.SESSION_CLOSED and events[-1].data.get("reason") == DAMAGED
 
 
 def set_right(path: Path, events: Iterable[Event], aside: Path) -> None:

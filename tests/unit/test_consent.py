@@ -37,7 +37,7 @@ from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.audit import Action
 from bridge.store.catalogue import FILE_NAME, Catalogue
 from bridge.store.entries import PackageEntry
-from bridge.store.journal import Chain, EventKind, JournalFile
+from bridge.store.journal import Chain, EventKind, JournalFile, copy_of
 
 CASE = "HC-BV-20261125-01-C01"
 PACS = DicomConfig(method="stow", stow_url="http://127.0.0.1:9/dicom-web")
@@ -282,6 +282,22 @@ async def test_consent_withdrawn_in_the_room_after_sealing_holds_the_package_bac
         assert not built.goes_to_the_pacs()
         assert not built.goes_to_the_other_store()
         assert await built.opens() == (False, True)
+
+
+def test_of_a_broken_journal_nobody_knows_whether_consent_was_withdrawn(house: Callable[..., House]) -> None:
+    built = house([(2.0, GRANTED)])
+    built.append(30.0, EventKind.CHAT, text="x")
+    built.append(60.0, EventKind.SESSION_CLOSED, reason="room-closed")
+    journal = built.path / JOURNAL
+    journal.write_bytes(journal.read_bytes().replace(b'"text":"x"', b'"text":"y"'))
+    copy_of(journal).unlink(missing_ok=True)
+    built.take_in()
+    assert (built.case.disposition, built.case.consent) == (OPEN, UNKNOWN)
+    built.seal()
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert built.case.disposition is OPEN
+        assert not built.goes_to_the_pacs()
 
 
 def test_a_withdrawal_outlives_catalogue_and_recordings(house: Callable[..., House]) -> None:

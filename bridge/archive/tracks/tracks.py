@@ -20,8 +20,7 @@ from bridge.archive.tracks.ledger import Ledger, TooCostly
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
 from bridge.store.checked_lines import read_line
-from bridge.store.journal import DAMAGED as JOURNAL_DAMAGED
-from bridge.store.journal import INTERRUPTED, Event, EventKind
+from bridge.store.journal import INTERRUPTED, Event, is_broken_off
 
 LOG_NAME: Final = "track.jsonl"
 LINE_MAX_BYTES: Final = 4096
@@ -387,7 +386,7 @@ def lost_gaps(session: SessionFolder, tracks: Sequence[Track], spans: Sequence[S
 def journal_gaps(events: Sequence[Event], plan: PackagePlan) -> Iterator[Gap]:
     """Yield what came after the break of a broken journal, of the package that was open then."""
     closed = events[-1]
-    if closed.kind is EventKind.SESSION_CLOSED and closed.data.get("reason") == JOURNAL_DAMAGED:
+    if is_broken_off(events):
         until_ms = max(int(closed.data.get("until_ms", 0)), closed.at_ms + 1)
         if plan.ended_ms == closed.at_ms:
             yield Gap("", "", "journal", closed.at_ms, until_ms, DAMAGED)
