@@ -130,9 +130,18 @@ class Encoder:
         def created(promise: Gst.Promise) -> None:
             # The offer belongs to the reply, which must live as long.
             reply = promise.get_reply()
-            webrtc.emit("set-local-description", reply.get_value("offer"), None)
+            offer = reply.get_value("offer")
+            if self._is_offered_only and "sprop-parameter-sets" not in offer.sdp.as_text():
+                # The encoder has not come to its first picture yet; an offer says what is known so far.
+                GLib.timeout_add(50, offer_again)
+                return
+            webrtc.emit("set-local-description", offer, None)
 
-        webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(created))
+        def offer_again() -> bool:
+            webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(created))
+            return False
+
+        offer_again()
 
     def _gathering_changed(self, webrtc: Gst.Element, _: object) -> None:
         if webrtc.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
