@@ -45,6 +45,7 @@ from bridge.base.counters import (
     SfuCounters,
 )
 from bridge.base.errors import ArchiveFailed, InvalidConfig
+from bridge.base.load import Load
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.capture.disk import MB
@@ -290,7 +291,8 @@ class Server:
                 logger.exception("not everything could be closed in order")
 
     def _application(self) -> web.Application:
-        turns = Turns(counters=self.session_counters)
+        load = Load()
+        turns = Turns(counters=self.session_counters, is_busy=lambda: load.is_busy)
         application = web.Application(
             client_max_size=REQUEST_MAX_BYTES,
             middlewares=[self._proxies.middleware(), turns.middleware(), bodies_in_time],

@@ -42,7 +42,8 @@ ANSWER_S: Final = 60.0
 # Those among whom an idle one is looked for: a flood is not to pay with our time for each newcomer.
 LOOKED_AT_MAX: Final = 512
 BACKLOG: Final = 1_024
-ACCEPTS_AT_ONCE: Final = 64
+# In one round of the event loop, which media waits for.
+ACCEPTS_AT_ONCE: Final = 16
 STARVED_S: Final = 0.25
 RESERVE_AGAIN_S: Final = 10.0
 # No descriptor is free, in the process or in the machine. Both pass.

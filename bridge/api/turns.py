@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from bridge.api.clients import client_of
@@ -18,10 +18,14 @@ from bridge.base.counters import SessionCounters
 from bridge.base.errors import Refused
 from bridge.base.rate import NetworkLimits, limited_networks
 
-# A quarter of a core, slow as cores are that people have. A page takes some seventy, those it has not cached;
-# thirty pages at once do not wait.
+# A fifth of a core, slow as cores are that people have. A page takes some seventy, those it has not cached;
+# thirty pages at once do not wait while the core has time for them.
 REQUESTS_PER_S: Final = 200.0
 REQUESTS_BURST: Final = 2_000.0
+# One page at once, when it has not.
+REQUESTS_BURST_BUSY: Final = 100.0
+# What a handshake of a WebSocket costs, with what follows it, in requests.
+HANDSHAKE_COST: Final = 4.0
 # Only behind a trusted proxy can so many be waiting: without it, connections run out first.
 WAIT_MAX_S: Final = 10.0
 
@@ -29,10 +33,18 @@ WAIT_MAX_S: Final = 10.0
 class Turns:
     """Whose turn it is, by network; see `limited_networks` for who never waits."""
 
-    def __init__(self, *, counters: SessionCounters, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        counters: SessionCounters,
+        is_busy: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._counters = counters
+        self._is_busy = is_busy
         self._clock = clock
         self._limits = NetworkLimits(per_s=REQUESTS_PER_S, burst=REQUESTS_BURST)
+        self._limits_busy = NetworkLimits(per_s=REQUESTS_PER_S, burst=REQUESTS_BURST_BUSY)
 
     def middleware(self) -> Middleware:
         """Return what lets requests wait; it needs the note that `TrustedProxies` has made of the client."""
@@ -40,8 +52,8 @@ class Turns:
         @web.middleware
         async def in_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
             networks = limited_networks(client_of(request))
-            wait_s = self._limits.reserve(networks, self._clock(), wait_max_s=WAIT_MAX_S)
-            if wait_s is None:
+            wait_s = self._reserve(networks, HANDSHAKE_COST if hdrs.UPGRADE in request.headers else 1.0)
+            if wait_s > WAIT_MAX_S:
                 refused = Refused("rate-limited", "too many requests of this network are waiting")
                 return problem_response(refused, request="http")
             if wait_s > 0.0:
@@ -50,3 +62,13 @@ class Turns:
             return await handler(request)
 
         return in_turn
+
+    def _reserve(self, networks: tuple[bytes, ...], cost: float) -> float:
+        """Return after how long it is their turn; beyond `WAIT_MAX_S` it never is."""
+        now = self._clock()
+        asked = (self._limits, self._limits_busy) if self._is_busy() else (self._limits,)
+        wait_s = max(limits.wait_s(networks, now, cost) for limits in asked)
+        if wait_s <= WAIT_MAX_S:
+            for limits in asked:
+                limits.promise(networks, now, cost)
+        return wait_s

@@ -88,13 +88,13 @@ class RateLimits:
         bucket = self._use(key, now)
         bucket.charge(max(0.0, min(count, bucket.left(now))), now)
 
-    def wait_s(self, key: Hashable, now: float) -> float:
-        """Return after how long a token will be there that has not been promised to others."""
-        return max(0.0, (1.0 - self._left(key, now)) / self._per_s)
+    def wait_s(self, key: Hashable, now: float, count: float = 1.0) -> float:
+        """Return after how long so many tokens will be there that have not been promised to others."""
+        return max(0.0, (count - self._left(key, now)) / self._per_s)
 
-    def promise(self, key: Hashable, now: float) -> None:
-        """Take one token, or the next that will be there."""
-        self._use(key, now).charge(1.0, now)
+    def promise(self, key: Hashable, now: float, count: float = 1.0) -> None:
+        """Take so many tokens, or the next that will be there."""
+        self._use(key, now).charge(count, now)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -143,18 +143,15 @@ class NetworkLimits:
             limits.allow(network, now, count)
         return True
 
-    def reserve(self, networks: tuple[bytes, ...], now: float, *, wait_max_s: float) -> float | None:
-        """Promise one token of each network; return after how long they are all there.
+    def wait_s(self, networks: tuple[bytes, ...], now: float, count: float = 1.0) -> float:
+        """Return after how long so many tokens of each network will be there, promised to nobody else."""
+        asked = zip(self._limits, networks, strict=False)
+        return max((limits.wait_s(network, now, count) for limits, network in asked), default=0.0)
 
-        None, and nothing is promised, when that is longer than `wait_max_s`.
-        """
-        asked = list(zip(self._limits, networks, strict=False))
-        wait_s = max((limits.wait_s(network, now) for limits, network in asked), default=0.0)
-        if wait_s > wait_max_s:
-            return None
-        for limits, network in asked:
-            limits.promise(network, now)
-        return wait_s
+    def promise(self, networks: tuple[bytes, ...], now: float, count: float = 1.0) -> None:
+        """Take so many tokens of each network, or the next that will be there."""
+        for limits, network in zip(self._limits, networks, strict=False):
+            limits.promise(network, now, count)
 
     def charge(self, networks: tuple[bytes, ...], count: float, now: float) -> None:
         """Take so many tokens of each, or all that are there."""
