@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from bridge_process import BridgeServer
-from pages import PATIENCE_S, Browsers, Camera, Site, browsers
+from pages import PATIENCE_S, Browsers, Camera, Site
 from pictures import BLUE, RED, YELLOW
 from playwright.async_api import Page
 from recorded import journal, sessions
@@ -22,20 +21,6 @@ CHAIR, DIEN_BIEN, OBSERVER = SITES = ("Bệnh viện Bạch Mai", "Bệnh viện
 SOON_S = 1.0
 
 Sites = tuple[Site, Site, Site]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
-    async with browsers(tmp_path_factory.mktemp("sites")) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -42,14 +42,6 @@ Conference = dict[str, Site]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def conference(
     server: BridgeServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Conference]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from bridge_process import BridgeServer
-from pages import PATIENCE_S, VIEWPORT, Browsers, Camera, Site, browsers
+from pages import PATIENCE_S, VIEWPORT, Browsers, Camera, Site
 from pictures import GREEN
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -25,20 +24,6 @@ FAILING_METER = """
 })();
 """
 IS_MICROPHONE_ON = "document.querySelector('#controls').dataset.microphone === 'on'"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
-    async with browsers(tmp_path_factory.mktemp("sites")) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

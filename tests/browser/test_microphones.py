@@ -7,7 +7,7 @@ without the time for which the machine kept anybody waiting. The bridge's part: 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,10 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
-import pytest_asyncio
 from aiortc_peer import AUDIO_FRAME_S, Device, Tone
 from av import AudioFrame
 from bridge_process import BridgeServer
-from pages import PATIENCE_S, PRESSURE, Browsers, Camera, Site, browsers, cores_waited_ms
+from pages import PATIENCE_S, PRESSURE, Browsers, Camera, Site, cores_waited_ms
 from pictures import RED
 
 pytestmark = [
@@ -120,20 +119,6 @@ class Screen:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._device.connection.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
-    async with browsers(tmp_path_factory.mktemp("sites")) as running:
-        yield running
 
 
 async def test_whoever_speaks_alone_is_heard_by_every_listener(

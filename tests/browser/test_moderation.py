@@ -1,12 +1,11 @@
 """What people do in a conference, page to page: share, mute, ask for the floor, write, lock, remove."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from bridge_process import BridgeServer
-from pages import Browsers, Camera, Site, browsers
+from pages import Browsers, Camera, Site
 from pictures import BLUE, GREY, RED, YELLOW
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -15,20 +14,6 @@ CHAIR, DIEN_BIEN, LAI_CHAU = SITES = ("Bệnh viện Bạch Mai", "Bệnh viện
 GUEST = "Trạm y tế Mường Tè"
 
 Sites = tuple[Site, Site, Site]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
-    async with browsers(tmp_path_factory.mktemp("sites")) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

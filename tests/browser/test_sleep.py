@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import pytest_asyncio
 from bridge_process import BridgeServer
-from pages import PATIENCE_S, PRESSURE, Browsers, Camera, Site, browsers, cores_waited_ms
+from pages import PATIENCE_S, PRESSURE, Browsers, Camera, Site, cores_waited_ms
 from pictures import BLUE, GREEN, RED
 
 pytestmark = [
@@ -28,20 +27,6 @@ ASLEEP_S = 20.0
 BACK_WITHIN_S = 10.0
 LOOK_EVERY_S = 2.0
 MICROPHONES = "[...hoichan.state.roster.values()].map(({ site, microphone }) => `${site}: ${microphone}`)"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BridgeServer]:
-    running = BridgeServer(tmp_path_factory.mktemp("bridge"))
-    await asyncio.to_thread(running.start)
-    yield running
-    await asyncio.to_thread(running.stop)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
-    async with browsers(tmp_path_factory.mktemp("sites")) as running:
-        yield running
 
 
 async def test_a_browser_that_stood_still_is_back_and_nobody_else_suffered(
