@@ -1,11 +1,14 @@
-"""The client's files over HTTP, looked up in a table made at start: no path of a request reaches the disk.
+"""The client's files over HTTP, read once at start: no path of a request reaches the disk.
 
 A page is a folder with an index.html, and its address ends with the slash that its relative links need.
 """
 
+import gzip
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 # What a browser needs to be told; independent of the machine's own tables.
 _CONTENT_TYPES = {
@@ -25,6 +28,8 @@ _CONTENT_TYPES = {
     ".wav": "audio/wav",
     ".mp3": "audio/mpeg",
 }
+# What gets shorter by compression; pictures, fonts and sounds have theirs.
+_COMPRESSED = frozenset({".html", ".css", ".js", ".mjs", ".json", ".webmanifest", ".svg", ".txt"})
 # Where the room and the library were before each page had its folder, as links on paper say. Browsers carry
 # the fragment, in which an invitation travels, over a redirect.
 _MOVED = {"/": "/room/", "/index.html": "/room/", "/archive.html": "/library/"}
@@ -32,11 +37,51 @@ _MOVED = {"/": "/room/", "/index.html": "/room/", "/archive.html": "/library/"}
 _NOT_SERVED = frozenset({"node_modules", "tests", "package.json", "package-lock.json", "tsconfig.json"})
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is sent of one file; `compressed` by gzip, for those who take it."""
+
+    content_type: str
+    body: bytes
+    compressed: bytes | None
+    digest: str
+
+    @classmethod
+    def read(cls, path: Path) -> "_File":
+        body = path.read_bytes()
+        return cls(
+            content_type=_CONTENT_TYPES[path.suffix],
+            body=body,
+            compressed=gzip.compress(body, mtime=0) if path.suffix in _COMPRESSED else None,
+            digest=hashlib.sha256(body).hexdigest()[:32],
+        )
+
+    def answer(self, request: web.Request) -> web.Response:
+        # Asked for again each time, answered by 304 when unchanged: an upgraded server never meets an
+        # old page.
+        headers = {
+            hdrs.CACHE_CONTROL: "no-cache",
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
+            # Weak: the same for both forms (RFC 9110, 8.8.1).
+            hdrs.ETAG: f'W/"{self.digest}"',
+        }
+        if any(known.value == self.digest for known in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        headers[hdrs.CONTENT_TYPE] = self.content_type
+        body = self.body
+        if self.compressed is not None and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+            body = self.compressed
+        return web.Response(body=body, headers=headers)
+
+
 class Pages:
     """Serves the files of one directory as they were found when the server started."""
 
     def __init__(self, directory: Path) -> None:
-        self._files = {f"/{path.relative_to(directory).as_posix()}": path for path in _served(directory)}
+        self._files = {
+            f"/{path.relative_to(directory).as_posix()}": _File.read(path) for path in _served(directory)
+        }
         pages = {
             path.removesuffix("index.html"): file
             for path, file in self._files.items()
@@ -48,17 +93,14 @@ class Pages:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/{path:.*}", self._serve)
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _serve(self, request: web.Request) -> web.Response:
         asked = f"/{request.match_info['path']}"
         if asked in self._redirects:
             raise web.HTTPPermanentRedirect(self._redirects[asked], headers={"Cache-Control": "no-cache"})
-        path = self._files.get(asked)
-        if path is None or not path.is_file():
+        file = self._files.get(asked)
+        if file is None:
             raise web.HTTPNotFound(text="not found\n")
-        # Asked for again each time, answered by 304 when unchanged: an upgraded server never meets an
-        # old page.
-        headers = {"Cache-Control": "no-cache", "Content-Type": _CONTENT_TYPES[path.suffix]}
-        return web.FileResponse(path, headers=headers)
+        return file.answer(request)
 
 
 def _served(directory: Path) -> list[Path]:

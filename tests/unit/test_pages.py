@@ -83,3 +83,38 @@ async def test_what_is_no_page_is_not_found(real: Client, asked: str) -> None:
 async def test_what_lies_there_for_developers_is_not_served(small: Client, name: str) -> None:
     assert (await small.get("/room/main.js")).status == 200
     assert (await small.get(f"/{name}")).status == 404
+
+
+async def test_what_has_not_changed_is_not_sent_again(small: Client) -> None:
+    first = await small.get("/room/main.js")
+    again = await small.get("/room/main.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status, await again.read()) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert {again.headers["Cache-Control"], first.headers["Cache-Control"]} == {"no-cache"}
+    other = await small.get("/room/", headers={"If-None-Match": first.headers["ETag"]})
+    assert (other.status, await other.text()) == (200, "room/index.html")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"), [("gzip, deflate, br", "gzip"), ("identity", None), ("br", None)]
+)
+async def test_text_is_sent_compressed_to_those_who_take_it(
+    real: Client, accepted: str, encoding: str | None
+) -> None:
+    response = await real.get("/room/room.css", headers={"Accept-Encoding": accepted})
+    assert response.headers.get("Content-Encoding") == encoding
+    assert response.headers["Vary"] == "Accept-Encoding"
+    text = (WEB / "room" / "room.css").read_text(encoding="utf-8")
+    assert await response.text() == text
+    length = int(response.headers["Content-Length"])
+    assert length < len(text) / 2 if encoding else length == len(text.encode())
+
+
+async def test_pictures_are_sent_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG" + bytes(1000))
+    async with _client(tmp_path) as client:
+        response = await client.get("/logo.png", headers={"Accept-Encoding": "gzip"})
+        assert "Content-Encoding" not in response.headers
+        assert await response.read() == b"\x89PNG" + bytes(1000)
+        head = await client.head("/logo.png")
+        assert (head.status, head.headers["Content-Length"]) == (200, "1004")
