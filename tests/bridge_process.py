@@ -27,6 +27,10 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 # Below the range of ports that Linux gives to outgoing connections.
 PORTS = (10_000, 32_000)
+# Each worker of a run has ports of its own, and gives none twice.
+WORKERS_MAX = 16
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -35,7 +39,9 @@ def free_port() -> int:
     Of those that no outgoing connection takes, and at random: another test run looks for one as well.
     """
     while True:
-        port = random.SystemRandom().randrange(*PORTS)
+        port = random.SystemRandom().randrange(PORTS[0] + WORKER, PORTS[1], WORKERS_MAX)
+        if port in _given:
+            continue
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
@@ -45,6 +51,7 @@ def free_port() -> int:
                 datagram.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 

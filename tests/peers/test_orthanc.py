@@ -42,7 +42,7 @@ from bridge.base.words import PackageState
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.catalogue import Catalogue
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(300)]
 
 ORTHANC = "Orthanc"
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -360,7 +360,7 @@ async def test_what_was_recorded_reaches_a_pacs_that_comes_up_later_without_bein
         supervisor.start()
         await until(lambda: (False, "pacs-unreachable") in attempts(), 120)
         stopped_orthanc.start()
-        await until(lambda: len(catalogue.in_states(PackageState.DELIVERED)) == 2, 60)
+        await until(lambda: len(catalogue.in_states(PackageState.DELIVERED)) == 2, 120)
     finally:
         await supervisor.stop()
         catalogue.close()
