@@ -28,11 +28,12 @@ TEST_PACKAGES := ca-certificates chromium firefox-esr prometheus nodejs npm nfta
 	gstreamer1.0-plugins-ugly gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 
 # Files in their order, and not those of many tests first: the few tests of some files take a minute.
-SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
 # kills would be late beside others.
-PATIENT := tests/browser/test_every_page.py tests/browser/test_library.py tests/browser/test_library_archive.py
+PATIENT := $(addprefix tests/browser/test_,every_page.py case_panel.py moderation.py library.py library_archive.py devices.py \
+	newcomers.py encoder.py sound.py)
 SIDE_BY_SIDE := $(PATIENT) tests/system tests/peers tests/unit $(SHARED)
 ONE_BY_ONE := tests/browser tests/hostile $(PATIENT:%=--ignore %)
 # What takes the time is told at the end of each run.
