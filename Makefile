@@ -31,11 +31,12 @@ TEST_PACKAGES := ca-certificates chromium firefox-esr prometheus nodejs npm nfta
 SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Files of tests that leave the processor to others for most of their time, and those whose pages, calls and
-# kills would be late beside others.
-PATIENT := $(addprefix tests/browser/test_,every_page.py case_panel.py moderation.py library.py library_archive.py devices.py \
-	newcomers.py encoder.py sound.py)
-SIDE_BY_SIDE := $(PATIENT) tests/system tests/peers tests/unit $(SHARED)
-ONE_BY_ONE := tests/browser tests/hostile $(PATIENT:%=--ignore %)
+# kills would be late beside others. Never many pages at once: their order keeps them apart.
+PAGES := tests/browser/test_every_page.py tests/browser/test_library.py tests/browser/test_library_archive.py
+CASE_PANEL := tests/browser/test_case_panel.py
+MODERATION := tests/browser/test_moderation.py
+SIDE_BY_SIDE := $(PAGES) tests/system $(CASE_PANEL) tests/peers $(MODERATION) tests/unit $(SHARED)
+ONE_BY_ONE := tests/browser tests/hostile $(foreach file,$(PAGES) $(CASE_PANEL) $(MODERATION),--ignore $(file))
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
