@@ -8,6 +8,7 @@ before the buffer. Each address with its port is judged by itself: others behind
 import logging
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Final, Protocol
@@ -25,6 +26,10 @@ SHUT_OUT_S: Final = 1.0
 # As many as the memory for a socket's options holds on any kernel (net.core.optmem_max, 20 kB).
 SHUT_OUT_MAX: Final = 32
 NAMES_MAX: Final = 1000
+# How often is looked whether the buffer runs over, and how many times in a row it must have: a process that
+# was held up once finds it full, too, and that is nobody's fault.
+LOOK_S: Final = 0.1
+OVERRUN_LOOKS: Final = 3
 
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
 _AND, _JUMP_IF_EQUAL, _RETURN = 0x54, 0x15, 0x06
@@ -87,6 +92,10 @@ class Floods:
         self._seen = 0
         self._filtered = 0
         self._logged = log_limits()
+        self._looked_at = float("-inf")
+        self._overran = 0
+        # What came out of the buffer by sockaddr, while it runs over.
+        self._taken: Counter[bytes] = Counter()
 
     def dropped(self, name: bytes, now: float) -> bool:
         """Note that a datagram of an address was dropped; True when its address is shut out by that."""
@@ -99,10 +108,44 @@ class Floods:
             if len(counts) < NAMES_MAX or name in counts:
                 counts[name] = count
             return False
+        if not self._shut(name, now):
+            return False
+        del counts[name]
+        return True
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether the buffer has run over lately, so that what comes out of it must be told by `taken`."""
+        return self._overran > 0
+
+    def taken(self, names: Iterable[bytes]) -> None:
+        """Note where datagrams have come from."""
+        self._taken.update(names)
+
+    def look(self, now: float) -> None:
+        """See whether the buffer runs over again and again, and shut out whoever fills most of it.
+
+        That is a flood that a slow or busy machine does not even come to judge by its rate. Call it often.
+        """
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        # What the filter drops cannot be told from it.
+        runs_over = not self._shut_out and kernel_drops(self._udp) != self._seen
+        self._count()
+        self._overran = self._overran + 1 if runs_over else 0
+        if self._overran > OVERRUN_LOOKS:
+            self._overran = 0
+            ((name, count),) = self._taken.most_common(1) or [(b"", 0)]
+            if count >= DROPS_PER_S and 2 * count > self._taken.total():
+                self._shut(name, now)
+        if not self._overran:
+            self._taken.clear()
+
+    def _shut(self, name: bytes, now: float) -> bool:
         # What was already in the socket's buffer still comes out of it.
         if name in self._shut_out or len(self._shut_out) >= SHUT_OUT_MAX:
             return False
-        del counts[name]
         self._count()
         self._shut_out[name] = self._later(SHUT_OUT_S, self._let_in, name)
         self._apply()

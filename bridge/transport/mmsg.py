@@ -248,6 +248,11 @@ class Receiver:
         start = slot * CONTROL_BYTES
         return bytes(self.controls[start : start + length])
 
+    def sources(self, count: int) -> list[bytes]:
+        """Return the sockaddr of each of the first datagrams."""
+        names = self.names
+        return [bytes(names[at : at + NAME_BYTES]) for at in range(0, count * NAME_BYTES, NAME_BYTES)]
+
     def stamp(self, slot: int) -> float:
         """Return the kernel's receive time, in seconds of the system clock; 0.0 when there is none."""
         _, level, kind, seconds, nanoseconds, _, _, _ = _STAMP.unpack_from(

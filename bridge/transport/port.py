@@ -287,9 +287,12 @@ class MediaPort:
                 self._receive_batch(count, now, offset)
             if count < receiver.slots:
                 break
+            if self._floods.is_overrun:
+                self._floods.taken(receiver.sources(count))
             now = self._clock()
             if now - started > WAKE_UP_S:
                 break
+        self._floods.look(now)
         if self._strangers.is_flooded:
             # To be woken for each datagram costs more than taking it: for this second they come together.
             loop = asyncio.get_running_loop()

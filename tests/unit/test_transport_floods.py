@@ -8,7 +8,7 @@ import pytest
 from ice_client import IceClient, RecordingObserver, eventually, open_port, rtp_packet
 
 from bridge.base.counters import DropReason, PortCounters
-from bridge.transport.floods import DROPS_PER_S, SHUT_OUT_MAX, SHUT_OUT_S, Floods
+from bridge.transport.floods import DROPS_PER_S, LOOK_S, OVERRUN_LOOKS, SHUT_OUT_MAX, SHUT_OUT_S, Floods
 from bridge.transport.transport import CORE_BURST_S, CORE_SHARE, MEDIA_COST_S
 
 
@@ -151,6 +151,38 @@ def test_addresses_shut_out_at_once_and_counted_are_bounded(
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["::"]
     floods.close()
     assert not later.calls
+
+
+@pytest.mark.parametrize(("share", "is_shut_out"), [(0.9, True), (0.4, False)])
+def test_who_fills_most_of_a_buffer_that_runs_over_again_and_again_is_shut_out(
+    sockets: ExitStack, share: float, is_shut_out: bool
+) -> None:
+    udp = opened(sockets, socket.AF_INET, "127.0.0.1")
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    senders = [opened(sockets, socket.AF_INET, "127.0.0.1") for _ in range(3)]
+    later = Later()
+    floods = Floods(udp, PortCounters(), later=later)
+
+    def overrun(now: float) -> None:
+        for _ in range(100):
+            senders[0].sendto(bytes(1000), udp.getsockname())
+        taken(udp)
+        if floods.is_overrun:
+            others = [name_of(one) for one in senders[1:]]
+            floods.taken([name_of(senders[0])] * round(100 * share) + others * round(50 * (1 - share)))
+        floods.look(now)
+
+    # Once, when the process was held up, and in peace again.
+    overrun(0.0)
+    floods.look(LOOK_S)
+    assert not floods.is_overrun
+    for look in range(2, 3 + OVERRUN_LOOKS):
+        assert not later.calls
+        overrun(look * 1.01 * LOOK_S)
+    assert bool(later.calls) is is_shut_out
+    senders[0].sendto(b"more", udp.getsockname())
+    senders[1].sendto(b"beside", udp.getsockname())
+    assert taken(udp) == [*([] if is_shut_out else [b"more"]), b"beside"]
 
 
 async def test_a_client_that_floods_is_heard_again_and_costs_others_nothing() -> None:
