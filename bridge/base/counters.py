@@ -35,6 +35,8 @@ class DropReason(StrEnum):
     TCP_BUFFER_FULL = "tcp-buffer-full"
     TCP_REFUSED = "tcp-refused"
     RATE_LIMITED = "rate-limited"
+    # By the kernel, from addresses that send far more than they may.
+    FLOOD = "flood"
     # The forwarding unit.
     MALFORMED_RTP = "malformed-rtp"
     MALFORMED_RTCP = "malformed-rtcp"

@@ -45,6 +45,13 @@ DTX_BYTES_MAX = 10
 CAUGHT_UP_MAX = 128
 # And so many copies in all, which go out at once: more than that would overflow the socket's buffer.
 CAUGHT_UP_COPIES_MAX = 4096
+# What one stream of pictures may bring in, 25 Mbit/s: three times what a page sends of the largest screen
+# (web/protocol/layers.js), and as much as encoders of 4K are set to. That of two seconds may come at once:
+# a key frame of a large screen has four thousand packets. A packet counts for at least so much, as a copy
+# of a small one costs as much as one of a large one.
+PICTURE_BYTES_PER_S = 25e6 / 8
+PICTURE_BURST_S = 2.0
+PICTURE_PACKET_BYTES_MIN = 1250
 
 
 class Codec(Enum):
@@ -98,6 +105,7 @@ class Encoding:
     """What the bridge knows of one RTP stream that a publisher sends (an SSRC, a RID)."""
 
     __slots__ = (
+        "_allowance",
         "_commands",
         "_counters",
         "_keyframe",
@@ -109,7 +117,6 @@ class Encoding:
         "_picture_ids",
         "_replays",
         "_rtx_payload_type",
-        "_sounds",
         "_unwrapper",
         "cache",
         "clock",
@@ -210,8 +217,11 @@ class Encoding:
         self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
         self._unwrapper = SequenceUnwrapper()
         self._replays = ReplayWindow()
-        # Each packet of sound goes to everybody: more than there can be costs all of them.
-        self._sounds = Budget(per_s=PACKETS_PER_S_MAX, burst=PACKETS_PER_S_MAX)
+        # Each packet goes to many: more than there can be costs all of them. Sound by packets, pictures by
+        # bytes.
+        is_sound = codec is Codec.OPUS
+        per_s, burst_s = (PACKETS_PER_S_MAX, 1.0) if is_sound else (PICTURE_BYTES_PER_S, PICTURE_BURST_S)
+        self._allowance = Budget(per_s=per_s, burst=per_s * burst_s)
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters
@@ -250,8 +260,10 @@ class Encoding:
             self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.PADDING)
             return None
-        if self.is_audio and not self._sounds.spend(1.0, arrival):
-            self._skip(extended, packet.timestamp, arrival)
+        if not self._is_allowed(packet, arrival):
+            if self.is_audio:
+                self._skip(extended, packet.timestamp, arrival)
+            # Of a picture a part is missing then, which whoever decodes it must see.
             self._drop(DropReason.RATE_LIMITED)
             return None
         return self._read(extended, packet, packet.payload, arrival)
@@ -275,7 +287,14 @@ class Encoding:
             return None
         self._counters.retransmissions_received += 1
         self.losses.repaired(extended, arrival)
+        if not self._is_allowed(packet, arrival):
+            self._drop(DropReason.RATE_LIMITED)
+            return None
         return self._read(extended, packet, payload[2:], arrival)
+
+    def _is_allowed(self, packet: RtpPacket, arrival: float) -> bool:
+        cost = 1.0 if self.is_audio else max(len(packet.data), PICTURE_PACKET_BYTES_MIN)
+        return self._allowance.spend(cost, arrival)
 
     def forward(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
         """Return who gets `packet`; at a key frame those who waited for it come in.

@@ -58,6 +58,8 @@ _MSG_TRUNC = 0x20
 _SO_TIMESTAMPNS = 35  # also the type of its control message
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 _SO_MEMINFO = 55
 _MEMINFO_DROPS = 8
 _IP_PKTINFO = 8
@@ -88,8 +90,18 @@ def tune(udp: socket.socket, *, buffer_bytes: int, wants_local_address: bool) ->
             udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
-def receive_overflows(udp: socket.socket) -> int:
-    """Return how many datagrams the kernel dropped because the receive buffer was full."""
+def set_filter(udp: socket.socket, program: bytes | None) -> None:
+    """Let a program of classic BPF say what the socket takes; None takes all. Raises OSError."""
+    if program is None:
+        udp.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        return
+    memory = _ffi.from_buffer(program)
+    fields = len(program) // 8, int(_ffi.cast("uintptr_t", memory))
+    udp.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", *fields))
+
+
+def kernel_drops(udp: socket.socket) -> int:
+    """Return how many datagrams the kernel dropped: the receive buffer was full, or the filter said so."""
     meminfo = udp.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
     return int(struct.unpack_from("=I", meminfo, 4 * _MEMINFO_DROPS)[0])
 
@@ -235,6 +247,11 @@ class Receiver:
         length = int(self._control_lengths[slot])
         start = slot * CONTROL_BYTES
         return bytes(self.controls[start : start + length])
+
+    def sources(self, count: int) -> list[bytes]:
+        """Return the sockaddr of each of the first datagrams."""
+        names = self.names
+        return [bytes(names[at : at + NAME_BYTES]) for at in range(0, count * NAME_BYTES, NAME_BYTES)]
 
     def stamp(self, slot: int) -> float:
         """Return the kernel's receive time, in seconds of the system clock; 0.0 when there is none."""

@@ -20,6 +20,7 @@ from bridge.transport import srtp
 from bridge.transport.binding import bind, candidate_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
+from bridge.transport.floods import SHUT_OUT_S, Floods
 from bridge.transport.ice import (
     ROLE_CONFLICT,
     UNKNOWN_ATTRIBUTE,
@@ -38,7 +39,6 @@ from bridge.transport.mmsg import (
     bytes_at,
     host_and_port,
     new_arena,
-    receive_overflows,
     reply_control,
     tune,
 )
@@ -46,6 +46,7 @@ from bridge.transport.paths import PathProofs, UdpPath
 from bridge.transport.strangers import Strangers
 from bridge.transport.tcp import TcpConnection, TcpListener
 from bridge.transport.transport import (
+    CORE_SHARE,
     DTLS_COST_S,
     MEDIA_COST_S,
     PATH_SILENCE_S,
@@ -107,6 +108,7 @@ class MediaPort:
         self._by_ufrag: dict[bytes, tuple[Transport, bytes]] = {}
         self._by_name: dict[bytes, Transport] = {}
         self._strangers = Strangers(self.family)
+        self._floods = Floods(udp, counters, later=asyncio.get_running_loop().call_later)
         # Set while the socket is left alone for a moment because strangers flood it.
         self._rest_timer: asyncio.TimerHandle | None = None
         # Memory for one packet outside the batches: RTCP going out, TCP frames coming in.
@@ -171,7 +173,7 @@ class MediaPort:
     @property
     def receive_overflows(self) -> int:
         """Datagrams that the kernel dropped since the port opened because we read too slowly."""
-        return receive_overflows(self._udp)
+        return self._floods.overflows
 
     def candidates(self) -> list[str]:
         """Return the values of a=candidate for an answer: UDP first, then passive TCP."""
@@ -193,6 +195,7 @@ class MediaPort:
             self._listener.close()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
+        self._floods.close()
         asyncio.get_running_loop().remove_reader(self._udp)
         self._udp.close()
         # Connections close, and handshakes end, in the next rounds of the loop.
@@ -284,9 +287,12 @@ class MediaPort:
                 self._receive_batch(count, now, offset)
             if count < receiver.slots:
                 break
+            if self._floods.is_overrun:
+                self._floods.taken(receiver.sources(count))
             now = self._clock()
             if now - started > WAKE_UP_S:
                 break
+        self._floods.look(now)
         if self._strangers.is_flooded:
             # To be woken for each datagram costs more than taking it: for this second they come together.
             loop = asyncio.get_running_loop()
@@ -320,14 +326,14 @@ class MediaPort:
             transport = by_name.get(name)
             try:
                 if transport is None and is_flooding(name):
-                    dropped[DropReason.RATE_LIMITED] += 1
+                    self._drop_beyond(name, None, now)
                     continue
                 first = view[start]
                 if transport is None or not 128 <= first < 192:
                     self._receive_other(slot, bytes(data[start : start + length]), name, transport, now)
                     continue
                 if not transport.budget.spend(MEDIA_COST_S, now):
-                    dropped[DropReason.RATE_LIMITED] += 1
+                    self._drop_beyond(name, transport, now)
                     continue
                 rx = transport.rx
                 if rx is None:
@@ -366,6 +372,13 @@ class MediaPort:
         self.counters.datagrams_received += count
         self.counters.bytes_received += total
 
+    def _drop_beyond(self, name: bytes, transport: Transport | None, now: float) -> None:
+        """Drop a datagram of somebody who sends more than it may; far more, and the kernel drops the next."""
+        self.counters.dropped[DropReason.RATE_LIMITED] += 1
+        if self._floods.dropped(name, now) and transport is not None:
+            # Or it would have saved up meanwhile for another second of flood.
+            transport.budget.charge(CORE_SHARE * SHUT_OUT_S, now)
+
     def _receive_other(
         self, slot: int, data: bytes, name: bytes, transport: Transport | None, now: float
     ) -> None:
@@ -378,7 +391,7 @@ class MediaPort:
         elif transport is None:
             dropped[DropReason.UNKNOWN_SOURCE] += 1
         elif not transport.budget.spend(DTLS_COST_S, now):
-            dropped[DropReason.RATE_LIMITED] += 1
+            self._drop_beyond(name, transport, now)
         elif len(data) < DTLS_BYTES_MIN or not 20 <= data[0] < 64 or not transport.receive_dtls(data):
             dropped[DropReason.UNEXPECTED_DTLS] += 1
 
@@ -404,7 +417,10 @@ class MediaPort:
                 return is_proof
         if source is not None and not source.checks.spend(1.0, now):
             # Before reading it: what it is cannot be known for less than it costs.
-            counters.dropped[DropReason.RATE_LIMITED] += 1
+            if connection is None:
+                self._drop_beyond(name, source, now)
+            else:
+                counters.dropped[DropReason.RATE_LIMITED] += 1
             return False
         try:
             request = parse_binding_request(data)

@@ -2,9 +2,17 @@
 
 from itertools import pairwise
 
-from bridge.base.counters import SfuCounters
+import pytest
+
+from bridge.base.counters import DropReason, SfuCounters
 from bridge.base.words import Source
-from bridge.leg.encoding import Codec, Encoding
+from bridge.leg.encoding import (
+    PICTURE_BURST_S,
+    PICTURE_BYTES_PER_S,
+    PICTURE_PACKET_BYTES_MIN,
+    Codec,
+    Encoding,
+)
 from bridge.leg.publication import Publication
 from bridge.media.timeline import ClockOffset
 from bridge.rtp.header import ExtensionIds, RtpPacket, build_rtp, parse_rtp
@@ -12,7 +20,7 @@ from bridge.rtp.header import ExtensionIds, RtpPacket, build_rtp, parse_rtp
 NO_EXTENSIONS = ExtensionIds({})
 
 
-def encoding() -> Encoding:
+def encoding(feedback: frozenset[str] = frozenset()) -> Encoding:
     publication = Publication(leg_id="a", mid="1", source=Source.CAMERA, codec=Codec.VP8, rids=())
     return Encoding(
         publication=publication,
@@ -20,6 +28,7 @@ def encoding() -> Encoding:
         ssrc=1,
         payload_type=96,
         rtx_payload_type=97,
+        feedback=feedback,
         codec=Codec.VP8,
         clock_rate_hz=90_000,
         clock_offset=ClockOffset(),
@@ -85,3 +94,57 @@ def test_key_frames_are_timed_whatever_comes_between_them() -> None:
         )
         camera.receive(parse_rtp(data, NO_EXTENSIONS), number * 0.5)
     assert camera.keyframe_interval_s == 9.0
+
+
+def camera_packet(number: int, payload_bytes: int, *, repeats: int | None = None) -> RtpPacket:
+    """A part of a picture, or its retransmission (RFC 4588) under a number of another stream."""
+    payload = b"\x00".ljust(payload_bytes, b"\x5a")
+    data = build_rtp(
+        payload_type=96 if repeats is None else 97,
+        sequence_number=number & 0xFFFF,
+        timestamp=number,
+        ssrc=1 if repeats is None else 2,
+        marker=False,
+        payload=payload if repeats is None else (repeats & 0xFFFF).to_bytes(2, "big") + payload,
+    )
+    return parse_rtp(data, NO_EXTENSIONS)
+
+
+def test_a_camera_of_4k_with_large_key_frames_is_passed_on_whole() -> None:
+    camera = encoding()
+    number = 0
+    # 20 Mbit/s, most of it in one key frame of 4,000 packets every three seconds, at the speed of the line.
+    for second in range(0, 30, 3):
+        for at in (*[0.0] * 4000, *(step / 1000 for step in range(2000))):
+            number += 1
+            assert camera.receive(camera_packet(number, 1180), second + at) is not None
+
+
+@pytest.mark.parametrize("payload_bytes", [20, 1180])
+def test_more_pictures_than_there_can_be_go_to_nobody(payload_bytes: int) -> None:
+    camera = encoding()
+    counters = camera._counters
+    passed = 0
+    for number in range(1, 60_001):
+        passed += camera.receive(camera_packet(number, payload_bytes), number / 10_000) is not None
+    most = (6 + PICTURE_BURST_S) * PICTURE_BYTES_PER_S / PICTURE_PACKET_BYTES_MIN
+    assert 0.98 * most < passed <= most + 1
+    assert counters.dropped[DropReason.RATE_LIMITED] == 60_000 - passed
+    # Whoever decodes it sees that something is missing; nobody asks the sender for it.
+    assert camera.losses.missing_count == 0
+    assert camera.receive(camera_packet(60_001, payload_bytes), 8.0) is not None
+
+
+def test_what_is_sent_again_counts_as_well() -> None:
+    camera = encoding(feedback=frozenset({"nack"}))
+    missed = range(20, 6001, 20)
+    for number in range(1, 6002):
+        if number not in missed:
+            camera.receive(camera_packet(number, 1180), 0.0)
+    dropped = camera._counters.dropped
+    assert dropped[DropReason.RATE_LIMITED] > 300
+    first, second = (camera_packet(at, 1180, repeats=missed[-at]) for at in (1, 2))
+    assert camera.receive_retransmission(first, 0.0) is None
+    assert camera.receive_retransmission(second, 1.0) is not None
+    # They were waited for.
+    assert dropped[DropReason.DUPLICATE] == 0

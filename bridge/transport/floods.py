@@ -1,0 +1,192 @@
+"""Addresses that send far more than they may: for a second at a time the kernel drops what comes from them.
+
+To take a datagram out of the socket only to drop it costs microseconds, and while that goes on the socket's
+buffer runs over and others lose theirs. A socket filter (classic BPF, which needs no privilege) drops
+before the buffer. Each address with its port is judged by itself: others behind one NAT are not touched.
+"""
+
+import logging
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from typing import Final, Protocol
+
+from bridge.base.counters import DropReason, PortCounters
+from bridge.base.rate import log_limits
+from bridge.transport.mmsg import host_and_port, kernel_drops, set_filter
+
+logger = logging.getLogger(__name__)
+
+# So many of an address that had to be dropped within a second are a flood. Whoever is a little beyond its
+# share loses single packets instead.
+DROPS_PER_S: Final = 250
+SHUT_OUT_S: Final = 1.0
+# As many as the memory for a socket's options holds on any kernel (net.core.optmem_max, 20 kB).
+SHUT_OUT_MAX: Final = 32
+NAMES_MAX: Final = 1000
+# How often is looked whether the buffer runs over, and how many times in a row it must have: a process that
+# was held up once finds it full, too, and that is nobody's fault.
+LOOK_S: Final = 0.1
+OVERRUN_LOOKS: Final = 3
+
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
+_AND, _JUMP_IF_EQUAL, _RETURN = 0x54, 0x15, 0x06
+# Loads from here on are of the IP header, those from 0 of the UDP header.
+_IP_HEADER = 0xFFF00000
+_WHOLE_PACKET = 0xFFFFFFFF
+
+
+def _instruction(code: int, value: int, *, otherwise: int = 0) -> bytes:
+    """Return one instruction; a comparison that fails leaves out `otherwise` instructions."""
+    return struct.pack("=HBBI", code, 0, otherwise, value)
+
+
+def _dropping(name: bytes) -> bytes:
+    """Return the instructions that drop what comes from the address and port of a sockaddr."""
+    host, port = host_and_port(name)
+    is_ipv4 = len(host) == 4
+    version = _instruction(_LOAD_BYTE, _IP_HEADER) + _instruction(_AND, 0xF0)
+    comparisons = [(_instruction(_LOAD_HALF, 0), port), (version, 0x40 if is_ipv4 else 0x60)]
+    source = _IP_HEADER + (12 if is_ipv4 else 8)
+    for at in range(0, len(host), 4):
+        word = int.from_bytes(host[at : at + 4], "big")
+        comparisons.append((_instruction(_LOAD_WORD, source + at), word))
+    body = _instruction(_RETURN, 0)
+    for load, value in reversed(comparisons):
+        body = load + _instruction(_JUMP_IF_EQUAL, value, otherwise=len(body) // 8) + body
+    return body
+
+
+def filter_program(names: Iterable[bytes]) -> bytes:
+    """Return a socket filter that drops what comes from these addresses, and nothing else."""
+    return b"".join(map(_dropping, names)) + _instruction(_RETURN, _WHOLE_PACKET)
+
+
+class Timer(Protocol):
+    """What `later` gives."""
+
+    def cancel(self) -> None:
+        """Never call."""
+
+
+class Floods:
+    """Counts what had to be dropped by address, and lets the kernel drop for a while what is too much."""
+
+    def __init__(
+        self,
+        udp: socket.socket,
+        counters: PortCounters,
+        *,
+        later: Callable[[float, Callable[[bytes], None], bytes], Timer],
+    ) -> None:
+        self._udp = udp
+        self._counters = counters
+        self._later = later
+        # By sockaddr, since `_since`.
+        self._dropped: dict[bytes, int] = {}
+        self._since = float("-inf")
+        self._shut_out: dict[bytes, Timer] = {}
+        # What the kernel had dropped when the filter was last looked at, and what the filter has dropped.
+        self._seen = 0
+        self._filtered = 0
+        self._logged = log_limits()
+        self._looked_at = float("-inf")
+        self._overran = 0
+        # What came out of the buffer by sockaddr, while it runs over.
+        self._taken: Counter[bytes] = Counter()
+
+    def dropped(self, name: bytes, now: float) -> bool:
+        """Note that a datagram of an address was dropped; True when its address is shut out by that."""
+        counts = self._dropped
+        if now - self._since >= 1.0:
+            counts.clear()
+            self._since = now
+        count = counts.get(name, 0) + 1
+        if count < DROPS_PER_S:
+            if len(counts) < NAMES_MAX or name in counts:
+                counts[name] = count
+            return False
+        if not self._shut(name, now):
+            return False
+        del counts[name]
+        return True
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether the buffer has run over lately, so that what comes out of it must be told by `taken`."""
+        return self._overran > 0
+
+    def taken(self, names: Iterable[bytes]) -> None:
+        """Note where datagrams have come from."""
+        self._taken.update(names)
+
+    def look(self, now: float) -> None:
+        """See whether the buffer runs over again and again, and shut out whoever fills most of it.
+
+        That is a flood that a slow or busy machine does not even come to judge by its rate. Call it often.
+        """
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        # What the filter drops cannot be told from it.
+        runs_over = not self._shut_out and kernel_drops(self._udp) != self._seen
+        self._count()
+        self._overran = self._overran + 1 if runs_over else 0
+        if self._overran > OVERRUN_LOOKS:
+            self._overran = 0
+            ((name, count),) = self._taken.most_common(1) or [(b"", 0)]
+            if count >= DROPS_PER_S and 2 * count > self._taken.total():
+                self._shut(name, now)
+        if not self._overran:
+            self._taken.clear()
+
+    def _shut(self, name: bytes, now: float) -> bool:
+        # What was already in the socket's buffer still comes out of it.
+        if name in self._shut_out or len(self._shut_out) >= SHUT_OUT_MAX:
+            return False
+        self._count()
+        self._shut_out[name] = self._later(SHUT_OUT_S, self._let_in, name)
+        self._apply()
+        host, port = host_and_port(name)
+        if self._logged.allow(host, now):
+            logger.warning(
+                "%s, port %d, sends far more than it may: the kernel drops what comes from there,"
+                " a second at a time",
+                *(ip_address(host).compressed, port),
+            )
+        return True
+
+    @property
+    def overflows(self) -> int:
+        """Datagrams that the kernel dropped for want of buffer, as far as they can be told from a flood's."""
+        self._count()
+        return (kernel_drops(self._udp) - self._filtered) & 0xFFFFFFFF
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        for timer in self._shut_out.values():
+            timer.cancel()
+        self._shut_out.clear()
+
+    def _let_in(self, name: bytes) -> None:
+        self._count()
+        del self._shut_out[name]
+        self._apply()
+
+    def _apply(self) -> None:
+        try:
+            set_filter(self._udp, filter_program(self._shut_out) if self._shut_out else None)
+        except OSError as error:
+            # Then they are dropped here, as before.
+            logger.warning("the kernel takes no socket filter: %s", error)
+
+    def _count(self) -> None:
+        """Note what the filter has dropped: while there is one, all that the kernel has."""
+        drops = kernel_drops(self._udp)
+        if self._shut_out:
+            filtered = (drops - self._seen) & 0xFFFFFFFF
+            self._filtered += filtered
+            self._counters.dropped[DropReason.FLOOD] += filtered
+        self._seen = drops
