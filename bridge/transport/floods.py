@@ -7,7 +7,6 @@ before the buffer. Each address with its port is judged by itself: others behind
 
 import logging
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
@@ -15,7 +14,8 @@ from typing import Final, Protocol
 
 from bridge.base.counters import DropReason, PortCounters
 from bridge.base.rate import log_limits
-from bridge.transport.mmsg import host_and_port, kernel_drops, set_filter
+from bridge.transport.filtering import Origin, shut_out
+from bridge.transport.mmsg import host_and_port, kernel_drops
 
 logger = logging.getLogger(__name__)
 
@@ -30,38 +30,9 @@ NAMES_MAX: Final = 1000
 # was held up once finds it full, too, and that is nobody's fault.
 LOOK_S: Final = 0.1
 OVERRUN_LOOKS: Final = 3
-
-_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
-_AND, _JUMP_IF_EQUAL, _RETURN = 0x54, 0x15, 0x06
-# Loads from here on are of the IP header, those from 0 of the UDP header.
-_IP_HEADER = 0xFFF00000
-_WHOLE_PACKET = 0xFFFFFFFF
-
-
-def _instruction(code: int, value: int, *, otherwise: int = 0) -> bytes:
-    """Return one instruction; a comparison that fails leaves out `otherwise` instructions."""
-    return struct.pack("=HBBI", code, 0, otherwise, value)
-
-
-def _dropping(name: bytes) -> bytes:
-    """Return the instructions that drop what comes from the address and port of a sockaddr."""
-    host, port = host_and_port(name)
-    is_ipv4 = len(host) == 4
-    version = _instruction(_LOAD_BYTE, _IP_HEADER) + _instruction(_AND, 0xF0)
-    comparisons = [(_instruction(_LOAD_HALF, 0), port), (version, 0x40 if is_ipv4 else 0x60)]
-    source = _IP_HEADER + (12 if is_ipv4 else 8)
-    for at in range(0, len(host), 4):
-        word = int.from_bytes(host[at : at + 4], "big")
-        comparisons.append((_instruction(_LOAD_WORD, source + at), word))
-    body = _instruction(_RETURN, 0)
-    for load, value in reversed(comparisons):
-        body = load + _instruction(_JUMP_IF_EQUAL, value, otherwise=len(body) // 8) + body
-    return body
-
-
-def filter_program(names: Iterable[bytes]) -> bytes:
-    """Return a socket filter that drops what comes from these addresses, and nothing else."""
-    return b"".join(map(_dropping, names)) + _instruction(_RETURN, _WHOLE_PACKET)
+# So much of one address meanwhile is no publisher's, not even with camera and screen at their largest:
+# where the machine itself is too slow, nobody is to blame.
+OVERRUN_PACKETS: Final = 800
 
 
 class Timer(Protocol):
@@ -137,7 +108,7 @@ class Floods:
         if self._overran > OVERRUN_LOOKS:
             self._overran = 0
             ((name, count),) = self._taken.most_common(1) or [(b"", 0)]
-            if count >= DROPS_PER_S and 2 * count > self._taken.total():
+            if count >= OVERRUN_PACKETS and 2 * count > self._taken.total():
                 self._shut(name, now)
         if not self._overran:
             self._taken.clear()
@@ -148,7 +119,7 @@ class Floods:
             return False
         self._count()
         self._shut_out[name] = self._later(SHUT_OUT_S, self._let_in, name)
-        self._apply()
+        shut_out(self._udp, [Origin(*host_and_port(one)) for one in self._shut_out])
         host, port = host_and_port(name)
         if self._logged.allow(host, now):
             logger.warning(
@@ -173,14 +144,7 @@ class Floods:
     def _let_in(self, name: bytes) -> None:
         self._count()
         del self._shut_out[name]
-        self._apply()
-
-    def _apply(self) -> None:
-        try:
-            set_filter(self._udp, filter_program(self._shut_out) if self._shut_out else None)
-        except OSError as error:
-            # Then they are dropped here, as before.
-            logger.warning("the kernel takes no socket filter: %s", error)
+        shut_out(self._udp, [Origin(*host_and_port(one)) for one in self._shut_out])
 
     def _count(self) -> None:
         """Note what the filter has dropped: while there is one, all that the kernel has."""

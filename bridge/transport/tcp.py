@@ -18,6 +18,7 @@ from typing import ClassVar, Final, Protocol, cast
 
 from bridge.base.counters import DropReason, PortCounters
 from bridge.base.rate import NETWORK_SHARES, Budget, NetworkLimits, networks_of
+from bridge.transport.filtering import Origin, shut_out
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ UNAUTHENTICATED_S: Final = 10.0
 CONNECTIONS_PER_S: Final = 100.0
 CONNECTIONS_BURST: Final = 600.0
 ACCEPTED_AT_ONCE: Final = 16
+# So many of a network that had to be refused within a second are a flood, whose next ones the kernel drops.
+REFUSED_PER_S: Final = 100
+SHUT_OUT_S: Final = 1.0
+SHUT_OUT_MAX: Final = 32
 # Out of descriptors or memory, it is no use to try again at once.
 ACCEPT_PAUSE_S: Final = 0.5
 # Some 200 ms of a good video stream: what waits longer than that is better lost and asked for again.
@@ -234,6 +239,10 @@ class TcpListener:
         self._unauthenticated: dict[TcpConnection, None] = {}
         self._by_network: Counter[bytes] = Counter()
         self._limits = NetworkLimits(per_s=CONNECTIONS_PER_S, burst=CONNECTIONS_BURST)
+        # By network, since `_refused_since`.
+        self._refused: Counter[bytes] = Counter()
+        self._refused_since = float("-inf")
+        self._shut_out: dict[bytes, asyncio.Handle] = {}
 
     def listen(self, listening: socket.socket) -> None:
         """Start accepting on a bound socket, which is the listener's to close from now on."""
@@ -246,6 +255,9 @@ class TcpListener:
         self._is_closed = True
         if self._accepts_again is not None:
             self._accepts_again.cancel()
+        for ends in self._shut_out.values():
+            ends.cancel()
+        self._shut_out.clear()
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
             self._socket.close()
@@ -316,14 +328,38 @@ class TcpListener:
                 self._pause_accepting()
                 return
             accepted.setblocking(False)
-            if not self._limits.allow(networks_of(packed_host(peer[0])), self._loop.time()):
+            networks = networks_of(packed_host(peer[0]))
+            if not self._limits.allow(networks, self._loop.time()):
                 self.counters.dropped[DropReason.TCP_REFUSED] += 1
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 accepted.close()
+                self._note_refusal(networks, self._loop.time())
                 continue
+            if self._shut_out:
+                shut_out(accepted, ())
             task = self._loop.create_task(self._open(accepted))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
+
+    def _note_refusal(self, networks: tuple[bytes, ...], now: float) -> None:
+        """To accept connections only to refuse them costs more than all else about them."""
+        if now - self._refused_since >= 1.0:
+            self._refused.clear()
+            self._refused_since = now
+        self._refused.update(networks)
+        for network, share in zip(networks, NETWORK_SHARES, strict=False):
+            is_flooding = self._refused[network] >= REFUSED_PER_S * share
+            if is_flooding and network not in self._shut_out and len(self._shut_out) < SHUT_OUT_MAX:
+                self._shut_out[network] = self._loop.call_later(SHUT_OUT_S, self._let_in, network)
+                self._filter()
+
+    def _let_in(self, network: bytes) -> None:
+        del self._shut_out[network]
+        self._filter()
+
+    def _filter(self) -> None:
+        if self._socket is not None:
+            shut_out(self._socket, [Origin(network) for network in self._shut_out])
 
     async def _open(self, accepted: socket.socket) -> None:
         try:

@@ -153,9 +153,13 @@ def test_addresses_shut_out_at_once_and_counted_are_bounded(
     assert not later.calls
 
 
-@pytest.mark.parametrize(("share", "is_shut_out"), [(0.9, True), (0.4, False)])
+@pytest.mark.parametrize(
+    ("packets", "share", "is_shut_out"),
+    [(500, 0.9, True), (500, 0.4, False), (200, 0.9, False)],
+    ids=["a flood", "a crowd", "a slow machine"],
+)
 def test_who_fills_most_of_a_buffer_that_runs_over_again_and_again_is_shut_out(
-    sockets: ExitStack, share: float, is_shut_out: bool
+    sockets: ExitStack, packets: int, share: float, is_shut_out: bool
 ) -> None:
     udp = opened(sockets, socket.AF_INET, "127.0.0.1")
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -169,7 +173,8 @@ def test_who_fills_most_of_a_buffer_that_runs_over_again_and_again_is_shut_out(
         taken(udp)
         if floods.is_overrun:
             others = [name_of(one) for one in senders[1:]]
-            floods.taken([name_of(senders[0])] * round(100 * share) + others * round(50 * (1 - share)))
+            floods.taken([name_of(senders[0])] * round(packets * share))
+            floods.taken(others * round(packets * (1 - share) / 2))
         floods.look(now)
 
     # Once, when the process was held up, and in peace again.

@@ -24,6 +24,9 @@ from bridge.transport.tcp import (
     TcpListener,
 )
 
+# The state of a connection whose request nobody has answered: linux/tcp_states.h.
+TCP_SYN_SENT = b"\x02"
+
 FRAMES = st.lists(
     st.binary(min_size=1, max_size=200)
     | st.integers(0, 255).map(lambda byte: bytes([byte]) * FRAME_BYTES_MAX),
@@ -284,6 +287,47 @@ async def test_unproved_connections_of_a_whole_48_are_bounded() -> None:
     open_ones = sum(not stream.is_aborted for stream in streams)
     assert open_ones <= UNAUTHENTICATED_MAX
     assert listener.counters.dropped[DropReason.TCP_REFUSED] >= 100
+
+
+async def test_who_connects_too_often_is_dropped_by_the_kernel_for_a_while_and_nobody_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.transport.tcp.CONNECTIONS_PER_S", 0.01)
+    monkeypatch.setattr("bridge.transport.tcp.CONNECTIONS_BURST", 3.0)
+    monkeypatch.setattr("bridge.transport.tcp.REFUSED_PER_S", 5)
+    monkeypatch.setattr("bridge.transport.tcp.SHUT_OUT_S", 0.5)
+    receiver: Any = None
+    listener = TcpListener(receiver, PortCounters())
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    listener.listen(listening)
+    address = listening.getsockname()
+
+    def connect(host: str) -> socket.socket:
+        client = socket.socket()
+        client.setblocking(False)
+        client.bind((host, 0))
+        client.connect_ex(address)
+        return client
+
+    counters = listener.counters
+
+    def refused() -> int:
+        return counters.dropped[DropReason.TCP_REFUSED]
+
+    clients = []
+    for number in range(1, 9):
+        clients.append(connect("127.0.0.1"))
+        await eventually(lambda number=number: counters.tcp_connections + refused() == number)  # type: ignore[misc]
+    assert (counters.tcp_connections, refused()) == (3, 5)
+    with connect("127.0.0.1") as flooding, connect("127.0.0.2"):
+        await eventually(lambda: counters.tcp_connections == 4)
+        assert flooding.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == TCP_SYN_SENT
+        # Once the time is over, the kernel's next try gets an answer.
+        await eventually(lambda: refused() == 6)
+    for client in clients:
+        client.close()
+    listener.close()
 
 
 async def test_running_out_of_descriptors_costs_the_oldest_stranger_and_ends_nothing(
