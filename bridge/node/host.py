@@ -1,5 +1,6 @@
 """The machine a node runs on: its directories, addresses and files, as the settings and the kernel tell."""
 
+import logging
 import os
 import re
 import resource
@@ -14,6 +15,8 @@ from bridge.base.errors import InvalidConfig
 from bridge.config import Config
 from bridge.node.certificate import CertificateFiles, ensure_certificate
 from bridge.tokens import load_secret
+
+logger = logging.getLogger(__name__)
 
 TOKEN_SECRET = "token-secret"
 INSTALLATION = "installation"
@@ -58,21 +61,26 @@ def token_secret(folder: Path) -> bytes:
 def installation_id(folder: Path) -> str:
     """Return six letters and digits that tell this installation from all others; raises InvalidConfig.
 
-    Made on first use. No secret: it stands in the names of sessions and packages.
+    Made on first use. No secret: it stands in the names of sessions and packages. One that can be read no
+    more is put aside for another, as any that nobody else has will do.
     """
     path = folder / INSTALLATION
     try:
-        if not path.exists():
-            made = b32encode(secrets.token_bytes(5)).decode()[:INSTALLATION_LENGTH]
-            partial = path.with_suffix(".partial")
-            partial.write_text(f"{made}\n", encoding="ascii")
-            partial.rename(path)
-        found = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
+        if path.exists():
+            found = path.read_bytes().strip().decode("ascii", "replace")
+            if re.fullmatch(f"[A-Z2-7]{{{INSTALLATION_LENGTH}}}", found):
+                return found
+            path.replace(path.with_suffix(".damaged"))
+            logger.warning(
+                "%s was damaged and has been put aside; new recordings have a new name in it", path
+            )
+        made = b32encode(secrets.token_bytes(5)).decode()[:INSTALLATION_LENGTH]
+        partial = path.with_suffix(".partial")
+        partial.write_text(f"{made}\n", encoding="ascii")
+        partial.rename(path)
+    except OSError as error:
         raise InvalidConfig(f"{path}: {error}") from error
-    if not re.fullmatch(f"[A-Z2-7]{{{INSTALLATION_LENGTH}}}", found):
-        raise InvalidConfig(f"{path}: {INSTALLATION_LENGTH} letters and digits are expected; delete it")
-    return found
+    return made
 
 
 def existing_token_secret(config: Config) -> bytes:

@@ -1,6 +1,7 @@
 """Sessions: their names, their journals, and what becomes of those that a crash interrupts."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,9 +134,15 @@ def test_installation_is_made_once_and_kept(tmp_path: Path) -> None:
     assert installation_id(tmp_path / "a") == first
     assert installation_id(tmp_path / "b") != first
     assert is_session(f"HC-BV-{first}-20270115-01")
-    (tmp_path / "a" / "installation").write_text("../x")
-    with pytest.raises(InvalidConfig, match="installation"):
-        installation_id(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damaged", [b"../x", b"QINN\xcaD\n", b"qINNJD\n", b""])
+def test_a_damaged_installation_is_put_aside_for_another(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "installation").write_bytes(damaged)
+    made = installation_id(tmp_path)
+    assert re.fullmatch("[A-Z2-7]{6}", made)
+    assert installation_id(tmp_path) == made
+    assert (tmp_path / "installation.damaged").read_bytes() == damaged
 
 
 def test_track_names_say_whose_they_are() -> None:
