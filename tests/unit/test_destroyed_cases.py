@@ -10,8 +10,10 @@ import pytest
 from recordings import START_MS, VIET_DUC
 
 from bridge.archive.keeping.erasure import erase_case
-from bridge.archive.work import deciding
+from bridge.archive.keeping.stores import LocalStore
+from bridge.archive.work import deciding, tasks
 from bridge.archive.work.attempts import now_ms
+from bridge.archive.work.jobs import Task
 from bridge.archive.work.purge import Served, purge_tracks
 from bridge.base.errors import ArchiveFailed
 from bridge.capture.sessions import JOURNAL
@@ -187,3 +189,40 @@ def test_tracks_that_the_disk_keeps_are_told_and_tried_again(
     purged = built.catalogue.session(session.id)
     assert purged is not None
     assert purged.state is SessionState.PURGED
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_deletion_that_was_interrupted_is_completed_although_the_catalogue_is_lost(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_here: bool
+) -> None:
+    built = withdrawn(house)
+    here, other = LocalStore(built.folders.packages), LocalStore(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    other.put(built.folders.packages / CASE, report=lambda progress: None)
+
+    class Away(LocalStore):
+        def delete(self, package: str) -> None:
+            raise ArchiveFailed("store-unreachable", "the store is away")
+
+    away = [Away(tmp_path / "other")]
+    with monkeypatch.context() as patched:
+        patched.setattr(deciding, "stores", lambda *_: [*away, here] if is_here else [here, *away])
+        with pytest.raises(ArchiveFailed, match="store-unreachable"):
+            deciding.decide(built.archive, CASE, DESTROY, by=["A", "B"], reason="đơn")
+    # What was decided is lost as well; the certificate is what is left.
+    (built.folders.archive / "decisions.jsonl").unlink()
+    built.restart()
+    assert (built.case.deleted_ms, built.case.disposition) == (None, DESTROY)
+    assert built.catalogue.count_undecided() == 1
+    assert built.catalogue.undelivered() == ()
+    assert CASE not in {entry.id for entry in built.catalogue.unstored()}
+    # It comes before all others, and at once.
+    assert [entry.id for entry in built.catalogue.due_checks(0, now_ms())] == [CASE]
+    monkeypatch.setattr("bridge.archive.keeping.stores.stores", lambda *_: [here, other])
+    assert tasks.check(built.archive.job(Task.CHECK, CASE), lambda progress: None) == {"problems": []}
+    assert other.packages() == []
+    assert CASE not in here.packages()
+    for restart in (lambda: None, built.restart):
+        restart()
+        assert built.case.deleted_ms is not None
+        assert built.catalogue.due_checks(0, now_ms()) == ()

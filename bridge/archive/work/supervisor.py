@@ -25,7 +25,7 @@ from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, pu
 from bridge.archive.work.retry import PAUSE_MAX_S
 from bridge.archive.work.turns import Turns
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState
+from bridge.base.words import Disposition, PackageState
 from bridge.confinement.processes import offered
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
@@ -395,6 +395,9 @@ class ArchiveSupervisor:
         entry = next((entry for entry in due if not self._rests("check", entry.id)), None)
         if entry is not None:
             await self._check(entry)
+            if entry.disposition is Disposition.DESTROY:
+                # It is gone by now, or waits for those who decided.
+                self._let_rest("check", entry.id, STORE_AGAIN_S)
             return 0.0
         resting = {name for lane, name in self._not_before if lane == "purge" and self._rests(lane, name)}
         session = await asyncio.to_thread(purgeable, self._archive, await self._trusted_ms(), resting)

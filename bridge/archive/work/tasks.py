@@ -123,16 +123,24 @@ def store(job: Job, report: Report) -> Result:
 
 
 def check(job: Job, report: Report) -> Result:
-    """Compare a package with its checksums and its seal; one that was deleted meanwhile has none."""
+    """Compare a package with its checksums and its seal; one whose deletion has begun is deleted instead."""
     from bridge.archive.keeping import fixity
 
+    package = job.folders.packages / job.package
     certificate = job.folders.certificates / f"{job.package}.json"
-    if certificate.exists() and not (job.folders.packages / job.package).exists():
-        with closing(Catalogue(job.folders.archive)) as catalogue:
-            _finish_deletion(job, catalogue, read_certificate(certificate).entry.deleted_ms or _now_ms())
-        return {"problems": []}
+    if certificate.exists():
+        try:
+            deleted_ms = read_certificate(certificate).entry.deleted_ms or _now_ms()
+        except ArchiveFailed:
+            # Nobody knows what it says; what is there is looked at.
+            if not package.exists():
+                raise
+        else:
+            with closing(Catalogue(job.folders.archive)) as catalogue:
+                _finish_deletion(job, catalogue, deleted_ms)
+            return {"problems": []}
     result = fixity.check(
-        job.folders.packages / job.package,
+        package,
         timestamp_url=job.archive.timestamp_url,
         now_ms=_now_ms(),
         report=report,
