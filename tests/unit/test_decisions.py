@@ -44,7 +44,7 @@ def flip(path: Path, offset: int, bits: int = 0x01) -> None:
 def test_a_damaged_byte_in_one_file_costs_nothing(tmp_path: Path, decisions: Decisions, which: int) -> None:
     whole = decisions.newest()
     path = files(tmp_path)[which]
-    for offset in range(path.stat().st_size):
+    for offset in range(0, path.stat().st_size, 5):
         # A letter, and a line feed where there was none, or none where there was one.
         for bits in (0x01, path.read_bytes()[offset] ^ 0x0A, 0x80):
             flip(path, offset, bits)
