@@ -64,11 +64,15 @@ def track_number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+class FolderTaken(InvalidConfig):
+    """Another process has the folder of recordings, for as long as it runs or for a moment."""
+
+
 class FolderLock:
     """Keeps a second process from taking running sessions for interrupted ones; gone when the process is."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if it is not there, and lock it; raises InvalidConfig."""
+        """Make the folder if it is not there, and lock it; raises FolderTaken, or another InvalidConfig."""
         self._descriptor = -1
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ class FolderLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.release()
-            raise InvalidConfig(f"recording.dir {folder}: another process records there") from error
+            raise FolderTaken(f"recording.dir {folder}: another process records there") from error
         except OSError as error:
             self.release()
             raise InvalidConfig(f"recording.dir {folder}: {error.strerror}") from error
