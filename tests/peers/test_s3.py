@@ -93,6 +93,21 @@ def test_package_put_into_the_store_comes_back_proven(store: S3Store, package: P
     assert seen[-1] == 1.0
 
 
+def test_what_may_go_no_further_has_no_seal_in_the_store(store: S3Store, bucket: Any, package: Path) -> None:
+    asked = 0
+
+    def may_go() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise ArchiveFailed("withheld", "the patient does not consent", is_lasting=True)
+
+    with pytest.raises(ArchiveFailed, match="withheld"):
+        store.put(package, report=ignore, may_go=may_go)
+    assert len(keys(bucket)) == 3
+    assert store.packages() == []
+
+
 def test_putting_twice_uploads_nothing_again(store: S3Store, bucket: Any, package: Path) -> None:
     store.put(package, report=ignore)
     before = {item.key: item.last_modified for item in bucket.objects.all()}

@@ -34,6 +34,7 @@ _ANSWER_TIMEOUT_S: Final = 300
 
 
 OnBytes = Callable[[int], None]
+MayGo = Callable[[], None]
 
 
 class PackageStore(Protocol):
@@ -41,8 +42,11 @@ class PackageStore(Protocol):
 
     name: str
 
-    def put(self, package: Path, *, report: Report) -> None:
-        """Keep a package, and prove that it is kept; harmless twice."""
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
+        """Keep a package, and prove that it is kept; harmless twice.
+
+        `may_go` raises ArchiveFailed when nothing more of it may be put; it is asked before each file.
+        """
 
     def packages(self) -> list[str]:
         """Return the names of all whole packages."""
@@ -61,9 +65,10 @@ class LocalStore:
         self.name = "local"
         self._folder = folder
 
-    def put(self, package: Path, *, report: Report) -> None:
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
         """Copy a package in, as when one is brought back from another store."""
         target = self._folder / package.name
+        may_go()
         if not target.exists():
             with disk_errors():
                 _copy(package, target)
@@ -98,7 +103,7 @@ class S3Store:
         self._bucket = settings.s3_bucket
         self._client = _client(settings)
 
-    def put(self, package: Path, *, report: Report) -> None:
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
         """Upload what is not there yet, and read everything back."""
         with disk_errors():
             sums = _sealed_sums(package)
@@ -108,6 +113,7 @@ class S3Store:
             names.sort(key=lambda name: (name == SEAL_FILE, name != bag.TAG_MANIFEST, name))
             meter = _Meter(sum((package / name).stat().st_size for name in names), report)
             for name in names:
+                may_go()
                 meter.finished(self._put_file(package, name, sums.get(name), meter.moved))
 
     def packages(self) -> list[str]:

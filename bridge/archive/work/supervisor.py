@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.archive.folders import disk_errors, locked
-from bridge.archive.model import PACS_UNREACHABLE, Progress
+from bridge.archive.model import PACS_UNREACHABLE, WITHHELD, Progress
 from bridge.archive.trusted import TrustedTime, read_trusted, write_trusted
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
@@ -39,6 +39,8 @@ STATUS_INTERVAL_S: Final = 5.0
 AFTER_FAILURE_S: Final = 30.0
 # A package that the other store refused is tried again then.
 STORE_AGAIN_S: Final = 3600.0
+# What keeps a package out of the other store, and says nothing of others.
+ITS_OWN: Final = frozenset({"package-damaged", "store-other-seal", WITHHELD, "busy"})
 # How often it is looked whether a package that needs room has it.
 ROOM_INTERVAL_S: Final = 60.0
 # A PACS that does not answer is asked for one package at a time, this often.
@@ -440,10 +442,13 @@ class ArchiveSupervisor:
             await attempts.store(self._archive, entry.id)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be put into the other store: %s", entry.id, error)
-            # All wait, since mostly the store is away; this one longer, so that others come before it.
-            self._let_rest("store", "")
+            # This one waits longer, so that others come before it.
             self._let_rest("store", entry.id, STORE_AGAIN_S)
-            return False
+            if error.code not in ITS_OWN:
+                # All wait, since mostly the store is away.
+                self._let_rest("store", "")
+                return False
+            return True
         self._not_before.pop(("store", ""), None)
         self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)

@@ -116,9 +116,13 @@ def store(job: Job, report: Report) -> Result:
     with closing(Catalogue(job.folders.archive)) as catalogue:
         ask_journal(catalogue, job.folders, job.package)
         _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT)
-    _, *others = stores(job.archive, job.folders.packages)
-    for other in others:
-        other.put(package, report=report)
+        _, *others = stores(job.archive, job.folders.packages)
+        for other in others:
+            other.put(
+                package,
+                report=report,
+                may_go=lambda: _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT),
+            )
     return {"stores": [other.name for other in others]}
 
 
