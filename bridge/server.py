@@ -236,6 +236,7 @@ class Server:
         recordings = await self._recordings_when_free()
         self._closers.append(recordings.stop)
         recordings.start()
+        self.supervisor.name_by(recordings.names_begin, recordings.pass_over)
         self._until_ready = recordings.until_ready
 
         def open_record(

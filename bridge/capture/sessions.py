@@ -34,18 +34,30 @@ class SessionNames:
     def __init__(self, site_code: str, used: Iterable[str], *, installation: str = "") -> None:
         self._place = f"{site_code}-{installation}" if installation else site_code
         self._newest: dict[str, int] = {}
+        self.pass_over(used)
+
+    def pass_over(self, used: Iterable[str]) -> None:
+        """Hand out no name that is used elsewhere, or was before it."""
         for name in used:
             found = _SESSION.fullmatch(name)
             # Whatever the site code was then: the newest number of that day is passed.
             if found is not None:
                 self._newest[found[1]] = max(self._newest.get(found[1], 0), int(found[2]))
 
+    def begins(self, at_ms: int) -> str:
+        """Return what all ids of this day begin with."""
+        return f"HC-{self._place}-{_day(at_ms)}-"
+
     def next(self, at_ms: int) -> str:
         """Return the id of a session that begins now."""
-        day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
+        day = _day(at_ms)
         number = self._newest.get(day, 0) + 1
         self._newest[day] = number
-        return f"HC-{self._place}-{day}-{number:02}"
+        return f"{self.begins(at_ms)}{number:02}"
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
 
 
 def is_session(name: str) -> bool:

@@ -86,7 +86,8 @@ def keys(bucket: Any) -> set[str]:
 def test_package_put_into_the_store_comes_back_proven(store: S3Store, package: Path, tmp_path: Path) -> None:
     seen: list[float] = []
     store.put(package, report=lambda progress: seen.append(progress.done))
-    assert store.packages() == [package.name]
+    assert store.packages() == store.names("HC-") == [package.name]
+    assert store.names(f"{package.name}0") == []
     store.fetch(package.name, tmp_path / "back")
     assert verify(tmp_path / "back") == []
     assert seen == sorted(seen)

@@ -25,6 +25,7 @@ from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import ConsentState, RetentionClass
+from bridge.capture.sessions import SessionNames
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.catalogue import Catalogue
 
@@ -184,3 +185,35 @@ def test_what_is_withdrawn_while_it_is_stored_goes_no_further(
     with pytest.raises(ArchiveFailed, match="withheld"):
         tasks.store(archive.job(Task.STORE, FIRST), lambda progress: None)
     assert other.packages() == []
+
+
+async def test_no_session_gets_a_name_that_the_other_store_has(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at_ms = sealed.T0
+    names = SessionNames("BV", (), installation="ABCDEF")
+    day = names.begins(at_ms)
+    (tmp_path / "other").mkdir()
+    # Whole or half: whoever put it there has the name.
+    for name in (f"{day}03-C01", f"{day}12-S", "HC-BV-ZZZZZZ-20261125-40-S"):
+        (tmp_path / "other" / name).mkdir()
+    here, other = LocalStore(archive.folders.packages), LocalStore(tmp_path / "other")
+    monkeypatch.setattr("bridge.archive.keeping.stores.stores", lambda *_: [here, other])
+    supervisor = ArchiveSupervisor(replace(archive, archive=ArchiveConfig(s3_endpoint="http://127.0.0.1:9")))
+    supervisor.name_by(lambda: names.begins(at_ms), names.pass_over)
+    is_away = True
+
+    async def told(_: Archive, begin: str) -> list[str]:
+        if is_away:
+            raise ArchiveFailed("store-unreachable", "the store is away")
+        return list(tasks.names(archive.job(Task.NAMES, begin))["sessions"])
+
+    monkeypatch.setattr("bridge.archive.work.attempts.sessions_elsewhere", told)
+    assert not await supervisor._learn_names()
+    assert names.next(at_ms) == f"{day}01"
+    is_away = False
+    supervisor._wake_all()
+    assert await supervisor._learn_names()
+    assert names.next(at_ms) == f"{day}13"
+    # Once a day.
+    assert not await supervisor._learn_names()

@@ -51,6 +51,9 @@ class PackageStore(Protocol):
     def packages(self) -> list[str]:
         """Return the names of all whole packages."""
 
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
+
     def fetch(self, package: str, target: Path) -> None:
         """Bring a package into a new folder."""
 
@@ -78,6 +81,11 @@ class LocalStore:
         """Return the names of all whole packages."""
         with disk_errors():
             return sorted(path.name for path in self._folder.iterdir() if _is_package(path))
+
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
+        with disk_errors():
+            return sorted(path.name for path in self._folder.glob(f"{begin}*"))
 
     def fetch(self, package: str, target: Path) -> None:
         """Copy a package into a new folder."""
@@ -119,9 +127,17 @@ class S3Store:
     def packages(self) -> list[str]:
         """Return the names of all packages whose seal is there."""
         with self._talking():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Delimiter="/")
-            names = [item["Prefix"].rstrip("/") for page in pages for item in page.get("CommonPrefixes", [])]
-            return sorted(name for name in names if self._size(f"{name}/{SEAL_FILE}") is not None)
+            return [name for name in self.names("") if self._size(f"{name}/{SEAL_FILE}") is not None]
+
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
+        with self._talking():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=begin, Delimiter="/"
+            )
+            return sorted(
+                item["Prefix"].rstrip("/") for page in pages for item in page.get("CommonPrefixes", [])
+            )
 
     def fetch(self, package: str, target: Path) -> None:
         """Download a package into a new folder."""

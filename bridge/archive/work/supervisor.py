@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -105,6 +105,10 @@ class ArchiveSupervisor:
         # Since when (monotonic) something has waited whose time, by the clock of now, is still to come.
         self._waiting_at: dict[str, tuple[int, float]] = {}
         self._realtime_factor = 0.0
+        self._names_begin: Callable[[], str] = str
+        self._pass_over: Callable[[Iterable[str]], None] = _ignore_names
+        # For which day the other store has told its names.
+        self._names_told = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
             "take in": self._take_in,
@@ -115,6 +119,10 @@ class ArchiveSupervisor:
         }
         self._wake = {name: asyncio.Event() for name in self._steps}
         self._task: asyncio.Task[None] | None = None
+
+    def name_by(self, begin: Callable[[], str], pass_over: Callable[[Iterable[str]], None]) -> None:
+        """Let who names sessions hear of those in the other store; `begin` tells how today's names begin."""
+        self._names_begin, self._pass_over = begin, pass_over
 
     def start(self) -> None:
         """Begin to work; harmless where the archive's disk is away, it is tried again."""
@@ -390,7 +398,7 @@ class ArchiveSupervisor:
         if self._asked:
             await self._check_asked()
             return 0.0
-        if self._archive.archive.s3_endpoint and await self._store_next():
+        if self._archive.archive.s3_endpoint and (await self._learn_names() or await self._store_next()):
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
         due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms, now_ms())
@@ -430,6 +438,23 @@ class ArchiveSupervisor:
         with disk_errors():
             await asyncio.to_thread(write_trusted, folder, trusted)
         return trusted.now_ms(wall_ms)
+
+    async def _learn_names(self) -> bool:
+        """Ask the other store, once a day, for names that are used there; tell whether it has answered.
+
+        They are those of a disk that was lost, or of another machine that took itself for this one.
+        """
+        begin = self._names_begin()
+        if begin == self._names_told or self._rests("names", ""):
+            return False
+        self._let_rest("names", "")
+        try:
+            self._pass_over(await attempts.sessions_elsewhere(self._archive, begin))
+        except ArchiveFailed as error:
+            logger.warning("archive: the other store does not tell its names: %s", error)
+            return False
+        self._names_told = begin
+        return True
 
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
@@ -537,6 +562,10 @@ def _end_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def _ignore_names(names: Iterable[str]) -> None:
+    """Nobody names sessions."""
 
 
 def _ignore(progress: Progress) -> None:

@@ -40,6 +40,7 @@ from bridge.store.journal import EventKind
 
 SEAL_LOCK: Final = "sealing.lock"
 PROBLEMS_MAX: Final = 20
+SESSIONS_TOLD: Final = 20
 
 
 def take_in_sessions(job: Job) -> Result:
@@ -124,6 +125,16 @@ def store(job: Job, report: Report) -> Result:
                 may_go=lambda: _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT),
             )
     return {"stores": [other.name for other in others]}
+
+
+def names(job: Job) -> Result:
+    """Return the newest sessions of which the other stores have packages whose names begin so."""
+    from bridge.archive.keeping.stores import stores
+
+    _, *others = stores(job.archive, job.folders.packages)
+    found = {name.rpartition("-")[0] for other in others for name in other.names(job.package)}
+    # By their numbers, which grow.
+    return {"sessions": sorted(found, key=lambda name: (len(name), name))[-SESSIONS_TOLD:]}
 
 
 def check(job: Job, report: Report) -> Result:
