@@ -229,3 +229,22 @@ def test_last_report_of_a_starved_sender_does_not_stretch_its_voice() -> None:
     starved = [*times.reports[:-1], SenderReport(last.pts_ms - 90, last.ntp_ms, last.at_ms)]
     placement = place_streams({1: StreamTimes("site", starved, times.arrivals)})[1]
     assert placement.at_ms(3900) - placement.at_ms(3100) == pytest.approx(800, rel=0.025)
+
+
+def test_voice_that_a_starved_sender_catches_up_with_is_not_pressed_together() -> None:
+    """Before the pause one report, a quarter of a second late; behind it one that is in time again."""
+    times = StreamTimes(
+        "site",
+        [
+            SenderReport(-780, SERVER_MS + 5256, SERVER_MS + 5304),
+            SenderReport(320, SERVER_MS + 6681, SERVER_MS + 6689),
+            SenderReport(2040, SERVER_MS + 8080, SERVER_MS + 8102),
+        ],
+        [Arrival(0, SERVER_MS + 6099), Arrival(3320, SERVER_MS + 9352)],
+        [Pause(40, 40, SERVER_MS + 6349)],
+    )
+    placement = place_streams({1: times})[1]
+    placed = np.array([placement.at_ms(pts_ms) for pts_ms in np.arange(40.0, 3320.0, 20.0)])
+    assert np.abs(np.diff(placed) / 20.0 - 1).max() < 0.025
+    for arrival in times.arrivals:
+        assert placement.at_ms(arrival.pts_ms) <= arrival.at_ms + 20

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.archive.tracks.stretches import (
+    PARTED_MS,
     RATE_ERROR_MAX,
     Arrival,
     SenderReport,
@@ -140,7 +141,13 @@ def _place(
     if knots:
         placement = _placement(knots)
         if _is_believable(placement, arrivals):
-            return placement
+            # No frame was taken after it arrived: who reports so was starved, and caught up.
+            early = [
+                (one.pts_ms, one.at_ms - way_ms)
+                for one in arrivals
+                if placement.at_ms(one.pts_ms) > one.at_ms + PARTED_MS
+            ]
+            return _placement([*knots, *early]) if early else placement
     return _placement(_by_arrival(arrivals, way_ms))
 
 
