@@ -170,6 +170,14 @@ class Recordings:
         recorder.set_disk_level(self._level(now), now)
         return recorder
 
+    def names_begin(self) -> str:
+        """Return what the names of today's sessions begin with."""
+        return self._names.begins(self._at_ms(self._sfu.clock()))
+
+    def pass_over(self, names: Iterable[str]) -> None:
+        """Hear of names that are used elsewhere; no session that begins gets one of them."""
+        self._names.pass_over(names)
+
     def hold(self, session: Interrupted) -> None:
         """Keep an interrupted session for its room; end one that is too old, or whose room has another."""
         if session.is_closed:

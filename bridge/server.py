@@ -49,6 +49,7 @@ from bridge.base.load import Load
 from bridge.base.rate import limited_networks
 from bridge.base.words import ConferenceKind, RecordingPolicy
 from bridge.capture.disk import MB
+from bridge.capture.sessions import FolderTaken
 from bridge.conference.record import (
     OpenRecord,
     RecordObserver,
@@ -95,6 +96,9 @@ GARBAGE_INTERVAL_S = 60.0
 CERTIFICATE_CHECK_INTERVAL_S = 3600.0
 REVOCATIONS_INTERVAL_S = 1.0
 SHOWN_AFTER_S = 5.0
+# How long a start waits for whoever has the folder of recordings, and how often it looks.
+FOLDER_FREE_WITHIN_S = 60.0
+FOLDER_AGAIN_S = 0.2
 
 
 class Server:
@@ -229,21 +233,10 @@ class Server:
         config = self.config
         if not config.recording.enabled:
             return record_nothing
-        recordings = Recordings(
-            config.recording,
-            folder=recording_dir(config),
-            site_code=config.archive.site_code,
-            installation=installation_id(self.state_dir),
-            used_names=await asyncio.to_thread(self._archived_sessions),
-            sfu=self.sfu,
-            counters=self.recording_counters,
-            empty_close_s=config.rooms.empty_close_s,
-            on_archivable=self.supervisor.session_changed,
-            on_changed=self.supervisor.session_changed,
-            on_starved=self._starved,
-        )
+        recordings = await self._recordings_when_free()
         self._closers.append(recordings.stop)
         recordings.start()
+        self.supervisor.name_by(recordings.names_begin, recordings.pass_over)
         self._until_ready = recordings.until_ready
 
         def open_record(
@@ -256,6 +249,35 @@ class Server:
             return record
 
         return open_record
+
+    async def _recordings_when_free(self) -> Recordings:
+        """Return the recordings; `hoichan archive recover` may have their folder for a while."""
+        config = self.config
+        used_names = await asyncio.to_thread(self._archived_sessions)
+        until = time.monotonic() + FOLDER_FREE_WITHIN_S
+        is_told = False
+        while True:
+            try:
+                return Recordings(
+                    config.recording,
+                    folder=recording_dir(config),
+                    site_code=config.archive.site_code,
+                    installation=installation_id(self.state_dir),
+                    used_names=used_names,
+                    sfu=self.sfu,
+                    counters=self.recording_counters,
+                    empty_close_s=config.rooms.empty_close_s,
+                    on_archivable=self.supervisor.session_changed,
+                    on_changed=self.supervisor.session_changed,
+                    on_starved=self._starved,
+                )
+            except FolderTaken as error:
+                if time.monotonic() > until:
+                    raise
+                if not is_told:
+                    is_told = True
+                    logger.warning("%s; waiting for it up to %.0f s", error, FOLDER_FREE_WITHIN_S)
+                await asyncio.sleep(FOLDER_AGAIN_S)
 
     def _archived_sessions(self) -> frozenset[str]:
         """Return the sessions that the archive knows of, whatever is left of their recordings."""

@@ -287,10 +287,11 @@ async def member(
     *,
     room: str = "hoi-chan",
     kind: str = ConferenceKind.CONSULTATION,
+    invitation: str = "",
 ) -> AsyncIterator[Member]:
     """Exchange an invitation, join over the WebSocket; the welcome has been read."""
     async with aiohttp.ClientSession() as session:
-        invitation = server.invite(role, site, room=room, kind=kind)
+        invitation = invitation or server.invite(role, site, room=room, kind=kind)
         async with session.post(f"{server.base_url}/api/join", json={"invitation": invitation}) as response:
             assert response.status == 200, await response.text()
             token = (await response.json())["token"]

@@ -7,16 +7,18 @@ is a tone of that number. Number 0 is silent: it belongs to nothing.
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import numpy as np
 from aiortc_peer import AUDIO_FRAME_S, SAMPLE_RATE_HZ, Tone
 from av import VideoFrame
+from recorded import frames
 from timecode import (
     BITS,
     DARK,
+    FRAMES_PER_S,
     HEIGHT_PX,
     LIGHT,
     MIDDLE,
@@ -27,17 +29,20 @@ from timecode import (
 )
 
 from bridge.archive.plan.programme import Attendee, Scene
-from bridge.archive.screen.layout import Box, arrange
+from bridge.archive.screen.layout import Box, Place, arrange, fit
 
 NUMBER_BITS, CHECK_BITS = 12, 4
 NUMBERS = 1 << NUMBER_BITS
 # How far a bar's lightness may be from what was sent, after two encoders.
 BAR_TOLERANCE = 45
-# Where the number begins, of the height.
-LOWER = 0.7
+# Where the number begins, of the height, and where both are read: a name may cover the lowest fifth.
+LOWER = 0.5
+TIME_BAND, NUMBER_BAND = (0.15, 0.42), (0.58, 0.76)
 TONE_FIRST_HZ, TONE_RATIO, TONES = 400, 1.13, 20
 WINDOW_S = 0.1
 HEARD_AMPLITUDE = 0.03
+# The blue chroma of what is shared; that of all else is 128.
+SHARE_TINT, TINTED_BELOW = 80, 104
 
 
 def tone_hz(number: int) -> float:
@@ -71,6 +76,33 @@ class CodedCamera(TimecodeCamera):
         self._drawn.set()
         planes = picture(unix_ms)
         planes[int(HEIGHT_PX * LOWER) : HEIGHT_PX] = _bars(self.number)
+        return planes
+
+
+class CodedShare(CodedCamera):
+    """The same as a screen that is shared at times; of a tint by which a film tells it from a camera."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_on = asyncio.Event()
+
+    def switch(self, is_on: bool) -> None:
+        if is_on:
+            self._is_on.set()
+        else:
+            self._is_on.clear()
+
+    async def recv(self) -> VideoFrame:
+        if not self._is_on.is_set():
+            await self._is_on.wait()
+            if self._began is not None:
+                # Its clock has gone on.
+                self._number = int((asyncio.get_running_loop().time() - self._began) * FRAMES_PER_S) + 1
+        return await super().recv()
+
+    def draw(self) -> np.ndarray:
+        planes = super().draw()
+        planes[HEIGHT_PX : HEIGHT_PX * 5 // 4] = SHARE_TINT
         return planes
 
 
@@ -111,8 +143,9 @@ class Read:
 def read_picture(luma: np.ndarray, near_ms: float) -> Read | None:
     """Return what a coded picture says; None for one that is none."""
     height = luma.shape[0]
-    upper = _levels(luma[height // 5 : int(height * 0.6)])
-    lower = _levels(luma[int(height * (LOWER + 0.08)) : int(height * 0.95)])
+    upper, lower = (
+        _levels(luma[int(height * first) : int(height * last)]) for first, last in (TIME_BAND, NUMBER_BAND)
+    )
     if upper is None or lower is None:
         return None
     code = int("".join("1" if bar else "0" for bar in lower), 2)
@@ -138,21 +171,49 @@ def _levels(band: np.ndarray) -> list[bool] | None:
     return levels
 
 
-def stage_box(height_px: int) -> Box:
-    """Return where a composed picture shows the camera of the only site there is."""
-    alone = Attendee("p-1", "A", "central", "chair")
-    layout = arrange(Scene(0, (alone,), frozenset({"p-1"})), height_px)
-    return layout.tiles[0].box
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a composed picture shows the only site there is: its camera alone, or beside what it shares."""
+
+    alone: Box
+    beside: Box
+    share: Box
 
 
-def pictures(path: Path, near_ms: float, box: Box | None = None) -> Iterator[Read | None]:
-    """Decode a file's pictures, or what each shows in a box; of a torn one, those that are there."""
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield read_picture(_luma(frame, box), near_ms)
-    except av.error.FFmpegError:
-        return
+def places(height_px: int) -> Places:
+    """Return where things are in a composed picture."""
+    person = Attendee("p-1", "A", "central", "chair")
+    scene = Scene(0, (person,), frozenset({"p-1"}))
+    (alone,) = arrange(scene, height_px).tiles
+    boxes = {
+        tile.place: tile.box for tile in arrange(replace(scene, content=("p-1", "content")), height_px).tiles
+    }
+    share = fit(WIDTH_PX, HEIGHT_PX, boxes[Place.MAIN])
+    return Places(alone.box, boxes[Place.COLUMN], share)
+
+
+def pictures(path: Path, near_ms: float) -> Iterator[Read | None]:
+    """Decode a file's pictures; of a torn one, those that are there."""
+    for frame in frames(path):
+        yield read_picture(_luma(frame, None), near_ms)
+
+
+def film(path: Path, near_ms: float) -> Iterator[tuple[Read | None, Read | None]]:
+    """Decode a composed video: what the camera shows in each picture, and what is shared beside it."""
+    for frame in frames(path):
+        where = places(frame.height)
+        if _is_tinted(frame, where.share):
+            share = read_picture(_luma(frame, where.share), near_ms)
+            yield read_picture(_luma(frame, where.beside), near_ms), share
+        else:
+            yield read_picture(_luma(frame, where.alone), near_ms), None
+
+
+def _is_tinted(frame: VideoFrame, box: Box) -> bool:
+    blue = frame.to_ndarray(format="yuv420p")[frame.height : frame.height * 5 // 4]
+    plane = blue.reshape(frame.height // 2, frame.width // 2)
+    row, column = (box.y + box.height // 2) // 2, (box.x + box.width // 2) // 2
+    return float(plane[row - 16 : row + 16, column - 16 : column + 16].mean()) < TINTED_BELOW
 
 
 def _luma(frame: VideoFrame, box: Box | None) -> np.ndarray:

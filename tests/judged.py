@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from coded import WINDOW_S, is_tone, pictures, stage_box, tones
+from coded import WINDOW_S, film, is_tone, pictures, tones
 from recorded import parts
 
 from bridge.archive.package.verify import verify
@@ -22,6 +22,8 @@ STARTS_MS = 1100
 NEAR_MS = 150
 TOLD_MS = 400
 HEARD_MS = 400
+# What is on its way to the other store when a consent is withdrawn.
+ON_ITS_WAY_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Fault:
         return f"{self.what}: {self.where}: {self.detail}"
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Something of a package that was put into the other store."""
+
+    package: str
+    at_ms: float
+
+
 @dataclass(slots=True)
 class Package:
     """What a sealed package holds."""
@@ -47,14 +57,12 @@ class Package:
     problems: list[str]
     # When its pictures were taken, by their number.
     taken: dict[int, set[float]] = field(default_factory=lambda: defaultdict(set))
-    frames: int = 0
-    read: int = 0
     # Each tenth of a second.
     heard: list[float | None] = field(default_factory=list)
 
 
-def judge(state_dir: Path, ledger: Sequence[Mapping[str, Any]]) -> list[Fault]:
-    """Return everything that is wrong."""
+def judge(state_dir: Path, ledger: Sequence[Mapping[str, Any]], puts: Sequence[Put]) -> list[Fault]:
+    """Return everything that is wrong; `puts` are what the other store was given."""
     flips = [line["file"] for line in ledger if line["kind"] == "flip"]
     packages = [
         read_package(path) for path in sorted((state_dir / "archive" / "packages").glob("HC-*[0-9S]"))
@@ -65,6 +73,7 @@ def judge(state_dir: Path, ledger: Sequence[Mapping[str, Any]]) -> list[Fault]:
         *_broken(packages, flips),
         *(fault for package in packages for fault in _foreign(package, ledger)),
         *_missing(packages, ledger),
+        *_withdrawn(state_dir, packages, ledger, puts),
     ]
 
 
@@ -76,15 +85,17 @@ def read_package(folder: Path) -> Package:
     gaps = json.loads((data / "gaps.json").read_text(encoding="utf-8"))
     problems = [problem.sentence for problem in verify(folder)]
     package = Package(folder.name, about["room"], about.get("code"), gaps, problems)
-    box = stage_box(720)
-    for part in parts(folder) if (data / "video" / "parts.json").exists() else ():
-        path = data / "video" / part["file"]
-        for found in pictures(path, _ms(part["start_ms"]), box):
-            package.frames += 1
-            if found is not None:
-                package.read += 1
-                package.taken[found.number].add(found.taken_ms)
-        package.heard += tones(path)
+    for kind in ("video", "content"):
+        for part in parts(folder, kind) if (data / kind / "parts.json").exists() else ():
+            path, near_ms = data / kind / part["file"], _ms(part["start_ms"])
+            if kind == "video":
+                found = [one for both in film(path, near_ms) for one in both]
+                package.heard += tones(path)
+            else:
+                found = list(pictures(path, near_ms))
+            for read in found:
+                if read is not None:
+                    package.taken[read.number].add(read.taken_ms)
     return package
 
 
@@ -137,10 +148,9 @@ def _foreign(package: Package, ledger: Sequence[Mapping[str, Any]]) -> Iterator[
 
 def _own(package: Package, ledger: Sequence[Mapping[str, Any]]) -> Iterator[int]:
     for line in ledger:
-        if line["kind"] == "number" and line["is_recorded"] and line["room"] == package.room:
-            is_its_case = package.code == f"BN-{line['number']:04}"
-            if is_its_case if package.code else line["case"] is None:
-                yield line["number"]
+        is_recorded = line["kind"] == "number" and line["is_recorded"]
+        if is_recorded and (line["room"], line["code"]) == (package.room, package.code):
+            yield line["number"]
 
 
 def _missing(packages: Sequence[Package], ledger: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
@@ -158,11 +168,17 @@ def _missing(packages: Sequence[Package], ledger: Sequence[Mapping[str, Any]]) -
             lost = [
                 at
                 for at in line["taken"]
-                if at >= line["from_ms"] + STARTS_MS and not _is_near(at, taken) and not _is_told(at, gaps)
+                if at >= line["from_ms"] + STARTS_MS
+                and not _is_near(at, taken)
+                and not _is_told(at, line["source"], gaps)
             ]
             if lost:
-                detail = f"number {number}: {len(lost)} of {len(line['taken'])} pictures, from {lost[0]} on"
+                of = f"{len(lost)} of {len(line['taken'])}, from {lost[0]} on"
+                detail = f"number {number}, {line['source']}: {of}"
                 yield Fault("pictures are missing", line["room"], detail)
+        stretches = [line for line in stretches if line["source"] == "camera"]
+        if not stretches:
+            continue
         due_ms = sum(max(line["to_ms"] - line["from_ms"] - STARTS_MS, 0) for line in stretches)
         told_ms = sum(gap["duration_ms"] for gap in gaps if gap["source"] == "microphone")
         heard_ms = 1000 * WINDOW_S * sum(is_tone(hz, number) for package in holders for hz in package.heard)
@@ -171,15 +187,50 @@ def _missing(packages: Sequence[Package], ledger: Sequence[Mapping[str, Any]]) -
             yield Fault("sound is missing", stretches[0]["room"], detail)
 
 
+def _withdrawn(
+    state_dir: Path, packages: Sequence[Package], ledger: Sequence[Mapping[str, Any]], puts: Sequence[Put]
+) -> Iterator[Fault]:
+    """What a patient has taken back waits for people, and goes nowhere."""
+    names = {(package.room, package.code): package.name for package in packages}
+    with catalogue(state_dir) as database:
+        rows = database.execute("SELECT id, disposition, delivered_ms, stored_ms FROM packages").fetchall()
+    held = {
+        name: (disposition, delivered_ms, stored_ms) for name, disposition, delivered_ms, stored_ms in rows
+    }
+    for line in ledger:
+        if line["kind"] != "withdrawn":
+            continue
+        name = names.get((line["room"], line["code"]))
+        if name is None:
+            yield Fault("withdrawn, and no package", line["room"], line["code"])
+            continue
+        disposition, *gone_ms = held[name]
+        if disposition != "open":
+            yield Fault("a withdrawal is forgotten", name, str(disposition))
+        late_ms = line["at_ms"] + ON_ITS_WAY_MS
+        if any(at_ms is not None and at_ms > late_ms for at_ms in gone_ms):
+            yield Fault("withdrawn, and said to be delivered", name, str(gone_ms))
+        late = [put for put in puts if put.package == name and put.at_ms > late_ms]
+        if late:
+            yield Fault("withdrawn, and delivered", name, f"{len(late)} objects, from {late[0].at_ms:.0f} on")
+
+
 def _is_near(at_ms: float, taken: set[float]) -> bool:
     return any(abs(at_ms - one) <= NEAR_MS for one in taken)
 
 
-def _is_told(at_ms: float, gaps: Sequence[Mapping[str, Any]]) -> bool:
+def _is_told(at_ms: float, source: str, gaps: Sequence[Mapping[str, Any]]) -> bool:
     return any(
-        gap["source"] == "camera" and _ms(gap["from"]) - TOLD_MS <= at_ms <= _ms(gap["to"]) + TOLD_MS
+        gap["source"] == source and _ms(gap["from"]) - TOLD_MS <= at_ms <= _ms(gap["to"]) + TOLD_MS
         for gap in gaps
     )
+
+
+def unstored(state_dir: Path) -> set[str]:
+    """Return the sealed packages that are to go into the other store and have not."""
+    with catalogue(state_dir) as database:
+        query = "SELECT id FROM packages WHERE seal IS NOT NULL AND stored_ms IS NULL AND disposition IS NULL"
+        return {name for (name,) in database.execute(query)}
 
 
 def _ms(value: float | str) -> float:

@@ -1,10 +1,12 @@
 """Kills a recording server at random moments, damages its files, and looks at what the archive holds then.
 
-Rooms hold conferences with cases: some patients have consented, some have not, some were not asked. Each case
-has a number that its pictures and sounds tell (`coded`). Before every fifth start one byte somewhere in the
-state directory is changed. In the end every session must be sealed, with a gap told for what is missing of
-it; only what was younger than a second when the server was killed, or damaged, may be missing; and no
-package may hold a picture or a sound of anything else than its own case.
+Rooms hold conferences with cases: some patients have consented, some have not, some were not asked, and some
+withdraw their consent during the case or after it. Images are shared, and go on being sent in the next case.
+Each case has a number that its pictures and sounds tell (`coded`), and each image one of its own. Before
+every fifth start one byte somewhere in the state directory is changed. In the end every session must be
+sealed, with a gap told for what is missing of it; only what was younger than a second when the server was
+killed, or damaged, may be missing; no package may hold a picture or a sound of anything else than its own
+case, or from after a withdrawal; and what was withdrawn must wait for people, and go into no other store.
 
     PYTHONPATH=tests python -m torture --kills 1000 --seed 1 --folder /var/tmp/torture
 
@@ -29,15 +31,20 @@ from typing import Any
 
 from aiortc_peer import Member, member, prefer
 from bridge_process import BridgeServer
-from coded import CodedCamera, CodedTone
-from judged import Fault, catalogue, judge
+from coded import CodedCamera, CodedShare, CodedTone
+from judged import Fault, catalogue, judge, unstored
+from other_store import OtherStore
+from recorded import journal, sessions
 from warm_server import WarmServer
 
 from bridge.base.words import ConferenceKind
+from bridge.node.host import token_secret
 from bridge.store.journal import EventKind
 
 ENVIRONMENT = {"HOICHAN_ROOMS_EMPTY_CLOSE_S": "1"}
 LIFE_S = 4.0
+# So often the other store forgets what it was given, which it has in memory.
+EMPTY_EVERY = 50
 FLIP_EVERY = 5
 # Some are killed before anybody can come in.
 KILLED_EARLY = 0.2
@@ -50,10 +57,14 @@ NEUTRAL_PICTURES = 2
 LOST_MAX_MS = 1000 + 90
 KINDS = (ConferenceKind.CONSULTATION, ConferenceKind.BRIEFING)
 CONSENTS = ("granted", "granted", "granted", "refused", "unknown")
+# How many cases in which something is shared, and with consent, which is then withdrawn.
+SHARES = 0.4
+WITHDRAWS = (None, None, None, "during", "after")
 STARVED_EVERY_S = 0.02
 # The archive may be busy for long, but it does something.
 IDLE_MAX_S = 240.0
 LOG = "server.log"
+PACKAGES = "archive/packages/"
 
 
 class Ledger:
@@ -73,20 +84,39 @@ class Ledger:
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind]
 
-    def new_number(self, **data: Any) -> int:
-        """Return a number that nothing else has."""
+    def new_number(self, room: str, *, case: int | None, is_recorded: bool) -> int:
+        """Return a number that nothing else has; it is told in a case, or begins one (0), or in none."""
         number = len(self.of("number")) + 1
-        self.add("number", number=number, **data)
+        code = None if case is None else f"BN-{case or number:04}"
+        self.add("number", number=number, room=room, code=code, is_recorded=is_recorded)
         return number
 
 
 @dataclass
 class Shown:
-    """A stretch in which a number was to be seen and heard."""
+    """A stretch in which a number was to be seen and heard, or an image to be seen."""
 
     number: int
+    camera: CodedCamera
     from_ms: int
     to_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a case."""
+
+    consent: str
+    shares: bool
+    # When it is withdrawn.
+    withdraws: str | None = None
+
+
+# What is seen in every run.
+LAST = {
+    ConferenceKind.CONSULTATION: (Plan("granted", True, "during"), Plan("granted", True)),
+    ConferenceKind.BRIEFING: (Plan("granted", True, "after"), Plan("granted", False)),
+}
 
 
 @dataclass
@@ -103,7 +133,14 @@ class Seat:
     number: int = 0
     camera: CodedCamera = field(default_factory=CodedCamera)
     tone: CodedTone = field(default_factory=CodedTone)
+    share: CodedShare = field(default_factory=CodedShare)
+    # The number of the image that is shared, through all lives; 0 when nothing is.
+    image: int = 0
+    invitation: str = ""
+    secret: bytes = b""
     shown: list[Shown] = field(default_factory=list)
+    # Codes of cases, and when the consent was withdrawn.
+    withdrawn: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rooms = len([line for line in self.ledger.of("room") if line["seat"] == self.name])
@@ -116,19 +153,24 @@ class Seat:
     def next_room(self) -> None:
         self.rooms += 1
         self.ledger.add("room", seat=self.name, room=self.room)
-        self.number = 0
+        self.number = self.image = 0
+        self.invitation = ""
         if self.kind is ConferenceKind.BRIEFING:
-            self.number = self.ledger.new_number(room=self.room, case=None, is_recorded=True)
+            self.number = self.ledger.new_number(self.room, case=None, is_recorded=True)
 
-    async def hold(self, server: BridgeServer, *, cases: int | None = None) -> None:
-        """Hold conferences until cancelled, or finish what is open and leave."""
+    async def hold(self, server: BridgeServer, *, plans: Sequence[Plan] | None = None) -> None:
+        """Hold conferences until cancelled, or finish what is open, hold some cases more, and leave."""
         while True:
-            async with member(server, "chair", self.name, room=self.room, kind=self.kind.value) as chair:
+            self._invite(server)
+            async with member(server, "chair", self.name, invitation=self.invitation) as chair:
                 chair.messages.insert(0, {"type": "recording", **chair.welcome["room"]["recording"]})
                 chair.messages.insert(0, {"type": "cases", "cases": chair.welcome["cases"]})
-                self.camera, self.tone = CodedCamera(), CodedTone()
-                chair.connection.addTransceiver(self.tone, direction="sendonly")
-                chair.connection.addTransceiver(self.camera, direction="sendonly")
+                self.camera, self.tone, self.share = CodedCamera(), CodedTone(), CodedShare()
+                for track in (self.tone, self.camera, self.share):
+                    chair.connection.addTransceiver(track, direction="sendonly")
+                self.share.number = self.image
+                self.share.switch(self.image > 0)
+                await chair.say(type="mute", source="content", muted=not self.image)
                 prefer(chair.connection, "video/VP8")
                 is_up = asyncio.Event()
                 chair.connection.on(
@@ -137,41 +179,67 @@ class Seat:
                         up.set() if pc.connectionState == "connected" else None
                     ),
                 )
-                await chair.offer(publications={"0": "microphone", "1": "camera"}, slots={})
+                await chair.offer(publications={"0": "microphone", "1": "camera", "2": "content"}, slots={})
                 async with asyncio.timeout(IN_WITHIN_S):
                     await is_up.wait()
-                done = 0
-                while cases is None or done < cases or _active(chair) is not None:
-                    await self._discuss(chair)
-                    done += 1
-                    if cases is None and self.moments.random() < 0.2:
+                if _active(chair) is not None:
+                    await self._discuss(chair, self._plan())
+                for plan in plans or ():
+                    await self._discuss(chair, plan)
+                while plans is None:
+                    await self._discuss(chair, self._plan())
+                    if self.moments.random() < 0.2:
                         break
                 await chair.say(type="leave")
             self.note()
             self.next_room()
-            if cases is not None:
+            if plans is not None:
                 return
 
-    async def _discuss(self, chair: Member) -> None:
+    def _invite(self, server: BridgeServer) -> None:
+        """Come back with the same link, as a page does, unless the server's secret was damaged meanwhile."""
+        secret = token_secret(server.state_dir)
+        if not self.invitation or secret != self.secret:
+            self.secret = secret
+            self.invitation = server.invite("chair", self.name, room=self.room, kind=self.kind)
+
+    def _plan(self) -> Plan:
+        consent, shares = self.moments.choice(CONSENTS), self.moments.random() < SHARES
+        return Plan(consent, shares, self.moments.choice(WITHDRAWS))
+
+    async def _discuss(self, chair: Member, plan: Plan) -> None:
         """Go on with the open case, or begin one; and end it."""
         case = _active(chair)
         if case is None:
             if self.number:
                 await chair.told("recording", state="recording", case=None)
                 await self._show(self.number, self.moments.uniform(0.2, 1.0))
-            case = await self._begin(chair)
+            case = await self._begin(chair, plan.consent)
         elif case["consent"] == "granted":
             await chair.say(type="confirm_case", case=case["case"], code=case["code"])
-        state = "recording" if case["consent"] == "granted" else "waiting"
-        await chair.told("recording", state=state, case=case["case"])
-        await self._show(int(case["code"].removeprefix("BN-")), self.moments.uniform(0.2, 3.0))
+        number = int(case["code"].removeprefix("BN-"))
+        if case["consent"] == "granted":
+            await chair.told("recording", state="recording", case=case["case"])
+            if plan.shares:
+                await self._share(chair, self.ledger.new_number(self.room, case=number, is_recorded=True))
+            await self._show(number, self.moments.uniform(0.2, 3.0), is_shared=plan.shares)
+            if plan.withdraws == "during":
+                await self._withdraw(chair, case)
+        if case["consent"] != "granted" or plan.withdraws == "during":
+            await chair.told("recording", state="waiting", case=case["case"])
+            number = self.ledger.new_number(self.room, case=number, is_recorded=False)
+            await self._show(number, self.moments.uniform(0.2, 1.0))
         await chair.say(type="finish_case", case=case["case"])
         await chair.told("recording", case=None)
         await chair.until("cases", lambda _: _active(chair) is None)
+        if case["consent"] == "granted" and plan.withdraws == "after":
+            await self._withdraw(chair, case)
+        if self.image and self.moments.random() < 0.3:
+            # Else it goes on in what comes next.
+            await self._end_share(chair)
 
-    async def _begin(self, chair: Member) -> dict[str, Any]:
-        consent = self.moments.choice(CONSENTS)
-        number = self.ledger.new_number(room=self.room, case=consent, is_recorded=consent == "granted")
+    async def _begin(self, chair: Member, consent: str) -> dict[str, Any]:
+        number = self.ledger.new_number(self.room, case=0, is_recorded=consent == "granted")
         code = f"BN-{number:04}"
         await chair.say(type="add_case", code=code)
         await chair.until("cases", lambda one: any(case["code"] == code for case in one["cases"]))
@@ -181,13 +249,47 @@ class Seat:
         await chair.say(type="start_case", case=case["case"])
         return {**case, "consent": consent}
 
-    async def _show(self, number: int, seconds: float) -> None:
+    async def _withdraw(self, chair: Member, case: dict[str, Any]) -> None:
+        await chair.say(type="consent", case=case["case"], state="withdrawn")
+        await chair.until(
+            "cases",
+            lambda one: (case["case"], "withdrawn") in [(x["case"], x["consent"]) for x in one["cases"]],
+        )
+        self.withdrawn.append((case["code"], _now_ms()))
+
+    async def _share(self, chair: Member, image: int) -> None:
+        """Share an image of this case; what is shared already is shared anew, or confirmed."""
+        if self.image and self.moments.random() < 0.5:
+            self.share.number = 0
+            await self.share.drawn(NEUTRAL_PICTURES)
+            await asyncio.sleep(ON_ITS_WAY_S)
+            await chair.say(type="show_content", participant=chair.participant, source="content")
+        else:
+            if self.image:
+                await self._end_share(chair)
+            self.share.switch(True)
+            await chair.say(type="mute", source="content", muted=False)
+        await chair.told("content", participant=chair.participant, source="content")
+        self.image = self.share.number = image
+
+    async def _end_share(self, chair: Member) -> None:
+        self.image = self.share.number = 0
+        await self.share.drawn(NEUTRAL_PICTURES)
+        await asyncio.sleep(ON_ITS_WAY_S)
+        await chair.say(type="mute", source="content", muted=True)
+        self.share.switch(False)
+
+    async def _show(self, number: int, seconds: float, *, is_shared: bool = False) -> None:
+        """Show a number for some time, and look after the image, which is shown longer."""
         self.camera.number = self.tone.number = number
-        shown = Shown(number, _now_ms())
-        self.shown.append(shown)
+        shown = [Shown(number, self.camera, _now_ms())]
+        if is_shared:
+            shown.append(Shown(self.image, self.share, _now_ms()))
+        self.shown += shown
         await asyncio.sleep(seconds)
         self.camera.number = self.tone.number = 0
-        shown.to_ms = _now_ms()
+        for one in shown:
+            one.to_ms = _now_ms()
         await self.camera.drawn(NEUTRAL_PICTURES)
         await asyncio.sleep(ON_ITS_WAY_S)
 
@@ -199,13 +301,24 @@ class Seat:
                 to_ms = min(to_ms, round(killed_ms - lost_max_ms))
             taken = [
                 at
-                for at, number in self.camera.taken
+                for at, number in shown.camera.taken
                 if number == shown.number and shown.from_ms <= at <= to_ms
             ]
             self.ledger.add(
-                "shown", number=shown.number, room=self.room, from_ms=shown.from_ms, to_ms=to_ms, taken=taken
+                "shown",
+                number=shown.number,
+                source="content" if isinstance(shown.camera, CodedShare) else "camera",
+                room=self.room,
+                from_ms=shown.from_ms,
+                to_ms=to_ms,
+                taken=taken,
             )
         self.shown.clear()
+        for code, at_ms in self.withdrawn:
+            # What was said in the last second may be lost, and people see that it is.
+            if killed_ms is None or at_ms <= killed_ms - lost_max_ms:
+                self.ledger.add("withdrawn", room=self.room, code=code, at_ms=at_ms)
+        self.withdrawn.clear()
 
 
 def _cases(chair: Member) -> list[dict[str, Any]]:
@@ -255,7 +368,9 @@ def flip(state_dir: Path, moments: random.Random) -> dict[str, Any]:
     return {"file": name, "offset": offset, "was": was, "became": became}
 
 
-async def one_life(server: BridgeServer, seats: Sequence[Seat], moments: random.Random) -> None:
+async def one_life(
+    server: BridgeServer, seats: Sequence[Seat], moments: random.Random, life_s: float
+) -> None:
     """Start the server, let people hold their conferences, and kill it."""
     ledger = seats[0].ledger
     await asyncio.to_thread(server.launch)
@@ -268,7 +383,7 @@ async def one_life(server: BridgeServer, seats: Sequence[Seat], moments: random.
     starvation = Starvation()
     watch = asyncio.create_task(starvation.watch())
     people = [asyncio.create_task(seat.hold(server)) for seat in seats]
-    await asyncio.wait(people, timeout=moments.uniform(0.0, LIFE_S), return_when=asyncio.FIRST_EXCEPTION)
+    await asyncio.wait(people, timeout=moments.uniform(0.0, life_s), return_when=asyncio.FIRST_EXCEPTION)
     for task in people:
         if task.done() and task.exception() is not None:
             ledger.add("trouble", what=repr(task.exception()))
@@ -285,10 +400,14 @@ async def one_life(server: BridgeServer, seats: Sequence[Seat], moments: random.
     ledger.add("kill", at_ms=killed_ms)
 
 
-async def torture(folder: Path, *, kills: int, seed: int, seats: int, abandons: bool) -> list[Fault]:
+async def torture(
+    folder: Path, *, kills: int, seed: int, seats: int, abandons: bool, life_s: float = LIFE_S
+) -> list[Fault]:
     """Kill so often, and return what is wrong with what is left."""
     ledger = Ledger(folder / "ledger.jsonl")
-    server = WarmServer(folder / "state", environment=ENVIRONMENT)
+    store = OtherStore(folder)
+    store.start()
+    server = WarmServer(folder / "state", environment={**ENVIRONMENT, **store.environment})
     places = [
         Seat(
             f"phong-{number}", KINDS[number % len(KINDS)], random.Random(f"{seed} {number}"), ledger, abandons
@@ -300,28 +419,50 @@ async def torture(folder: Path, *, kills: int, seed: int, seats: int, abandons: 
             moments = random.Random(f"{seed} life {number}")
             if number % FLIP_EVERY == FLIP_EVERY - 1:
                 ledger.add("flip", number=number, **flip(server.state_dir, moments))
-            await one_life(server, places, moments)
+            if number % EMPTY_EVERY == EMPTY_EVERY - 1:
+                store.empty()
+            await one_life(server, places, moments, life_s)
             _print(f"{number + 1} of {kills} kills")
         await asyncio.to_thread(server.start)
-        await asyncio.gather(*(seat.hold(server, cases=1) for seat in places))
-        await until_archived(server)
+        left = [] if abandons else _left_rooms(server, {seat.room for seat in places})
+        await asyncio.gather(
+            *(seat.hold(server, plans=LAST[seat.kind]) for seat in places),
+            *(look_in(server, room) for room in left),
+        )
+        await until_archived(server, ledger)
     finally:
         if server.process is not None:
             await asyncio.to_thread(server.stop)
-    return judge(server.state_dir, ledger.lines)
+        store.stop()
+    return judge(server.state_dir, ledger.lines, store.puts)
 
 
-async def until_archived(server: BridgeServer) -> None:
-    """Wait until every session has an end, and every package is made or given up."""
+def _left_rooms(server: BridgeServer, but: set[str]) -> set[str]:
+    """Return the rooms that were left shortly before the server was killed."""
+    open_ones = [path for path in sessions(server) if not _is_closed(path)]
+    return {journal(path)[0].data["room"] for path in open_ones} - but
+
+
+async def look_in(server: BridgeServer, room: str) -> None:
+    """Come back to a room and leave it, which ends its session sooner than the server does by itself."""
+    async with member(server, "chair", "Trực", room=room) as chair:
+        await chair.say(type="leave")
+
+
+async def until_archived(server: BridgeServer, ledger: Ledger) -> None:
+    """Wait until every session has an end, every package is made or given up, and stored where it may be."""
+    flipped = {Path(line["file"]).parts[2] for line in ledger.of("flip") if line["file"].startswith(PACKAGES)}
     last: object = None
     changed_at = time.monotonic()
     while True:
-        now = standing(server.state_dir)
+        now = standing(server.state_dir, flipped)
         if now.is_done:
             return
         if now != last:
             last, changed_at = now, time.monotonic()
-            _print(f"waiting for {now.open} sessions, packages {dict(now.states)}")
+            _print(
+                f"waiting for {now.open} sessions, packages {dict(now.states)}, to be stored {now.unstored}"
+            )
         if time.monotonic() - changed_at > IDLE_MAX_S:
             _print(f"nothing happens any more: {now}")
             return
@@ -334,25 +475,32 @@ class Standing:
 
     open: tuple[str, ...]
     states: tuple[tuple[str, int], ...]
+    unstored: int
 
     @property
     def is_done(self) -> bool:
-        return not self.open and {state for state, _ in self.states} <= {"sealed", "failed"}
+        return (
+            not self.open
+            and not self.unstored
+            and {state for state, _ in self.states} <= {"sealed", "failed"}
+        )
 
 
-def standing(state_dir: Path) -> Standing:
-    """Return which sessions are open, and how many packages are in which state."""
+def standing(state_dir: Path, flipped: set[str]) -> Standing:
+    """Return which sessions are open, how many packages are in which state, and how many are to be stored."""
     recordings = state_dir / "recordings"
     names = [path.name for path in recordings.glob("HC-*") if path.is_dir()]
     states: Counter[str] = Counter()
     known: set[str] = set()
+    waiting_to_go: set[str] = set()
     with suppress(sqlite3.Error), catalogue(state_dir) as database:
         known = {
             name for (name,) in database.execute("SELECT session FROM packages WHERE state != 'recording'")
         }
         states.update(state for (state,) in database.execute("SELECT state FROM packages"))
+        waiting_to_go = unstored(state_dir) - flipped
     waiting = [name for name in names if name not in known or not _is_closed(recordings / name)]
-    return Standing(tuple(sorted(waiting)), tuple(sorted(states.items())))
+    return Standing(tuple(sorted(waiting)), tuple(sorted(states.items())), len(waiting_to_go))
 
 
 def _is_closed(session: Path) -> bool:
@@ -373,7 +521,9 @@ def report(faults: Iterable[Fault], ledger: Ledger, seed: int) -> dict[str, Any]
         "kills": len(ledger.of("kill")),
         "flips": len(flips),
         "conferences": len({line["room"] for line in ledger.of("shown")}),
-        "cases": len([line for line in ledger.of("number") if line["case"]]),
+        "cases": len({line["code"] for line in ledger.of("number") if line["code"]}),
+        "withdrawn": len(ledger.of("withdrawn")),
+        "images": len({line["number"] for line in ledger.of("shown") if line["source"] == "content"}),
         "pictures": sum(len(line["taken"]) for line in ledger.of("shown")),
         "faults": [str(fault) for fault in faults],
     }
@@ -403,7 +553,7 @@ def main() -> int:
     seed = int(ledger.of("seed")[0]["seed"])
     _print(f"seed {seed}, in {folder}")
     if options.judge:
-        faults = judge(folder / "state", Ledger(folder / "ledger.jsonl").lines)
+        faults = judge(folder / "state", Ledger(folder / "ledger.jsonl").lines, OtherStore(folder).puts)
     else:
         faults = asyncio.run(
             torture(folder, kills=options.kills, seed=seed, seats=options.seats, abandons=True)

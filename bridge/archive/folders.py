@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,6 +82,19 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         raise ArchiveFailed("busy", f"another process works on {path.stem}") from error
     finally:
         os.close(descriptor)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, where it is there; what refuses keeps nothing else. Raises OSError when any did."""
+    refused: list[OSError] = []
+
+    def note(_: object, __: str, error: tuple[type[BaseException], BaseException, object]) -> None:
+        if isinstance(error[1], OSError) and not isinstance(error[1], FileNotFoundError):
+            refused.append(error[1])
+
+    shutil.rmtree(folder, onerror=note)
+    if refused:
+        raise refused[0]
 
 
 def disk_error(error: OSError) -> ArchiveFailed:

@@ -34,18 +34,30 @@ class SessionNames:
     def __init__(self, site_code: str, used: Iterable[str], *, installation: str = "") -> None:
         self._place = f"{site_code}-{installation}" if installation else site_code
         self._newest: dict[str, int] = {}
+        self.pass_over(used)
+
+    def pass_over(self, used: Iterable[str]) -> None:
+        """Hand out no name that is used elsewhere, or was before it."""
         for name in used:
             found = _SESSION.fullmatch(name)
             # Whatever the site code was then: the newest number of that day is passed.
             if found is not None:
                 self._newest[found[1]] = max(self._newest.get(found[1], 0), int(found[2]))
 
+    def begins(self, at_ms: int) -> str:
+        """Return what all ids of this day begin with."""
+        return f"HC-{self._place}-{_day(at_ms)}-"
+
     def next(self, at_ms: int) -> str:
         """Return the id of a session that begins now."""
-        day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
+        day = _day(at_ms)
         number = self._newest.get(day, 0) + 1
         self._newest[day] = number
-        return f"HC-{self._place}-{day}-{number:02}"
+        return f"{self.begins(at_ms)}{number:02}"
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(LOCAL_TIME).strftime("%Y%m%d")
 
 
 def is_session(name: str) -> bool:
@@ -64,11 +76,15 @@ def track_number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+class FolderTaken(InvalidConfig):
+    """Another process has the folder of recordings, for as long as it runs or for a moment."""
+
+
 class FolderLock:
     """Keeps a second process from taking running sessions for interrupted ones; gone when the process is."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if it is not there, and lock it; raises InvalidConfig."""
+        """Make the folder if it is not there, and lock it; raises FolderTaken, or another InvalidConfig."""
         self._descriptor = -1
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +92,7 @@ class FolderLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.release()
-            raise InvalidConfig(f"recording.dir {folder}: another process records there") from error
+            raise FolderTaken(f"recording.dir {folder}: another process records there") from error
         except OSError as error:
             self.release()
             raise InvalidConfig(f"recording.dir {folder}: {error.strerror}") from error

@@ -124,9 +124,9 @@ class Proceedings:
         )
 
     @property
-    def has_open_case(self) -> bool:
-        """Whether a case is discussed now."""
-        return self._book.active is not None
+    def had_case(self) -> bool:
+        """Whether a case has been begun."""
+        return any(case.state is not CaseState.PLANNED for case in self._book.cases)
 
     @property
     def policy(self) -> RecordingPolicy:

@@ -104,8 +104,11 @@ class Room:
         self.lobby = Lobby(
             standing, wait_for_chair=wait_for_chair, places=max(LOBBY_MAX, capacity * wait_for_chair)
         )
-        # Before anybody is in, a case is open only where it was interrupted.
-        shares = Shares(self.proceedings.withhold, has_interrupted_case=self.proceedings.has_open_case)
+        shares = Shares(
+            self.proceedings.withhold,
+            is_resumed=bool(self.proceedings.restored),
+            had_case=self.proceedings.had_case,
+        )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note, shares)
         self._roster = Roster()
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)

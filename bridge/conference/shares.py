@@ -2,7 +2,8 @@
 
 When a case begins or ends, whatever is shared goes off show, and the record takes nothing of it, until its
 owner ends it and shares anew or a moderator says that it is to be shown. A line that broke ends no share: who
-comes back with the same link may bring the same image, from before a restart of the server, too.
+comes back with the same link may bring the same image, from before a restart of the server, too. Then nobody
+knows any more which shares were off show, or in which case they were begun.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,18 @@ class Shares:
     """The shares of one room."""
 
     def __init__(
-        self, withhold: Callable[[str, Source, bool], None], *, has_interrupted_case: bool = False
+        self,
+        withhold: Callable[[str, Source, bool], None],
+        *,
+        is_resumed: bool = False,
+        had_case: bool = False,
     ) -> None:
-        """`withhold` tells the record what to leave out, or no longer. After a restart with an open case
-        nobody knows which shares were begun in it.
+        """`withhold` tells the record what to leave out, or no longer. `is_resumed`: the conference goes on
+        after a restart, before which a case may have been begun.
         """
         self._tell = withhold
-        self._is_all_withheld = has_interrupted_case
+        self._is_resumed = is_resumed
+        self._is_all_withheld = is_resumed and had_case
         # What arrives now, in the order in which it came.
         self._sent: list[Share] = []
         # What its owners have not ended, whether or not it arrives now, and what they have.
@@ -61,10 +67,11 @@ class Shares:
             if participant.is_muted(source):
                 continue
             was_withheld = self._left.get((participant.claims.id, source))
-            if was_withheld is not None:
+            is_unknown = was_withheld is None and self._is_resumed
+            if was_withheld is not None or is_unknown:
                 # It may bring the same image, and a case may begin before anything of that has arrived.
                 self._unended.add((participant, source))
-            if was_withheld or self._is_all_withheld:
+            if was_withheld or (is_unknown and self._is_all_withheld):
                 self._withhold((participant, source))
 
     def changed(self, participant: Participant) -> None:

@@ -83,7 +83,7 @@ class Standing:
                 self._staged = data["participant"]
             case EventKind.STAGE if link is not None and link == self.on_stage:
                 self._staged = data["participant"]
-            case EventKind.CHAT:
+            case EventKind.CHAT if not event.is_erased:
                 line = ChatLine(data["participant"], data["name"], data["site"], data["text"], event.at_ms)
                 self.chat.append(line)
             case _:

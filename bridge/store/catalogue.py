@@ -203,17 +203,19 @@ class Catalogue:
     def due_checks(self, before_ms: int, now_ms: int, limit: int = QUEUE_MAX) -> tuple[PackageEntry, ...]:
         """Return sealed packages not compared with their checksums since then, the longest first.
 
-        What was compared in the future was compared by a wrong clock, nobody knows when.
+        What was compared in the future was compared by a wrong clock, nobody knows when. Before them come
+        those whose destruction was interrupted: whoever looks at them completes it.
         """
+        is_begun = packages.c.disposition == Disposition.DESTROY.value
         last_ms = func.coalesce(packages.c.checked_ms, packages.c.sealed_ms)
         return self._packages(
             select(packages)
             .where(
                 packages.c.seal.is_not(None),
                 packages.c.deleted_ms.is_(None),
-                (last_ms < before_ms) | (last_ms > now_ms),
+                func.coalesce(is_begun, False) | (last_ms < before_ms) | (last_ms > now_ms),
             )
-            .order_by(last_ms)
+            .order_by(func.coalesce(is_begun, False).desc(), last_ms)
             .limit(limit)
         )
 

@@ -5,7 +5,9 @@ hash (64 zeros before the first), and
 
     hash = SHA-256 of prev + "\\n" + canonical JSON of [seq, at_ms, kind, data]
 
-so that nothing can be changed, left out or put in later without every following hash showing it. Each line
+so that nothing can be changed, left out or put in later without every following hash showing it. Of what a
+patient has taken back the words are erased: such a line keeps its place and its hash, says that it is erased,
+and proves itself no more; the lines around it still do. Each line
 stands in two files, because none can be done without: what is damaged in one is read from the other. Times
 are Unix milliseconds of the server's clock. Attendance, minutes, the composed video and its chapters are
 derived from here. `docs/recording.md` lists the kinds and their data.
@@ -15,12 +17,14 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.base.errors import RecordingFailed
@@ -31,8 +35,12 @@ INTERRUPTED: Final = "interrupted"
 # The reason of the end of a session whose journal is broken from there on in both files; `until_ms` is the
 # time of the last line that can still be read behind the break.
 DAMAGED: Final = "damaged"
+# The data of a line of the chat whose words are no longer there.
+ERASED: Final = MappingProxyType({"erased": True})
 # The longest legitimate line is a chat line of 2,000 characters.
 LINE_MAX_BYTES: Final = 64 * 1024
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class EventKind(StrEnum):
@@ -77,13 +85,18 @@ class Event:
     prev: str
     hash: str
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether its words were taken out."""
+        return self.data == ERASED
+
     def line(self) -> bytes:
         """Return the line as it stands in the file, with its line feed."""
         value = {
             "seq": self.seq,
             "at_ms": self.at_ms,
             "kind": self.kind.value,
-            "data": self.data,
+            "data": dict(self.data),
             "prev": self.prev,
             "hash": self.hash,
         }
@@ -203,6 +216,21 @@ def set_right(path: Path, events: Iterable[Event], aside: Path) -> None:
         _write_anew(file, whole)
 
 
+def erase_chat(files: Sequence[Path], chosen: Callable[[Sequence[Event]], Collection[int]]) -> int:
+    """Take the words out of lines of the chat; return how many there were. Raises OSError.
+
+    `files` are all that there are of one journal, those set aside as damaged included; `chosen` returns the
+    numbers of the lines, of all that can be read. In place, as the recorder may be appending meanwhile;
+    harmless twice, and again after a crash.
+    """
+    found = {event.seq: event for file in files for event in _parsed(_bytes(file))}
+    events = [found[seq] for seq in sorted(found)]
+    numbers = set(chosen(events))
+    for file in files:
+        _erase_in(file, {seq: found[seq] for seq in numbers})
+    return len([seq for seq in numbers if not found[seq].is_erased])
+
+
 def canonical(value: Any) -> bytes:
     """Return JSON in the one form that is hashed: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
@@ -235,6 +263,27 @@ def _read(path: Path) -> tuple[list[Event], bytes]:
     return events, b"".join(event.line() for event in events)
 
 
+def _erase_in(path: Path, erased: Mapping[int, Event]) -> None:
+    lines = _bytes(path).split(b"\n")[:-1]
+    events = [parse_event(line + b"\n") for line in lines]
+    missing = erased.keys() - {event.seq for event in events if event is not None}
+    offset = 0
+    with path.open("r+b") as file:
+        for line, event in zip(lines, events, strict=True):
+            new = line
+            if event is None and missing:
+                # One of these that is damaged: the words can still be read by people.
+                new = b" " * len(line)
+            elif event is not None and event.seq in erased and not event.is_erased:
+                new = replace(event, data=ERASED).line().rstrip(b"\n").ljust(len(line))
+            if new != line:
+                file.seek(offset)
+                file.write(new)
+            offset += len(line) + 1
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
@@ -246,7 +295,11 @@ def _parsed(data: bytes) -> list[Event]:
 
 def _chained(found: Iterable[Event]) -> list[Event]:
     """Return the events that follow each other from the first on."""
-    following = {(event.seq, event.prev): event for event in found}
+    following: dict[tuple[int, str], Event] = {}
+    for one in found:
+        # Erasing may have come to one of the files only.
+        if one.is_erased or (one.seq, one.prev) not in following:
+            following[one.seq, one.prev] = one
     events: list[Event] = []
     head = GENESIS
     while (event := following.get((len(events), head))) is not None:
@@ -337,6 +390,9 @@ def parse_event(line: bytes) -> Event | None:
         digest = _digest(event.prev, event.seq, event.at_ms, event.kind.value, event.data)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    if event.kind is EventKind.CHAT and event.is_erased:
+        # What its hash was made of is gone; the next line holds it.
+        return event if _HASH.fullmatch(event.hash) else None
     return event if digest == event.hash else None
 
 
@@ -347,6 +403,7 @@ def _is_formed(event: Event) -> bool:
         and type(event.at_ms) is int
         and isinstance(event.data, dict)
         and isinstance(event.prev, str)
+        and isinstance(event.hash, str)
     )
 
 

@@ -86,11 +86,27 @@ def keys(bucket: Any) -> set[str]:
 def test_package_put_into_the_store_comes_back_proven(store: S3Store, package: Path, tmp_path: Path) -> None:
     seen: list[float] = []
     store.put(package, report=lambda progress: seen.append(progress.done))
-    assert store.packages() == [package.name]
+    assert store.packages() == store.names("HC-") == [package.name]
+    assert store.names(f"{package.name}0") == []
     store.fetch(package.name, tmp_path / "back")
     assert verify(tmp_path / "back") == []
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
+
+
+def test_what_may_go_no_further_has_no_seal_in_the_store(store: S3Store, bucket: Any, package: Path) -> None:
+    asked = 0
+
+    def may_go() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise ArchiveFailed("withheld", "the patient does not consent", is_lasting=True)
+
+    with pytest.raises(ArchiveFailed, match="withheld"):
+        store.put(package, report=ignore, may_go=may_go)
+    assert len(keys(bucket)) == 3
+    assert store.packages() == []
 
 
 def test_putting_twice_uploads_nothing_again(store: S3Store, bucket: Any, package: Path) -> None:

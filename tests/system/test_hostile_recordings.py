@@ -20,15 +20,16 @@ from bridge.base.errors import ArchiveFailed
 pytestmark = pytest.mark.timeout(600)
 
 SOURCE = Path(__file__).parents[1] / "harm.c"
-KILL, HANG = b"<kills>", b"<hangs>"
+KILL, HANG, SLEEP = b"<kills>", b"<hangs>", b"<sleeps>"
 SECONDS, SEGMENT_S = 8.0, 2.0
 # So that a hang ends within a test; a process takes less before its first packet, also on a slow machine.
 PACKET_S = 5
+ASLEEP_S = 3.0
 
 
-def compiled(folder: Path, kill: bytes, hang: bytes) -> Path:
+def compiled(folder: Path, kill: bytes, hang: bytes, sleep: bytes) -> Path:
     library = folder / "harm.so"
-    texts = {"KILL_BYTES": kill, "HANG_BYTES": hang}
+    texts = {"KILL_BYTES": kill, "HANG_BYTES": hang, "SLEEP_BYTES": sleep}
     marks = [
         f'-D{name}="{"".join(f"{chr(92)}x{byte:02x}" for byte in text)}"' for name, text in texts.items()
     ]
@@ -38,7 +39,7 @@ def compiled(folder: Path, kill: bytes, hang: bytes) -> Path:
 
 @pytest.fixture
 def harmful_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LD_PRELOAD", str(compiled(tmp_path, KILL, HANG)))
+    monkeypatch.setenv("LD_PRELOAD", str(compiled(tmp_path, KILL, HANG, SLEEP)))
 
 
 def colour_at(seconds: float) -> tuple[int, int, int]:
@@ -115,6 +116,24 @@ def bomb(path: Path, first_ms: int, seconds: int) -> None:
 
 
 @pytest.mark.usefixtures("harmful_decoder")
+def test_a_decoder_that_hangs_without_a_processor_is_ended_and_its_segment_left_out(tmp_path: Path) -> None:
+    session = recorded(tmp_path / "recordings").write()
+    mark(segment(session, "t001", 2), SLEEP)
+    (plan,) = plan_packages(session.events)
+    settings, crew = ComposeSettings(slice_s=8, workers=1), ConfinedCrew(asleep_max_s=ASLEEP_S)
+
+    def make() -> Composition:
+        return compose(session, plan, tmp_path / "work", settings=settings, report=lambda _: None, crew=crew)
+
+    # A disk that hangs looks the same, so it must be found twice.
+    with pytest.raises(ArchiveFailed, match="hangs"):
+        make()
+    made = make()
+    assert gaps(made) == [("t001", "undecodable", 2, 4)]
+    assert len(pictures(made)) == SECONDS * 25
+
+
+@pytest.mark.usefixtures("harmful_decoder")
 def test_segments_that_kill_or_hang_the_decoder_are_gaps_and_nothing_else_is_lost(tmp_path: Path) -> None:
     session = recorded(tmp_path / "recordings").write()
     mark(segment(session, "t001", 2), KILL)
@@ -154,7 +173,7 @@ def test_broken_decoders_are_told_and_nothing_is_left_out_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever begins with a key frame of VP8 ends them: what was sent, and what we make ourselves."""
-    library = compiled(tmp_path, b"\x9d\x01\x2a", HANG)
+    library = compiled(tmp_path, b"\x9d\x01\x2a", HANG, SLEEP)
     monkeypatch.setenv("LD_PRELOAD", str(library))
     session = recorded(tmp_path / "recordings").write()
     with pytest.raises(ArchiveFailed, match="the decoders do not work") as failed:

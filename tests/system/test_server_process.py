@@ -15,9 +15,10 @@ from urllib.request import Request, urlopen
 import aiohttp
 import psutil
 import pytest
-from bridge_process import ROOT, BridgeServer, StartBridge, free_port
+from bridge_process import ROOT, START_TIMEOUT_S, BridgeServer, StartBridge, free_port
 
 from bridge.base.words import ConferenceKind
+from bridge.capture.sessions import FolderLock
 from bridge.node.host import token_secret
 from bridge.tokens import TokenKind, Tokens
 
@@ -247,3 +248,21 @@ def test_the_shipped_settings_can_be_used(tmp_path: Path) -> None:
     done = command("check-config", "--config", "configs/bridge.toml", "--state-dir", str(tmp_path))
     assert done.returncode == 0
     assert done.stdout.endswith("the settings can be used\n")
+
+
+async def test_a_start_waits_for_a_command_that_has_the_recordings(tmp_path: Path) -> None:
+    """As `archive recover` has them while it ends what was interrupted."""
+    server = BridgeServer(tmp_path)
+    lock = FolderLock(tmp_path / "recordings")
+    try:
+        server.launch()
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while "waiting for it" not in server.log:
+                assert server.process is not None
+                assert server.process.poll() is None, server.log
+                await asyncio.sleep(0.05)
+        lock.release()
+        await asyncio.to_thread(server.wait_until_ready)
+    finally:
+        lock.release()
+        server.stop()

@@ -199,3 +199,52 @@ def test_nonsense_is_placed_somewhere_and_raises_nothing(
     placement = place_streams({1: times})[1]
     assert math.isfinite(placement.at_ms(1000.0))
     assert np.isfinite(placement.pts_ms(np.array([0.0, SERVER_MS]))).all()
+
+
+@pytest.mark.parametrize("starved_ms", [85.0, 140.0])
+@pytest.mark.parametrize("reports_starved", [1, 3])
+def test_voice_of_a_starved_sender_is_not_stretched(starved_ms: float, reports_starved: int) -> None:
+    """It reports the time now with the last stream time that it came to, and catches up later."""
+    times = sender(began_s=0, seconds=20)
+    starved = [
+        SenderReport(one.pts_ms - starved_ms, one.ntp_ms, one.at_ms)
+        if 8 <= index < 8 + reports_starved
+        else one
+        for index, one in enumerate(times.reports)
+    ]
+    whole = place_streams({1: times})[1]
+    placement = place_streams({1: StreamTimes("site", starved, times.arrivals)})[1]
+    moments = np.arange(0.0, 19_000.0, 20.0)
+    placed = np.array([placement.at_ms(pts_ms) for pts_ms in moments])
+    assert np.abs(np.diff(placed) / 20.0 - 1).max() < 0.025
+    # It is off by no more than what that takes to make good, and in the end not at all.
+    off_ms = placed - np.array([whole.at_ms(pts_ms) for pts_ms in moments])
+    assert np.abs(off_ms).max() < 0.025 * 1000 * (reports_starved + 1)
+    assert abs(off_ms[-1]) < 1.0
+
+
+def test_last_report_of_a_starved_sender_does_not_stretch_its_voice() -> None:
+    times = sender(began_s=0, seconds=5)
+    last = times.reports[-1]
+    starved = [*times.reports[:-1], SenderReport(last.pts_ms - 90, last.ntp_ms, last.at_ms)]
+    placement = place_streams({1: StreamTimes("site", starved, times.arrivals)})[1]
+    assert placement.at_ms(3900) - placement.at_ms(3100) == pytest.approx(800, rel=0.025)
+
+
+def test_voice_that_a_starved_sender_catches_up_with_is_not_pressed_together() -> None:
+    """Before the pause one report, a quarter of a second late; behind it one that is in time again."""
+    times = StreamTimes(
+        "site",
+        [
+            SenderReport(-780, SERVER_MS + 5256, SERVER_MS + 5304),
+            SenderReport(320, SERVER_MS + 6681, SERVER_MS + 6689),
+            SenderReport(2040, SERVER_MS + 8080, SERVER_MS + 8102),
+        ],
+        [Arrival(0, SERVER_MS + 6099), Arrival(3320, SERVER_MS + 9352)],
+        [Pause(40, 40, SERVER_MS + 6349)],
+    )
+    placement = place_streams({1: times})[1]
+    placed = np.array([placement.at_ms(pts_ms) for pts_ms in np.arange(40.0, 3320.0, 20.0)])
+    assert np.abs(np.diff(placed) / 20.0 - 1).max() < 0.025
+    for arrival in times.arrivals:
+        assert placement.at_ms(arrival.pts_ms) <= arrival.at_ms + 20

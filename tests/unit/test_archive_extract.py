@@ -197,7 +197,7 @@ def test_words_at_the_very_moment_between_two_cases_go_to_their_own() -> None:
     found = {
         event.data["text"]: plan.case
         for plan in plan_packages(journal.events)
-        for event in recorded_contents(journal.events, plan)
+        for event in recorded_contents(journal.events, plan.case)
     }
     assert found == journal.chat_case
     assert list(found.values()) == ["C01", "C02", "C02"]

@@ -14,13 +14,18 @@ import sealed
 from bridge.archive.film.playing import why_unplayable
 from bridge.archive.folders import ArchiveFolders, locked
 from bridge.archive.keeping.deletion import Approval, destroy
-from bridge.archive.keeping.stores import LocalStore
+from bridge.archive.keeping.stores import LocalStore, MayGo
+from bridge.archive.model import Report
 from bridge.archive.retention import Retention
+from bridge.archive.work import tasks
 from bridge.archive.work.attempts import Archive, now_ms
+from bridge.archive.work.jobs import Task
 from bridge.archive.work.register import register_packages
 from bridge.archive.work.supervisor import ArchiveSupervisor
 from bridge.base.counters import ArchiveCounters
-from bridge.base.words import RetentionClass
+from bridge.base.errors import ArchiveFailed
+from bridge.base.words import ConsentState, RetentionClass
+from bridge.capture.sessions import SessionNames
 from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.catalogue import Catalogue
 
@@ -133,3 +138,82 @@ def test_video_is_played_to_its_end(tmp_path: Path) -> None:
     assert why_unplayable(path, 50, lambda: None) != ""
     shutil.copy(__file__, path)
     assert why_unplayable(path, 50, lambda: None) != ""
+
+
+async def test_a_package_that_cannot_be_stored_for_its_own_sake_holds_up_no_other(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = ArchiveSupervisor(replace(archive, archive=ArchiveConfig(s3_endpoint="http://127.0.0.1:9")))
+    first, second = (entry.id for entry in archive.catalogue.unstored())
+    asked: list[str] = []
+    failing = "package-damaged"
+
+    async def store(_: Archive, package: str) -> None:
+        asked.append(package)
+        if package == first:
+            raise ArchiveFailed(failing, "it is not what was sealed", is_lasting=True)
+        archive.catalogue.set_stored(package, now_ms())
+
+    monkeypatch.setattr("bridge.archive.work.attempts.store", store)
+    for _ in range(3):
+        await supervisor._store_next()
+    assert asked == [first, second]
+    # Where the store is away, all wait.
+    failing = "store-unreachable"
+    supervisor._wake_all()
+    for _ in range(3):
+        await supervisor._store_next()
+    assert asked == [first, second, first]
+
+
+def test_what_is_withdrawn_while_it_is_stored_goes_no_further(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Slow(LocalStore):
+        def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
+            may_go()
+            archive.catalogue.withhold(
+                FIRST, ConsentState.WITHDRAWN, now_ms(), by="room", reason="lời bệnh nhân"
+            )
+            super().put(package, report=report, may_go=may_go)
+
+    (tmp_path / "other").mkdir()
+    other = Slow(tmp_path / "other")
+    monkeypatch.setattr(
+        "bridge.archive.keeping.stores.stores", lambda _, packages: [LocalStore(packages), other]
+    )
+    with pytest.raises(ArchiveFailed, match="withheld"):
+        tasks.store(archive.job(Task.STORE, FIRST), lambda progress: None)
+    assert other.packages() == []
+
+
+async def test_no_session_gets_a_name_that_the_other_store_has(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at_ms = sealed.T0
+    names = SessionNames("BV", (), installation="ABCDEF")
+    day = names.begins(at_ms)
+    (tmp_path / "other").mkdir()
+    # Whole or half: whoever put it there has the name.
+    for name in (f"{day}03-C01", f"{day}12-S", "HC-BV-ZZZZZZ-20261125-40-S"):
+        (tmp_path / "other" / name).mkdir()
+    here, other = LocalStore(archive.folders.packages), LocalStore(tmp_path / "other")
+    monkeypatch.setattr("bridge.archive.keeping.stores.stores", lambda *_: [here, other])
+    supervisor = ArchiveSupervisor(replace(archive, archive=ArchiveConfig(s3_endpoint="http://127.0.0.1:9")))
+    supervisor.name_by(lambda: names.begins(at_ms), names.pass_over)
+    is_away = True
+
+    async def told(_: Archive, begin: str) -> list[str]:
+        if is_away:
+            raise ArchiveFailed("store-unreachable", "the store is away")
+        return list(tasks.names(archive.job(Task.NAMES, begin))["sessions"])
+
+    monkeypatch.setattr("bridge.archive.work.attempts.sessions_elsewhere", told)
+    assert not await supervisor._learn_names()
+    assert names.next(at_ms) == f"{day}01"
+    is_away = False
+    supervisor._wake_all()
+    assert await supervisor._learn_names()
+    assert names.next(at_ms) == f"{day}13"
+    # Once a day.
+    assert not await supervisor._learn_names()

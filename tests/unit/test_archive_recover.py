@@ -86,7 +86,7 @@ def test_the_chain_goes_on_behind_a_deleted_package_although_the_catalogue_was_l
     assert catalogue.last_seal() == last.seal
     deleted = catalogue.package(last.folder.name)
     assert deleted is not None
-    assert deleted.deleted_ms is not None
+    assert deleted.seal == last.seal
     catalogue.close()
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -322,6 +323,16 @@ def test_the_archive_tells_where_it_stands(scrape: Scrape) -> None:
     assert scrape.value("hoichan_archive_confined", by="seccomp") == seccomp.is_available()
     assert scrape.value("hoichan_archive_deliveries_total", outcome="failed") == 4
     assert scrape.value("hoichan_archive_deliveries_total", outcome="ok") == 0
+
+
+def test_all_that_the_archive_tells_is_on_the_dashboard(scrape: Scrape) -> None:
+    scrape.archive_status = ArchiveStatus(is_available=True, packages=dict.fromkeys(PackageState, 0))
+    told = {family.name for family in text_string_to_metric_families(scrape.text)}
+    dashboard = (Path(__file__).parents[2] / "configs" / "grafana" / "bridge.json").read_text(
+        encoding="utf-8"
+    )
+    shown = {name.removesuffix("_total") for name in re.findall(r"\bhoichan_[a-z_]+", dashboard)}
+    assert {name for name in told if name.startswith("hoichan_archive_")} <= shown
 
 
 def test_an_archive_that_has_not_begun_is_told_as_such(scrape: Scrape) -> None:

@@ -483,7 +483,6 @@ def test_one_case_is_taken_out_of_the_tracks_and_the_others_stay(open_meeting: O
         meeting.recorder.capture(False)
     meeting.recorder.close("room-closed")
     meeting.run(1.0)
-    tracks = meeting.session.folder / "tracks"
 
     def files(case: str) -> set[Path]:
         lines = [(track.folder, line) for track in meeting.session.tracks() for line in track.of("segment")]
@@ -497,10 +496,10 @@ def test_one_case_is_taken_out_of_the_tracks_and_the_others_stay(open_meeting: O
     log = next(iter(before)).parent / "track.jsonl"
     assert b'"case":"C02"' in log.read_bytes()
     log.write_bytes(log.read_bytes().replace(b'"case":"C02"', b'"case":"C01"'))
-    assert erase_case(tracks, "C01") == len(gone) >= 2
+    assert erase_case(meeting.session.folder, "C01") == len(gone) >= 2
     assert not any(path.exists() for path in gone)
     assert {path: path.read_bytes() for path in before} == before
-    assert erase_case(tracks, "C01") == 0
+    assert erase_case(meeting.session.folder, "C01") == 0
 
 
 def test_the_archive_is_told_when_it_is_recorded_or_no_longer_and_not_of_each_press(

@@ -256,10 +256,57 @@ def test_after_a_restart_within_a_case_nothing_is_shown_by_itself(conference: Ca
     assert (back.id, CONTENT) not in record.withheld
 
 
-def test_after_a_restart_between_cases_shares_go_on(conference: Cases) -> None:
+@pytest.mark.parametrize("source", [CONTENT, AUXILIARY])
+def test_what_was_off_show_between_cases_is_so_after_a_restart(conference: Cases, source: Source) -> None:
+    leg(conference.presenter).send(source)
     conference.ask(conference.chair, FinishCase("C01"))
-    after = Cases(FakeRecord(restored=conference.record.journal()))
-    back = after.page(conference.presenter.claims, shares=CONTENT)
+    record = FakeRecord(restored=conference.record.journal())
+    after = Cases(record)
+    back = after.page(conference.presenter.claims, shares=source)
+    assert after.shown is None
+    assert (back.id, source) in record.withheld
+    after.ask(back, Mute(source, True))
+    after.ask(back, Mute(source, False))
+    assert after.shown == (back.id, source)
+    assert (back.id, source) not in record.withheld
+
+
+@pytest.mark.parametrize("case", ["C01", "C02"])
+def test_what_has_not_arrived_again_after_a_restart_is_off_show_in_the_next_case(case: str) -> None:
+    before = Cases()
+    before.prepare()
+    leg(before.presenter).send(CONTENT)
+    if case == "C02":
+        before.start("C01")
+        before.ask(before.chair, FinishCase("C01"))
+    record = FakeRecord(restored=before.record.journal())
+    after = Cases(record)
+    back = after.enter(Role.PRESENTER, claims=before.presenter.claims)
+    after.ask(back, Mute(CONTENT, False))
+    after.start(case)
+    leg(back).send(CONTENT)
+    assert after.shown is None
+    assert (back.id, CONTENT) in record.withheld
+
+
+def test_what_was_shown_anew_after_a_restart_comes_back_when_its_line_breaks(conference: Cases) -> None:
+    leg(conference.presenter).send(AUXILIARY)
+    record = FakeRecord(restored=conference.record.journal())
+    after = Cases(record)
+    back = after.page(conference.presenter.claims, shares=AUXILIARY)
+    after.ask(after.chair, ShowContent(back.id))
+    after.room.leave(back, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+    again = after.page(conference.presenter.claims, shares=AUXILIARY)
+    assert after.shown == (again.id, AUXILIARY)
+    assert (again.id, AUXILIARY) not in record.withheld
+
+
+def test_before_the_first_case_a_share_goes_on_after_a_restart() -> None:
+    before = Cases()
+    before.prepare()
+    leg(before.presenter).send(CONTENT)
+    after = Cases(FakeRecord(restored=before.record.journal()))
+    back = after.page(before.presenter.claims, shares=CONTENT)
     assert after.shown == (back.id, CONTENT)
 
 

@@ -11,13 +11,15 @@ import pickle
 import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bridge.archive.film.orders import Order
-from bridge.archive.tracks.ledger import judge
+from bridge.archive.tracks.ledger import judge, note_of
 from bridge.base.errors import ArchiveFailed
 from bridge.confinement.processes import Bounds, start
 
@@ -32,8 +34,10 @@ ITS_OWN: Final = frozenset(
         *(signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU),
     }
 )
-# How often progress is told although nothing was counted.
+# How often progress is told although nothing was counted, and looked whether anybody hangs.
 WAIT_S: Final = 1.0
+# A decoder that sleeps for so long over one packet waits for something that never comes.
+ASLEEP_MAX_S: Final = 30.0
 
 
 class SegmentLeftOut(ArchiveFailed):
@@ -62,6 +66,7 @@ class ConfinedCrew:
     file_bytes: int = 2 << 30
     # Seconds of a processor from one finished frame to the next, or whatever else is told.
     cpu_s: int = 300
+    asleep_max_s: float = ASLEEP_MAX_S
 
     def carry_out(self, orders: Sequence[Order], count: Callable[[int], None]) -> list[Any]:
         """Carry out all orders side by side; return what comes of each."""
@@ -69,7 +74,7 @@ class ConfinedCrew:
         try:
             for order in orders:
                 members.append(_Member(order, self._bounds(order)))
-            _follow(members, count)
+            _follow(members, count, self.asleep_max_s)
             return [member.result for member in members]
         except ArchiveFailed as error:
             left_out = [segment for member in members if (segment := member.judge())]
@@ -97,6 +102,9 @@ class _Member:
         self.result: Any = None
         self._rest = b""
         self._has_result = False
+        # What it was at when it was looked at, and since when it has slept over that.
+        self._seen: tuple[bytes, int] | None = None
+        self._asleep_since = 0.0
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             pickle.dump(order, self.process.stdin)
@@ -140,6 +148,20 @@ class _Member:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             raise ArchiveFailed("compose-crashed", f"a process that reads media {how}")
 
+    def wake(self, now: float, asleep_max_s: float) -> None:
+        """End it when it sleeps over a packet, and raise ArchiveFailed; a starved one does not sleep."""
+        seen = _asleep(self.process.pid)
+        at = b"-" if self._note is None else note_of(self._note)
+        if seen is None or not at:
+            self._seen = None
+        elif self._seen != (at, seen):
+            self._seen, self._asleep_since = (at, seen), now
+        elif now - self._asleep_since > asleep_max_s:
+            self.process.kill()
+            # As if somebody else had: a disk may hang as well, so it must be found twice.
+            self._signal = signal.SIGKILL
+            raise ArchiveFailed("compose-crashed", "a process that reads media hangs")
+
     def judge(self) -> str | None:
         """Return the segment that is left out from now on, because this process died of it."""
         if self._note is None or not self._signal:
@@ -158,7 +180,8 @@ class _Member:
                     pipe.close()
 
 
-def _follow(members: Sequence[_Member], count: Callable[[int], None]) -> None:
+def _follow(members: Sequence[_Member], count: Callable[[int], None], asleep_max_s: float) -> None:
+    looked = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for member in members:
             selector.register(member.output, selectors.EVENT_READ, member)
@@ -173,3 +196,23 @@ def _follow(members: Sequence[_Member], count: Callable[[int], None]) -> None:
                 else:
                     selector.unregister(key.fd)
                     key.data.check()
+            now = time.monotonic()
+            if now - looked >= WAIT_S:
+                looked = now
+                for key in selector.get_map().values():
+                    key.data.wake(now, asleep_max_s)
+
+
+def _asleep(pid: int) -> int | None:
+    """Return what a process has used of the processor, in ticks, when all of its threads sleep; else None."""
+    ticks = 0
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            # Behind the name, which may hold anything: proc(5).
+            values = (task / "stat").read_bytes().rpartition(b")")[2].split()
+            if values[0] != b"S":
+                return None
+            ticks += int(values[11]) + int(values[12])
+    except OSError:
+        return None
+    return ticks

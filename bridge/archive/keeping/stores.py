@@ -34,6 +34,7 @@ _ANSWER_TIMEOUT_S: Final = 300
 
 
 OnBytes = Callable[[int], None]
+MayGo = Callable[[], None]
 
 
 class PackageStore(Protocol):
@@ -41,11 +42,17 @@ class PackageStore(Protocol):
 
     name: str
 
-    def put(self, package: Path, *, report: Report) -> None:
-        """Keep a package, and prove that it is kept; harmless twice."""
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
+        """Keep a package, and prove that it is kept; harmless twice.
+
+        `may_go` raises ArchiveFailed when nothing more of it may be put; it is asked before each file.
+        """
 
     def packages(self) -> list[str]:
         """Return the names of all whole packages."""
+
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
 
     def fetch(self, package: str, target: Path) -> None:
         """Bring a package into a new folder."""
@@ -61,9 +68,10 @@ class LocalStore:
         self.name = "local"
         self._folder = folder
 
-    def put(self, package: Path, *, report: Report) -> None:
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
         """Copy a package in, as when one is brought back from another store."""
         target = self._folder / package.name
+        may_go()
         if not target.exists():
             with disk_errors():
                 _copy(package, target)
@@ -73,6 +81,11 @@ class LocalStore:
         """Return the names of all whole packages."""
         with disk_errors():
             return sorted(path.name for path in self._folder.iterdir() if _is_package(path))
+
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
+        with disk_errors():
+            return sorted(path.name for path in self._folder.glob(f"{begin}*"))
 
     def fetch(self, package: str, target: Path) -> None:
         """Copy a package into a new folder."""
@@ -98,7 +111,7 @@ class S3Store:
         self._bucket = settings.s3_bucket
         self._client = _client(settings)
 
-    def put(self, package: Path, *, report: Report) -> None:
+    def put(self, package: Path, *, report: Report, may_go: MayGo = lambda: None) -> None:
         """Upload what is not there yet, and read everything back."""
         with disk_errors():
             sums = _sealed_sums(package)
@@ -108,14 +121,23 @@ class S3Store:
             names.sort(key=lambda name: (name == SEAL_FILE, name != bag.TAG_MANIFEST, name))
             meter = _Meter(sum((package / name).stat().st_size for name in names), report)
             for name in names:
+                may_go()
                 meter.finished(self._put_file(package, name, sums.get(name), meter.moved))
 
     def packages(self) -> list[str]:
         """Return the names of all packages whose seal is there."""
         with self._talking():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Delimiter="/")
-            names = [item["Prefix"].rstrip("/") for page in pages for item in page.get("CommonPrefixes", [])]
-            return sorted(name for name in names if self._size(f"{name}/{SEAL_FILE}") is not None)
+            return [name for name in self.names("") if self._size(f"{name}/{SEAL_FILE}") is not None]
+
+    def names(self, begin: str) -> list[str]:
+        """Return the names of all that is there of packages whose names begin so, whole or not."""
+        with self._talking():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=begin, Delimiter="/"
+            )
+            return sorted(
+                item["Prefix"].rstrip("/") for page in pages for item in page.get("CommonPrefixes", [])
+            )
 
     def fetch(self, package: str, target: Path) -> None:
         """Download a package into a new folder."""

@@ -117,7 +117,7 @@ def floor_lines(
 
 def chat_lines(events: Sequence[Event], plan: PackagePlan) -> Iterator[dict[str, Any]]:
     """Yield chat.jsonl: what was written while it was recorded."""
-    for event in recorded_contents(events, plan):
+    for event in recorded_contents(events, plan.case):
         if event.kind is EventKind.CHAT:
             yield {
                 "at": utc_text(event.at_ms),

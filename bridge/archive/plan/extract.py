@@ -144,7 +144,7 @@ def floor_turns(events: Sequence[Event], ended_ms: int) -> list[FloorTurn]:
 def belonging(events: Sequence[Event], plan: PackagePlan) -> Iterator[Event]:
     """Yield the events of a package, in their order."""
     times = package_times(events, plan)
-    contents = {event.seq for event in recorded_contents(events, plan)}
+    contents = {event.seq for event in recorded_contents(events, plan.case)}
     stays = [stay for stay in presences(events, plan.ended_ms) if stay.overlaps(times)]
     numbers = {stay.joined_seq for stay in stays} | {stay.left_seq for stay in stays}
     for event in events:
@@ -166,15 +166,15 @@ def belonging(events: Sequence[Event], plan: PackagePlan) -> Iterator[Event]:
             yield event
 
 
-def recorded_contents(events: Iterable[Event], plan: PackagePlan) -> Iterator[Event]:
-    """Yield what was seen, heard and written while it was recorded for this package.
+def recorded_contents(events: Iterable[Event], case: str | None) -> Iterator[Event]:
+    """Yield what was seen, heard and written while it was recorded for a case, or for none.
 
     By the order of the journal: the last word of one case and the first of the next may bear the same time.
     """
     is_ours = False
     for event in events:
         if event.kind is EventKind.RECORDING_STATE:
-            is_ours = event.data.get("state") == "recording" and event.data.get("case") == plan.case
+            is_ours = event.data.get("state") == "recording" and event.data.get("case") == case
         elif event.kind in _ENDS:
             is_ours = False
         elif is_ours and event.kind in _CONTENTS:

@@ -7,6 +7,9 @@ time, because a delay only ever adds to it. Clocks drift, and networks are slow 
 therefore follows the least delayed reports, but never faster than a real clock can drift. What even the least
 delayed report needed is taken for half of the shortest round trip, so that a site behind a satellite fits the
 others. A stretch without usable reports is placed by its arrival.
+
+A sender that is starved of its processor reports the time now with a stream time of a moment ago, and catches
+up later: its line, too, follows the reports that are the least late.
 """
 
 import math
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.archive.tracks.stretches import (
+    PARTED_MS,
     RATE_ERROR_MAX,
     Arrival,
     SenderReport,
@@ -31,6 +35,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 # Crystals are within 100 ppm, and a clock being set slowly by NTP within 500.
 DRIFT_MAX: Final = 300e-6
+# Nobody's voice is stretched by more. A report that tells so is of a sender that had no time to send.
+STRETCH_MAX: Final = 2 * RATE_ERROR_MAX
 # A publisher's clock that was set anew; no network delays reports by this and goes on so.
 STEP_MS: Final = 1_000.0
 # How many later reports must agree before a clock counts as set back.
@@ -135,7 +141,13 @@ def _place(
     if knots:
         placement = _placement(knots)
         if _is_believable(placement, arrivals):
-            return placement
+            # No frame was taken after it arrived: who reports so was starved, and caught up.
+            early = [
+                (one.pts_ms, one.at_ms - way_ms)
+                for one in arrivals
+                if placement.at_ms(one.pts_ms) > one.at_ms + PARTED_MS
+            ]
+            return _placement([*knots, *early]) if early else placement
     return _placement(_by_arrival(arrivals, way_ms))
 
 
@@ -148,7 +160,8 @@ def _is_believable(placement: Placement, arrivals: Sequence[Arrival]) -> bool:
 
 def _placement(knots: Sequence[tuple[float, float]]) -> Placement:
     points = np.array(sorted(knots) or [(0.0, 0.0)], np.float64)
-    return Placement(points[:, 0], points[:, 1])
+    pts_ms, late_ms = points[:, 0], points[:, 1] - points[:, 0]
+    return Placement(pts_ms, pts_ms + _lower_envelope(pts_ms, late_ms, STRETCH_MAX))
 
 
 def _usable(stretch: Stretch) -> list[SenderReport]:
@@ -255,14 +268,16 @@ def _by_arrival(arrivals: Sequence[Arrival], way_ms: float) -> list[tuple[float,
     return list(zip(pts.tolist(), (pts + _lower_envelope(pts, late) - way_ms).tolist(), strict=True))
 
 
-def _lower_envelope(times: Floats, late: Floats) -> Floats:
-    """Return the highest line below all points that never rises or falls faster than clocks drift."""
+def _lower_envelope(times: Floats, late: Floats, rate_max: float = DRIFT_MAX) -> Floats:
+    """Return the highest line below all points that never rises or falls faster than clocks drift, or than
+    another rate.
+    """
     envelope = late.copy()
     for index in range(1, len(times)):
-        allowed = DRIFT_MAX * (times[index] - times[index - 1])
+        allowed = rate_max * (times[index] - times[index - 1])
         envelope[index] = min(envelope[index], envelope[index - 1] + allowed)
     for index in range(len(times) - 2, -1, -1):
-        allowed = DRIFT_MAX * (times[index + 1] - times[index])
+        allowed = rate_max * (times[index + 1] - times[index])
         envelope[index] = min(envelope[index], envelope[index + 1] + allowed)
     return envelope
 

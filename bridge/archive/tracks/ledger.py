@@ -131,6 +131,15 @@ def left_out(folder: Path) -> frozenset[str]:
     )
 
 
+def note_of(note: Path) -> bytes:
+    """Return what tells which packet a process is at; empty while it is at none."""
+    try:
+        data = note.read_bytes()
+    except OSError:
+        return b""
+    return data if data[_AT.size :].partition(b"\0")[0] else b""
+
+
 def judge(note: Path, *, is_guilty: bool) -> str | None:
     """Look at the note of a process that ended before its work did; return the segment that is left out now.
 

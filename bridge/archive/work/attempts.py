@@ -120,6 +120,13 @@ async def store(archive: Archive, package: str) -> None:
     await asyncio.to_thread(archive.catalogue.set_stored, package, now_ms())
 
 
+async def sessions_elsewhere(archive: Archive, begin: str) -> list[str]:
+    """Return the newest sessions in the other store whose names begin so; raises ArchiveFailed."""
+    job = archive.job(Task.NAMES, begin)
+    result = await process.run(job, _ignore, silence_max_s=archive.silence_max_s)
+    return [str(name) for name in result["sessions"]]
+
+
 async def check(
     archive: Archive, package: str, *, on_progress: OnProgress, is_full: bool = False
 ) -> list[str]:

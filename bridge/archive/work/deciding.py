@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from bridge.archive.folders import PARTIAL, disk_errors, locked
@@ -15,10 +16,11 @@ from bridge.archive.work.register import register_packages
 from bridge.archive.work.tasks import SEAL_LOCK
 from bridge.base.errors import ArchiveFailed
 from bridge.base.words import Disposition
-from bridge.capture.sessions import is_session
+from bridge.capture.sessions import JOURNAL, is_session
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
 from bridge.store.folding import fold
+from bridge.store.journal import first_event
 
 APPROVERS_MIN: Final = 2
 
@@ -96,9 +98,9 @@ def _check_may_go(archive: Archive, entry: PackageEntry) -> None:
 
 def _destroy(archive: Archive, entry: PackageEntry, approval: Approval) -> Mapping[str, Any]:
     folders = archive.folders
-    session = archive.catalogue.session(entry.session)
-    if session is not None and entry.case is not None and is_session(session.folder):
-        erase_case(folders.recordings / session.folder / "tracks", entry.case)
+    session = _session_folder(archive, entry)
+    if entry.case is not None and session is not None:
+        erase_case(session, entry.case)
     leftovers = (
         folders.work / entry.id,
         folders.work / f"{entry.id}.delivery",
@@ -119,6 +121,22 @@ def _destroy(archive: Archive, entry: PackageEntry, approval: Approval) -> Mappi
         now_ms=now_ms(),
         is_withdrawn=True,
     )
+
+
+def _session_folder(archive: Archive, entry: PackageEntry) -> Path | None:
+    """Return where a package was recorded; in a catalogue made anew, a broken session goes by its name."""
+    session = archive.catalogue.session(entry.session)
+    name = entry.session if session is None else session.folder
+    if not is_session(name):
+        return None
+    folder = archive.folders.recordings / name
+    if session is None:
+        sealed = first_event(archive.folders.packages / entry.id / "data" / JOURNAL)
+        recorded = first_event(folder / JOURNAL)
+        if sealed is not None and recorded is not None and sealed.hash != recorded.hash:
+            # Another session of the same name.
+            return None
+    return folder
 
 
 def _retention(entry: PackageEntry) -> Retention:

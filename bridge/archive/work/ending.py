@@ -8,21 +8,24 @@ from pathlib import Path
 from bridge.archive.folders import disk_error
 from bridge.base.errors import ArchiveFailed, InvalidConfig, RecordingFailed
 from bridge.capture.repair import find_interrupted, repair_session
-from bridge.capture.sessions import JOURNAL, FolderLock
+from bridge.capture.sessions import JOURNAL, FolderLock, FolderTaken
 from bridge.store.journal import INTERRUPTED, Chain, EventKind, JournalFile
 
 
 def end_interrupted(recordings: Path, only: Path | None = None) -> list[str]:
     """Repair and end all sessions without an end, or one; return their names.
 
-    Raises ArchiveFailed: `recording` when a server records there, which knows better what goes on.
+    Raises ArchiveFailed: `recording` when a server records there, which knows better what goes on. One that
+    starts meanwhile waits.
     """
     try:
         if not recordings.is_dir() or not _found(recordings, only):
             return []
         lock = FolderLock(recordings)
-    except InvalidConfig as error:
+    except FolderTaken as error:
         raise ArchiveFailed("recording", str(error)) from error
+    except InvalidConfig as error:
+        raise ArchiveFailed("disk-error", str(error)) from error
     except OSError as error:
         raise disk_error(error) from error
     try:

@@ -35,6 +35,8 @@ class Task(StrEnum):
     CHECK = "check"
     # As a check, and every part of its videos decoded: what is to stand alone must be worth it.
     PROVE = "prove"
+    # Which names of packages the other store has that begin like the given one.
+    NAMES = "names"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bridge.archive.folders import disk_errors
+from bridge.archive.folders import disk_errors, remove
 from bridge.archive.retention import TracksState, may_purge_tracks
 from bridge.archive.work.attempts import Archive
 from bridge.capture.sessions import is_session
@@ -40,7 +40,10 @@ def purgeable(archive: Archive, now_ms: int, resting: Collection[str] = ()) -> S
 
 
 def purge_tracks(archive: Archive, served: Served) -> None:
-    """Delete the tracks of a session; the journal stays. Raises ArchiveFailed."""
+    """Delete the tracks of a session; the journal stays.
+
+    Raises ArchiveFailed when the disk keeps any of them, and then all else has gone; harmless again.
+    """
     session = served.session
     if not is_session(session.folder):
         return
@@ -49,9 +52,9 @@ def purge_tracks(archive: Archive, served: Served) -> None:
     with disk_errors():
         if tracks.exists():
             # Renamed first, so that half of the tracks is never taken for all of them.
-            shutil.rmtree(leaving, ignore_errors=True)
+            remove(leaving)
             os.rename(tracks, leaving)
-        shutil.rmtree(leaving, ignore_errors=True)
+        remove(leaving)
     archive.catalogue.put_session(replace(session, state=SessionState.PURGED))
 
 

@@ -20,7 +20,7 @@ from bridge.archive.package.seal import SEAL_FILE, Seal, parse_seal
 from bridge.archive.plan.consent import disposition_of
 from bridge.archive.work.consent import note_consent
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import ConferenceKind, ConsentState, PackageState, RetentionClass
+from bridge.base.words import ConferenceKind, ConsentState, Disposition, PackageState, RetentionClass
 from bridge.store.catalogue import Catalogue
 from bridge.store.entries import PackageEntry
 
@@ -43,33 +43,41 @@ def register_packages(catalogue: Catalogue, folders: ArchiveFolders) -> list[str
     Raises ArchiveFailed. What looks like a package and is none is left out: `verify` tells why.
     """
     known = catalogue.sealed()
-    strays = []
+    strays: dict[str, Found] = {}
     for folder in package_folders(folders):
         if folder.name not in known:
             with suppress(ArchiveFailed):
-                strays.append(read_package(folder))
+                strays[folder.name] = read_package(folder)
     for path in sorted(folders.certificates.glob("*.json")):
         if path.stem not in known:
             # One that is torn, or is none, holds up nothing else; `verify` tells of it.
             with suppress(ArchiveFailed):
-                strays.append(read_certificate(path))
+                begun = read_certificate(path)
+                # Where its deletion was interrupted early, the package tells more of itself.
+                found = strays.get(path.stem, begun)
+                entry = replace(found.entry, deleted_ms=begun.entry.deleted_ms)
+                strays[path.stem] = replace(found, entry=entry)
     decided = catalogue.decided() if strays else {}
-    for found, is_newest in in_chain_order(strays, catalogue.last_seal()):
+    for found, is_newest in in_chain_order(strays.values(), catalogue.last_seal()):
         register(catalogue, found, is_newest=is_newest, decided=decided.get(found.entry.id, {}))
-    return [found.entry.id for found in strays]
+    return list(strays)
 
 
 def register(
     catalogue: Catalogue, found: Found, *, is_newest: bool, decided: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Enter one package, and what was decided about it before the catalogue was lost."""
+    """Enter one package, and what was decided about it before the catalogue was lost.
+
+    One that has left a certificate is entered as being destroyed, until that is known to be done.
+    """
     entry = found.entry
     # First as one that is not sealed, because only the next step knows its place in the chain.
     catalogue.put_package(
         replace(entry, state=PackageState.QUEUED, progress=0.0, seal=None, deleted_ms=None, disposition=None)
     )
-    if entry.deleted_ms is not None:
-        decided = {**decided, "deleted_ms": entry.deleted_ms}
+    if entry.deleted_ms is not None and decided.get("deleted_ms") is None:
+        # Its deletion has begun, and nobody wrote down that it has come to its end in every store.
+        decided = {**decided, "disposition": Disposition.DESTROY.value}
     catalogue.set_sealed(
         entry.id,
         seal=found.seal.seal,

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bridge.archive.folders import disk_errors, locked
-from bridge.archive.model import PACS_UNREACHABLE, Progress
+from bridge.archive.model import PACS_UNREACHABLE, WITHHELD, Progress
 from bridge.archive.trusted import TrustedTime, read_trusted, write_trusted
 from bridge.archive.work import attempts
 from bridge.archive.work.attempts import STATES, Archive, now_ms
@@ -25,7 +25,7 @@ from bridge.archive.work.purge import free_bytes, is_same_disk, making_bytes, pu
 from bridge.archive.work.retry import PAUSE_MAX_S
 from bridge.archive.work.turns import Turns
 from bridge.base.errors import ArchiveFailed
-from bridge.base.words import PackageState
+from bridge.base.words import Disposition, PackageState
 from bridge.confinement.processes import offered
 from bridge.store.audit import Action
 from bridge.store.entries import PackageEntry
@@ -39,6 +39,8 @@ STATUS_INTERVAL_S: Final = 5.0
 AFTER_FAILURE_S: Final = 30.0
 # A package that the other store refused is tried again then.
 STORE_AGAIN_S: Final = 3600.0
+# What keeps a package out of the other store, and says nothing of others.
+ITS_OWN: Final = frozenset({"package-damaged", "store-other-seal", WITHHELD, "busy"})
 # How often it is looked whether a package that needs room has it.
 ROOM_INTERVAL_S: Final = 60.0
 # A PACS that does not answer is asked for one package at a time, this often.
@@ -103,6 +105,10 @@ class ArchiveSupervisor:
         # Since when (monotonic) something has waited whose time, by the clock of now, is still to come.
         self._waiting_at: dict[str, tuple[int, float]] = {}
         self._realtime_factor = 0.0
+        self._names_begin: Callable[[], str] = str
+        self._pass_over: Callable[[Iterable[str]], None] = _ignore_names
+        # For which day the other store has told its names.
+        self._names_told = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps = {
             "take in": self._take_in,
@@ -113,6 +119,10 @@ class ArchiveSupervisor:
         }
         self._wake = {name: asyncio.Event() for name in self._steps}
         self._task: asyncio.Task[None] | None = None
+
+    def name_by(self, begin: Callable[[], str], pass_over: Callable[[Iterable[str]], None]) -> None:
+        """Let who names sessions hear of those in the other store; `begin` tells how today's names begin."""
+        self._names_begin, self._pass_over = begin, pass_over
 
     def start(self) -> None:
         """Begin to work; harmless where the archive's disk is away, it is tried again."""
@@ -388,13 +398,16 @@ class ArchiveSupervisor:
         if self._asked:
             await self._check_asked()
             return 0.0
-        if self._archive.archive.s3_endpoint and await self._store_next():
+        if self._archive.archive.s3_endpoint and (await self._learn_names() or await self._store_next()):
             return 0.0
         before_ms = now_ms() - self._archive.archive.fixity_days * DAY_MS
         due = await asyncio.to_thread(self._archive.catalogue.due_checks, before_ms, now_ms())
         entry = next((entry for entry in due if not self._rests("check", entry.id)), None)
         if entry is not None:
             await self._check(entry)
+            if entry.disposition is Disposition.DESTROY:
+                # It is gone by now, or waits for those who decided.
+                self._let_rest("check", entry.id, STORE_AGAIN_S)
             return 0.0
         resting = {name for lane, name in self._not_before if lane == "purge" and self._rests(lane, name)}
         session = await asyncio.to_thread(purgeable, self._archive, await self._trusted_ms(), resting)
@@ -426,6 +439,23 @@ class ArchiveSupervisor:
             await asyncio.to_thread(write_trusted, folder, trusted)
         return trusted.now_ms(wall_ms)
 
+    async def _learn_names(self) -> bool:
+        """Ask the other store, once a day, for names that are used there; tell whether it has answered.
+
+        They are those of a disk that was lost, or of another machine that took itself for this one.
+        """
+        begin = self._names_begin()
+        if begin == self._names_told or self._rests("names", ""):
+            return False
+        self._let_rest("names", "")
+        try:
+            self._pass_over(await attempts.sessions_elsewhere(self._archive, begin))
+        except ArchiveFailed as error:
+            logger.warning("archive: the other store does not tell its names: %s", error)
+            return False
+        self._names_told = begin
+        return True
+
     async def _store_next(self) -> bool:
         """Put one package into the other store; tell whether there was one. It is tried for ever."""
         if self._rests("store", ""):
@@ -437,10 +467,13 @@ class ArchiveSupervisor:
             await attempts.store(self._archive, entry.id)
         except ArchiveFailed as error:
             logger.error("archive: %s could not be put into the other store: %s", entry.id, error)
-            # All wait, since mostly the store is away; this one longer, so that others come before it.
-            self._let_rest("store", "")
+            # This one waits longer, so that others come before it.
             self._let_rest("store", entry.id, STORE_AGAIN_S)
-            return False
+            if error.code not in ITS_OWN:
+                # All wait, since mostly the store is away.
+                self._let_rest("store", "")
+                return False
+            return True
         self._not_before.pop(("store", ""), None)
         self._not_before.pop(("store", entry.id), None)
         logger.info("archive: %s is in the other store", entry.id)
@@ -529,6 +562,10 @@ def _end_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def _ignore_names(names: Iterable[str]) -> None:
+    """Nobody names sessions."""
 
 
 def _ignore(progress: Progress) -> None:

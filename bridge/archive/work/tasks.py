@@ -40,6 +40,7 @@ from bridge.store.journal import EventKind
 
 SEAL_LOCK: Final = "sealing.lock"
 PROBLEMS_MAX: Final = 20
+SESSIONS_TOLD: Final = 20
 
 
 def take_in_sessions(job: Job) -> Result:
@@ -116,23 +117,45 @@ def store(job: Job, report: Report) -> Result:
     with closing(Catalogue(job.folders.archive)) as catalogue:
         ask_journal(catalogue, job.folders, job.package)
         _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT)
-    _, *others = stores(job.archive, job.folders.packages)
-    for other in others:
-        other.put(package, report=report)
+        _, *others = stores(job.archive, job.folders.packages)
+        for other in others:
+            other.put(
+                package,
+                report=report,
+                may_go=lambda: _check_goes(catalogue, job.package, Disposition.KEEP, Disposition.RESTRICT),
+            )
     return {"stores": [other.name for other in others]}
 
 
+def names(job: Job) -> Result:
+    """Return the newest sessions of which the other stores have packages whose names begin so."""
+    from bridge.archive.keeping.stores import stores
+
+    _, *others = stores(job.archive, job.folders.packages)
+    found = {name.rpartition("-")[0] for other in others for name in other.names(job.package)}
+    # By their numbers, which grow.
+    return {"sessions": sorted(found, key=lambda name: (len(name), name))[-SESSIONS_TOLD:]}
+
+
 def check(job: Job, report: Report) -> Result:
-    """Compare a package with its checksums and its seal; one that was deleted meanwhile has none."""
+    """Compare a package with its checksums and its seal; one whose deletion has begun is deleted instead."""
     from bridge.archive.keeping import fixity
 
+    package = job.folders.packages / job.package
     certificate = job.folders.certificates / f"{job.package}.json"
-    if certificate.exists() and not (job.folders.packages / job.package).exists():
-        with closing(Catalogue(job.folders.archive)) as catalogue:
-            _finish_deletion(job, catalogue, read_certificate(certificate).entry.deleted_ms or _now_ms())
-        return {"problems": []}
+    if certificate.exists():
+        try:
+            deleted_ms = read_certificate(certificate).entry.deleted_ms or _now_ms()
+        except ArchiveFailed:
+            # Nobody knows what it says; what is there is looked at.
+            if not package.exists():
+                raise
+        else:
+            with closing(Catalogue(job.folders.archive)) as catalogue:
+                _finish_deletion(job, catalogue, deleted_ms)
+            return {"problems": []}
     result = fixity.check(
-        job.folders.packages / job.package,
+        package,
         timestamp_url=job.archive.timestamp_url,
         now_ms=_now_ms(),
         report=report,

@@ -102,6 +102,8 @@ def _do(job: Job, report: Report) -> Result:
     job.folders.prepare()
     if job.task is Task.INTAKE:
         return tasks.take_in_sessions(job)
+    if job.task is Task.NAMES:
+        return tasks.names(job)
     doing = {
         Task.ARCHIVE: tasks.archive,
         Task.DELIVER: tasks.deliver,
