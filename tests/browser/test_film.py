@@ -26,7 +26,7 @@ from pictures import BLUE, GREEN, RED, YELLOW, Colour
 from recorded import frames, parts, sessions, wait_for_packages
 from standing import processes_of, stopped
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(420)]
 
 CLAP_JS = Path(__file__).parent / "clap.js"
 MAGENTA = Colour("magenta", 200, 30, 200)
@@ -43,7 +43,7 @@ ASLEEP_S = 20.0
 ROBBED_S = 3.0
 BEFORE_S, AFTERWARDS_S = 5.0, 7.0
 FIT_MS = 80
-SEALED_WITHIN_S = 120.0
+SEALED_WITHIN_S = 240.0
 FRAME_MS = 40
 RATE_HZ, HOP, WINDOW = 48_000, 240, 960
 # The recorder is the only one who looks at these cameras: five pages with four others each are too much.
@@ -240,12 +240,13 @@ async def shown(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shown
             relay(server.media_port) as (way, port),
         ):
             turned = await entered(started, server, TURNED)
-            others = await asyncio.gather(
-                entered(started, server, SLEEPER),
-                entered(started, server, ROBBED),
-                entered(started, server, SPARING, USE_DTX),
-                entered(started, server, UNREPORTED, BEHIND.replace("{port}", str(port))),
-            )
+            # One after the other: five pages that start at once are late on a small machine.
+            others = [
+                await entered(started, server, SLEEPER),
+                await entered(started, server, ROBBED),
+                await entered(started, server, SPARING, USE_DTX),
+                await entered(started, server, UNREPORTED, BEHIND.replace("{port}", str(port))),
+            ]
             sleeper, robbed = others[:2]
             people = {site.name: await site.evaluate("hoichan.state.self") for site in (turned, *others)}
             stage = {"type": "stage", "participant": people[TURNED]}
