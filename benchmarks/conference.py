@@ -99,6 +99,17 @@ def running_server(
     ports: Ports, state_dir: Path, core: int, log: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server process on one core, ready when yielded, ended by SIGTERM; `settings` by their variables."""
+    with launched(ports, state_dir, log, settings, core=core) as process:
+        _wait_until_ready(process, f"http://127.0.0.1:{ports.admin}/readyz", log)
+        yield process
+
+
+@contextlib.contextmanager
+def launched(
+    ports: Ports, state_dir: Path, log: Path, settings: Mapping[str, str], *, core: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process that has just been started, ended by SIGTERM."""
+    cores = os.sched_getaffinity(0) if core is None else {core}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HOICHAN_")}
     environment |= {
         "HOICHAN_NODE_STATE_DIR": str(state_dir),
@@ -115,10 +126,9 @@ def running_server(
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
     try:
-        _wait_until_ready(process, f"http://127.0.0.1:{ports.admin}/readyz", log)
         yield process
     finally:
         process.terminate()

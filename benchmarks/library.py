@@ -23,6 +23,7 @@ from bridge.store.tables import Database, packages
 START_MS = 1_795_575_600_000
 DAY_MS = 86_400_000
 PER_DAY = 40
+ROOMS = 25
 SITES = (
     "Bệnh viện Bạch Mai",
     "Bệnh viện Đa khoa tỉnh Điện Biên",
@@ -56,7 +57,7 @@ def entry(number: int) -> PackageEntry:
     return PackageEntry(
         id=f"HC-BV-ABCDEF-{20260000 + day}-{at + 1:02}-C01",
         session=f"HC-BV-ABCDEF-{20260000 + day}-{at + 1:02}",
-        room=f"phong-{number % 25}",
+        room=f"phong-{number % ROOMS}",
         title=TITLES[number % len(TITLES)],
         kind=ConferenceKind.CONSULTATION,
         case="C01",
@@ -85,6 +86,7 @@ def questions(count: int) -> dict[str, list[Search]]:
         state for state in PackageState if state not in (PackageState.SEALED, PackageState.DELIVERED)
     )
     room = frozenset({"phong-7"})
+    everywhere = frozenset(f"phong-{number}" for number in range(ROOMS))
     return {
         "newest": [Search()],
         "a late page": [Search(offset=count - 100)],
@@ -92,10 +94,22 @@ def questions(count: int) -> dict[str, list[Search]]:
         "a rare word": [Search(text=f"bn-{count // 3:06}")],
         "no such word": [Search(text="khong co gi nhu vay")],
         "two words": [Search(text="tim mach co to")],
+        "a late page of a word": [Search(text="dien bien", offset=count // 2)],
+        "ten words": [Search(text="hoi chan tim mach benh vien tinh co to c01")],
+        "a rare word in a state": [Search(states=(PackageState.SEALED,), text="xa 500")],
+        "a word in a state": [Search(states=(PackageState.SEALED,), text="dien bien")],
+        "a word on late days": [Search(from_ms=START_MS + 400 * DAY_MS, text="dien bien")],
         "a site": [Search(site="xa 500")],
+        "a frequent site": [Search(site="bach mai")],
+        "a frequent code": [Search(code="bn-0")],
         "a code": [Search(code=f"{count // 2:06}")],
         "one room": [Search(rooms=room)],
         "a word in one room": [Search(rooms=room, text="giao ban")],
+        "a word in all rooms": [Search(rooms=everywhere, text="giao ban")],
+        "all rooms": [Search(rooms=everywhere)],
+        "a late page of all rooms": [Search(rooms=everywhere, offset=count - 100)],
+        "two states": [Search(states=(PackageState.SEALED, PackageState.DELIVERED))],
+        "a late page of a state": [Search(states=(PackageState.SEALED,), offset=count - 100)],
         "one day": [Search(from_ms=START_MS + DAY_MS, until_ms=START_MS + 2 * DAY_MS)],
         "progress": [Search(states=moving, limit=20), Search(limit=0)],
         "progress of one room": [Search(states=moving, rooms=room, limit=20), Search(rooms=room, limit=0)],

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, or_
+from sqlalchemy import ColumnElement, Row, String, UnaryExpression, or_
+from sqlalchemy.sql.operators import custom_op
 
 from bridge.base.words import ConferenceKind, ConsentState, Disposition, PackageState, RetentionClass
 from bridge.store.entries import DeliveryEntry, PackageEntry, Search, SessionEntry, SessionState
@@ -13,6 +14,7 @@ from bridge.store.tables import packages
 
 WORDS_MAX: Final = 10
 TEXT_MAX: Final = 200
+_LASTING: Final = frozenset({PackageState.SEALED, PackageState.DELIVERED})
 
 
 def conditions(search: Search) -> Sequence[ColumnElement[bool]]:
@@ -24,16 +26,22 @@ def conditions(search: Search) -> Sequence[ColumnElement[bool]]:
         if word:
             # First in what holds both, because an index has it.
             asked += [_contains(columns.folded, word), _contains(column, word)]
+    state: ColumnElement[str] = columns.state
+    room: ColumnElement[str] = columns.room
+    if asked or _is_of_many(search):
+        # All are gone through in the order of lists, in the index that has what is looked at: those of states
+        # and rooms would lead to most packages, each to be fetched or sorted.
+        state, room = _unindexed(state), _unindexed(room)
     if search.from_ms is not None:
         asked.append(columns.started_ms >= search.from_ms)
     if search.until_ms is not None:
         asked.append(columns.started_ms < search.until_ms)
     if search.states:
-        asked.append(columns.state.in_([state.value for state in search.states]))
+        asked.append(state.in_([one.value for one in search.states]))
     if search.is_undecided:
         asked += undecided()
     if search.rooms is not None:
-        asked.append(columns.room.in_(search.rooms))
+        asked.append(room.in_(search.rooms))
     return asked
 
 
@@ -72,6 +80,17 @@ def _decided_as(*dispositions: Disposition) -> ColumnElement[bool]:
     """Return that there is nothing to decide about a package, or that one of these was decided."""
     disposition = packages.c.disposition
     return or_(disposition.is_(None), disposition.in_([item.value for item in dispositions]))
+
+
+def _is_of_many(search: Search) -> bool:
+    """Return whether several rooms are asked for, or states in one of which packages stay for years."""
+    has_several_rooms = search.rooms is not None and len(search.rooms) > 1
+    return has_several_rooms or (len(search.states) > 1 and not _LASTING.isdisjoint(search.states))
+
+
+def _unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the column as one that no index is chosen for."""
+    return UnaryExpression(column, operator=custom_op("+"), type_=String())
 
 
 def _contains(column: ColumnElement[str], word: str) -> ColumnElement[bool]:

@@ -171,6 +171,19 @@ def _index_lists(connection: Connection) -> None:
         connection.exec_driver_sql(f"CREATE INDEX IF NOT EXISTS {name} ON packages ({columns}) {listed}")
 
 
+def _index_words_in_order(connection: Connection) -> None:
+    """Let a search for words read half as much, and no package, whatever else it asks for.
+
+    Packages come in the order of their beginnings. An index that runs backwards splits its first page again
+    and again and stays half empty; this one runs forwards, and lists read it from its end.
+    """
+    connection.exec_driver_sql("DROP INDEX IF EXISTS packages_listed")
+    connection.exec_driver_sql(
+        "CREATE INDEX packages_listed ON packages (started_ms, id, room, state, folded) "
+        "WHERE deleted_ms IS NULL"
+    )
+
+
 def _add_column(connection: Connection, column: str) -> None:
     columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(packages)")}
     # A database made by this version has it from the beginning.
@@ -186,6 +199,7 @@ _STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _remember_damage,
     _remember_consent,
     _index_lists,
+    _index_words_in_order,
 )
 
 

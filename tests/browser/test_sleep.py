@@ -1,16 +1,13 @@
 """A laptop that sleeps in the middle of a conference and wakes: its browser stands still and goes on."""
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from bridge_process import BridgeServer
 from pages import PATIENCE_S, PRESSURE, Browsers, Camera, Site, cores_waited_ms
 from pictures import BLUE, GREEN, RED
+from standing import processes_of, stopped
 
 pytestmark = [
     pytest.mark.browser,
@@ -45,7 +42,7 @@ async def test_a_browser_that_stood_still_is_back_and_nobody_else_suffered(
     await chair.until(f"{MICROPHONES}.includes('{SLEEPER}: muted')", "the sleeper's muted microphone")
     await sleeper.evaluate("window.kept = hoichan.peer, null")
 
-    processes = await _processes(sleeper)
+    processes = await processes_of(sleeper)
     with stopped(processes):
         slept = time.monotonic()
         clicked_ms = await chair.put_on_stage(OTHER)
@@ -100,23 +97,3 @@ async def _sees(site: Site, colours: dict[str, str]) -> None:
 async def _frames(site: Site) -> int:
     """How many pictures of others came so far."""
     return sum(slot["frames"] for slot in (await site.slots()).values() if slot["role"] != "voice")
-
-
-async def _processes(site: Site) -> list[int]:
-    """Return the ids of all processes of a site's browser."""
-    session = await site.browser.new_browser_cdp_session()
-    information = await session.send("SystemInfo.getProcessInfo")
-    await session.detach()
-    return [process["id"] for process in information["processInfo"]]
-
-
-@contextmanager
-def stopped(processes: list[int]) -> Iterator[None]:
-    """Let these processes stand still inside."""
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)

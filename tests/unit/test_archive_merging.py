@@ -44,6 +44,35 @@ def test_there_is_a_bound_however_bad_the_night() -> None:
     assert sum(one.missing_ms for one in found) == 20 * len(losses)
 
 
+def test_no_more_are_told_as_one_than_have_to_be() -> None:
+    """A gap each two minutes, with one more than can be told: it is the closest two that are made one."""
+    losses = [gap(at_ms, at_ms + 20, packets=1) for at_ms in range(0, 101 * 120_000, 120_000)]
+    losses[70] = gap(losses[69].end_ms + 5_000, losses[69].end_ms + 5_020, packets=1)
+    found = merged(losses, most=100)
+    assert len(found) == 100
+    assert found[:69] + found[70:] == losses[:69] + losses[71:]
+    assert (found[69].start_ms, found[69].end_ms) == (losses[69].start_ms, losses[70].end_ms)
+
+
+def test_losses_at_one_distance_do_not_become_one_gap_of_hours() -> None:
+    losses = [gap(at_ms, at_ms + 20, packets=1) for at_ms in range(0, 103 * 97_000, 97_000)]
+    found = merged(losses, most=100)
+    assert len(found) == 100
+    assert sum(one.packets for one in found) == 103
+    assert sum(one.missing_ms for one in found) == 103 * 20
+
+
+def test_other_tracks_and_reasons_are_never_made_one() -> None:
+    gaps = [gap(n * 10_000, n * 10_000 + 20, track=f"t{n % 3}", reason="loss") for n in range(30)]
+    gaps.append(gap(5_000, 5_020, reason="damaged"))
+    assert {(one.track, one.reason) for one in merged(gaps, most=1)} == {
+        ("t0", "loss"),
+        ("t1", "loss"),
+        ("t2", "loss"),
+        ("t1", "damaged"),
+    }
+
+
 spans = st.tuples(st.integers(0, 20_000), st.integers(1, 5000)).map(lambda span: gap(span[0], sum(span)))
 
 

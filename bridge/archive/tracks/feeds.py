@@ -146,10 +146,15 @@ class Tape:
             else:
                 self._open(self._index + 1)
             self._advance()
-        while self._coming and self._coming[0].at_ms <= at_ms:
-            self._shot = self._coming.popleft()
+            # Each at once: from the last key frame on they may be those of a minute.
+            self._show_until(at_ms)
+        self._show_until(at_ms)
         self._position_ms = at_ms
         return self._shot
+
+    def _show_until(self, at_ms: float) -> None:
+        while self._coming and self._coming[0].at_ms <= at_ms:
+            self._shot = self._coming.popleft()
 
     def first_until(self, at_ms: float) -> Shot | None:
         """Return the next picture, if it was taken before a moment; else the last one."""
