@@ -6,7 +6,8 @@
 # make sbom     build/hoichan.cdx.json: what runs, with licences and what rides in the wheels (CycloneDX)
 # make bench    the short benchmarks, one JSON line each
 # make torture  1,000 kills of a recording server, and damaged files; an hour; goes on where it was ended
-# make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory
+# make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory;
+#               then a film of sites in trouble, whose flashes and beeps are to meet
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -36,7 +37,10 @@ PAGES := tests/browser/test_every_page.py tests/browser/test_library.py tests/br
 CASE_PANEL := tests/browser/test_case_panel.py
 MODERATION := tests/browser/test_moderation.py
 SIDE_BY_SIDE := $(PAGES) tests/system $(CASE_PANEL) tests/peers $(MODERATION) tests/unit $(SHARED)
-ONE_BY_ONE := tests/browser tests/hostile $(foreach file,$(PAGES) $(CASE_PANEL) $(MODERATION),--ignore $(file))
+# A film of minutes, which takes as long: `make soak` has it.
+FILM := tests/browser/test_film.py
+ONE_BY_ONE := tests/browser tests/hostile \
+	$(foreach file,$(PAGES) $(CASE_PANEL) $(MODERATION) $(FILM),--ignore $(file))
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
@@ -81,6 +85,7 @@ bench: $(VENV)/.test-installed
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
 	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
+	$(BIN)/python -m pytest $(FILM) $(SLOWEST)
 
 torture: $(VENV)/.test-installed
 	PYTHONPATH=tests $(BIN)/python -m torture --kills $(TORTURE_KILLS) $(TORTURE_ARGS)
