@@ -45,6 +45,9 @@ DTX_BYTES_MAX = 10
 CAUGHT_UP_MAX = 128
 # And so many copies in all, which go out at once: more than that would overflow the socket's buffer.
 CAUGHT_UP_COPIES_MAX = 4096
+# Two seconds and a half of ordinary sound, as after a line stood still. To copy more of it to thirty at once
+# would hold up all others for longer than they bear.
+SOUND_PACKETS_AT_ONCE = 120.0
 # What one stream of pictures may bring in, 25 Mbit/s: three times what a page sends of the largest screen
 # (web/protocol/layers.js), and as much as encoders of 4K are set to. That of two seconds may come at once:
 # a key frame of a large screen has four thousand packets. A packet counts for at least so much, as a copy
@@ -219,9 +222,12 @@ class Encoding:
         self._replays = ReplayWindow()
         # Each packet goes to many: more than there can be costs all of them. Sound by packets, pictures by
         # bytes.
-        is_sound = codec is Codec.OPUS
-        per_s, burst_s = (PACKETS_PER_S_MAX, 1.0) if is_sound else (PICTURE_BYTES_PER_S, PICTURE_BURST_S)
-        self._allowance = Budget(per_s=per_s, burst=per_s * burst_s)
+        per_s, burst = (
+            (PACKETS_PER_S_MAX, SOUND_PACKETS_AT_ONCE)
+            if codec is Codec.OPUS
+            else (PICTURE_BYTES_PER_S, PICTURE_BYTES_PER_S * PICTURE_BURST_S)
+        )
+        self._allowance = Budget(per_s=per_s, burst=burst)
         # Of a sender that writes seven bits of them: they go round every four seconds.
         self._picture_ids = SequenceUnwrapper(bits=SEVEN_BITS)
         self._counters = counters

@@ -124,7 +124,8 @@ def place_streams(streams: Mapping[Key, StreamTimes]) -> dict[Key, Placement]:
     for key, times in streams.items():
         known, way_ms = offsets.get(times.sync, {}), least_ms[times.sync]
         pieces = [
-            (stretch, _place(reports, known, stretch.arrivals, way_ms)) for stretch, reports in usable[key]
+            (stretch, _place(reports, known, stretch.arrivals, way_ms, is_in_order=times.is_in_order))
+            for stretch, reports in usable[key]
         ]
         placements[key] = pieces[0][1] if len(pieces) == 1 else Placement.joined(pieces)
     return placements
@@ -135,17 +136,19 @@ def _place(
     known: Mapping[SenderReport, float],
     arrivals: Sequence[Arrival],
     way_ms: float,
+    *,
+    is_in_order: bool,
 ) -> Placement:
     """Return the placement of one stretch: by its reports, else by its arrival."""
     knots = [(report.pts_ms, known[report]) for report in reports if report in known]
     if knots:
         placement = _placement(knots)
         if _is_believable(placement, arrivals):
-            # No frame was taken after it arrived: who reports so was starved, and caught up.
+            # No sound was taken after it arrived: who reports so was starved, and caught up.
             early = [
                 (one.pts_ms, one.at_ms - way_ms)
                 for one in arrivals
-                if placement.at_ms(one.pts_ms) > one.at_ms + PARTED_MS
+                if is_in_order and placement.at_ms(one.pts_ms) > one.at_ms + PARTED_MS
             ]
             return _placement([*knots, *early]) if early else placement
     return _placement(_by_arrival(arrivals, way_ms))

@@ -94,6 +94,8 @@ class StreamTimes:
     reports: Sequence[SenderReport]
     arrivals: Sequence[Arrival]
     pauses: Sequence[Pause] = ()
+    # Not so of pictures: some are sent before others that are shown earlier.
+    is_in_order: bool = True
 
 
 @dataclass(slots=True)

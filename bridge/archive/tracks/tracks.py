@@ -19,6 +19,7 @@ from bridge.archive.tracks.clocks import Placement, place_streams
 from bridge.archive.tracks.ledger import Ledger, TooCostly
 from bridge.archive.tracks.stretches import Arrival, Pause, SenderReport, StreamTimes
 from bridge.base.errors import BridgeError
+from bridge.base.words import Source
 from bridge.store.checked_lines import read_line
 from bridge.store.journal import INTERRUPTED, Event, is_broken_off
 
@@ -299,6 +300,7 @@ def _placed(logs: Sequence[_Log], ledger: Ledger, *, is_last_try: bool) -> Itera
             log.reports[stream],
             arrivals,
             log.pauses[stream],
+            is_in_order=log.head.get("source") == Source.MICROPHONE,
         )
         for log in logs
         for stream, arrivals in log.arrivals.items()
