@@ -1,4 +1,4 @@
-"""RTCP packets to values and back: RFC 3550, RFC 4585, RFC 5104, REMB and transport-wide feedback.
+"""RTCP packets to values and back: RFC 3550, 4585, 5104, 8888, REMB and transport-wide feedback.
 
 Every class packs itself into the bytes of one RTCP packet; a compound is their concatenation.
 """
@@ -11,21 +11,26 @@ from struct import error as StructError
 from typing import Protocol
 
 from bridge.base.errors import MalformedPacket
+from bridge.rtp.congestion_control_feedback import (
+    CONGESTION_CONTROL_FEEDBACK,
+    TRANSPORT_LAYER_FEEDBACK,
+    parse_congestion_control_feedback,
+)
+from bridge.rtp.rtcp_writing import HEADER, pack_fields, pack_rtcp
 
 _SENDER_REPORT = 200
 _RECEIVER_REPORT = 201
 _SOURCE_DESCRIPTION = 202
 _GOODBYE = 203
-_TRANSPORT_LAYER_FEEDBACK = 205
 _PAYLOAD_SPECIFIC_FEEDBACK = 206
 
 _NACK = 1
 _TRANSPORT_FEEDBACK = 15
+_ON_ARRIVALS = frozenset({_TRANSPORT_FEEDBACK, CONGESTION_CONTROL_FEEDBACK})
 _PICTURE_LOSS_INDICATION = 1
 _FULL_INTRA_REQUEST = 4
 _APPLICATION_LAYER_FEEDBACK = 15
 
-_HEADER = Struct("!BBH")
 _SENDER_INFO = Struct("!IQIII")
 _REPORT_BLOCK = Struct("!IIIIII")
 _SSRC = Struct("!I")
@@ -80,10 +85,10 @@ class SenderReport:
     reports: tuple[ReportBlock, ...] = ()
 
     def pack(self) -> bytes:
-        info = _pack(
+        info = pack_fields(
             _SENDER_INFO, self.ssrc, self.ntp, self.rtp_timestamp, self.packet_count, self.octet_count
         )
-        return _packet(_SENDER_REPORT, len(self.reports), info + _pack_report_blocks(self.reports))
+        return pack_rtcp(_SENDER_REPORT, len(self.reports), info + _pack_report_blocks(self.reports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,8 @@ class ReceiverReport:
     reports: tuple[ReportBlock, ...] = ()
 
     def pack(self) -> bytes:
-        body = _pack(_SSRC, self.ssrc) + _pack_report_blocks(self.reports)
-        return _packet(_RECEIVER_REPORT, len(self.reports), body)
+        body = pack_fields(_SSRC, self.ssrc) + _pack_report_blocks(self.reports)
+        return pack_rtcp(_RECEIVER_REPORT, len(self.reports), body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class SourceDescription:
     def pack(self) -> bytes:
         body = bytearray()
         for chunk in self.chunks:
-            body += _pack(_SSRC, chunk.ssrc)
+            body += pack_fields(_SSRC, chunk.ssrc)
             for kind, text in chunk.items:
                 encoded = text.encode()
                 if not 0 < kind < 256 or len(encoded) > 255:
@@ -128,7 +133,7 @@ class SourceDescription:
                 body += bytes((kind, len(encoded))) + encoded
             # At least one null byte ends the chunk.
             body += bytes(4 - len(body) % 4)
-        return _packet(_SOURCE_DESCRIPTION, len(self.chunks), bytes(body))
+        return pack_rtcp(_SOURCE_DESCRIPTION, len(self.chunks), bytes(body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +144,14 @@ class Goodbye:
     reason: str = ""
 
     def pack(self) -> bytes:
-        body = b"".join(_pack(_SSRC, ssrc) for ssrc in self.ssrcs)
+        body = b"".join(pack_fields(_SSRC, ssrc) for ssrc in self.ssrcs)
         if self.reason:
             encoded = self.reason.encode()
             if len(encoded) > 255:
                 raise ValueError("reason does not fit")
             body += bytes((len(encoded),)) + encoded
             body += bytes(-len(body) % 4)
-        return _packet(_GOODBYE, len(self.ssrcs), body)
+        return pack_rtcp(_GOODBYE, len(self.ssrcs), body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +171,9 @@ class Nack:
                 items.append([number, 0])
             elif distance > 0:
                 items[-1][1] |= 1 << (distance - 1)
-        body = _pack(_SSRC_PAIR, self.sender_ssrc, self.media_ssrc)
-        body += b"".join(_pack(_NACK_ITEM, *item) for item in items)
-        return _packet(_TRANSPORT_LAYER_FEEDBACK, _NACK, body)
+        body = pack_fields(_SSRC_PAIR, self.sender_ssrc, self.media_ssrc)
+        body += b"".join(pack_fields(_NACK_ITEM, *item) for item in items)
+        return pack_rtcp(TRANSPORT_LAYER_FEEDBACK, _NACK, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +184,8 @@ class PictureLossIndication:
     media_ssrc: int
 
     def pack(self) -> bytes:
-        body = _pack(_SSRC_PAIR, self.sender_ssrc, self.media_ssrc)
-        return _packet(_PAYLOAD_SPECIFIC_FEEDBACK, _PICTURE_LOSS_INDICATION, body)
+        body = pack_fields(_SSRC_PAIR, self.sender_ssrc, self.media_ssrc)
+        return pack_rtcp(_PAYLOAD_SPECIFIC_FEEDBACK, _PICTURE_LOSS_INDICATION, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +196,9 @@ class FullIntraRequest:
     entries: tuple[tuple[int, int], ...]
 
     def pack(self) -> bytes:
-        body = _pack(_SSRC_PAIR, self.sender_ssrc, 0)
-        body += b"".join(_pack(_FIR_ENTRY, *entry) for entry in self.entries)
-        return _packet(_PAYLOAD_SPECIFIC_FEEDBACK, _FULL_INTRA_REQUEST, body)
+        body = pack_fields(_SSRC_PAIR, self.sender_ssrc, 0)
+        body += b"".join(pack_fields(_FIR_ENTRY, *entry) for entry in self.entries)
+        return pack_rtcp(_PAYLOAD_SPECIFIC_FEEDBACK, _FULL_INTRA_REQUEST, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +214,10 @@ class ReceiverEstimatedMaximumBitrate:
         if self.bitrate_bps < 0 or exponent > 63 or len(self.ssrcs) > 255:
             raise ValueError("bitrate or number of SSRCs does not fit")
         rate = exponent << 18 | self.bitrate_bps >> exponent
-        body = _pack(_SSRC_PAIR, self.sender_ssrc, 0) + b"REMB"
-        body += _pack(_SSRC, len(self.ssrcs) << 24 | rate)
-        body += b"".join(_pack(_SSRC, ssrc) for ssrc in self.ssrcs)
-        return _packet(_PAYLOAD_SPECIFIC_FEEDBACK, _APPLICATION_LAYER_FEEDBACK, body)
+        body = pack_fields(_SSRC_PAIR, self.sender_ssrc, 0) + b"REMB"
+        body += pack_fields(_SSRC, len(self.ssrcs) << 24 | rate)
+        body += b"".join(pack_fields(_SSRC, ssrc) for ssrc in self.ssrcs)
+        return pack_rtcp(_PAYLOAD_SPECIFIC_FEEDBACK, _APPLICATION_LAYER_FEEDBACK, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +262,7 @@ class TransportFeedback:
                 raise ValueError("receive delta does not fit")
         if not 0 < len(symbols) <= TRANSPORT_FEEDBACK_STATUSES_MAX:
             raise ValueError("number of statuses does not fit")
-        body = _pack(
+        body = pack_fields(
             _TRANSPORT_FEEDBACK_HEADER,
             self.sender_ssrc,
             self.media_ssrc,
@@ -269,7 +274,7 @@ class TransportFeedback:
         padding_bytes = -len(body) % 4
         if padding_bytes:
             body += bytes(padding_bytes - 1) + bytes((padding_bytes,))
-        return _packet(_TRANSPORT_LAYER_FEEDBACK, _TRANSPORT_FEEDBACK, body, has_padding=padding_bytes > 0)
+        return pack_rtcp(TRANSPORT_LAYER_FEEDBACK, _TRANSPORT_FEEDBACK, body, has_padding=padding_bytes > 0)
 
 
 def is_rtcp(data: bytes) -> bool:
@@ -281,17 +286,19 @@ def parse_rtcp(data: bytes, *, reads_transport_feedback: bool = True) -> tuple[l
     """Read a decrypted compound; never raises.
 
     Returns the packets before the first malformed one, and whether there was such a one. Types
-    that the bridge does not know are skipped. So is transport-wide feedback when nobody is to use it:
-    each of its packets can have thousands of statuses, and a compound dozens of packets.
+    that the bridge does not know are skipped. So is feedback on arrivals, transport-wide or that of
+    RFC 8888, when nobody is to use it: each of its packets can have thousands of statuses, and a compound
+    dozens of packets. Where it is used, a whole compound may have no more of them than one packet.
     """
     packets: list[RtcpPacket] = []
+    statuses_left = TRANSPORT_FEEDBACK_STATUSES_MAX
     position = 0
     size_bytes = len(data)
     try:
         while position < size_bytes:
             if position + 4 > size_bytes:
                 raise MalformedPacket("shorter than an RTCP header")
-            first, kind, words = _HEADER.unpack_from(data, position)
+            first, kind, words = HEADER.unpack_from(data, position)
             end = position + 4 + 4 * words
             if first & 0xC0 != 0x80 or end > size_bytes:
                 raise MalformedPacket("not RTCP version 2, or cut off")
@@ -299,11 +306,15 @@ def parse_rtcp(data: bytes, *, reads_transport_feedback: bool = True) -> tuple[l
             position = end
             if first & 0x20:
                 body = _without_padding(body)
-            is_transport_feedback = kind == _TRANSPORT_LAYER_FEEDBACK and first & 0x1F == _TRANSPORT_FEEDBACK
-            if is_transport_feedback and not reads_transport_feedback:
+            is_on_arrivals = kind == TRANSPORT_LAYER_FEEDBACK and first & 0x1F in _ON_ARRIVALS
+            if is_on_arrivals and not reads_transport_feedback:
                 continue
             parse = _PARSERS.get(kind)
             packet = parse(first & 0x1F, body) if parse is not None else None
+            if isinstance(packet, TransportFeedback):
+                statuses_left -= len(packet.statuses)
+                if statuses_left < 0:
+                    raise MalformedPacket("feedback on too many packets")
             if packet is not None:
                 packets.append(packet)
     except (MalformedPacket, StructError):
@@ -312,28 +323,13 @@ def parse_rtcp(data: bytes, *, reads_transport_feedback: bool = True) -> tuple[l
     return packets, size_bytes == 0
 
 
-def _pack(fields: Struct, *values: int) -> bytes:
-    try:
-        return fields.pack(*values)
-    except StructError as error:
-        raise ValueError(f"field does not fit: {error}") from None
-
-
-def _packet(kind: int, count: int, body: bytes, *, has_padding: bool = False) -> bytes:
-    """Put the common header (RFC 3550, 6.4.1) before a body of whole words."""
-    words = len(body) // 4
-    if count > 31 or words > 0xFFFF:
-        raise ValueError("too many entries for one RTCP packet")
-    return _HEADER.pack(0x80 | has_padding << 5 | count, kind, words) + body
-
-
 def _pack_report_blocks(reports: tuple[ReportBlock, ...]) -> bytes:
     blocks = []
     for report in reports:
         if not 0 <= report.fraction_lost < 256 or not -0x800000 <= report.cumulative_lost < 0x800000:
             raise ValueError("loss does not fit")
         blocks.append(
-            _pack(
+            pack_fields(
                 _REPORT_BLOCK,
                 report.ssrc,
                 report.fraction_lost << 24 | report.cumulative_lost & 0xFFFFFF,
@@ -414,6 +410,8 @@ def _parse_transport_layer_feedback(format_: int, body: bytes) -> RtcpPacket | N
         return _parse_nack(body)
     if format_ == _TRANSPORT_FEEDBACK:
         return _parse_transport_feedback(body)
+    if format_ == CONGESTION_CONTROL_FEEDBACK:
+        return parse_congestion_control_feedback(body)
     return None
 
 
@@ -525,6 +523,6 @@ _PARSERS: dict[int, Callable[[int, bytes], RtcpPacket | None]] = {
     _RECEIVER_REPORT: _parse_receiver_report,
     _SOURCE_DESCRIPTION: _parse_source_description,
     _GOODBYE: _parse_goodbye,
-    _TRANSPORT_LAYER_FEEDBACK: _parse_transport_layer_feedback,
+    TRANSPORT_LAYER_FEEDBACK: _parse_transport_layer_feedback,
     _PAYLOAD_SPECIFIC_FEEDBACK: _parse_payload_specific_feedback,
 }

@@ -16,6 +16,7 @@ LAYERS = {
     "bridge.rtp": 1,
     "bridge.sdp": 1,
     "bridge.tokens": 1,
+    "bridge.estimation": 2,
     "bridge.media": 2,
     "bridge.transport": 3,
     "bridge.store": 3,
@@ -67,6 +68,7 @@ ONLY_IN = {
 PURE = (
     "bridge.rtp",
     "bridge.sdp",
+    "bridge.estimation",
     "bridge.media",
     "bridge.messages",
     "bridge.base.rate",

@@ -1,0 +1,99 @@
+"""The figures of one run, in the words of RFC 8868."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.networks.cases import Run
+from benchmarks.networks.flow import Media
+from benchmarks.networks.source import Ladder
+
+# A rate is reached when a second's mean has it; the queue is back when a fifth of a second's packets show it.
+RATE_WINDOW_S = 1.0
+RISEN = 0.9
+FALLEN = 1.1
+QUEUE_BACK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one case shows; times in seconds, None where the case does not ask."""
+
+    utilisation: float
+    p95_wait_s: float
+    queue_loss: float
+    line_loss: float
+    rise_s: float | None
+    fall_s: float | None
+    queue_back_s: float | None
+    jain: float | None
+    # Of the line: what the media flows have beside TCP.
+    media_share: float | None
+    voice_p95_wait_s: float
+
+
+def jain(values: Sequence[float]) -> float:
+    """Return the fairness index: 1 when all have the same, 1/n when one has all."""
+    squares = sum(value * value for value in values)
+    return sum(values) ** 2 / (len(values) * squares) if squares else 0.0
+
+
+def score(run: Run) -> Score:
+    """Read the tallies of a run."""
+    case = run.case
+    start_s, end_s = case.settled_s, case.duration_s
+    rates = [flow.tally.rate_bps(start_s, end_s) for flow in run.flows]
+    capacity_bps = run.line.rate_bps.integral(start_s, end_s) / (end_s - start_s)
+    if case.is_ladder:
+        capacity_bps = min(capacity_bps, Ladder.STEPS_BPS[-1])
+    tcp_bps = sum(tcp.tally.rate_bps(start_s, end_s) for tcp in run.tcps)
+    packets = sum(flow.tally.packets for flow in run.flows)
+    total_bps = sum(rates) + tcp_bps
+    return Score(
+        utilisation=total_bps / capacity_bps,
+        p95_wait_s=max(flow.tally.wait_s(start_s, end_s) for flow in run.flows),
+        queue_loss=sum(flow.tally.losses["queue"] for flow in run.flows) / packets,
+        line_loss=sum(flow.tally.losses["line"] for flow in run.flows) / packets,
+        rise_s=max((_rise_s(run, at) for at in case.rises), default=None),
+        fall_s=max((_fall_s(run, at) for at in case.falls), default=None),
+        queue_back_s=max((_queue_back_s(run.flows, at, end_s) for at in case.falls), default=None),
+        jain=jain(rates) if len(rates) > 1 else None,
+        media_share=sum(rates) / total_bps if run.tcps else None,
+        voice_p95_wait_s=max(flow.voice.wait_s(start_s, end_s) for flow in run.flows),
+    )
+
+
+def _total_bps(flows: Sequence[Media], start_s: float, *, is_sent: bool) -> float:
+    if not is_sent:
+        return sum(flow.tally.rate_bps(start_s, start_s + RATE_WINDOW_S) for flow in flows)
+    bins = range(round(start_s * 10), round((start_s + RATE_WINDOW_S) * 10))
+    return sum(flow.tally.sent_bits.get(index, 0.0) for flow in flows for index in bins) / RATE_WINDOW_S
+
+
+def _rise_s(run: Run, at: float) -> float:
+    most_bps = run.flows[0].source.max_bps if run.case.is_ladder else float("inf")
+    wanted_bps = RISEN * min(run.line.rate_bps.at(at), most_bps)
+    return _first_s(run, at, lambda when: _total_bps(run.flows, when, is_sent=False) >= wanted_bps)
+
+
+def _fall_s(run: Run, at: float) -> float:
+    borne_bps = FALLEN * run.line.rate_bps.at(at)
+    return _first_s(run, at, lambda when: _total_bps(run.flows, when, is_sent=True) <= borne_bps)
+
+
+def _first_s(run: Run, at: float, is_so: Callable[[float], bool]) -> float:
+    """Return how long after `at` a window ends that shows it."""
+    for tenth in range(round((run.case.duration_s - at - RATE_WINDOW_S) * 10)):
+        if is_so(at + tenth / 10):
+            return tenth / 10 + RATE_WINDOW_S
+    return float("inf")
+
+
+def _queue_back_s(flows: Sequence[Media], at: float, end_s: float) -> float:
+    """Return when the last packet of the ten seconds after `at` came that had waited for long."""
+    late = [
+        when - at
+        for flow in flows
+        for when, wait_s in flow.tally.waits
+        if at <= when < min(at + 10.0, end_s) and wait_s > QUEUE_BACK_S
+    ]
+    return max(late, default=0.0)
