@@ -1,4 +1,4 @@
-"""Addresses that send far more than they may: for a second at a time the kernel drops what comes from them.
+"""Addresses that send far more than they may: for seconds at a time the kernel drops what comes from them.
 
 To take a datagram out of the socket only to drop it costs microseconds, and while that goes on the socket's
 buffer runs over and others lose theirs. A socket filter (classic BPF, which needs no privilege) drops
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 # So many of an address that had to be dropped within a second are a flood. Whoever is a little beyond its
 # share loses single packets instead.
 DROPS_PER_S: Final = 250
+# Whoever goes on as soon as it is let in again is shut out twice as long each time, up to the longest.
 SHUT_OUT_S: Final = 1.0
+SHUT_OUT_LONGEST_S: Final = 16.0
+AGAIN_S: Final = 2.0
 # As many as the memory for a socket's options holds on any kernel (net.core.optmem_max, 20 kB).
 SHUT_OUT_MAX: Final = 32
 NAMES_MAX: Final = 1000
@@ -59,6 +62,8 @@ class Floods:
         self._dropped: dict[bytes, int] = {}
         self._since = float("-inf")
         self._shut_out: dict[bytes, Timer] = {}
+        # For how long each was shut out last, and until when; the oldest first.
+        self._terms: dict[bytes, tuple[float, float]] = {}
         # What the kernel had dropped when the filter was last looked at, and what the filter has dropped.
         self._seen = 0
         self._filtered = 0
@@ -68,8 +73,11 @@ class Floods:
         # What came out of the buffer by sockaddr, while it runs over.
         self._taken: Counter[bytes] = Counter()
 
-    def dropped(self, name: bytes, now: float) -> bool:
-        """Note that a datagram of an address was dropped; True when its address is shut out by that."""
+    def dropped(self, name: bytes, now: float) -> float:
+        """Note that a datagram of an address was dropped.
+
+        Returns for how many seconds the address is shut out by that: 0.0 when it is not, or was already.
+        """
         counts = self._dropped
         if now - self._since >= 1.0:
             counts.clear()
@@ -78,11 +86,11 @@ class Floods:
         if count < DROPS_PER_S:
             if len(counts) < NAMES_MAX or name in counts:
                 counts[name] = count
-            return False
-        if not self._shut(name, now):
-            return False
-        del counts[name]
-        return True
+            return 0.0
+        term_s = self._shut(name, now)
+        if term_s:
+            del counts[name]
+        return term_s
 
     @property
     def is_overrun(self) -> bool:
@@ -113,21 +121,30 @@ class Floods:
         if not self._overran:
             self._taken.clear()
 
-    def _shut(self, name: bytes, now: float) -> bool:
+    def _shut(self, name: bytes, now: float) -> float:
         # What was already in the socket's buffer still comes out of it.
         if name in self._shut_out or len(self._shut_out) >= SHUT_OUT_MAX:
-            return False
+            return 0.0
         self._count()
-        self._shut_out[name] = self._later(SHUT_OUT_S, self._let_in, name)
+        term_s = self._term_s(name, now)
+        self._shut_out[name] = self._later(term_s, self._let_in, name)
         shut_out(self._udp, [Origin(*host_and_port(one)) for one in self._shut_out])
         host, port = host_and_port(name)
         if self._logged.allow(host, now):
             logger.warning(
                 "%s, port %d, sends far more than it may: the kernel drops what comes from there,"
-                " a second at a time",
+                " some seconds at a time",
                 *(ip_address(host).compressed, port),
             )
-        return True
+        return term_s
+
+    def _term_s(self, name: bytes, now: float) -> float:
+        last_s, until = self._terms.pop(name, (0.0, float("-inf")))
+        term_s = min(2 * last_s, SHUT_OUT_LONGEST_S) if now - until < AGAIN_S else SHUT_OUT_S
+        if len(self._terms) >= NAMES_MAX:
+            del self._terms[next(iter(self._terms))]
+        self._terms[name] = term_s, now + term_s
+        return term_s
 
     @property
     def overflows(self) -> int:

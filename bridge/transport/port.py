@@ -20,7 +20,7 @@ from bridge.transport import srtp
 from bridge.transport.binding import bind, candidate_addresses
 from bridge.transport.dtls import Certificate, Turns
 from bridge.transport.fanout import Fanout
-from bridge.transport.floods import SHUT_OUT_S, Floods
+from bridge.transport.floods import Floods
 from bridge.transport.ice import (
     ROLE_CONFLICT,
     UNKNOWN_ATTRIBUTE,
@@ -375,9 +375,10 @@ class MediaPort:
     def _drop_beyond(self, name: bytes, transport: Transport | None, now: float) -> None:
         """Drop a datagram of somebody who sends more than it may; far more, and the kernel drops the next."""
         self.counters.dropped[DropReason.RATE_LIMITED] += 1
-        if self._floods.dropped(name, now) and transport is not None:
-            # Or it would have saved up meanwhile for another second of flood.
-            transport.budget.charge(CORE_SHARE * SHUT_OUT_S, now)
+        shut_out_s = self._floods.dropped(name, now)
+        if shut_out_s and transport is not None:
+            # Or it would have saved up meanwhile for another flood.
+            transport.budget.charge(CORE_SHARE * shut_out_s, now)
 
     def _receive_other(
         self, slot: int, data: bytes, name: bytes, transport: Transport | None, now: float

@@ -19,7 +19,7 @@ class Later:
         self.calls: list[Callable[[], None]] = []
 
     def __call__(self, delay_s: float, call: Callable[[bytes], None], name: bytes) -> "Later":
-        assert delay_s == SHUT_OUT_S
+        assert delay_s >= SHUT_OUT_S
         self.calls.append(lambda: call(name))
         return self
 
@@ -64,7 +64,8 @@ def taken(udp: socket.socket) -> list[bytes]:
             return found
 
 
-def flood(floods: Floods, name: bytes, now: float = 0.0) -> bool:
+def flood(floods: Floods, name: bytes, now: float = 0.0) -> float:
+    """Return for how long it is shut out by that."""
     return [floods.dropped(name, now) for _ in range(DROPS_PER_S)][-1]
 
 
@@ -126,6 +127,22 @@ def test_what_the_buffer_has_no_room_for_is_told_before_and_after_a_flood(socket
     again = overflow()
     assert floods.overflows == before + again
     assert counters.dropped[DropReason.FLOOD] == 100
+
+
+def test_who_goes_on_when_it_is_let_in_is_shut_out_for_longer_each_time(sockets: ExitStack) -> None:
+    udp = opened(sockets, socket.AF_INET, "127.0.0.1")
+    later = Later()
+    floods = Floods(udp, PortCounters(), later=later)
+    name = name_of(udp)
+    now, terms = 0.0, []
+    for _ in range(6):
+        terms.append(flood(floods, name, now))
+        now += terms[-1] + 0.5
+        later.calls.pop()()
+    assert terms == [1.0, 2.0, 4.0, 8.0, 16.0, 16.0]
+    # Who has kept quiet for a while begins anew, as does who never flooded.
+    assert flood(floods, name, now + 2.0) == SHUT_OUT_S
+    assert flood(floods, name_of(opened(sockets, socket.AF_INET, "127.0.0.1")), now) == SHUT_OUT_S
 
 
 def test_a_little_too_much_in_a_second_is_no_flood(sockets: ExitStack) -> None:
