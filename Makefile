@@ -36,11 +36,12 @@ SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PAGES := tests/browser/test_every_page.py tests/browser/test_library.py tests/browser/test_library_archive.py
 CASE_PANEL := tests/browser/test_case_panel.py
 MODERATION := tests/browser/test_moderation.py
-SIDE_BY_SIDE := $(PAGES) tests/system $(CASE_PANEL) tests/peers $(MODERATION) tests/unit $(SHARED)
-# A film of minutes, which takes as long: `make soak` has it.
-FILM := tests/browser/test_film.py
+# A film of minutes, and a day of recordings: `make soak` has them.
+LONG := tests/browser/test_film.py tests/system/test_long_session.py
+SIDE_BY_SIDE := $(PAGES) tests/system $(CASE_PANEL) tests/peers $(MODERATION) tests/unit $(SHARED) \
+	$(foreach file,$(LONG),--ignore $(file))
 ONE_BY_ONE := tests/browser tests/hostile \
-	$(foreach file,$(PAGES) $(CASE_PANEL) $(MODERATION) $(FILM),--ignore $(file))
+	$(foreach file,$(PAGES) $(CASE_PANEL) $(MODERATION) $(LONG),--ignore $(file))
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
@@ -85,7 +86,7 @@ bench: $(VENV)/.test-installed
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
 	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
-	$(BIN)/python -m pytest $(FILM) $(SLOWEST)
+	$(BIN)/python -m pytest $(LONG) $(SLOWEST)
 
 torture: $(VENV)/.test-installed
 	PYTHONPATH=tests $(BIN)/python -m torture --kills $(TORTURE_KILLS) $(TORTURE_ARGS)

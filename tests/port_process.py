@@ -133,6 +133,8 @@ async def main() -> None:
     while await lines.readline():
         _say(
             {
+                # Asked for first: with it, what the kernel has dropped by now is counted.
+                "overflows": port.receive_overflows,
                 "lag_s": lag.longest_s,
                 "states": [str(one.state) for one in transports],
                 "received": [one.count for one in receivers],

@@ -115,6 +115,11 @@ async def attacked(process: PortProcess, attack: Callable[[Callable[[], bool]], 
     return {**report, "share": share, "sent": await running, "expected": DATAGRAMS_PER_S * ATTACK_S}
 
 
+def refused(cost: dict[str, Any]) -> int:
+    """Return how many datagrams the port has dropped unread, or had the kernel drop."""
+    return sum(cost["dropped"].get(reason, 0) for reason in ("rate-limited", "flood"))
+
+
 ATTACKS: dict[str, Callable[[PortProcess], bytes]] = {
     "empty attributes": lambda process: stun_of_empty_attributes(2048),
     "empty attributes in one datagram": lambda process: stun_of_empty_attributes(1472),
@@ -137,7 +142,7 @@ async def test_a_stranger_cannot_keep_the_core_busy(name: str) -> None:
 
         cost = await attacked(process, attack)
     assert cost["sent"] > 0.2 * cost["expected"]
-    assert cost["dropped"]["rate-limited"] > 0.5 * cost["sent"]
+    assert refused(cost) > 0.5 * cost["sent"]
     assert cost["share"] < CORE_SHARE_MAX, cost
     assert cost["lag_s"] < LAG_MAX_S
 
@@ -158,7 +163,7 @@ async def test_a_client_cannot_keep_the_core_busy_by_udp(what: str) -> None:
         cost = await attacked(process, lambda over: flood(sender, data, over))
         await client.vanish()
     assert cost["sent"] > 0.2 * cost["expected"]
-    assert cost["dropped"]["rate-limited"] > 0.3 * cost["sent"]
+    assert refused(cost) > 0.3 * cost["sent"]
     assert cost["share"] < CORE_SHARE_MAX, cost
     assert cost["lag_s"] < LAG_MAX_S
 
