@@ -89,7 +89,8 @@ def sending(person: Member) -> Callable[[bytes], None]:
     """Return what encrypts a packet and gives it to the kernel, with nothing in between that takes long."""
     dtls = person.connection.getTransceivers()[0].sender.transport
     pair = dtls.transport._connection._nominated[1]
-    udp = pair.protocol.transport.get_extra_info("socket")._sock
+    # Its own, as it goes on when the bridge has given the connection up.
+    udp = pair.protocol.transport.get_extra_info("socket")._sock.dup()
     address, protect = pair.remote_addr, dtls._tx_srtp.protect
 
     def send(packet: bytes) -> None:

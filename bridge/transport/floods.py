@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 DROPS_PER_S: Final = 250
 # Whoever goes on as soon as it is let in again is shut out twice as long each time, up to the longest.
 SHUT_OUT_S: Final = 1.0
-SHUT_OUT_LONGEST_S: Final = 16.0
+# Its checks are dropped as well: who floods on for as long as consent lasts (RFC 7675) loses its connection.
+SHUT_OUT_LONGEST_S: Final = 8.0
 AGAIN_S: Final = 2.0
 # As many as the memory for a socket's options holds on any kernel (net.core.optmem_max, 20 kB).
 SHUT_OUT_MAX: Final = 32

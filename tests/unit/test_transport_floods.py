@@ -139,7 +139,7 @@ def test_who_goes_on_when_it_is_let_in_is_shut_out_for_longer_each_time(sockets:
         terms.append(flood(floods, name, now))
         now += terms[-1] + 0.5
         later.calls.pop()()
-    assert terms == [1.0, 2.0, 4.0, 8.0, 16.0, 16.0]
+    assert terms == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     # Who has kept quiet for a while begins anew, as does who never flooded.
     assert flood(floods, name, now + 2.0) == SHUT_OUT_S
     assert flood(floods, name_of(opened(sockets, socket.AF_INET, "127.0.0.1")), now) == SHUT_OUT_S
