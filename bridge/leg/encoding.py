@@ -267,9 +267,10 @@ class Encoding:
             self._drop(DropReason.PADDING)
             return None
         if not self._is_allowed(packet, arrival):
-            if self.is_audio:
-                self._skip(extended, packet.timestamp, arrival)
-            # Of a picture a part is missing then, which whoever decodes it must see.
+            # Of a picture a part is missing then, which whoever decodes it must see, and of sound some in the
+            # recording, which must tell so.
+            if self.is_audio and extended > self.fan.highest:
+                self.fan.skip(extended)
             self._drop(DropReason.RATE_LIMITED)
             return None
         return self._read(extended, packet, packet.payload, arrival)

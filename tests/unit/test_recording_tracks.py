@@ -224,6 +224,21 @@ def test_a_gap_that_cannot_be_repaired_ends_at_a_key_frame(meeting: RecordedMeet
     assert frame_count(camera) == len(times)
 
 
+def test_sound_beyond_what_there_can_be_is_a_gap_and_no_silence(meeting: RecordedMeeting) -> None:
+    """A line that stood still gives all at once; what is too much of that was said all the same."""
+    flushed = meeting.film("hue", pictures=())
+    meeting.recorder.capture(True)
+    meeting.run(1.0)
+    assert flushed.voice is not None
+    for _ in range(600):
+        flushed.send_rtp(flushed.voice.frame(meeting.network.now))
+    meeting.run(2.0)
+    finish(meeting)
+    voice = meeting.session.track("hue", Source.MICROPHONE)
+    assert {gap["reason"] for gap in voice.of("gap")} == {"loss"}
+    assert 100 < sum(gap["packets"] for gap in voice.of("gap")) < 250
+
+
 def test_a_gap_that_lasts_to_the_end_is_in_the_log(meeting: RecordedMeeting) -> None:
     hue = meeting.film("hue", has_rtx=False)
     put_on_stage(meeting, hue)
