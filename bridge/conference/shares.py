@@ -52,6 +52,8 @@ class Shares:
         for share in self._unended:
             self._withhold(share)
         self._left = dict.fromkeys(self._left, True)
+        # Who is not back yet may have had a share before the restart.
+        self._is_all_withheld = self._is_resumed
 
     def confirm(self, participant: Participant, source: Source | None) -> Share | None:
         """Return what this participant shares, to be shown from now on; None when it shares nothing."""

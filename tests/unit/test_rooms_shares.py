@@ -301,6 +301,20 @@ def test_what_was_shown_anew_after_a_restart_comes_back_when_its_line_breaks(con
     assert (again.id, AUXILIARY) not in record.withheld
 
 
+@pytest.mark.parametrize("had_restart", [False, True])
+def test_who_comes_back_only_after_the_first_case_has_begun_shows_nothing_in_it(had_restart: bool) -> None:
+    before = Cases()
+    before.prepare()
+    old = before.page(before.presenter.claims, shares=CONTENT)
+    after = Cases(FakeRecord(restored=before.record.journal())) if had_restart else before
+    if not had_restart:
+        before.room.leave(old, LeaveReason.DISCONNECTED, CloseCode.LEFT)
+    after.start("C01")
+    back = after.page(before.presenter.claims, shares=CONTENT)
+    assert after.shown is None
+    assert (back.id, CONTENT) in after.record.withheld
+
+
 def test_before_the_first_case_a_share_goes_on_after_a_restart() -> None:
     before = Cases()
     before.prepare()
