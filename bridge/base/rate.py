@@ -14,7 +14,10 @@ NETWORK_SHARES: Final = (1, 2, 4)
 
 
 class Budget:
-    """One token bucket, full at first: plain numbers, in whatever unit the costs have."""
+    """One token bucket, full at first: plain numbers, in whatever unit the costs have.
+
+    Time that goes backwards, as receive stamps do where the loop was held up, takes and gives nothing.
+    """
 
     __slots__ = ("_at", "_burst", "_per_s", "_tokens")
 
@@ -27,7 +30,7 @@ class Budget:
     def take(self, cost: float, now: float) -> bool:
         """Take `cost`; False, and nothing is taken, when there is less."""
         tokens = self._tokens = self.left(now)
-        self._at = now
+        self._at = max(self._at, now)
         if tokens < cost:
             return False
         self._tokens = tokens - cost
@@ -35,8 +38,10 @@ class Budget:
 
     def spend(self, cost: float, now: float) -> bool:
         """Take `cost`; False, and nothing is taken, when nothing is left. The last one may overdraw."""
-        tokens = self._tokens + (now - self._at) * self._per_s
-        self._at = now
+        tokens = self._tokens
+        if now > self._at:
+            tokens += (now - self._at) * self._per_s
+            self._at = now
         if tokens <= 0.0:
             self._tokens = tokens
             return False
@@ -45,8 +50,10 @@ class Budget:
 
     def charge(self, cost: float, now: float) -> None:
         """Take `cost`, whether it is there or not."""
-        tokens = self._tokens + (now - self._at) * self._per_s
-        self._at = now
+        tokens = self._tokens
+        if now > self._at:
+            tokens += (now - self._at) * self._per_s
+            self._at = now
         self._tokens = (tokens if tokens < self._burst else self._burst) - cost
 
     def earn(self, amount: float) -> None:
@@ -55,11 +62,11 @@ class Budget:
 
     def left(self, now: float) -> float:
         """Return how much there is; less than nothing when it is overdrawn."""
-        return min(self._tokens + (now - self._at) * self._per_s, self._burst)
+        return min(self._tokens + max(0.0, now - self._at) * self._per_s, self._burst)
 
     def wait_s(self, now: float) -> float:
         """Return how long it takes until something is left again."""
-        return max(0.0, -(self._tokens + (now - self._at) * self._per_s) / self._per_s)
+        return max(0.0, -self.left(now) / self._per_s)
 
 
 class RateLimits:

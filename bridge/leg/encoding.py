@@ -45,9 +45,9 @@ DTX_BYTES_MAX = 10
 CAUGHT_UP_MAX = 128
 # And so many copies in all, which go out at once: more than that would overflow the socket's buffer.
 CAUGHT_UP_COPIES_MAX = 4096
-# Eight seconds of ordinary sound, which come at once over TCP when a line has stood still: all of it belongs
-# in the recording.
-SOUND_PACKETS_AT_ONCE = 400.0
+# Fifteen seconds of ordinary sound, for as long as consent lasts (RFC 7675): over TCP they come at once when
+# a line has stood still, and all of it belongs in the recording.
+SOUND_PACKETS_AT_ONCE = 750.0
 # What one stream of pictures may bring in, 25 Mbit/s: three times what a page sends of the largest screen
 # (web/protocol/layers.js), and as much as encoders of 4K are set to. That of two seconds may come at once:
 # a key frame of a large screen has four thousand packets. A packet counts for at least so much, as a copy

@@ -25,6 +25,20 @@ def test_what_was_charged_has_to_be_earned_again() -> None:
     assert limits.allow("a", 1.1)
 
 
+def test_time_that_goes_backwards_takes_nothing_from_a_budget_and_gives_nothing() -> None:
+    for use in (Budget.spend, Budget.take):
+        budget = Budget(per_s=400.0, burst=10.0, now=100.0)
+        assert use(budget, 1.0, 100.0)
+        # Stamped before, and taken out of the socket after it.
+        assert [use(budget, 1.0, 99.0) for _ in range(9)] == [True] * 9
+        assert not use(budget, 1.0, 99.5)
+        assert budget.wait_s(99.0) == 0.0
+        assert use(budget, 1.0, 100.01)
+    budget = Budget(per_s=400.0, burst=10.0, now=100.0)
+    budget.charge(4.0, 99.0)
+    assert budget.left(99.0) == budget.left(100.0) == 6.0
+
+
 @given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 5)), max_size=200))
 def test_memory_is_bounded_and_nobody_gets_more_than_burst_and_rate(asked: list[tuple[int, float]]) -> None:
     limits = RateLimits(per_s=1.0, burst=3, keys_max=50)

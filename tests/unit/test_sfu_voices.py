@@ -395,8 +395,8 @@ def test_more_sound_than_there_can_be_goes_to_nobody(meeting: Meeting) -> None:
         for _ in range(30):
             flooding.send_rtp(flooding.voice.frame(meeting.network.now))
         meeting.run(0.01)
-    # Two seconds: 400 a second and as many at once of the one, and the 100 of the other.
-    assert 1000 < heard() - before < 1600
+    # Two seconds: 400 a second and 750 at once of the one, and the 100 of the other.
+    assert 1000 < heard() - before < 1900
     assert {"flooding", "speaking"} <= listener.hears()
     meeting.run(1.0)
     assert {"flooding", "speaking"} <= listener.hears()
