@@ -34,7 +34,8 @@ class Origin:
 def shut_out(sock: socket.socket, origins: Sequence[Origin]) -> None:
     """Have the kernel drop what comes from these, and from nowhere else; from nobody when there are none.
 
-    A listening socket drops the requests for connections; what it accepts meanwhile inherits the filter.
+    A listening socket drops the requests for connections. What it accepts meanwhile inherits the
+    filter, which matches none of it.
     """
     try:
         set_filter(sock, filter_program(origins) if origins else None)

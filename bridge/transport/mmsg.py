@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -92,8 +93,10 @@ def tune(udp: socket.socket, *, buffer_bytes: int, wants_local_address: bool) ->
 
 def set_filter(udp: socket.socket, program: bytes | None) -> None:
     """Let a program of classic BPF say what the socket takes; None takes all. Raises OSError."""
-    if program is None:
+    # The one before goes first: kernels whose sockets have little memory for options count both.
+    with suppress(FileNotFoundError):
         udp.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    if program is None:
         return
     memory = _ffi.from_buffer(program)
     fields = len(program) // 8, int(_ffi.cast("uintptr_t", memory))

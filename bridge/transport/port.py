@@ -377,8 +377,10 @@ class MediaPort:
         self.counters.dropped[DropReason.RATE_LIMITED] += 1
         shut_out_s = self._floods.dropped(name, now)
         if shut_out_s and transport is not None:
-            # Or it would have saved up meanwhile for another flood.
-            transport.budget.charge(CORE_SHARE * shut_out_s, now)
+            # Or it would have saved up meanwhile for another flood. Old debts are paid with it, as they would
+            # have it shut out again at once.
+            debt = min(0.0, transport.budget.left(now))
+            transport.budget.charge(CORE_SHARE * shut_out_s + debt, now)
 
     def _receive_other(
         self, slot: int, data: bytes, name: bytes, transport: Transport | None, now: float

@@ -335,8 +335,6 @@ class TcpListener:
                 accepted.close()
                 self._note_refusal(networks, self._loop.time())
                 continue
-            if self._shut_out:
-                shut_out(accepted, ())
             task = self._loop.create_task(self._open(accepted))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)

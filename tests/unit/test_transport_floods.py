@@ -251,3 +251,26 @@ async def test_a_client_that_floods_is_heard_again_and_costs_others_nothing() ->
     for client in clients:
         await client.close()
     await port.close()
+
+
+async def test_who_was_in_debt_is_heard_as_soon_as_it_is_let_in() -> None:
+    """A slow machine charges what its own slowness costs: nobody is shut out again and again for that."""
+    now = [1000.0]
+    port = await open_port(clock=lambda: now[0], consent_timeout_s=60.0)
+    later = Later()
+    port._floods._later = later
+    observer = RecordingObserver()
+    transport = port.create_transport(observer)
+    client = IceClient()
+    await client.connect(port, transport)
+    transport.budget.charge(CORE_BURST_S + 0.4, now[0])
+    for number in range(DROPS_PER_S):
+        client.send_rtp(rtp_packet(number))
+    await eventually(lambda: bool(later.calls))
+    assert observer.rtp == []
+    now[0] += SHUT_OUT_S + 0.01
+    later.calls.pop()()
+    client.send_rtp(rtp_packet(DROPS_PER_S))
+    await eventually(lambda: len(observer.rtp) == 1)
+    await client.close()
+    await port.close()
