@@ -76,9 +76,13 @@ class Decisions:
         A line that a crash has torn says nothing: the catalogue had not heard of it either.
         """
         try:
-            lines, copies = _lines(self._path), _lines(self._copy)
+            lines = _lines(self._path)
         except OSError as error:
             raise ArchiveFailed("catalogue-unusable", f"{self._path}: {error.strerror}") from error
+        copies: list[bytes] = []
+        with suppress(OSError):
+            # One that cannot be read leaves the first, as one that is not there does.
+            copies = _lines(self._copy)
         decided: dict[str, dict[str, Any]] = {}
         for line in _merged(lines, copies):
             value = read_line(line + b"\n")
@@ -130,9 +134,13 @@ def _merged(lines: Sequence[bytes], copies: Sequence[bytes]) -> Iterator[bytes]:
         only_here = [line for line in here if _is_whole(line) and line not in there]
         if here == there:
             yield from here
-        elif not there or all(map(_is_whole, here)):
-            # What the first file alone has came before a crash, whole or torn.
-            yield from filter(_is_whole, here)
+        elif not there:
+            # What the first file alone has came before a crash, whole or torn, or the other one was full.
+            yield from (line for line in here if _is_whole(line) or line.endswith(b"}"))
+        elif here and all(map(_is_whole, here)):
+            # The newest of both; of the first last, as that is written first.
+            yield from (line for line in there if _is_whole(line) and line not in here)
+            yield from here
         elif not only_here and all(map(_is_whole, there)):
             yield from there
         else:
@@ -152,12 +160,18 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _append(descriptor: int, line: bytes) -> None:
-    """Append a line and wait until it is on the disk; raises OSError."""
-    written = os.write(descriptor, line)
-    os.fsync(descriptor)
-    if written != len(line):
-        # A disk that is nearly full takes a part, and says nothing.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    """Append a line and wait until it is on the disk; raises OSError, and then nothing was appended."""
+    size_bytes = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, line)
+        os.fsync(descriptor)
+        if written != len(line):
+            # A disk that is nearly full takes a part, and says nothing.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        # Whoever decided is told that it does not hold.
+        os.ftruncate(descriptor, size_bytes)
+        raise
 
 
 def _opener(path: str, flags: int) -> int:

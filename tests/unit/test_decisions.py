@@ -1,11 +1,13 @@
 """Decisions about packages outlive damage: of none it is believed that something may go out."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from bridge.base.errors import ArchiveFailed
 from bridge.store.checked_lines import checked_line
 from bridge.store.decisions import Decisions
 from bridge.store.journal import canonical
@@ -101,3 +103,54 @@ def test_what_a_crash_has_torn_says_nothing(tmp_path: Path, decisions: Decisions
     with files(tmp_path)[0].open("ab") as file:
         file.write(line)
     assert decisions.newest()[FIRST]["disposition"] == "keep"
+
+
+def test_what_the_first_file_has_lost_stands_in_the_other(tmp_path: Path, decisions: Decisions) -> None:
+    whole = decisions.newest()
+    first, _ = files(tmp_path)
+    data = first.read_bytes()
+    for length in range(0, len(data), 3):
+        first.write_bytes(data[:length])
+        assert decisions.newest() == whole, length
+    first.unlink()
+    assert decisions.newest() == whole
+    decisions.append(FIRST, {"legal_hold": True})
+    assert decisions.newest() == {**whole, FIRST: {**whole[FIRST], "legal_hold": True}}
+
+
+def test_a_withdrawal_that_the_copy_has_missed_and_the_first_file_lost_is_held_back(
+    tmp_path: Path, decisions: Decisions
+) -> None:
+    first, copy = files(tmp_path)
+    data = first.read_bytes()
+    (withdrawal,) = [line for line in data.split(b"\n") if b'"consent_ms":2' in line]
+    copy.write_bytes(copy.read_bytes().replace(b"\n" + withdrawal, b""))
+    assert decisions.newest()[FIRST]["disposition"] == "open"
+    begin = data.index(withdrawal)
+    for offset in range(begin, begin + len(withdrawal) - 1):
+        flip(first, offset)
+        assert decisions.newest()[FIRST]["disposition"] == "open", offset
+        flip(first, offset)
+
+
+def test_a_copy_that_cannot_be_read_costs_nothing(tmp_path: Path, decisions: Decisions) -> None:
+    whole = decisions.newest()
+    _, copy = files(tmp_path)
+    copy.unlink()
+    copy.mkdir()
+    assert decisions.newest() == whole
+
+
+def test_a_decision_that_the_disk_refuses_does_not_hold(
+    tmp_path: Path, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decisions.newest()
+
+    def refused(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.store.decisions.os.fsync", refused)
+        with pytest.raises(ArchiveFailed):
+            decisions.append(FIRST, {"disposition": "keep"})
+    assert decisions.newest() == whole
