@@ -18,6 +18,8 @@ LOCK = ".lock"
 JOURNAL = "journal.jsonl"
 RESERVE = ".reserve"
 TRACKS = "tracks"
+# Tracks on their way out.
+PURGED = "tracks.purged"
 TRACK_LOG = "track.jsonl"
 DAMAGED = "damaged"
 # With the installation that recorded it; the first versions had none.

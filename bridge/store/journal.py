@@ -220,15 +220,15 @@ def erase_chat(files: Sequence[Path], chosen: Callable[[Sequence[Event]], Collec
     """Take the words out of lines of the chat; return how many there were. Raises OSError.
 
     `files` are all that there are of one journal, those set aside as damaged included; `chosen` returns the
-    numbers of the lines, of all that can be read. In place, as the recorder may be appending meanwhile;
-    harmless twice, and again after a crash.
+    numbers of the lines among which they are, of all that can be read. In place, as the recorder may be
+    appending meanwhile; harmless twice, and again after a crash.
     """
     found = {event.seq: event for file in files for event in _parsed(_bytes(file))}
-    events = [found[seq] for seq in sorted(found)]
-    numbers = set(chosen(events))
+    numbers = set(chosen([found[seq] for seq in sorted(found)]))
+    chat = {seq for seq in numbers if found[seq].kind is EventKind.CHAT}
     for file in files:
-        _erase_in(file, {seq: found[seq] for seq in numbers})
-    return len([seq for seq in numbers if not found[seq].is_erased])
+        _erase_in(file, chat, numbers)
+    return len([seq for seq in chat if not found[seq].is_erased])
 
 
 def canonical(value: Any) -> bytes:
@@ -263,19 +263,21 @@ def _read(path: Path) -> tuple[list[Event], bytes]:
     return events, b"".join(event.line() for event in events)
 
 
-def _erase_in(path: Path, erased: Mapping[int, Event]) -> None:
+def _erase_in(path: Path, chat: Collection[int], among: Collection[int]) -> None:
     lines = _bytes(path).split(b"\n")[:-1]
     events = [parse_event(line + b"\n") for line in lines]
-    missing = erased.keys() - {event.seq for event in events if event is not None}
-    offset = 0
+    missing = set(chat) - {event.seq for event in events if event is not None}
+    offset, is_among = 0, False
     with path.open("r+b") as file:
         for line, event in zip(lines, events, strict=True):
             new = line
-            if event is None and missing:
-                # One of these that is damaged: the words can still be read by people.
+            if event is not None:
+                is_among = event.seq in among
+                if event.seq in chat and not event.is_erased:
+                    new = replace(event, data=ERASED).line().rstrip(b"\n").ljust(len(line))
+            elif missing or is_among:
+                # One of these may be what is damaged: its words can still be read by people.
                 new = b" " * len(line)
-            elif event is not None and event.seq in erased and not event.is_erased:
-                new = replace(event, data=ERASED).line().rstrip(b"\n").ljust(len(line))
             if new != line:
                 file.seek(offset)
                 file.write(new)
@@ -295,11 +297,16 @@ def _parsed(data: bytes) -> list[Event]:
 
 def _chained(found: Iterable[Event]) -> list[Event]:
     """Return the events that follow each other from the first on."""
-    following: dict[tuple[int, str], Event] = {}
+    candidates: dict[tuple[int, str], list[Event]] = {}
     for one in found:
-        # Erasing may have come to one of the files only.
-        if one.is_erased or (one.seq, one.prev) not in following:
-            following[one.seq, one.prev] = one
+        candidates.setdefault((one.seq, one.prev), []).append(one)
+    following: dict[tuple[int, str], Event] = {}
+    for key, ones in candidates.items():
+        # The hash of an erased line proves nothing of itself: the next line does.
+        best = max(ones, key=lambda one: ((one.seq + 1, one.hash) in candidates, one.is_erased))
+        if any(one.is_erased for one in ones) and best.kind is EventKind.CHAT:
+            best = replace(best, data=ERASED)
+        following[key] = best
     events: list[Event] = []
     head = GENESIS
     while (event := following.get((len(events), head))) is not None:

@@ -16,7 +16,8 @@ from bridge.archive.work.attempts import now_ms
 from bridge.archive.work.jobs import Task
 from bridge.archive.work.purge import Served, purge_tracks
 from bridge.base.errors import ArchiveFailed
-from bridge.capture.sessions import JOURNAL
+from bridge.capture.repair import repair_session
+from bridge.capture.sessions import DAMAGED, JOURNAL
 from bridge.store.entries import SessionState
 from bridge.store.journal import Chain, EventKind, JournalFile, canonical, parse_event, read_journal
 from tests.unit.test_consent import CASE, DESTROY, GRANTED, WITHDRAWN, House, house, withdrawn
@@ -98,6 +99,75 @@ def test_what_was_written_in_a_destroyed_case_is_taken_out_of_the_journal(
     # Taken up again it is whole.
     JournalFile(built.path / JOURNAL).close()
     assert read_journal(built.path / JOURNAL)[-1].kind is EventKind.SESSION_CLOSED
+
+
+@pytest.mark.parametrize("broken", ["recording-state", "case-confirmed", "chat"])
+@pytest.mark.parametrize("is_repaired", [False, True])
+def test_no_word_of_a_destroyed_case_stays_in_a_broken_journal(
+    tmp_path: Path, broken: str, is_repaired: bool
+) -> None:
+    chain, session = Chain(), tmp_path / "HC-BV-20261128-01"
+    session.mkdir()
+    told: list[tuple[str, dict[str, object]]] = [
+        ("session-opened", {"session": session.name}),
+        ("case-started", {"case": "C01", "by": "p-1"}),
+        ("recording-state", {"state": "recording", "case": "C01"}),
+        ("chat", written("bí mật, trước")),
+        ("case-confirmed", {"case": "C01", "by": "p-1"}),
+        ("chat", written("bí mật, sau")),
+        ("case-finished", {"case": "C01", "by": "p-1"}),
+        ("recording-state", {"state": "recording", "case": None}),
+        ("chat", written("chung")),
+    ]
+    events = [chain.append(EventKind(kind), data, START_MS + 10 * n) for n, (kind, data) in enumerate(told)]
+    journal = JournalFile(session / JOURNAL)
+    journal.write(events)
+    journal.close()
+    line = next(event.line() for event in events if event.kind == broken)
+    for path in session.iterdir():
+        path.write_bytes(path.read_bytes().replace(line, line.replace(b'"kind"', b'"kinx"')))
+    if is_repaired:
+        repair_session(session)
+        assert len(list((session / DAMAGED).iterdir())) == 2
+    for _ in range(2):
+        erase_case(session, "C01")
+        whole = b"".join(path.read_bytes() for path in session.rglob("journal*"))
+        assert "bí mật".encode() not in whole
+        assert b"chung" in whole
+
+
+def test_tracks_that_were_on_their_way_out_go_with_a_destroyed_case(tmp_path: Path) -> None:
+    leaving = tmp_path / "tracks.purged" / "t001-p-1-camera"
+    leaving.mkdir(parents=True)
+    (leaving / "00001.mkv").write_bytes(b"a face")
+    erase_case(tmp_path, "C01")
+    assert not leaving.exists()
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "journal.copy.jsonl"])
+def test_an_erased_line_that_is_damaged_in_one_file_breaks_nothing(tmp_path: Path, name: str) -> None:
+    chain = Chain()
+    events = [
+        chain.append(EventKind.SESSION_OPENED, {"session": "HC-BV-20261128-01"}, START_MS),
+        chain.append(EventKind.CASE_STARTED, {"case": "C01", "by": "p-1"}, START_MS + 1),
+        chain.append(EventKind.CHAT, written("bí mật"), START_MS + 2),
+        chain.append(EventKind.SESSION_CLOSED, {"reason": "room-closed"}, START_MS + 3),
+    ]
+    journal = JournalFile(tmp_path / JOURNAL)
+    journal.write(events)
+    journal.close()
+    erase_case(tmp_path, "C01")
+    whole = read_journal(tmp_path / JOURNAL)
+    assert whole[2].data == {"erased": True}
+    path = tmp_path / name
+    data = path.read_bytes()
+    at = data.index(b'"hash":"' + events[2].hash.encode()) + 8
+    for offset in range(at, at + 64):
+        damaged = bytearray(data)
+        damaged[offset] = ord("0") if damaged[offset] != ord("0") else ord("1")
+        path.write_bytes(damaged)
+        assert read_journal(tmp_path / JOURNAL) == whole
+    path.write_bytes(data)
 
 
 def test_only_erased_words_of_the_chat_may_have_no_hash_of_their_own(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.archive.folders import disk_errors
+from bridge.archive.folders import disk_errors, remove
 from bridge.archive.model import Span
 from bridge.archive.package import bag
-from bridge.archive.plan.extract import case_times, is_within, recorded_contents
-from bridge.capture.sessions import DAMAGED, JOURNAL, TRACK_LOG, TRACKS
+from bridge.archive.plan.extract import case_times, is_within
+from bridge.capture.sessions import DAMAGED, JOURNAL, PURGED, TRACK_LOG, TRACKS
 from bridge.store.checked_lines import read_line
-from bridge.store.journal import Event, EventKind, copy_of, erase_chat
+from bridge.store.journal import Event, EventKind, copy_of, erase_chat, is_broken_off
 
 
 def erase_case(session: Path, case: str) -> int:
@@ -32,11 +32,15 @@ def erase_case(session: Path, case: str) -> int:
         times: list[Span] = []
 
         def chosen(events: Sequence[Event]) -> Collection[int]:
+            # What stands behind a break was said all the same.
+            events = [event for event in events if not is_broken_off([event])]
             if events:
                 times.extend(case_times(events, events[-1].at_ms + 1).get(case, ()))
-            return [event.seq for event in recorded_contents(events, case) if event.kind is EventKind.CHAT]
+            return _discussing(events, case)
 
         erased = erase_chat(journals, chosen)
+        # Whose end was decided before, and has not come to its own.
+        remove(session / PURGED)
         for log in sorted((session / TRACKS).glob(f"*/{TRACK_LOG}")):
             names = _segments(log, lambda line: _is_of(line, case, times))
             # A segment that nobody could read was set aside, and still holds what was captured.
@@ -48,6 +52,20 @@ def erase_case(session: Path, case: str) -> int:
                     bag.sync(folder)
                 erased += len(there)
     return erased
+
+
+def _discussing(events: Sequence[Event], case: str) -> list[int]:
+    """Return the numbers of what was noted while a case was open, by whatever of it can still be read."""
+    found, current = [], None
+    for event in events:
+        match event.kind:
+            case EventKind.CASE_STARTED | EventKind.RECORDING_STATE:
+                current = event.data.get("case")
+            case EventKind.CASE_FINISHED | EventKind.SESSION_CLOSED:
+                current = None
+        if current == case:
+            found.append(event.seq)
+    return found
 
 
 def _is_of(line: dict[str, Any], case: str, times: Sequence[Span]) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from bridge.archive.folders import disk_errors, remove
 from bridge.archive.retention import TracksState, may_purge_tracks
 from bridge.archive.work.attempts import Archive
-from bridge.capture.sessions import is_session
+from bridge.capture.sessions import PURGED, TRACKS, is_session
 from bridge.store.entries import PackageEntry, SessionEntry, SessionState
 
 # Twice what a package takes at 720 lines: docs/operations.md.
@@ -48,7 +48,7 @@ def purge_tracks(archive: Archive, served: Served) -> None:
     if not is_session(session.folder):
         return
     folder = archive.folders.recordings / session.folder
-    tracks, leaving = folder / "tracks", folder / "tracks.purged"
+    tracks, leaving = folder / TRACKS, folder / PURGED
     with disk_errors():
         if tracks.exists():
             # Renamed first, so that half of the tracks is never taken for all of them.
