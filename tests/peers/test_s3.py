@@ -1,5 +1,6 @@
 """Packages in an S3-compatible store: moto's server over real HTTP."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -236,14 +237,36 @@ def test_deletion_takes_the_package_out_of_the_store_too(store: S3Store, bucket:
     assert not package.exists()
 
 
+def tag_manifest_sha256(package: Path) -> str:
+    return hashlib.sha256((package / "tagmanifest-sha256.txt").read_bytes()).hexdigest()
+
+
+def test_deletion_leaves_the_package_of_another_hospital_with_the_same_name(
+    store: S3Store, bucket: Any, package: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = sealed.sealed(tmp_path / "other", replace(sealed.case_plan(), title="Bệnh viện khác")).folder
+    store.put(other, report=ignore)
+    theirs = keys(bucket)
+    store.delete(package.name, tag_manifest_sha256(package))
+    assert keys(bucket) == theirs
+    # One whose seal is still to come, too.
+    bucket.Object(f"{package.name}/seal/seal.json").delete()
+    store.delete(package.name, tag_manifest_sha256(package))
+    assert len(keys(bucket)) == len(theirs) - 1
+    store.delete(package.name, tag_manifest_sha256(other))
+    assert keys(bucket) == set()
+
+
 def test_deletion_leaves_no_version_in_a_bucket_that_keeps_them(
     store: S3Store, bucket: Any, package: Path
 ) -> None:
     bucket.Versioning().enable()
     store.put(package, report=ignore)
-    store.delete(package.name)
+    sums = tag_manifest_sha256(package)
+    store.delete(package.name, sums)
     assert list(bucket.object_versions.all()) == []
-    store.delete(package.name)
+    store.delete(package.name, sums)
     bucket.Versioning().suspend()
 
 

@@ -26,7 +26,7 @@ IN_11_YEARS = T0 + 11 * YEAR_MS
 class Reluctant(LocalStore):
     """A store that is away whenever something is to be deleted."""
 
-    def delete(self, package: str) -> None:
+    def delete(self, package: str, tagmanifest_sha256: str) -> None:
         raise ArchiveFailed("store-unreachable", "the store is away")
 
 

@@ -559,7 +559,7 @@ def test_a_check_completes_a_destruction_whose_other_store_was_away(
     other.put(built.folders.packages / CASE, report=lambda progress: None)
 
     class Away(LocalStore):
-        def delete(self, package: str) -> None:
+        def delete(self, package: str, tagmanifest_sha256: str) -> None:
             raise ArchiveFailed("store-unreachable", "the store is away")
 
     here = LocalStore(built.folders.packages)

@@ -271,7 +271,7 @@ def test_a_deletion_that_was_interrupted_is_completed_although_the_catalogue_is_
     other.put(built.folders.packages / CASE, report=lambda progress: None)
 
     class Away(LocalStore):
-        def delete(self, package: str) -> None:
+        def delete(self, package: str, tagmanifest_sha256: str) -> None:
             raise ArchiveFailed("store-unreachable", "the store is away")
 
     away = [Away(tmp_path / "other")]

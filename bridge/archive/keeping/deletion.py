@@ -67,7 +67,7 @@ def destroy(
             bag.sync(certificates)
     certificate = _read(path)
     for store in stores:
-        store.delete(package.name)
+        store.delete(package.name, str(certificate["tagmanifest_sha256"]))
     return certificate
 
 

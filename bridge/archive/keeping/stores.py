@@ -6,6 +6,7 @@ first whether it is allowed.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 from base64 import b64encode
@@ -22,6 +23,8 @@ from bridge.archive.package.seal import SEAL_FILE, parse_seal
 from bridge.archive.package.verify import sealed_sums
 from bridge.base.errors import ArchiveFailed
 from bridge.config import ArchiveConfig
+
+logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _LEAVING: Final = ".leaving"
@@ -57,8 +60,11 @@ class PackageStore(Protocol):
     def fetch(self, package: str, target: Path) -> None:
         """Bring a package into a new folder."""
 
-    def delete(self, package: str) -> None:
-        """Take a package away; harmless twice. Called by `deletion` only."""
+    def delete(self, package: str, tagmanifest_sha256: str) -> None:
+        """Take a package away, known by its name and its tag manifest; harmless twice.
+
+        Called by `deletion` only.
+        """
 
 
 class LocalStore:
@@ -92,8 +98,8 @@ class LocalStore:
         with disk_errors():
             _copy(self._folder / package, target)
 
-    def delete(self, package: str) -> None:
-        """Take a package away; a half of one never bears its name."""
+    def delete(self, package: str, tagmanifest_sha256: str) -> None:
+        """Take a package away; a half of one never bears its name. Whose it is, `deletion` has seen."""
         leaving = self._folder / f"{package}{_LEAVING}"
         with disk_errors():
             if (self._folder / package).exists():
@@ -155,14 +161,19 @@ class S3Store:
             bag.sync_folders(partial)
             os.rename(partial, target)
 
-    def delete(self, package: str) -> None:
+    def delete(self, package: str, tagmanifest_sha256: str) -> None:
         """Delete the objects of a package in all their versions, the seal first.
 
-        Raises ArchiveFailed where the bucket keeps one: a mark of deletion alone is no deletion.
+        Another hospital's of the same name stays. Raises ArchiveFailed where the bucket keeps one: a mark of
+        deletion alone is no deletion.
         """
+        if self._is_theirs(package, tagmanifest_sha256):
+            logger.warning("%s has another package of the name %s, which stays", self.name, package)
+            return
         with self._talking():
-            versions = sorted(self._versions(package), key=lambda found: not found[0].endswith(SEAL_FILE))
-            for key, version in versions:
+            # Last what tells whose the rest is, for an attempt that breaks off.
+            order = {f"{package}/{SEAL_FILE}": 0, f"{package}/{bag.TAG_MANIFEST}": 2}
+            for key, version in sorted(self._versions(package), key=lambda found: order.get(found[0], 1)):
                 self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version)
 
     def close(self) -> None:
@@ -184,6 +195,15 @@ class S3Store:
         begun = self._content(f"{package.name}/{bag.TAG_MANIFEST}")
         if begun is not None and begun != (package / bag.TAG_MANIFEST).read_bytes():
             raise self._other(package.name)
+
+    def _is_theirs(self, package: str, tagmanifest_sha256: str) -> bool:
+        """Tell whether what has this name in the bucket is surely not the package of this tag manifest."""
+        seal = self._content(f"{package}/{SEAL_FILE}")
+        if seal is not None:
+            with suppress(ValueError):
+                return parse_seal(seal).tagmanifest_sha256 != tagmanifest_sha256
+        begun = self._content(f"{package}/{bag.TAG_MANIFEST}")
+        return begun is not None and hashlib.sha256(begun).hexdigest() != tagmanifest_sha256
 
     def _other(self, package: str) -> ArchiveFailed:
         sentence = f"{self.name} has another package of the name {package}; it is not overwritten"
