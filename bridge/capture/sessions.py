@@ -23,7 +23,7 @@ PURGED = "tracks.purged"
 TRACK_LOG = "track.jsonl"
 DAMAGED = "damaged"
 # With the installation that recorded it; the first versions had none.
-_SESSION = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-(\d{8})-(\d{2,})")
+_SESSION = re.compile(r"HC-[A-Z0-9]{1,16}(?:-[A-Z2-7]{6})?-(\d{8})-(\d{2,6})")
 _TRACK = re.compile(r"t(\d{3,})-.+")
 
 

@@ -14,12 +14,13 @@ derived from here. `docs/recording.md` lists the kinds and their data.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import FileIO
@@ -134,9 +135,10 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         """Raises RecordingFailed when the journal cannot be opened, or its chain is broken."""
-        self.events, whole = _read(path)
         try:
-            self._file, self._copy = (_opened(file, whole) for file in (path, copy_of(path)))
+            with held(path.parent):
+                self.events, whole = _read(path)
+                self._file, self._copy = (_opened(file, whole) for file in (path, copy_of(path)))
         except OSError as error:
             raise RecordingFailed(f"{path}: {error.strerror}") from error
 
@@ -155,6 +157,17 @@ class JournalFile:
                 os.fsync(self._copy.fileno())
         self._copy.close()
         self._file.close()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep who erases in a journal and who writes it anew apart while the body runs; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def copy_of(path: Path) -> Path:
@@ -208,12 +221,18 @@ def is_broken_off(events: Sequence[Event]) -> bool:
 def set_right(path: Path, events: Iterable[Event], aside: Path) -> None:
     """Write a journal anew with these events, and move its files into a folder; raises OSError."""
     aside.mkdir(mode=0o700, exist_ok=True)
-    whole = b"".join(event.line() for event in events)
-    for file in (path, copy_of(path)):
-        if file.exists():
-            # A second name first, so that at no time there is none.
-            os.link(file, _free_name(aside / file.name))
-        _write_anew(file, whole)
+    files = (path, copy_of(path))
+    with held(path.parent):
+        # Since these events were read, words may have been taken out.
+        erased = {event.seq for file in files for event in _parsed(_bytes(file)) if event.is_erased}
+        whole = b"".join(
+            (replace(event, data=ERASED) if event.seq in erased else event).line() for event in events
+        )
+        for file in files:
+            if file.exists():
+                # A second name first, so that at no time there is none.
+                os.link(file, _free_name(aside / file.name))
+            _write_anew(file, whole)
 
 
 def erase_chat(files: Sequence[Path], chosen: Callable[[Sequence[Event]], Collection[int]]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,18 @@ from bridge.config import ArchiveConfig, DicomConfig
 from bridge.store.catalogue import Catalogue
 from bridge.store.checked_lines import checked_line, read_line
 from bridge.store.entries import PackageEntry
-from bridge.store.journal import Chain, Event, EventKind, JournalFile, copy_of, read_journal, salvaged
+from bridge.store.journal import (
+    Chain,
+    Event,
+    EventKind,
+    JournalFile,
+    copy_of,
+    erase_chat,
+    held,
+    read_journal,
+    salvaged,
+    set_right,
+)
 
 SESSION = "HC-BV-20261125-01"
 LINE = {
@@ -75,6 +87,30 @@ def test_journal_that_is_opened_again_is_whole_in_both_files(journal: Path) -> N
     change(copy_of(journal), len(whole) - 100)
     write_events(journal, [])
     assert journal.read_bytes() == copy_of(journal).read_bytes() == whole
+
+
+def test_words_that_are_erased_while_a_journal_is_set_right_do_not_come_back(journal: Path) -> None:
+    before = read_journal(journal)
+    assert erase_chat([journal, copy_of(journal)], lambda events: [events[2].seq]) == 1
+    set_right(journal, before, journal.parent / "damaged")
+    for path in (journal, copy_of(journal)):
+        assert b"d\xc3\xb2ng 2" not in path.read_bytes()
+    assert [event.is_erased for event in read_journal(journal)] == [False, False, True, False, False, False]
+
+
+def test_a_journal_is_not_opened_while_somebody_erases_in_it(journal: Path) -> None:
+    opened = threading.Event()
+
+    def open_it() -> None:
+        JournalFile(journal).close()
+        opened.set()
+
+    with held(journal.parent):
+        opening = threading.Thread(target=open_it)
+        opening.start()
+        assert not opened.wait(0.2)
+    opening.join(10)
+    assert opened.is_set()
 
 
 def test_journal_of_which_one_file_is_gone_is_whole(journal: Path) -> None:

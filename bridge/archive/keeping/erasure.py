@@ -5,6 +5,7 @@ keeps who was there and what was done; of the chat it keeps only that something 
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bridge.archive.package import bag
 from bridge.archive.plan.extract import case_times, is_within
 from bridge.capture.sessions import DAMAGED, JOURNAL, PURGED, TRACK_LOG, TRACKS
 from bridge.store.checked_lines import read_line
-from bridge.store.journal import Event, EventKind, copy_of, erase_chat, is_broken_off
+from bridge.store.journal import Event, EventKind, copy_of, erase_chat, held, is_broken_off
 
 
 def erase_case(session: Path, case: str) -> int:
@@ -38,7 +39,8 @@ def erase_case(session: Path, case: str) -> int:
                 times.extend(case_times(events, events[-1].at_ms + 1).get(case, ()))
             return _discussing(events, case)
 
-        erased = erase_chat(journals, chosen)
+        with held(session) if journals else nullcontext():
+            erased = erase_chat(journals, chosen)
         # Whose end was decided before, and has not come to its own.
         remove(session / PURGED)
         for log in sorted((session / TRACKS).glob(f"*/{TRACK_LOG}")):
