@@ -33,7 +33,7 @@ from bridge.api.library.session import LibrarySessions
 from bridge.api.pages import Pages
 from bridge.api.relays import Relays
 from bridge.api.signalling import Signalling
-from bridge.api.turns import Turns
+from bridge.api.turns import SIGNALLING, Turns
 from bridge.archive.folders import ArchiveFolders
 from bridge.archive.work.attempts import Archive
 from bridge.archive.work.supervisor import ArchiveSupervisor
@@ -314,13 +314,18 @@ class Server:
 
     def _application(self) -> web.Application:
         load = Load()
-        turns = Turns(counters=self.session_counters, is_busy=lambda: load.is_busy)
+
+        def is_busy() -> bool:
+            # Pages that open before anybody is in take the core from nobody.
+            return load.is_busy and any(room.participants for room in self.rooms.rooms.values())
+
+        turns = Turns(counters=self.session_counters, is_busy=is_busy)
         application = web.Application(
             client_max_size=REQUEST_MAX_BYTES,
             middlewares=[self._proxies.middleware(), turns.middleware(), bodies_in_time],
         )
         application.on_response_prepare.append(add_security_headers)
-        application.router.add_get("/ws", self.signalling.handle)
+        application.router.add_get(SIGNALLING, self.signalling.handle)
         admission = Admission(self.config.http.joins_per_minute, counters=self.session_counters)
         join = JoinApi(
             self.tokens,

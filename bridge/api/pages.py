@@ -5,6 +5,7 @@ A page is a folder with an index.html, and its address ends with the slash that 
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ _CONTENT_TYPES = {
 }
 # What gets shorter by compression; pictures, fonts and sounds have theirs.
 _COMPRESSED = frozenset({".html", ".css", ".js", ".mjs", ".json", ".webmanifest", ".svg", ".txt"})
+# By its name, and not refused (RFC 9110, 12.5.3).
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 # Where the room and the library were before each page had its folder, as links on paper say. Browsers carry
 # the fragment, in which an invitation travels, over a redirect.
 _MOVED = {"/": "/room/", "/index.html": "/room/", "/archive.html": "/library/"}
@@ -65,11 +68,11 @@ class _File:
             # Weak: the same for both forms (RFC 9110, 8.8.1).
             hdrs.ETAG: f'W/"{self.digest}"',
         }
-        if any(known.value == self.digest for known in request.if_none_match or ()):
+        if any(known.value in (self.digest, "*") for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         headers[hdrs.CONTENT_TYPE] = self.content_type
         body = self.body
-        if self.compressed is not None and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        if self.compressed is not None and _GZIP.search(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
             body = self.compressed
         return web.Response(body=body, headers=headers)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.api.clients import client_of
@@ -26,8 +26,12 @@ REQUESTS_BURST: Final = 2_000.0
 REQUESTS_BURST_BUSY: Final = 100.0
 # What a handshake of a WebSocket costs, with what follows it, in requests.
 HANDSHAKE_COST: Final = 4.0
-# Only behind a trusted proxy can so many be waiting: without it, connections run out first.
-WAIT_MAX_S: Final = 10.0
+SIGNALLING: Final = "/ws"
+# Pages give a handshake up after ten seconds, and its turn would be nobody's.
+HANDSHAKE_WAIT_MAX_S: Final = 8.0
+# Only behind a trusted proxy can so many be waiting: without it, connections run out first. A page is dead of
+# which one file is refused.
+WAIT_MAX_S: Final = 30.0
 
 
 class Turns:
@@ -52,8 +56,13 @@ class Turns:
         @web.middleware
         async def in_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
             networks = limited_networks(client_of(request))
-            wait_s = self._reserve(networks, HANDSHAKE_COST if hdrs.UPGRADE in request.headers else 1.0)
-            if wait_s > WAIT_MAX_S:
+            is_handshake = request.path == SIGNALLING
+            wait_s = self._reserve(
+                networks,
+                cost=HANDSHAKE_COST if is_handshake else 1.0,
+                wait_max_s=HANDSHAKE_WAIT_MAX_S if is_handshake else WAIT_MAX_S,
+            )
+            if wait_s is None:
                 refused = Refused("rate-limited", "too many requests of this network are waiting")
                 return problem_response(refused, request="http")
             if wait_s > 0.0:
@@ -63,12 +72,13 @@ class Turns:
 
         return in_turn
 
-    def _reserve(self, networks: tuple[bytes, ...], cost: float) -> float:
-        """Return after how long it is their turn; beyond `WAIT_MAX_S` it never is."""
+    def _reserve(self, networks: tuple[bytes, ...], *, cost: float, wait_max_s: float) -> float | None:
+        """Return after how long it is their turn; None, and nothing is promised, when that is too long."""
         now = self._clock()
         asked = (self._limits, self._limits_busy) if self._is_busy() else (self._limits,)
         wait_s = max(limits.wait_s(networks, now, cost) for limits in asked)
-        if wait_s <= WAIT_MAX_S:
-            for limits in asked:
-                limits.promise(networks, now, cost)
+        if wait_s > wait_max_s:
+            return None
+        for limits in asked:
+            limits.promise(networks, now, cost)
         return wait_s

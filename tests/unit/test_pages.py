@@ -96,7 +96,15 @@ async def test_what_has_not_changed_is_not_sent_again(small: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accepted", "encoding"), [("gzip, deflate, br", "gzip"), ("identity", None), ("br", None)]
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("identity", None),
+        ("br", None),
+        ("gzip;q=0", None),
+        ("gzip ; q=0.0, br", None),
+    ],
 )
 async def test_text_is_sent_compressed_to_those_who_take_it(
     real: Client, accepted: str, encoding: str | None
