@@ -1,6 +1,7 @@
 """A call over a line: the bridge's estimator and pacer at one end, its log of arrivals at the other."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from benchmarks.networks.clock import Clock
@@ -21,7 +22,7 @@ HEADERS_BYTES = 42
 FEEDBACK_EVERY_S = 0.1
 
 
-class Media:
+class Media(ABC):
     """Voice and pictures from one sender, by what a subclass knows of the line."""
 
     def __init__(
@@ -68,13 +69,13 @@ class Media:
         """There are no pictures to send."""
         return any(start <= self.clock.now < end for start, end in self._pauses)
 
+    @abstractmethod
     def target_bps(self) -> float:
         """Return what may be sent now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def push(self, kind: Kind, size_bytes: int) -> None:
         """Send a packet, now or soon."""
-        raise NotImplementedError
 
     def receive(self, waiting_s: float, sent_at: float, size_bytes: int, number: int, is_voice: bool) -> None:
         """A packet has come."""
@@ -82,9 +83,9 @@ class Media:
         if is_voice:
             self.voice.arrived(size_bytes, waiting_s)
 
+    @abstractmethod
     def report(self) -> None:
         """Send back what the receiver has to tell; comes every `FEEDBACK_EVERY_S`."""
-        raise NotImplementedError
 
     def send_back(self, size_bytes: int, deliver: Callable[..., object], *args: object) -> None:
         """Send a report: over the line of the other direction, where there is one."""
