@@ -244,8 +244,9 @@ class Tokens:
     ) -> str:
         if role is Role.ARCHIVIST and kind is not TokenKind.ARCHIVE:
             raise InvalidMessage("invalid-message", "an archivist comes into no room")
+        # In hexadecimal, because people hand it to `links revoke`: base64 may begin with a dash.
         claims = Claims(
-            kind, room, tidy_name(title), tidy_name(site), level, role, secrets.token_urlsafe(12), 0,
+            kind, room, tidy_name(title), tidy_name(site), level, role, secrets.token_hex(12), 0,
             None if name is None else tidy_name(name), conference_kind=conference_kind,
         )  # fmt: skip
         value = schema.to_json(claims)

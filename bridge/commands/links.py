@@ -40,7 +40,10 @@ def add_links(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="make links worthless at once; whoever is in by one of them has to go",
     )
     revoke.add_argument(
-        "ids", nargs="*", metavar="ID", help="as `links list` shows it; or --room for all of a room"
+        "ids",
+        nargs="*",
+        metavar="ID",
+        help="as `links list` shows it, after -- if it begins with a dash; or --room for all of a room",
     )
     revoke.set_defaults(command=_revoke)
 

@@ -252,7 +252,7 @@ async def test_a_failed_package_says_why_and_is_tried_again(page: Page, served: 
         f"document.querySelector('[data-package=\"{BROKEN}\"]').dataset.state === 'queued'",
         "a package that waits again",
     )
-    assert await row(page, BROKEN).locator(".failure").count() == 0
+    await row(page, BROKEN).locator(".failure").wait_for(state="detached")
     entry = await asyncio.to_thread(served.catalogue.package, BROKEN)
     assert entry is not None
     assert (entry.state, entry.error) == (PackageState.QUEUED, None)
@@ -401,7 +401,8 @@ async def test_consent_that_is_withdrawn_takes_the_recording_from_the_room_and_n
     await page.locator('#recording-chips [data-consent="withheld"]').wait_for()
     await page.locator("#watching").wait_for(state="hidden")
     assert "chỉ phòng lưu trữ" in await page.locator("#making").inner_text()
-    assert await page.locator("[data-card=downloads], [data-action=withdraw]").count() == 0
+    for gone in ("[data-card=downloads]", "[data-action=withdraw]"):
+        await page.locator(gone).wait_for(state="detached")
     entry = await asyncio.to_thread(served.catalogue.package, SEALED)
     assert entry is not None
     assert (entry.consent, entry.disposition) == (ConsentState.WITHDRAWN, Disposition.OPEN)

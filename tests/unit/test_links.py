@@ -8,6 +8,7 @@ import pytest
 
 from bridge.__main__ import main
 from bridge.base.errors import Refused
+from bridge.base.words import Level, Role
 from bridge.node.host import token_secret
 from bridge.node.links import REVOKED, IssuedLink, LinkFiles, Revocations
 from bridge.tokens import JOIN_GRACE_S, TokenKind, Tokens
@@ -78,6 +79,31 @@ def test_a_revoked_link_is_of_no_use_to_a_running_server(
         Tokens(token_secret(tmp_path), revoked=Revocations(tmp_path, clock=lambda: 0.0)).read(
             stolen, TokenKind.INVITATION
         )
+
+
+def test_a_link_whose_name_begins_with_a_dash_is_revoked_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in 64 did while names were written in base64."""
+    monkeypatch.setattr("bridge.tokens.secrets.token_hex", lambda _: "-1b-G1CKhXt25jWC")
+    issue(tmp_path, capsys)
+    assert revoke(tmp_path, "--", "-1b-G1CKhXt25jWC") == 0
+    capsys.readouterr()
+    assert [link["state"] for link in listed(tmp_path, capsys, "--all")] == ["revoked"]
+
+
+def test_no_link_is_given_a_name_that_a_command_takes_for_an_option() -> None:
+    tokens = Tokens(b"s" * 32)
+    for _ in range(300):
+        token = tokens.invitation(
+            room="tim-mach",
+            title="Tim mạch",
+            site="BV Mường Nhé",
+            level=Level.PROVINCE,
+            role=Role.PRESENTER,
+            lifetime_s=60,
+        )
+        assert tokens.read(token, TokenKind.INVITATION).id.isalnum()
 
 
 def test_all_links_of_a_room_are_revoked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
