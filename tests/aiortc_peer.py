@@ -24,6 +24,10 @@ from bridge_process import BridgeServer
 
 from bridge.base.words import ConferenceKind
 
+# Unless it is told that there are no servers, aiortc asks one of Google's for its address.
+DEVICE = RTCConfiguration(iceServers=[])
+MEMBER = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+
 Yuv = tuple[int, int, int]
 
 WIDTH_PX, HEIGHT_PX, FRAMES_PER_S = 320, 180, 10
@@ -150,7 +154,7 @@ class Device:
     """A peer connection and the HTTP resource that stands for it (WHIP, WHEP)."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, bearer: str) -> None:
-        self.connection = RTCPeerConnection()
+        self.connection = RTCPeerConnection(DEVICE)
         self._session = session
         self._url = url
         self._headers = {"Authorization": f"Bearer {bearer}"}
@@ -190,7 +194,7 @@ class Member:
     """A participant with a WebSocket, and a peer connection to be filled by the test."""
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse, welcome: dict[str, Any]) -> None:
-        self.connection = RTCPeerConnection(RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        self.connection = RTCPeerConnection(MEMBER)
         self.welcome = welcome
         self.participant: str = welcome["participant"]
         self.messages: list[dict[str, Any]] = []
