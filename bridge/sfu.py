@@ -244,7 +244,7 @@ class Router:
         self._flush_soon()
 
     def microphone_changed(self, leg_id: str) -> None:
-        """A microphone came, went, or was muted."""
+        """A microphone came, went, or was muted; or its line is dead, or lives again."""
         if self._is_audible(leg_id):
             self._voices.open(leg_id)
         else:
@@ -377,4 +377,6 @@ class Router:
     def _is_audible(self, leg_id: str) -> bool:
         leg = self.legs.get(leg_id)
         publication = leg.publication(Source.MICROPHONE) if leg else None
-        return publication is not None and publication.is_arriving and not publication.is_muted
+        if publication is None or publication.is_cut:
+            return False
+        return publication.is_arriving and not publication.is_muted

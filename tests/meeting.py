@@ -144,6 +144,7 @@ class Client:
         self.live: dict[Source, bool] = {}
         self.layers: list[tuple[float, dict[str, list[str]]]] = []
         self.slots_changes = 0
+        self.cuts: list[bool] = []
         # When each encoding was asked for a key frame, by RID.
         self.plis: list[tuple[float, Source, str]] = []
         self.nacks_received = 0
@@ -200,6 +201,9 @@ class Client:
 
     def slots_changed(self) -> None:
         self.slots_changes += 1
+
+    def line_cut(self, is_cut: bool) -> None:
+        self.cuts.append(is_cut)
 
     # What a test does.
 

@@ -153,6 +153,7 @@ class MemoryTransport:
         self.close_reason: str | None = None
         self.remote: tuple[str, str] | None = None
         self.down: Link | None = None
+        self.last_received = network.now
         self._network = network
         self._observer = observer
 
@@ -188,6 +189,7 @@ class MemoryTransport:
     def receive(self, data: bytes) -> None:
         if self.state is not TransportState.CONNECTED:
             return
+        self.last_received = self._network.now
         take = self._observer.receive_rtcp if rtcp.is_rtcp(data) else self._observer.receive_rtp
         take(data, self._network.now)
 

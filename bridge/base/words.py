@@ -32,6 +32,19 @@ class SlotRole(StrEnum):
     THUMBNAIL = "thumbnail"
 
 
+class PauseReason(StrEnum):
+    """Why no new picture comes in a slot that shows somebody."""
+
+    # The receiver's own line does not bear it.
+    LINE = "line"
+    # Nothing at all comes of whoever sends it.
+    NO_SIGNAL = "no-signal"
+    # Only the picture does not come.
+    NO_PICTURE = "no-picture"
+    # It begins with its next key frame.
+    KEYFRAME = "keyframe"
+
+
 class Level(StrEnum):
     """A site's place in the health system.
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.base.errors import NegotiationFailed, Refused
-from bridge.base.words import Role, SlotRole, Source
+from bridge.base.words import PauseReason, Role, SlotRole, Source
 from bridge.conference import roles
 from bridge.conference.roles import Permission
 from bridge.messages import (
@@ -107,8 +107,11 @@ class Home(Protocol):
     def sending_changed(self, participant: "Participant") -> None:
         """What others can see or hear of the participant is no longer the same."""
 
+    def signal_changed(self, participant: "Participant") -> None:
+        """Nothing comes of the participant's media any more, or something does again."""
+
     def voices_shown_changed(self, participant: "Participant") -> None:
-        """Other voices are in the participant's voice slots, or another picture in a slot is seen."""
+        """Other voices are in the participant's voice slots, or another picture in a slot is seen, or paused."""
 
 
 def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[str, SlotRole] | None]:
@@ -146,6 +149,10 @@ class _LegWatch:
     def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
         if self._participant.watch is self:
             self._participant.layers_wanted(layers)
+
+    def line_cut(self, is_cut: bool) -> None:
+        if self._participant.watch is self:
+            self._participant.line_cut(is_cut)
 
     def slots_changed(self) -> None:
         if self._participant.watch is self:
@@ -187,6 +194,8 @@ class Participant:
         # Whether somebody else in the room came with the same link.
         self.shares_link = False
         self.has_connected = False
+        # False while nothing comes of its media though it ought to.
+        self.has_signal = True
         self.next_token_at = joined_at
         self.next_quality_at = joined_at
         self.next_beat_at = joined_at + BEAT_S
@@ -201,6 +210,7 @@ class Participant:
         self._pictures: list[Slot] = []
         # What the client was told last: a publication, or for a voice slot the id of its leg.
         self._slots_told: dict[str, Publication | str | None] = {}
+        self._pauses_told: dict[str, PauseReason | None] = {}
         self._layers: dict[str, tuple[str, ...]] = {}
         self.may_publish = roles.has(claims.role, Permission.PUBLISH) if may_publish is None else may_publish
         if not self.may_publish:
@@ -263,6 +273,7 @@ class Participant:
             auxiliary=self.is_sending(Source.AUXILIARY),
             hand=self.hand,
             connected=self.is_connected,
+            signal=self.has_signal,
             shares_link=self.shares_link,
             self_named=self.is_self_named,
         )
@@ -416,6 +427,7 @@ class Participant:
         if leg is None:
             return
         leg.close(reason)
+        self.line_cut(False)
         if self._live:
             self._live.clear()
             self._room.sending_changed(self)
@@ -465,6 +477,11 @@ class Participant:
         self._layers.update(changed)
         self.send(Layers(changed))
 
+    def line_cut(self, is_cut: bool) -> None:
+        if self.has_signal is is_cut:
+            self.has_signal = not is_cut
+            self._room.signal_changed(self)
+
     def slots_changed(self) -> None:
         self._room.voices_shown_changed(self)
 
@@ -481,22 +498,29 @@ class Participant:
             return
         told = self._slots_told
         news: dict[str, Picture | None] = {}
+        paused: dict[str, PauseReason | None] = {}
+        begins: dict[str, int] = {}
         unsupported: list[str] = []
         for slot in self._pictures:
             publication = slot.seen
             if slot.mid not in told or told[slot.mid] is not publication:
                 told[slot.mid] = publication
                 news[slot.mid] = Picture(publication.leg_id, publication.source) if publication else None
+                self._pauses_told.pop(slot.mid, None)
+                if slot.begins_at is not None:
+                    begins[slot.mid] = slot.begins_at
                 if publication is not None and not slot.takes(publication):
                     unsupported.append(slot.mid)
                     shown = (publication.leg_id, publication.source.value, publication.codec.value)
                     logger.info("%s cannot be shown %s's %s: it did not offer %s", self.id, *shown)
+            if slot.pause is not self._pauses_told.get(slot.mid):
+                paused[slot.mid] = self._pauses_told[slot.mid] = slot.pause
         for mid, leg_id in self.leg.voice_assignment().items():
             if mid not in told or told[mid] != leg_id:
                 told[mid] = leg_id
                 news[mid] = Picture(leg_id, Source.MICROPHONE) if leg_id is not None else None
-        if news:
-            self.send(Slots(news, tuple(unsupported) or None))
+        if news or paused:
+            self.send(Slots(news, tuple(unsupported) or None, paused or None, begins or None))
 
     @property
     def unsupported_count(self) -> int:

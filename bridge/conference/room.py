@@ -286,6 +286,9 @@ class Room:
         chat = f"[{','.join(self._chat)}]"
         text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
         participant.channel.send(text)
+        speakers = self._speakers()
+        if is_resumed or speakers.voices or speakers.dominant:
+            participant.send(speakers)
         self._rounds.renew_token(participant, self._clock())
 
     def can_resume(self, claims: Claims, resume: messages.ResumeRequest | None) -> bool:
@@ -313,7 +316,6 @@ class Room:
         self.sight.presence_changed(participant)
         self._welcome(participant, is_resumed=True)
         participant.tell_media_again()
-        self._are_speakers_news = True
 
     # The lobby.
 
@@ -546,6 +548,11 @@ class Room:
         if participant.set_interrupted(source, interrupted):
             self._roster.update(participant)
 
+    def signal_changed(self, participant: Participant) -> None:
+        """Nothing comes of the participant's media any more, or something does again."""
+        if participant.id in self.participants:
+            self._roster.update(participant)
+
     def voices_shown_changed(self, participant: Participant) -> None:
         """Other voices are in the participant's slots; told with the next tick."""
         if participant.channel is not None:
@@ -611,8 +618,12 @@ class Room:
     def _tell_speakers(self, now: float) -> None:
         self._are_speakers_news = False
         self._next_speakers_at = now + SPEAKERS_EVERY_S
+        speakers = self._speakers()
+        self.broadcast(speakers)
+        data = {"voices": list(speakers.voices), "dominant": speakers.dominant}
+        self.proceedings.note(EventKind.SPEAKERS, data)
+
+    def _speakers(self) -> messages.Speakers:
         voices = tuple(voice for voice in self._voices if voice in self.participants)
         dominant = self.sight.dominant
-        dominant_id = dominant.id if dominant else None
-        self.broadcast(messages.Speakers(voices, dominant_id))
-        self.proceedings.note(EventKind.SPEAKERS, {"voices": list(voices), "dominant": dominant_id})
+        return messages.Speakers(voices, dominant.id if dominant else None)

@@ -201,8 +201,18 @@ class Downlink:
         for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
             self._follow(slot, choice, now)
 
+    def note_pauses(self, now: float) -> bool:
+        """Note why no picture comes in each slot; tell whether any of that is news."""
+        is_news = False
+        for slot in self._negotiation.slots.values():
+            pause = slot.pause_now(now) if slot.is_video else None
+            if pause is not slot.pause:
+                slot.pause, is_news = pause, True
+        return is_news
+
     def _follow(self, slot: Slot, choice: Choice, now: float) -> None:
         publication = slot.shown
+        slot.is_borne = choice.encoding_key is not None
         if publication is None or choice.encoding_key is None:
             slot.desired = None
             slot.aim(None, ALL_TEMPORAL_LAYERS)

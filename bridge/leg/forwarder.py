@@ -45,6 +45,7 @@ class Forwarder(Generic[S]):
         "_tl0_picture_index",
         "abs_send_time_id",
         "audio_level_id",
+        "begins_at",
         "destination",
         "payload_types",
         "span",
@@ -68,6 +69,8 @@ class Forwarder(Generic[S]):
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
         self.span: Span[S] | None = None
+        # The outgoing RTP time of the first picture since the last switch.
+        self.begins_at = first_timestamp
         self._spans: deque[Span[S]] = deque(maxlen=SPANS_REMEMBERED)
         # The last numbers sent, while no span is open.
         self._sequence_number = first_sequence_number - 1
@@ -110,6 +113,7 @@ class Forwarder(Generic[S]):
             arrival = fan.arrival - ((fan.timestamp - packet.timestamp) & 0xFFFFFFFF) / fan.clock_rate_hz
         elapsed_s = max(arrival - self._sent_at, 0.0) if self._sent_at is not None else 0.0
         timestamp = self._timestamp + max(int(elapsed_s * fan.clock_rate_hz), 1)
+        self.begins_at = timestamp & 0xFFFFFFFF
         first = self._sequence_number + 1
         skipped, skipped_pictures = fan.skips[temporal_limit].before(extended)
         if prelude is not None:

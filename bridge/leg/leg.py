@@ -17,6 +17,7 @@ from bridge.leg.downlink import Downlink
 from bridge.leg.encoding import Encoding
 from bridge.leg.negotiation import Negotiation
 from bridge.leg.publication import Publication, PublicationState
+from bridge.leg.signal import Signal
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
 from bridge.media.packet import MediaPacket
@@ -37,11 +38,14 @@ class LegObserver(Protocol):
     def publication_live(self, source: Source, is_live: bool) -> None:
         """Packets of a publication arrive, for the first time or again; or it has ended."""
 
+    def line_cut(self, is_cut: bool) -> None:
+        """Nothing at all comes of this leg any more, though it ought to; or something does again."""
+
     def layers_wanted(self, layers: Mapping[str, list[str]]) -> None:
         """The encodings (RIDs by MID) that somebody watches; the publisher may stop the others."""
 
     def slots_changed(self) -> None:
-        """Other voices are in the voice slots, or somebody else is seen in a slot for pictures."""
+        """Other voices are in the voice slots, or somebody else is seen in a slot for pictures, or paused."""
 
 
 class RouterSide(Protocol):
@@ -57,7 +61,7 @@ class RouterSide(Protocol):
         """Let `leg` choose its encodings anew when the current call stack is done."""
 
     def microphone_changed(self, leg_id: str) -> None:
-        """A microphone came, went, or was muted."""
+        """A microphone came, went, or was muted; or its line is dead, or lives again."""
 
     def count_voice_slots(self, leg: Leg) -> None:
         """Note how many voices a leg can be given, after each of its offers."""
@@ -120,6 +124,7 @@ class Leg:
         self.transport: Transport = port.create_transport(self)
         self.is_connected = False
         self.is_closed = False
+        self._signal = Signal(is_device=is_device)
         self._negotiation = Negotiation(
             leg_id=leg_id,
             transport=self.transport,
@@ -378,6 +383,11 @@ class Leg:
         """Choose for every slot the encoding that its page shows best within what the link bears."""
         if not self.is_closed:
             self._downlink.allocate(now)
+            self._tell_pauses(now)
+
+    def _tell_pauses(self, now: float) -> None:
+        if self._downlink.note_pauses(now):
+            self._observer.slots_changed()
 
     def request_keyframe(self, encoding: Encoding) -> None:
         """Ask this leg's client for a key frame of one of its encodings, in the way that was agreed."""
@@ -396,7 +406,7 @@ class Leg:
         """Tell the receiver where its streams stand, and look again at what its link bears."""
         if self.is_connected:
             self._downlink.send_sender_reports(now)
-            self._downlink.allocate(now)
+            self.allocate(now)
 
     def poll(self, now: float) -> None:
         """Do what is due to a publisher: NACKs, feedback, layers."""
@@ -410,7 +420,18 @@ class Leg:
                 self.router.reconsider(publication)
                 self._state_changed(publication, before)
         if self._uplink.report(now):
+            self._notice_cut(now)
             self._tend_layers(now)
+
+    def _notice_cut(self, now: float) -> None:
+        signal = self._signal
+        if not signal.poll(self.publications(), self.transport.last_received, now):
+            return
+        for publication in self.publications():
+            publication.is_cut = signal.is_cut
+            self.router.reconsider(publication)
+        self.router.microphone_changed(self.id)
+        self._observer.line_cut(signal.is_cut)
 
     def _tend_layers(self, now: float) -> None:
         layers = {}

@@ -69,6 +69,7 @@ class Publication:
         "_unwatched_since",
         "codec",
         "encodings",
+        "is_cut",
         "is_face",
         "is_muted",
         "leg_id",
@@ -98,6 +99,8 @@ class Publication:
         self.encodings: dict[str, Encoding] = {}
         self.state = PublicationState.AWAITED
         self.is_muted = False
+        # Whether nothing at all comes of whoever sends it (`signal`).
+        self.is_cut = False
         # A face may stay for a moment until the next one is there; the image of a patient may not.
         self.is_face = source is Source.CAMERA
         # The slots whose `shown` is this publication.
@@ -121,6 +124,16 @@ class Publication:
     def is_arriving(self) -> bool:
         """Whether packets arrive now; a screen that does not change may rest between two of them."""
         return self.state is PublicationState.LIVE
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether its publisher was told that somebody watches it."""
+        return bool(self._asked_rids)
+
+    def has_stopped(self, now: float) -> bool:
+        """Whether it came, should go on, and does not; one that was only just asked for again is on its way."""
+        is_expected = self.is_watched and bool(self.encodings) and now - self._asked_at > ABSENT_S
+        return is_expected and not self.is_arriving
 
     def set_muted(self, is_muted: bool) -> None:
         """Let nothing of this publication go out, whoever shows it still, or let it be shown again."""

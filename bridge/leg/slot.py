@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bridge.base.rate import Budget
-from bridge.base.words import SlotRole
+from bridge.base.words import PauseReason, SlotRole, Source
 from bridge.leg.encoding import Encoding
 from bridge.leg.fan import MakeRoute, Span
 from bridge.leg.forwarder import Forwarder
@@ -30,8 +30,10 @@ class Slot:
         "aimed",
         "desired",
         "forwarder",
+        "is_borne",
         "leg_id",
         "mid",
+        "pause",
         "picture_losses",
         "role",
         "rtx_ssrc",
@@ -66,6 +68,9 @@ class Slot:
         # The RID and temporal limit that page and link call for, whether or not they arrive now.
         self.desired: tuple[str, int] | None = None
         self.wanted_height_px = HEIGHTS_PX[role]
+        # Whether the receiver's line bears any picture here, and why none comes, as it is told.
+        self.is_borne = True
+        self.pause: PauseReason | None = None
         self.sent_recently = SentRecently()
         # How often this receiver may have a key frame made for everybody who watches the same.
         # Key frames that the receiver may ask for.
@@ -91,6 +96,12 @@ class Slot:
         return None if span is None else span.fan.source
 
     @property
+    def begins_at(self) -> int | None:
+        """From which RTP time on the pictures are those of `seen`; None while none of them goes out."""
+        current = self.current
+        return None if current is None or current.publication is not self.seen else self.forwarder.begins_at
+
+    @property
     def is_held(self) -> bool:
         """Whether the picture of somebody else is still here, until that of `shown` comes."""
         current = self.current
@@ -113,6 +124,25 @@ class Slot:
             return False
         self.seen = self.shown
         return True
+
+    def pause_now(self, now: float) -> PauseReason | None:
+        """Return why no new picture of `shown` comes; None also where none is to come."""
+        publication = self.shown
+        if (
+            publication is None
+            or publication.is_muted
+            or not self.wanted_height_px
+            or not self.takes(publication)
+        ):
+            return None
+        if publication.is_cut:
+            return PauseReason.NO_SIGNAL
+        if not self.is_borne:
+            return PauseReason.LINE
+        # A screen that does not change rests.
+        if publication.source is not Source.CONTENT and publication.has_stopped(now):
+            return PauseReason.NO_PICTURE
+        return PauseReason.KEYFRAME if self.current is None else None
 
     def losses_since_report(self, fraction_lost: float) -> tuple[float, int]:
         """Return how many packets were lost on the way to the receiver, and how many sent, since last time.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from bridge.base.schema import AtMost, Between, Characters
-from bridge.base.words import RecordingState, RecordProblem, Role, Source, WaitingReason
+from bridge.base.words import PauseReason, RecordingState, RecordProblem, Role, Source, WaitingReason
 from bridge.messages.objects import (
     CASES_MAX,
     CHAT_KEPT,
@@ -33,6 +33,7 @@ from bridge.messages.objects import (
     ResumeTicket,
     Rid,
     RoomState,
+    RtpTime,
     Sdp,
     SiteName,
     StageMode,
@@ -98,6 +99,8 @@ class Slots:
     type: ClassVar[str] = "slots"
     slots: Annotated[Mapping[Mid, Picture | None], AtMost(MIDS_MAX)]
     unsupported: Annotated[tuple[Mid, ...], AtMost(MIDS_MAX)] | None = None
+    paused: Annotated[Mapping[Mid, PauseReason | None], AtMost(MIDS_MAX)] | None = None
+    begins: Annotated[Mapping[Mid, RtpTime], AtMost(MIDS_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

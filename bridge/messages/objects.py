@@ -39,6 +39,7 @@ OfferId = Annotated[int, Between(0, 2**31 - 1)]
 HeightPx = Annotated[int, Between(0, 8640)]
 Count = Annotated[int, Between(0, 1_000_000)]
 Ratio = Annotated[float, Between(0, 1)]
+RtpTime = Annotated[int, Between(0, 2**32 - 1)]
 BeatS = Annotated[int, Between(1, 60)]
 
 
@@ -208,6 +209,7 @@ class Member:
     auxiliary: bool
     hand: Count | None
     connected: bool
+    signal: bool
     shares_link: bool
     self_named: bool
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.base.errors import NegotiationFailed
-from bridge.base.words import SlotRole, Source
+from bridge.base.words import PauseReason, SlotRole, Source
 from bridge.leg.encoding import Codec
 
 PAGE_PUBLICATIONS = {
@@ -38,6 +38,8 @@ class FakeSlot:
     role: SlotRole
     shown: FakePublication | None = None
     codecs: frozenset[Codec] = frozenset(Codec)
+    pause: PauseReason | None = None
+    begins_at: int | None = None
 
     def takes(self, publication: FakePublication) -> bool:
         return publication.codec in self.codecs

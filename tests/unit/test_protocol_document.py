@@ -18,6 +18,7 @@ WORDS = (
     words.Role,
     words.Source,
     words.SlotRole,
+    words.PauseReason,
     words.Level,
     messages.StageMode,
     messages.MicrophoneState,
