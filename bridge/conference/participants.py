@@ -111,7 +111,7 @@ class Home(Protocol):
         """Nothing comes of the participant's media any more, or something does again."""
 
     def voices_shown_changed(self, participant: "Participant") -> None:
-        """Other voices are in the participant's voice slots, or another picture in a slot is seen, or paused."""
+        """Other voices are in the voice slots, or another picture in a slot is seen, or paused."""
 
 
 def device_lines(*, watch: bool) -> tuple[Mapping[str, Source] | None, Mapping[str, SlotRole] | None]:

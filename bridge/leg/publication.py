@@ -131,7 +131,7 @@ class Publication:
         return bool(self._asked_rids)
 
     def has_stopped(self, now: float) -> bool:
-        """Whether it came, should go on, and does not; one that was only just asked for again is on its way."""
+        """Whether it came, should go on, and does not; what was just asked for again is on its way."""
         is_expected = self.is_watched and bool(self.encodings) and now - self._asked_at > ABSENT_S
         return is_expected and not self.is_arriving
 

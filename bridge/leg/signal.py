@@ -1,12 +1,12 @@
 """Whether a line is dead: nothing comes of a leg that ought to send. Pure; time is an argument.
 
-A microphone that sends nothing in silence, or is muted, and a screen that does not change are no dead line. How
-long nothing may come, and of what, depends on what the leg has to send:
+A microphone that sends nothing in silence, or is muted, and a screen that does not change are no dead line.
+How long nothing may come, and of what, depends on what the leg has to send:
 
     a camera and a microphone   neither brings anything, whatever else arrives
     a camera                    nothing arrives at all, reports and checks included
     the microphone of a page    the same, for a little longer: browsers send some packets in silence, too
-    anything else               nothing for longer than any browser waits between two checks of a path (RFC 7675)
+    anything else               nothing for longer than browsers wait between two checks of a path (RFC 7675)
 """
 
 from collections.abc import Iterable

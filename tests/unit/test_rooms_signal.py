@@ -87,7 +87,7 @@ def test_a_slot_says_why_its_picture_stands_still_and_from_which_frame_on_it_is_
     leg(viewer).observer.slots_changed()
     conference.pass_time(0.2)
     assert channel(viewer).of(messages.Slots) == []
-    # Another picture in the same slot, paused for the same reason: whoever hears of it would take it for live.
+    # Another picture in the same slot, paused for the same reason: without a word it would pass for live.
     third = conference.enter()
     slot.begins_at = 4_000_000_000
     conference.ask(chair, messages.ChooseStage(third.id))

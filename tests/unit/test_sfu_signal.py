@@ -41,7 +41,7 @@ def test_a_dead_presenter_is_told_and_no_longer_named_as_speaking(meeting: Meeti
     assert meeting.voices == ()
     assert "hue" not in viewer.leg.voice_assignment().values()
     assert viewer.slot().pause is PauseReason.NO_SIGNAL
-    # It is not named again by what is left of its last words, and stays dead when its publications have ended.
+    # It is not named again by what is left of its words, and stays dead when its publications have ended.
     meeting.run(11.0)
     assert hue.cuts == [True]
     assert meeting.dominants[-1] is None

@@ -1,4 +1,4 @@
-/** Whether a camera that is on still gives pictures. Pure. */
+/** Whether pictures come: of the own camera, and of the slots. Pure. */
 
 /** A camera that has given no picture for so long is not merely dark: an old one has five a second. */
 const STALLED_MS = 3500;
@@ -30,4 +30,17 @@ export class Frames {
     }
     return nowMs - this.#sinceMs >= STALLED_MS;
   }
+}
+
+/**
+ * @param {Iterable<[string, any]>} stats  an RTCStatsReport
+ * @returns {Map<string, number>} by mid
+ */
+export function framesDecoded(stats) {
+  /** @type {Map<string, number>} */
+  const frames = new Map();
+  for (const [, { type, kind, mid, framesDecoded: count }] of stats) {
+    if (type === "inbound-rtp" && kind === "video" && mid && typeof count === "number") frames.set(mid, count);
+  }
+  return frames;
 }

@@ -5,7 +5,7 @@
  * The page always offers; the bridge always answers.
  */
 
-import { Frames } from "./frames.js";
+import { Frames, framesDecoded } from "./frames.js";
 import { activeRids, cameraPlan, contentPlan } from "./layers.js";
 import { reportTransport } from "./report.js";
 import { isSentReduced, pictureOf } from "./sharpness.js";
@@ -109,6 +109,7 @@ export class Peer {
   #negotiations = 0;
   /** @type {TransportReport | null} */ report = null;
   #frames = new Frames();
+  /** @type {Map<string, number>} by mid: the frames decoded when it was last measured */ decoded = new Map();
   /** The camera is on and gives no pictures. */ isCameraStalled = false;
   /** @type {import("./sharpness.js").Picture | null} the shared content, as it comes */ received = null;
   /** @type {import("./sharpness.js").Picture | null} and as it goes */ sent = null;
@@ -456,6 +457,7 @@ export class Peer {
     if (this.#isClosed) return null;
     const stats = await this.pc.getStats();
     this.report = reportTransport(stats, this.report);
+    this.decoded = framesDecoded(stats);
     this.isCameraStalled = this.#frames.isStalled(stats, this.#tracks.get("camera"), performance.now());
     this.received = pictureOf(stats, "inbound-rtp", this.slotsOf("content")[0]?.mid, this.received);
     const mid = this.#tracks.get("content") ? this.#senders.get("content")?.mid : null;

@@ -7,6 +7,7 @@
 /** @typedef {import("../shared/types.js").Member} Member */
 /** @typedef {import("../shared/types.js").Shown} Shown */
 /** @typedef {import("../shared/types.js").Stage} Stage */
+/** @typedef {import("../shared/types.js").PauseReason} PauseReason */
 /** @typedef {import("../shared/types.js").ChatLine} ChatLine */
 /** @typedef {import("../shared/types.js").Waiting} Waiting */
 /** @typedef {import("../shared/types.js").Quality} Quality */
@@ -33,6 +34,7 @@ export class RoomState {
   /** @type {Shown | null} */ content = null;
   /** @type {Map<string, Shown | null>} by mid */ slots = new Map();
   /** @type {Set<string>} mids that stay empty: this browser does not decode what is shown there */ unsupported = new Set();
+  /** @type {Map<string, PauseReason>} by mid: why no new picture comes there */ pauses = new Map();
   /** @type {string[]} */ voices = [];
   /** @type {string | null} */ dominant = null;
   /** @type {ChatLine[]} */ chat = [];
@@ -65,6 +67,11 @@ export class RoomState {
         for (const [mid, shown] of Object.entries(message.slots)) {
           this.slots.set(mid, shown);
           this.unsupported.delete(mid);
+          this.pauses.delete(mid);
+        }
+        for (const [mid, pause] of Object.entries(message.paused ?? {})) {
+          if (pause) this.pauses.set(mid, pause);
+          else this.pauses.delete(mid);
         }
         for (const mid of message.unsupported ?? []) this.unsupported.add(mid);
         break;
@@ -131,12 +138,31 @@ export class RoomState {
     this.recording = welcome.room.recording;
     this.cases = welcome.cases ?? [];
     if (!welcome.resumed) {
-      this.slots = new Map();
-      this.unsupported = new Set();
+      this.forgetSlots();
       this.voices = [];
       this.dominant = null;
       this.quality = null;
     }
+  }
+
+  /** Another peer connection: nothing is in its slots until the bridge says so. */
+  forgetSlots() {
+    this.slots = new Map();
+    this.unsupported = new Set();
+    this.pauses = new Map();
+  }
+
+  /**
+   * Whether somebody can be heard now: not from a dead line, whatever was heard of it last.
+   * @param {Member | null | undefined} member
+   */
+  mayBeHeard(member) {
+    return Boolean(member && member.microphone === "on" && member.connected && member.signal !== false);
+  }
+
+  /** Whether the bridge pauses a picture because this page's own line does not bear it. */
+  get isHeldBack() {
+    return [...this.pauses.values()].includes("line");
   }
 
   /**

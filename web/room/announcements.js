@@ -97,6 +97,9 @@ function narrateRoster(message, state) {
   // A large room lists a member late, by `joined`, when there is something to tell of it. Eyes have the badge.
   for (const member of [...joined, ...(message.changed ?? [])]) {
     const before = state.member(member.participant);
+    if (before && member.participant !== state.self && (before.signal !== false) !== (member.signal !== false)) {
+      announce(member.signal === false ? "announce.noSignal" : "announce.signalBack", { site: member.site });
+    }
     if (member.hand === null || (before && before.hand !== null) || member.participant === state.self) continue;
     announce("announce.hand", { site: member.site });
   }

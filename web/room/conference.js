@@ -8,6 +8,7 @@ import { Connection } from "../protocol/connection.js";
 import { Peer } from "../protocol/peer.js";
 import { SOURCES } from "../devices/sources.js";
 import { RoomState } from "../protocol/state.js";
+import { Turnover } from "../protocol/turnover.js";
 
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
 /** @typedef {import("../shared/types.js").Source} Source */
@@ -39,10 +40,11 @@ import { RoomState } from "../protocol/state.js";
  * @property {RTCIceServer[]} iceServers
  * @property {Sources} sources
  * @property {Refresh} refreshToken
+ * @property {boolean} tellsFrames  the page says which frame is on the screen (`frameShown`)
  * @property {Return | null} back  this page was in the room before, and goes on as it was
  */
 
-const MEASURE_INTERVAL_MS = 2000;
+export const MEASURE_INTERVAL_MS = 2000;
 /** Pause before another peer connection is tried, doubled each time up to the limit. */
 const REPLACE_DELAY_MS = 500;
 const REPLACE_DELAY_MAX_MS = 8000;
@@ -72,6 +74,8 @@ export class Conference {
   /** @type {Set<Source>} what the bridge was told to be on */ #told = new Set();
   /** @type {Set<Source>} what the bridge was told to be interrupted */ #toldInterrupted = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
+  #turnover = new Turnover();
+  #tellsFrames;
 
   /**
    * @param {ConferenceOptions} options
@@ -80,6 +84,7 @@ export class Conference {
   constructor(options, observer) {
     this.#observer = observer;
     this.#iceServers = options.iceServers;
+    this.#tellsFrames = options.tellsFrames;
     this.state = new RoomState();
     /** @type {Peer | null} */
     this.peer = null;
@@ -190,7 +195,9 @@ export class Conference {
   /** @param {BridgeMessage} message */
   #received(message) {
     this.#observer.before(message);
-    this.state.apply(message);
+    // A name waits for its picture, where the page can tell whose picture it shows.
+    const isHeld = message.type === "slots" && this.#tellsFrames;
+    this.state.apply(isHeld ? this.#turnover.hear(message, this.state.slots, performance.now()) : message);
     switch (message.type) {
       case "welcome":
         this.#heedMutes(message.muted);
@@ -226,6 +233,33 @@ export class Conference {
     this.#observer.changed();
   }
 
+  /** Whether every frame of a slot is to be told. @param {string} mid */
+  isFrameAwaited(mid) {
+    return this.#turnover.isAwaited(mid);
+  }
+
+  /**
+   * A frame of a slot is on the screen.
+   * @param {string} mid
+   * @param {VideoFrameCallbackMetadata} frame
+   * @param {number} nowMs
+   */
+  frameShown(mid, frame, nowMs) {
+    const said = this.#turnover.frame(mid, frame, nowMs);
+    if (said) this.#say([said]);
+  }
+
+  /** No name waits for ever. @param {number} nowMs */
+  nameWhoIsDue(nowMs) {
+    this.#say(this.#turnover.due(nowMs));
+  }
+
+  /** @param {import("../shared/types.js").SlotsMessage[]} said */
+  #say(said) {
+    for (const message of said) this.state.apply(message);
+    if (said.length > 0) this.#observer.changed();
+  }
+
   /**
    * What a moderator muted while the socket was away stays off. What had been
    * off already when it broke, and was switched on since, is its owner's wish.
@@ -258,6 +292,8 @@ export class Conference {
   async #replacePeer(isWelcomed) {
     clearTimeout(this.#replacing);
     this.peer?.close();
+    this.state.forgetSlots();
+    this.#turnover.forget();
     const round = ++this.#round;
     if (isWelcomed && this.#iceServers.length > 0) {
       await new Promise((resolve) => {

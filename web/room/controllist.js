@@ -152,15 +152,23 @@ export function controlList(room) {
     {
       id: "saving",
       place: "more",
-      run: () => {
-        room.pictures.toggleSaving();
-        room.changed();
-      },
+      run: () => room.toggleWish("none"),
       look: () => ({
         icon: "listen",
         text: "controls.saving",
-        label: room.pictures.isSaving ? "controls.saving.stop" : "controls.saving.start",
-        isPressed: room.pictures.isSaving,
+        label: room.pictures.wish === "none" ? "controls.saving.stop" : "controls.saving.start",
+        isPressed: room.pictures.wish === "none",
+      }),
+    },
+    {
+      id: "less",
+      place: "more",
+      run: () => room.toggleWish("less"),
+      look: () => ({
+        icon: "signal",
+        text: "controls.less",
+        label: room.pictures.wish === "less" ? "controls.less.stop" : "controls.less.start",
+        isPressed: room.pictures.wish === "less",
       }),
     },
     {

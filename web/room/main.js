@@ -220,6 +220,7 @@ function enter(start, back) {
       sources: start.sources,
       back,
       refreshToken,
+      tellsFrames: "requestVideoFrameCallback" in HTMLVideoElement.prototype,
     },
     {
       connectionChanged: (state, ending) => connectionChanged(state, ending),

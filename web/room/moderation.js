@@ -167,7 +167,7 @@ export class Moderation {
     }
     row.draw(member, {
       isSelf: member.participant === state.self,
-      isSpeaking: member.microphone === "on" && state.voices.includes(member.participant),
+      isSpeaking: state.mayBeHeard(member) && state.voices.includes(member.participant),
       isRemoving: this.#removing.has(member.participant),
       isUndecodable: state.isUndecodable(member.participant),
       isOpen: this.#open === key,

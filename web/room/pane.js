@@ -3,6 +3,7 @@
 import { element, icon, setIcon, showTrack } from "../shared/dom.js";
 import { ASPECT } from "./layout.js";
 import { monogram, shortSite } from "../shared/sitename.js";
+import { StaleMark } from "./stale.js";
 import { setText } from "../shared/text/text.js";
 import { Cover, watchPicture } from "./tiles.js";
 
@@ -74,6 +75,7 @@ export class Pane {
     );
     watchPicture(this.video, this.node);
     this.cover = new Cover(this.video, this.node);
+    this.mark = new StaleMark(this.node, "long");
     this.video.addEventListener("dblclick", enlarge);
   }
 
@@ -90,6 +92,11 @@ export class Pane {
   /** Nothing is shown here any more. */
   forget() {
     this.cover.lay();
+  }
+
+  /** Whether somebody else's picture is to be seen here. */
+  get showsPicture() {
+    return !this.node.hidden && this.node.classList.contains("remote-on") && this.node.classList.contains("has-picture");
   }
 
   /** Height of the picture itself, in CSS pixels: a narrow pane shows it lower than the pane is high. */
@@ -118,7 +125,7 @@ export class Pane {
       this.site.textContent = this.role === "content" ? shortSite(member.site) : member.site;
       this.person.textContent = member.name;
       this.letters.textContent = monogram(member.site);
-      const isMuted = member.microphone !== "on";
+      const isMuted = member.microphone !== "on" || member.signal === false;
       this.mic.classList.toggle("muted", isMuted);
       setIcon(this.mic, isMuted ? "mic-off" : "mic");
     }

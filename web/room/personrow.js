@@ -72,7 +72,6 @@ export class PersonRow {
       this.unfold,
       this.actions,
     );
-    PersonRow.#mark(this.lost, "people.state.disconnected", "warning");
     PersonRow.#mark(this.sharing, "people.state.sharing", "good");
   }
 
@@ -100,12 +99,14 @@ export class PersonRow {
     this.you.hidden = !state.isSelf;
     this.role.classList.toggle("strong", member.role === "chair" || member.role === "secretary");
     setText(this.role, "text", `role.${member.role}`);
-    this.lost.hidden = member.connected;
+    const isReached = member.connected && member.signal !== false;
+    this.lost.hidden = isReached;
+    PersonRow.#mark(this.lost, member.connected ? "people.state.noSignal" : "people.state.disconnected", "warning");
     this.sharing.hidden = !member.content && !member.auxiliary;
     this.camera.hidden = member.camera === "on" && !state.isUndecodable;
     if (state.isUndecodable) PersonRow.#mark(this.camera, "people.state.undecodable", "warning");
     else PersonRow.#mark(this.camera, member.camera === "off" ? "people.state.camera.off" : "people.state.camera.interrupted", "");
-    const isOn = member.microphone === "on";
+    const isOn = member.microphone === "on" && isReached;
     setIcon(this.microphone, isOn ? "mic" : "mic-off");
     // Taken by a call, it was not its owner who muted it.
     if (member.microphone === "interrupted") PersonRow.#mark(this.microphone, "people.state.mic.interrupted", "warning");

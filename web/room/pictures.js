@@ -7,13 +7,19 @@
 import { byId, setIcon } from "../shared/dom.js";
 import { onDevicesChanged } from "../devices/media.js";
 import { Best } from "../protocol/sharpness.js";
+import { wishedHeight } from "../protocol/wish.js";
 import { twoPictures } from "./layout.js";
 import { Pane } from "./pane.js";
+import { StaleReader } from "./stale.js";
 import { Strip } from "./strip.js";
 import { Voices } from "./voices.js";
+import { Watch } from "./watch.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
 /** @typedef {import("../shared/text/text.js").Text} Text */
+/** @typedef {import("../protocol/freshness.js").Seen} Seen */
+/** @typedef {import("../protocol/freshness.js").Stale} Stale */
+/** @typedef {import("../protocol/wish.js").Wish} Wish */
 
 const VIEW_DEBOUNCE_MS = 200;
 /** A page in the background for this long asks for no pictures. */
@@ -24,23 +30,30 @@ export class Pictures {
   /** @type {Conference} */ #conference;
   /** @type {"equal" | "stage" | "content"} */ #focus = "equal";
   #isGallery = false;
-  #isSaving = false;
+  /** @type {Wish} */ #wish;
   #isPageHidden = false;
   #best = new Best();
+  #readers = { stage: new StaleReader(), content: new StaleReader() };
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #viewTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #hiddenTimer;
   #abort = new AbortController();
 
   /**
    * @param {Conference} conference
-   * @param {{speakerId: string, changed: () => void}} options
+   * @param {{speakerId: string, wish: Wish, changed: () => void}} options
    */
-  constructor(conference, { speakerId, changed }) {
+  constructor(conference, { speakerId, wish, changed }) {
     this.#conference = conference;
+    this.#wish = wish;
     this.stage = new Pane("stage", () => this.#enlarge("stage"));
     this.content = new Pane("content", () => this.#enlarge("content"));
     this.strip = new Strip(conference);
     this.voices = new Voices(speakerId);
+    this.watch = new Watch(conference, {
+      videos: () => new Map(this.#framed().map(([mid, { video }]) => [mid, video])),
+      seen: () => this.#seen(),
+      show: (stale, nowMs) => this.#showStale(stale, nowMs),
+    });
     byId("large", HTMLElement).replaceChildren(this.stage.node, this.content.node);
     const { signal } = this.#abort;
     byId("sites-previous", HTMLButtonElement).addEventListener("click", () => this.turnPage(-1), { signal });
@@ -61,8 +74,14 @@ export class Pictures {
     return this.#isGallery;
   }
 
-  get isSaving() {
-    return this.#isSaving;
+  /** What this page wishes to receive of pictures. */
+  get wish() {
+    return this.#wish;
+  }
+
+  /** Voices only: for a line that carries no more. */
+  get #isListening() {
+    return this.#wish === "none";
   }
 
   toggleGallery() {
@@ -71,9 +90,9 @@ export class Pictures {
     this.draw();
   }
 
-  /** Pictures off, sound on: for a line that carries no more. */
-  toggleSaving() {
-    this.#isSaving = !this.#isSaving;
+  /** @param {Wish} wish */
+  wishFor(wish) {
+    this.#wish = wish;
     this.draw();
   }
 
@@ -137,7 +156,7 @@ export class Pictures {
     const member = (isSelf ? state.me : state.member(shown?.participant ?? state.stage.participant)) ?? null;
     const isUndecodable = slot !== undefined && state.unsupported.has(slot.mid);
     const isRemote =
-      Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isSaving && !isUndecodable;
+      Boolean(shown && member && member.camera === "on" && member.connected) && !this.#isListening && !isUndecodable;
     const local = isSelf ? sources.track("camera") : null;
     /** @type {Text | null} */
     let cover = null;
@@ -150,15 +169,19 @@ export class Pictures {
       cover = "room.stage.empty";
     } else if (!isSelf) {
       cover = member.connected
-        ? this.#isSaving
+        ? this.#isListening
           ? "room.saving"
           : isUndecodable
             ? "room.undecodable"
-            : member.camera === "on"
-              ? "room.stage.empty"
-              : "room.camera.off"
+            : member.signal === false
+              ? "stale.long.no-signal"
+              : member.camera === "on"
+                ? "room.stage.empty"
+                : "room.camera.off"
         : "room.disconnected";
+      const pause = slot && shown ? state.pauses.get(slot.mid) : undefined;
       if (cover === "room.undecodable") detail = "room.undecodable.text";
+      else if (cover === "room.stage.empty" && pause) detail = `stale.long.${pause}`;
     } else if (!local) {
       cover = "room.camera.off";
     }
@@ -179,7 +202,7 @@ export class Pictures {
           ? () => void this.#conference.connection.send({ type: "stage", participant: null })
           : null,
       isReduced: false,
-      isSpeaking: Boolean(member && member.microphone === "on" && state.dominant === member.participant),
+      isSpeaking: Boolean(member && state.mayBeHeard(member) && state.dominant === member.participant),
     });
   }
 
@@ -199,11 +222,11 @@ export class Pictures {
     const source = origin?.source === "auxiliary" ? "auxiliary" : "content";
     const isUndecodable = Boolean(slot && shown && state.unsupported.has(slot.mid));
     /** @type {Text} */
-    const cover = this.#isSaving && !isSelf ? "room.saving" : isUndecodable ? "room.undecodable" : "room.content";
+    const cover = this.#isListening && !isSelf ? "room.saving" : isUndecodable ? "room.undecodable" : "room.content";
     this.content.draw({
       member,
       hasSource: Boolean(shown),
-      isRemote: Boolean(shown) && !this.#isSaving && !isUndecodable,
+      isRemote: Boolean(shown) && !this.#isListening && !isUndecodable,
       local: isSelf ? sources.track(source) : null,
       isMirrored: false,
       cover,
@@ -211,7 +234,7 @@ export class Pictures {
       badge: isSelf ? "room.content.self" : source === "auxiliary" ? "room.auxiliary" : "room.content",
       isReduced: isSelf
         ? source === "content" && Boolean(peer?.isSentReduced)
-        : !this.#isSaving && this.#best.isReduced(
+        : !this.#isListening && this.#best.isReduced(
             `${origin?.participant}/${source}`,
             shown ? (peer?.received ?? null) : null,
             this.content.pictureHeight() * (window.devicePixelRatio || 1),
@@ -219,6 +242,45 @@ export class Pictures {
       isSpeaking: false,
       follow: null,
     });
+  }
+
+  /** What shows the pictures of slots, by mid. @returns {[string, import("./pane.js").Pane | import("./tiles.js").Tile][]} */
+  #framed() {
+    const { peer } = this.#conference;
+    /** @type {[string, import("./pane.js").Pane | import("./tiles.js").Tile][]} */
+    const framed = [...this.strip.slotTiles];
+    for (const role of /** @type {const} */ (["stage", "content"])) {
+      const slot = peer?.slotsOf(role)[0];
+      if (slot) framed.push([slot.mid, this[role]]);
+    }
+    return framed;
+  }
+
+  /** The pictures of others that are to be seen now. @returns {Map<string, Seen>} */
+  #seen() {
+    const { state } = this.#conference;
+    /** @type {Map<string, Seen>} */
+    const seen = new Map();
+    for (const [mid, frame] of this.#framed()) {
+      const shown = state.slots.get(mid);
+      if (!shown || !frame.showsPicture) continue;
+      const { participant, source } = shown;
+      seen.set(mid, { picture: `${participant}/${source}`, moves: source !== "content", pause: state.pauses.get(mid) ?? null });
+    }
+    return seen;
+  }
+
+  /**
+   * @param {Map<string, Stale>} stale  by mid
+   * @param {number} nowMs
+   */
+  #showStale(stale, nowMs) {
+    const { state } = this.#conference;
+    for (const [mid, frame] of this.#framed()) {
+      frame.mark.draw(stale.get(mid) ?? null);
+      const site = state.member(state.slots.get(mid)?.participant)?.site;
+      if (site && "role" in frame) this.#readers[frame.role].look(site, stale.get(mid) ?? null, nowMs);
+    }
   }
 
   /** Sizes and places, from the room there is. */
@@ -260,18 +322,19 @@ export class Pictures {
     const { peer } = this.#conference;
     if (!peer) return;
     const scale = window.devicePixelRatio || 1;
-    const isDark = this.#isPageHidden || this.#isSaving;
-    /** @param {number} cssHeight */
-    const pixels = (cssHeight) => (isDark ? 0 : Math.round(cssHeight * scale));
+    const isDark = this.#isPageHidden || this.#isListening;
+    /** @param {"large" | "small"} size @returns {(cssHeight: number) => number} */
+    const pixels = (size) => (cssHeight) => (isDark ? 0 : wishedHeight(this.#wish, size, Math.round(cssHeight * scale)));
+    const large = pixels("large");
     /** @type {Record<string, number>} */
     const heights = {};
-    const large = byId("large", HTMLElement);
-    for (const { mid } of peer.slotsOf("stage")) heights[mid] = pixels(this.stage.pictureHeight());
+    const area = byId("large", HTMLElement);
+    for (const { mid } of peer.slotsOf("stage")) heights[mid] = large(this.stage.pictureHeight());
     // A content pane that is not there yet is asked for at the size it will have.
     for (const { mid } of peer.slotsOf("content")) {
-      heights[mid] = pixels(this.content.node.hidden ? large.clientHeight : this.content.pictureHeight());
+      heights[mid] = large(this.content.node.hidden ? area.clientHeight : this.content.pictureHeight());
     }
-    const strip = this.strip.view(pixels);
+    const strip = this.strip.view(pixels("small"));
     this.#conference.show({
       heights: { ...heights, ...strip.heights },
       thumbnails: { first: this.strip.first, count: isDark ? 0 : strip.count },
@@ -281,6 +344,7 @@ export class Pictures {
   close() {
     clearTimeout(this.#viewTimer);
     clearTimeout(this.#hiddenTimer);
+    this.watch.close();
     this.#abort.abort();
     this.resizing.disconnect();
     byId("large", HTMLElement).replaceChildren();

@@ -25,6 +25,7 @@ import { PushToTalk, UnheardHint } from "./talking.js";
 import { drawTopbar } from "./topbar.js";
 import { Unread } from "./unread.js";
 import { openTransport, showTransport } from "./transport.js";
+import { wishOf } from "../protocol/wish.js";
 
 /** @typedef {import("./conference.js").Conference} Conference */
 /** @typedef {import("../shared/types.js").BridgeMessage} BridgeMessage */
@@ -51,7 +52,8 @@ export class Room {
   constructor(conference) {
     this.#conference = conference;
     const changed = () => this.changed();
-    this.pictures = new Pictures(conference, { speakerId: loadSettings().speaker, changed });
+    const { speaker, pictures } = loadSettings();
+    this.pictures = new Pictures(conference, { speakerId: speaker, wish: wishOf(pictures), changed });
     this.people = new Moderation(conference, byId("panel-people", HTMLElement));
     this.chat = new Chat(conference, byId("panel-chat", HTMLElement));
     this.cases = new Cases(conference, byId("panel-cases", HTMLElement));
@@ -105,6 +107,7 @@ export class Room {
   /** @param {BridgeMessage} message before it changes the state */
   hear(message) {
     narrate(message, this.#conference.state, { openPeople: () => this.#panel.show("people") });
+    if (message.type === "slots") queueMicrotask(() => this.pictures.watch.hurry());
     if (message.type === "closing") this.#banner.isClosing = true;
     if (message.type === "floor") this.#floorChanged(message.granted);
     if (message.type === "content" && message.withheld) this.#contentWithheld();
@@ -155,7 +158,7 @@ export class Room {
 
   #draw() {
     const { state } = this.#conference;
-    drawTopbar(state);
+    drawTopbar(state, this.pictures.wish);
     byId("tab-cases", HTMLElement).hidden = !state.mayModerate;
     showRecording(state.recording, this.#conference.connection.state === "joined");
     this.#banner.draw(this.#conference);
@@ -251,6 +254,15 @@ export class Room {
     const isRaised = !this.#conference.isHandRaised;
     this.#conference.raiseHand(isRaised);
     announce(isRaised ? "announce.handRaised" : "announce.handLowered");
+  }
+
+  /** Ask for fewer pictures, or for all of them again; remembered. @param {"less" | "none"} wish */
+  toggleWish(wish) {
+    const next = this.pictures.wish === wish ? "all" : wish;
+    saveSettings({ pictures: next });
+    this.pictures.wishFor(next);
+    announce(`announce.pictures.${next}`);
+    this.changed();
   }
 
   toggleFullscreen() {

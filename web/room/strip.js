@@ -83,6 +83,11 @@ export class Strip {
     this.#tiles.append(...this.#plainTiles.map((tile) => tile.node));
   }
 
+  /** The tiles of slots, by mid. @returns {Map<string, Tile>} */
+  get slotTiles() {
+    return this.#slotTiles;
+  }
+
   /**
    * Size the tiles to the room there is.
    * @param {boolean} isGrid  gallery or portrait: rows of tiles, and not one strip
@@ -172,7 +177,7 @@ export class Strip {
    */
   #drawTile(tile, member) {
     const { state } = this.#conference;
-    const mayBeHeard = member.microphone === "on" && member.connected;
+    const mayBeHeard = state.mayBeHeard(member);
     tile.draw(member, {
       isSelf: member.participant === state.self,
       isSpeaking: mayBeHeard && state.voices.includes(member.participant),

@@ -3,6 +3,7 @@
 import { element, icon, setIcon, showTrack } from "../shared/dom.js";
 import { monogram, shortSite } from "../shared/sitename.js";
 import { clearText, setText } from "../shared/text/text.js";
+import { StaleMark } from "./stale.js";
 
 /** @typedef {import("../shared/types.js").Member} Member */
 
@@ -131,7 +132,14 @@ export class Tile {
     this.node = element("article", { class: "tile", hidden: true }, this.face, this.label);
     watchPicture(this.video, this.node);
     this.cover = new Cover(this.video, this.node);
+    this.mark = new StaleMark(this.face, "short");
     showTrack(this.video, track);
+  }
+
+  /** Whether somebody else's picture is to be seen here. */
+  get showsPicture() {
+    const { classList } = this.node;
+    return this.mid !== null && !this.node.hidden && classList.contains("picture") && classList.contains("has-picture");
   }
 
   hide() {
@@ -157,12 +165,15 @@ export class Tile {
     classList.toggle("dominant", state.isDominant);
     classList.toggle("on-stage", state.isOnStage);
     classList.toggle("picture", member.camera === "on" && member.connected && !state.isUndecodable);
-    this.note.hidden = !state.isUndecodable;
+    const hasSignal = member.signal !== false;
+    this.note.hidden = hasSignal && !state.isUndecodable;
+    setText(this.note, "text", hasSignal ? "sites.undecodable" : "sites.noSignal");
     classList.toggle("away", !member.connected);
-    const isMuted = member.microphone !== "on";
+    const isMuted = member.microphone !== "on" || !hasSignal;
     this.state.classList.toggle("muted", isMuted);
     setIcon(this.state, isMuted ? "mic-off" : "mic");
-    if (isMuted || state.isSpeaking) setText(this.state, "label", member.microphone === "interrupted" ? "sites.interrupted" : isMuted ? "sites.muted" : "sites.speaking");
+    if (!hasSignal) setText(this.state, "label", "sites.noSignal");
+    else if (isMuted || state.isSpeaking) setText(this.state, "label", member.microphone === "interrupted" ? "sites.interrupted" : isMuted ? "sites.muted" : "sites.speaking");
     else clearText(this.state, "label");
     this.letters.textContent = monogram(member.site);
     if (state.isSelf) setText(this.site, "text", "common.you");

@@ -5,12 +5,18 @@ import { clockTime, language, setText } from "../shared/text/text.js";
 
 /** @typedef {import("../protocol/state.js").RoomState} RoomState */
 
-/** @param {RoomState} state */
-export function drawTopbar(state) {
+/**
+ * @param {RoomState} state
+ * @param {import("../protocol/wish.js").Wish} wish
+ */
+export function drawTopbar(state, wish) {
   const title = byId("room-title", HTMLElement);
   title.textContent = title.title = state.title;
   setText(byId("room-count", HTMLElement), "text", countText(siteCount(state)));
   byId("room-locked", HTMLElement).hidden = !state.isLocked;
+  const wished = byId("wish", HTMLElement);
+  wished.hidden = wish === "all";
+  if (wish !== "all") setText(wished, "text", wish === "none" ? "room.wish.none" : "room.wish.less");
   drawSpeaking(state);
   const now = new Date();
   const clock = byId("clock", HTMLTimeElement);
@@ -37,15 +43,20 @@ function drawSpeaking(state) {
   const line = byId("speaking", HTMLElement);
   const heard = [state.dominant, ...state.voices]
     .map((participant) => state.member(participant))
-    .find((member) => member && member.microphone === "on");
+    .find((member) => state.mayBeHeard(member));
+  // Who spoke last and cannot be heard any more is what everybody waits for.
+  const onStage = state.member(state.stage.participant);
+  const lost = !heard && onStage?.signal === false ? onStage : undefined;
   line.classList.toggle("someone", Boolean(heard));
+  line.classList.toggle("lost", Boolean(lost));
   const isSelf = heard?.participant === state.self;
-  const key = `${heard?.participant ?? ""}/${heard?.site}/${heard?.name}/${language()}`;
+  const key = `${heard?.participant ?? ""}/${heard?.site}/${heard?.name}/${lost?.site}/${language()}`;
   if (line.dataset.shown === key) return;
   line.dataset.shown = key;
   line.title = heard && !isSelf ? `${heard.site}, ${heard.name}` : "";
   line.replaceChildren();
-  if (!heard) line.append(element("span", { class: "quiet-text", text: "room.silence" }));
+  if (lost) line.append(icon("warning"), element("span", { text: "room.noSignal" }), element("strong", { value: lost.site }));
+  else if (!heard) line.append(element("span", { class: "quiet-text", text: "room.silence" }));
   else if (isSelf) line.append(icon("speaker"), element("strong", { text: "room.speaking.self" }));
   else {
     line.append(

@@ -29,6 +29,7 @@ function numbers({ peer, state }) {
     receivedBps: report?.receivedBps ?? null,
     sentBps: report?.sentBps ?? null,
     availableBps: quality?.available_bps ?? null,
+    isHeldBack: state.isHeldBack,
   };
 }
 
@@ -37,6 +38,8 @@ function words(known) {
   if (!known.isConnected) {
     return { text: known.hasStarted ? "transport.restoring" : "transport.connecting", tone: "busy" };
   }
+  // Whatever loss and delay say: the bridge found no room for a picture.
+  if (known.isHeldBack) return { text: "transport.heldBack", tone: "poor" };
   const word = grade(known);
   if (known.protocol === "tcp") return { text: "transport.tcp", tone: word === "good" ? "fair" : word };
   return { text: `transport.${word}`, tone: word };
@@ -100,7 +103,7 @@ export function openTransport(conference) {
         element("div", {}, element("dt", { text: term }), element("dd", { text: value })),
       ),
     );
-    const isPoor = grade(now) === "poor";
+    const isPoor = now.isHeldBack || grade(now) === "poor";
     advice.hidden = !isPoor && now.protocol !== "tcp";
     setText(advice, "text", isPoor ? "transport.advice.poor" : "transport.advice.tcp");
   };

@@ -11,12 +11,13 @@
  * @property {string} auxiliary
  * @property {string} speaker
  * @property {string} name
+ * @property {string} pictures  what is wished of them: all, less, none
  */
 
 const KEY = "hoichan.settings";
 
 /** @type {Settings} */
-const DEFAULTS = { language: "vi", microphone: "", camera: "", auxiliary: "", speaker: "", name: "" };
+const DEFAULTS = { language: "vi", microphone: "", camera: "", auxiliary: "", speaker: "", name: "", pictures: "all" };
 
 /** @returns {Settings} */
 export function loadSettings() {

@@ -19,10 +19,20 @@
  * @property {boolean} auxiliary
  * @property {number | null} hand  place in the queue of raised hands, null when down
  * @property {boolean} connected
+ * @property {boolean} [signal]  false: nothing at all comes of its media, though it ought to
  * @property {boolean} [shares_link]  somebody else in the room came with the same link
  * @property {boolean} [self_named]  the name is its own word
  *
  * @typedef {{participant: string, source: Source}} Shown
+ * @typedef {"line" | "no-signal" | "no-picture" | "keyframe"} PauseReason  why no new picture comes in a slot
+ *
+ * @typedef {object} SlotsMessage
+ * @property {"slots"} type
+ * @property {Record<string, Shown | null>} slots  by mid
+ * @property {string[] | null} [unsupported]
+ * @property {Record<string, PauseReason | null> | null} [paused]
+ * @property {Record<string, number> | null} [begins]  RTP time of the first frame of who is shown
+ *
  * @typedef {{participant: string | null, mode: "chair" | "speaker"}} Stage
  * @typedef {"locked" | "removed" | "no-chair"} KnockReason
  * @typedef {{participant: string, site: string, name: string, reason?: KnockReason, device?: boolean, self_named?: boolean}} Waiting
@@ -84,7 +94,7 @@
  *   | {type: "waiting", reason: KnockReason, beat_s: number}
  *   | {type: "beat"}
  *   | {type: "answer", id: number, sdp: string}
- *   | {type: "slots", slots: Record<string, Shown | null>, unsupported?: string[] | null}
+ *   | SlotsMessage
  *   | {type: "layers", layers: Record<string, string[]>}
  *   | {type: "roster", joined?: Member[], changed?: Member[], left?: string[], count: number}
  *   | {type: "stage", participant: string | null, mode: "chair" | "speaker"}

@@ -213,3 +213,35 @@ test("a picture that this browser does not decode is known until the slot shows 
   state.apply(welcome([member("a"), member("b")]));
   assert.equal(state.isUndecodable("b"), false);
 });
+
+test("a pause belongs to the picture that it was said of", () => {
+  const state = room(member("a"), member("b"));
+  state.apply({ type: "slots", slots: { 7: { participant: "b", source: "camera" } }, paused: { 7: "line" } });
+  assert.equal(state.pauses.get("7"), "line");
+  assert.ok(state.isHeldBack);
+  state.apply({ type: "slots", slots: {}, paused: { 7: "keyframe" } });
+  assert.equal(state.pauses.get("7"), "keyframe");
+  assert.ok(!state.isHeldBack);
+  state.apply({ type: "slots", slots: { 7: { participant: "a", source: "camera" } } });
+  assert.equal(state.pauses.size, 0);
+  state.apply({ type: "slots", slots: {}, paused: { 7: "line" } });
+  state.apply({ type: "slots", slots: {}, paused: { 7: null } });
+  assert.equal(state.pauses.size, 0);
+});
+
+test("whoever has no signal is not heard, whatever was said of its microphone", () => {
+  const state = room(member("a"));
+  assert.ok(state.mayBeHeard(member("b", { microphone: "on", signal: true })));
+  assert.ok(state.mayBeHeard(member("b", { microphone: "on" })));
+  assert.ok(!state.mayBeHeard(member("b", { microphone: "on", signal: false })));
+  assert.ok(!state.mayBeHeard(member("b", { microphone: "on", connected: false })));
+  assert.ok(!state.mayBeHeard(member("b", { microphone: "muted", signal: true })));
+  assert.ok(!state.mayBeHeard(undefined));
+});
+
+test("who comes in while somebody talks hears who it is", () => {
+  const state = new RoomState();
+  state.apply(welcome([member("a"), member("b")]));
+  state.apply({ type: "speakers", voices: ["b"], dominant: "b" });
+  assert.deepEqual([state.voices, state.dominant], [["b"], "b"]);
+});
