@@ -25,7 +25,7 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.words import PackageState, RecordingState, RecordProblem, Source
+from bridge.base.words import PackageState, RecordingState, RecordProblem, Source, Weakness
 from bridge.conference.participants import LeaveReason
 from bridge.conference.roles import ROOM_ROLES
 from bridge.confinement.processes import offered
@@ -256,6 +256,17 @@ class BridgeCollector(Collector):
             value=session.messages_invalid,
         )
         for value, name, text in (
+            (session.client_freezes, "freezes", "Times that pictures stood still, as pages tell."),
+            (session.client_frozen_s, "frozen_seconds", "How long pictures stood still, as pages tell."),
+            (session.client_heard_s, "heard_seconds", "Sound that pages played, all voices together."),
+            (
+                session.client_concealed_s,
+                "concealed_seconds",
+                "Sound that pages made up where packets were missing.",
+            ),
+        ):
+            yield CounterMetricFamily(f"hoichan_client_{name}", text, value=value)
+        for value, name, text in (
             (session.connections_evicted, "evicted", "Idle HTTP connections closed to make room for others."),
             (session.connections_refused, "refused", "HTTP connections that found no room."),
         ):
@@ -304,6 +315,13 @@ class BridgeCollector(Collector):
             (participant.role.value for participant in participants),
         )
 
+        yield _labelled_gauge(
+            "hoichan_participants_weak",
+            "Participants whose media is not good now, by what is weak.",
+            "weakness",
+            [weakness.value for weakness in Weakness],
+            (weakness.value for room in rooms for weakness in room.conditions.weaknesses()),
+        )
         yield GaugeMetricFamily(
             "hoichan_slots_unsupported",
             "Places on pages and players that stay empty now because they cannot decode what is to be there.",

@@ -151,6 +151,11 @@ class SessionCounters:
         self.requests_delayed = 0
         # Times that no file descriptor was free.
         self.descriptors_lacking = 0
+        # What pages tell: pictures that stood still, and voices that were made up where packets were missing.
+        self.client_freezes = 0
+        self.client_frozen_s = 0.0
+        self.client_heard_s = 0.0
+        self.client_concealed_s = 0.0
         # From the `join` message to the first connected transport of that participant.
         self.join_latency_s = Histogram((0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0))
         self.event_loop_lag_s = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0))

@@ -45,6 +45,17 @@ class PauseReason(StrEnum):
     KEYFRAME = "keyframe"
 
 
+class Weakness(StrEnum):
+    """What keeps a site's media from being good, and on which side."""
+
+    DOWN = "down"
+    UP = "up"
+    WIFI = "wifi"
+    # All of it goes by a relay, or over TCP.
+    RELAY = "relay"
+    PROCESSOR = "processor"
+
+
 class Level(StrEnum):
     """A site's place in the health system.
 

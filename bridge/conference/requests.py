@@ -58,6 +58,10 @@ def _interrupt(room: Room, participant: Participant, message: messages.Interrupt
     room.set_interrupted(participant, message.source, message.interrupted)
 
 
+def _condition(room: Room, participant: Participant, message: messages.Condition) -> None:
+    room.conditions.told(participant.id, message)
+
+
 def _hand(room: Room, participant: Participant, message: messages.RaiseHand) -> None:
     room.set_hand(participant, message.raised)
 
@@ -155,6 +159,7 @@ FOR_ALL: Mapping[type, Handler] = {
     messages.View: _view,
     messages.Mute: _mute,
     messages.Interrupt: _interrupt,
+    messages.Condition: _condition,
     messages.RaiseHand: _hand,
     messages.SendChat: _chat,
 }

@@ -18,8 +18,9 @@ from bridge import messages
 from bridge.base.counters import SessionCounters
 from bridge.base.errors import NegotiationFailed, Refused
 from bridge.base.names import tidy_name
-from bridge.base.words import ConferenceKind, RecordingPolicy, Source
+from bridge.base.words import ConferenceKind, RecordingPolicy, Source, Weakness
 from bridge.conference.attendance import Attendance
+from bridge.conference.conditions import SiteConditions
 from bridge.conference.holders import Holders
 from bridge.conference.leading import CASE_LEFT_S
 from bridge.conference.lobby import LOBBY_MAX, Lobby
@@ -111,6 +112,7 @@ class Room:
         )
         self.sight = Sight(self.participants, self.broadcast, self.proceedings.note, shares)
         self._roster = Roster()
+        self.conditions = SiteConditions(counters)
         self._rounds = Rounds(self.participants, self, tokens=tokens, ice_servers=ice_servers)
         self._holders = Holders()
         self._places = Places(
@@ -289,6 +291,9 @@ class Room:
         speakers = self._speakers()
         if is_resumed or speakers.voices or speakers.dominant:
             participant.send(speakers)
+        conditions = self.conditions.everything() if participant.may_moderate else None
+        if conditions is not None:
+            participant.send(conditions)
         self._rounds.renew_token(participant, self._clock())
 
     def can_resume(self, claims: Claims, resume: messages.ResumeRequest | None) -> bool:
@@ -385,6 +390,7 @@ class Room:
         if was_in:
             self._counters.leaves[reason] = self._counters.leaves.get(reason, 0) + 1
             self._roster.remove(participant)
+            self.conditions.forget(participant.id)
             for other in self._holders.remove(participant):
                 self._roster.update(other)
             self.proceedings.participant_left(participant, reason)
@@ -553,6 +559,10 @@ class Room:
         if participant.id in self.participants:
             self._roster.update(participant)
 
+    def note_weakness(self, participant: Participant, weakness: Weakness | None) -> None:
+        """What is weak at a participant that does not say so itself: a device."""
+        self.conditions.note(participant.id, weakness)
+
     def voices_shown_changed(self, participant: Participant) -> None:
         """Other voices are in the participant's slots; told with the next tick."""
         if participant.channel is not None:
@@ -603,6 +613,9 @@ class Room:
             self.tell_moderators(messages.Knock(self.lobby.listed()))
         if self._are_speakers_news and now >= self._next_speakers_at:
             self._tell_speakers(now)
+        conditions = self.conditions.take_news(now)
+        if conditions is not None:
+            self.tell_moderators(conditions)
         change = self._roster.flush(len(self.participants), now)
         if change is not None:
             self.broadcast(change)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from bridge import messages
+from bridge.base.words import Weakness
 from bridge.conference.participants import BEAT_S, CloseCode, LeaveReason, Participant
-from bridge.messages import IceServer
+from bridge.messages import IceServer, Quality
 from bridge.tokens import Tokens
 
 TOKEN_EVERY_S = 240.0
@@ -17,6 +18,8 @@ QUALITY_SNAPSHOTS_PER_S = 50
 HAND_KEPT_S = 10.0
 # A device that has its answer and does not come: as long as a page may be away.
 NEVER_CONNECTED_S = 30.0
+# As the page calls a line weak (web/protocol/report.js).
+WEAK_LOSS = 0.05
 
 
 class Ward(Protocol):
@@ -24,6 +27,9 @@ class Ward(Protocol):
 
     def leave(self, participant: Participant, reason: LeaveReason, close_code: int) -> None:
         """The participant goes."""
+
+    def note_weakness(self, participant: Participant, weakness: Weakness | None) -> None:
+        """What is weak at a participant that does not say so itself."""
 
     def set_hand(self, participant: Participant, raised: bool) -> None:
         """The participant's hand goes up or down."""
@@ -76,6 +82,9 @@ class Rounds:
         if participant.is_device:
             if not participant.has_connected and now - participant.joined_at > NEVER_CONNECTED_S:
                 self._room.leave(participant, LeaveReason.NEVER_CONNECTED, CloseCode.LEFT)
+            elif now >= participant.next_quality_at:
+                participant.next_quality_at = now + self._quality_every_s()
+                self._room.note_weakness(participant, _weakness_of(participant.quality()))
             return
         if now >= participant.next_token_at:
             self.renew_token(participant, now)
@@ -94,3 +103,12 @@ class Rounds:
 
     def _quality_every_s(self) -> float:
         return max(QUALITY_EVERY_S, len(self._participants) / QUALITY_SNAPSHOTS_PER_S)
+
+
+def _weakness_of(quality: Quality | None) -> Weakness | None:
+    """Return what the bridge sees of a device, which has no page to say more."""
+    if quality is None:
+        return None
+    if quality.loss_up > WEAK_LOSS:
+        return Weakness.UP
+    return Weakness.DOWN if quality.loss_down > WEAK_LOSS else None

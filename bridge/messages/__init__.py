@@ -19,6 +19,7 @@ from bridge.messages.from_bridge import (
     Cases,
     Chat,
     Closing,
+    Conditions,
     ContentChange,
     Error,
     Floor,
@@ -41,6 +42,7 @@ from bridge.messages.from_client import (
     AddCase,
     Admit,
     ChooseStage,
+    Condition,
     ConfirmCase,
     FinishCase,
     GiveFloor,
@@ -115,6 +117,8 @@ __all__ = [
     "ClientDescription",
     "ClientMessage",
     "Closing",
+    "Condition",
+    "Conditions",
     "ConfirmCase",
     "ContentChange",
     "DevicePicture",
@@ -185,14 +189,14 @@ MESSAGE_MAX_BYTES = 256 * 1024
 RESUME_WINDOW_S = 30
 
 ClientMessage = (
-    Join | Offer | View | Mute | Interrupt | RaiseHand | SendChat | ChooseStage | ShowContent
+    Join | Offer | View | Mute | Interrupt | Condition | RaiseHand | SendChat | ChooseStage | ShowContent
     | MuteParticipant | MuteAll | LowerHand | GiveFloor | Remove | Lock | Admit | AddCase | RemoveCase
     | StartCase | FinishCase | ConfirmCase | StateConsent | Record | Leave
 )  # fmt: skip
 BridgeMessage = (
     Welcome | Waiting | Beat | Answer | Slots | Layers | RosterChange | StageChange | ContentChange | Speakers
     | Chat | Muted | Floor | Locked | Knock | RecordingChange | Cases | FreshToken | Removed | Closing
-    | Quality | Error
+    | Quality | Conditions | Error
 )  # fmt: skip
 
 CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {cls.type: cls for cls in ClientMessage.__args__}

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from bridge.base.schema import AtMost, Between, Characters
-from bridge.base.words import PauseReason, RecordingState, RecordProblem, Role, Source, WaitingReason
+from bridge.base.words import (
+    PauseReason,
+    RecordingState,
+    RecordProblem,
+    Role,
+    Source,
+    WaitingReason,
+    Weakness,
+)
 from bridge.messages.objects import (
     CASES_MAX,
     CHAT_KEPT,
@@ -253,6 +261,14 @@ class Quality:
     protocol: MediaProtocol | None
     available_bps: Annotated[int, Between(0, 2**53)]
     devices: Annotated[tuple[DevicePicture, ...], AtMost(MIDS_MAX)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is weak at which site, for the moderators; sites not named are as before."""
+
+    type: ClassVar[str] = "conditions"
+    weak: Annotated[Mapping[ParticipantId, Weakness | None], AtMost(10_000)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from bridge.base.schema import AtMost, Between
-from bridge.base.words import ConsentState, RecordAction, SlotRole, Source
+from bridge.base.words import ConsentState, RecordAction, SlotRole, Source, Weakness
 from bridge.messages.objects import (
     MIDS_MAX,
     CaseCode,
@@ -19,6 +19,7 @@ from bridge.messages.objects import (
     ParticipantId,
     ResumeRequest,
     Sdp,
+    SpellMs,
     ThumbnailWindow,
     Token,
 )
@@ -73,6 +74,18 @@ class Interrupt:
     type: ClassVar[str] = "interrupted"
     source: Source
     interrupted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the page's media fares, as its browser measures it, and what there was since it last said so."""
+
+    type: ClassVar[str] = "condition"
+    weakness: Weakness | None
+    freezes: Annotated[int, Between(0, 1000)] = 0
+    frozen_ms: SpellMs = 0
+    heard_ms: SpellMs = 0
+    concealed_ms: SpellMs = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ OfferId = Annotated[int, Between(0, 2**31 - 1)]
 HeightPx = Annotated[int, Between(0, 8640)]
 Count = Annotated[int, Between(0, 1_000_000)]
 Ratio = Annotated[float, Between(0, 1)]
+SpellMs = Annotated[int, Between(0, 600_000)]
 RtpTime = Annotated[int, Between(0, 2**32 - 1)]
 BeatS = Annotated[int, Between(1, 60)]
 

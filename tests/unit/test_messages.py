@@ -179,8 +179,8 @@ def test_every_text_is_there_in_both_languages() -> None:
 
 
 def test_message_types_are_unique_within_a_direction() -> None:
-    assert len(CLIENT_MESSAGES) == 24
-    assert len(BRIDGE_MESSAGES) == 22
+    assert len(CLIENT_MESSAGES) == 25
+    assert len(BRIDGE_MESSAGES) == 23
 
 
 def test_a_reader_without_a_bound_cannot_be_made() -> None:

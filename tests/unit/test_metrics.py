@@ -20,9 +20,19 @@ from bridge.base.counters import (
     SessionCounters,
     SfuCounters,
 )
-from bridge.base.words import ConferenceKind, PackageState, RecordingState, RecordProblem, Role, Source
+from bridge.base.words import (
+    ConferenceKind,
+    PackageState,
+    RecordingState,
+    RecordProblem,
+    Role,
+    Source,
+    Weakness,
+)
+from bridge.conference.conditions import SiteConditions
 from bridge.conference.roles import ROOM_ROLES
 from bridge.confinement import seccomp
+from bridge.messages import Condition
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.metrics import BridgeCollector, RecordCollector, registry
@@ -74,6 +84,7 @@ class Scrape:
         self.port = PortCounters()
         self.sfu = SfuCounters()
         self.session = SessionCounters()
+        self.conditions = SiteConditions(self.session)
         self.recording = RecordingCounters()
         self.archive = ArchiveCounters()
         self.recordings: list[RecordingStatus] = []
@@ -83,7 +94,9 @@ class Scrape:
     @property
     def text(self) -> str:
         people = dict(enumerate(self.participants))
-        rooms: Any = SimpleNamespace(rooms={"hội chẩn": SimpleNamespace(participants=people)})
+        rooms: Any = SimpleNamespace(
+            rooms={"hội chẩn": SimpleNamespace(participants=people, conditions=self.conditions)}
+        )
         signalling: Any = SimpleNamespace(sockets=len(people))
         collector = BridgeCollector(
             port_counters=self.port,
@@ -198,6 +211,20 @@ def test_the_key_frames_of_devices_are_timed_and_not_those_of_browsers(scrape: S
     name = "hoichan_device_keyframe_interval_seconds"
     assert scrape.value(name, quantile="1") == 10.0
     assert scrape.value(name, quantile="0.5") == 2.0
+
+
+def test_what_pages_tell_of_themselves_is_counted_without_their_names(scrape: Scrape) -> None:
+    scrape.conditions.told("p-1", Condition(Weakness.UP, 2, 3500, 20_000, 400))
+    scrape.conditions.told("p-2", Condition(Weakness.UP))
+    scrape.conditions.told("p-3", Condition(Weakness.PROCESSOR))
+    scrape.conditions.told("p-3", Condition(None))
+    assert scrape.value("hoichan_participants_weak", weakness="up") == 2
+    assert scrape.value("hoichan_participants_weak", weakness="processor") == 0
+    assert scrape.value("hoichan_client_freezes_total") == 2
+    assert scrape.value("hoichan_client_frozen_seconds_total") == 3.5
+    assert scrape.value("hoichan_client_heard_seconds_total") == 20
+    assert scrape.value("hoichan_client_concealed_seconds_total") == pytest.approx(0.4)
+    assert "p-1" not in scrape.text
 
 
 def test_pictures_that_cannot_be_shown_are_counted(scrape: Scrape) -> None:

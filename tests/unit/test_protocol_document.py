@@ -19,6 +19,7 @@ WORDS = (
     words.Source,
     words.SlotRole,
     words.PauseReason,
+    words.Weakness,
     words.Level,
     messages.StageMode,
     messages.MicrophoneState,

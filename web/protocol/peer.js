@@ -7,6 +7,7 @@
 
 import { Frames, framesDecoded } from "./frames.js";
 import { activeRids, cameraPlan, contentPlan } from "./layers.js";
+import { counts, isOverloaded, limitedBy, since } from "./diagnosis.js";
 import { reportTransport } from "./report.js";
 import { isSentReduced, pictureOf } from "./sharpness.js";
 
@@ -109,6 +110,9 @@ export class Peer {
   #negotiations = 0;
   /** @type {TransportReport | null} */ report = null;
   #frames = new Frames();
+  /** @type {import("./diagnosis.js").Counts | null} since this connection began */ counted = null;
+  /** The machine is too slow to encode or to decode. */ isOverloaded = false;
+  /** The browser sends less than it would, as the line does not bear it. */ isSendingHeldBack = false;
   /** @type {Map<string, number>} by mid: the frames decoded when it was last measured */ decoded = new Map();
   /** The camera is on and gives no pictures. */ isCameraStalled = false;
   /** @type {import("./sharpness.js").Picture | null} the shared content, as it comes */ received = null;
@@ -458,6 +462,10 @@ export class Peer {
     const stats = await this.pc.getStats();
     this.report = reportTransport(stats, this.report);
     this.decoded = framesDecoded(stats);
+    const counted = counts(stats);
+    this.isOverloaded = isOverloaded(stats, since(counted, this.counted));
+    this.isSendingHeldBack = limitedBy(stats, "bandwidth");
+    this.counted = counted;
     this.isCameraStalled = this.#frames.isStalled(stats, this.#tracks.get("camera"), performance.now());
     this.received = pictureOf(stats, "inbound-rtp", this.slotsOf("content")[0]?.mid, this.received);
     const mid = this.#tracks.get("content") ? this.#senders.get("content")?.mid : null;

@@ -15,6 +15,7 @@
  * @property {number | null} lossUp
  * @property {number | null} receivedBps
  * @property {number | null} sentBps
+ * @property {boolean} isRelayed  by a relay
  */
 
 /** @typedef {"good" | "fair" | "poor"} Grade */
@@ -44,6 +45,7 @@ export function reportTransport(stats, previous) {
     lossUp: null,
     receivedBps: null,
     sentBps: null,
+    isRelayed: false,
   };
   for (const entry of byId.values()) {
     report.atMs = Math.max(report.atMs, entry.timestamp ?? 0);
@@ -60,6 +62,7 @@ export function reportTransport(stats, previous) {
     report.bytesReceived = pair.bytesReceived ?? 0;
     report.bytesSent = pair.bytesSent ?? 0;
     const protocol = byId.get(pair.localCandidateId)?.protocol ?? byId.get(pair.remoteCandidateId)?.protocol;
+    report.isRelayed = byId.get(pair.localCandidateId)?.candidateType === "relay";
     report.protocol = protocol === "tcp" ? "tcp" : protocol === "udp" ? "udp" : null;
   }
   if (previous && report.atMs > previous.atMs) {
@@ -71,6 +74,25 @@ export function reportTransport(stats, previous) {
     report.sentBps = (Math.max(0, report.bytesSent - previous.bytesSent) * 8) / seconds;
   }
   return report;
+}
+
+/**
+ * What is known of the line: what the page measured, and what the bridge did.
+ * Losses are the bridge's: the page cannot tell what was lost on its own line
+ * from what had been lost before, on the line of whoever sent it.
+ * @param {TransportReport | null} report
+ * @param {import("../shared/types.js").Quality | null} quality
+ */
+export function lineNumbers(report, quality) {
+  return {
+    protocol: report?.protocol ?? quality?.protocol ?? null,
+    rttMs: report?.rttMs ?? quality?.rtt_ms ?? null,
+    lossUp: quality?.loss_up ?? report?.lossUp ?? null,
+    lossDown: quality?.loss_down ?? report?.lossDown ?? null,
+    receivedBps: report?.receivedBps ?? null,
+    sentBps: report?.sentBps ?? null,
+    availableBps: quality?.available_bps ?? null,
+  };
 }
 
 /** @param {Map<string, any>} byId */

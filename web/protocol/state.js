@@ -42,6 +42,7 @@ export class RoomState {
   /** @type {Quality | null} */ quality = null;
   /** @type {RecordingStatus} */
   recording = { state: "off", reason: null, case: null, code: null, problem: null, since_ms: 0 };
+  /** @type {Map<string, import("../shared/types.js").Weakness>} by participant; only chair and secretary are told */ weak = new Map();
   /** @type {CaseLine[]} only chair and secretary are told */ cases = [];
 
   /** Chair and secretary may moderate. */
@@ -78,7 +79,10 @@ export class RoomState {
       case "roster":
         for (const member of message.joined ?? []) this.roster.set(member.participant, member);
         for (const member of message.changed ?? []) this.roster.set(member.participant, member);
-        for (const participant of message.left ?? []) this.roster.delete(participant);
+        for (const participant of message.left ?? []) {
+          this.roster.delete(participant);
+          this.weak.delete(participant);
+        }
         this.count = message.count;
         break;
       case "stage":
@@ -112,6 +116,12 @@ export class RoomState {
       case "cases":
         this.cases = message.cases;
         break;
+      case "conditions":
+        for (const [participant, weakness] of Object.entries(message.weak)) {
+          if (weakness) this.weak.set(participant, weakness);
+          else this.weak.delete(participant);
+        }
+        break;
       case "quality":
         this.quality = message;
         break;
@@ -137,6 +147,7 @@ export class RoomState {
     this.waiting = welcome.waiting ?? [];
     this.recording = welcome.room.recording;
     this.cases = welcome.cases ?? [];
+    this.weak = new Map();
     if (!welcome.resumed) {
       this.forgetSlots();
       this.voices = [];
@@ -196,6 +207,13 @@ export class RoomState {
    */
   isUndecodable(participant) {
     return [...this.unsupported].some((mid) => this.slots.get(mid)?.participant === participant);
+  }
+
+  /** How much a site needs somebody to look after it, 0 most: no signal, a weak line, a long way, nothing. @param {Member} member */
+  need(member) {
+    if (!member.connected || member.signal === false) return 0;
+    const weakness = this.weak.get(member.participant);
+    return weakness === undefined ? 3 : weakness === "relay" ? 2 : 1;
   }
 
   /** Raised hands, first come first. @returns {Member[]} */

@@ -5,6 +5,8 @@
  */
 
 import { Connection } from "../protocol/connection.js";
+import { Diagnosis, since } from "../protocol/diagnosis.js";
+import { lineNumbers } from "../protocol/report.js";
 import { Peer } from "../protocol/peer.js";
 import { SOURCES } from "../devices/sources.js";
 import { RoomState } from "../protocol/state.js";
@@ -57,6 +59,18 @@ const SLEEP_MS = 5000;
 /** How long a device that the system took may take to come back, once the page is looked at again. */
 const REVIVE_DELAY_MS = 3000;
 
+/** How often the bridge is told how the media fares, when nothing has changed. */
+const CONDITION_INTERVAL_MS = 10_000;
+/** The protocol's bounds. */
+const SPELL_MAX_MS = 600_000;
+const FREEZES_MAX = 1000;
+
+/** Whether this machine is connected by radio, where the browser tells (Network Information API). */
+function isWireless() {
+  const { connection } = /** @type {{connection?: {type?: string}}} */ (navigator);
+  return connection?.type === "wifi";
+}
+
 export class Conference {
   /** @type {ConferenceObserver} */ #observer;
   /** @type {View | null} */ #view = null;
@@ -75,6 +89,9 @@ export class Conference {
   /** @type {Set<Source>} what the bridge was told to be interrupted */ #toldInterrupted = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #replacing;
   #turnover = new Turnover();
+  #diagnosis = new Diagnosis();
+  /** @type {import("../protocol/diagnosis.js").Counts | null} what the bridge was told of */ #countedTold = null;
+  #conditionAt = 0;
   #tellsFrames;
 
   /**
@@ -356,7 +373,43 @@ export class Conference {
     const wasStalled = peer?.isCameraStalled;
     if (!(await peer?.measure())) return;
     if (peer?.isCameraStalled && !wasStalled) this.#observer.cameraStalled();
+    if (peer) this.#diagnose(peer, now);
     this.#observer.changed();
+  }
+
+  /** What is weak here, if anything is. */
+  get weakness() {
+    return this.#diagnosis.weakness;
+  }
+
+  /** Find out what is weak, and tell the bridge: moderators see it. @param {Peer} peer @param {number} nowMs */
+  #diagnose(peer, nowMs) {
+    const { state } = this;
+    const { lossUp, lossDown, protocol } = lineNumbers(peer.report, state.quality);
+    const isNews = this.#diagnosis.take({
+      lossUp,
+      lossDown,
+      isHeldBack: state.isHeldBack,
+      isSendingHeldBack: peer.isSendingHeldBack,
+      isRelayed: protocol === "tcp" || Boolean(peer.report?.isRelayed),
+      isOverloaded: peer.isOverloaded,
+      isWireless: isWireless(),
+    });
+    if ((!isNews && nowMs - this.#conditionAt < CONDITION_INTERVAL_MS) || !peer.counted) return;
+    const grown = since(peer.counted, this.#countedTold);
+    /** @param {number} ms */
+    const spell = (ms) => Math.min(Math.round(Math.max(0, ms)), SPELL_MAX_MS);
+    const isTold = this.connection.send({
+      type: "condition",
+      weakness: this.#diagnosis.weakness,
+      freezes: Math.min(grown.freezes, FREEZES_MAX),
+      frozen_ms: spell(grown.frozenMs),
+      heard_ms: spell(grown.heardMs),
+      concealed_ms: spell(grown.concealedMs),
+    });
+    if (!isTold) return;
+    this.#conditionAt = nowMs;
+    this.#countedTold = peer.counted;
   }
 
   #closeMedia() {

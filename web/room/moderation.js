@@ -21,6 +21,7 @@ export class Moderation {
   /** @type {Conference} */ #conference;
   /** @type {string | null} whose actions are unfolded */ #open = null;
   /** @type {Set<string>} removals that may still be undone */ #removing = new Set();
+  /** @type {string[]} in which the sites stand in the list */ #order = [];
   /** @type {Map<string, PersonRow>} by list and participant */ #rows = new Map();
   /** @type {Map<string, HTMLElement>} those who wait outside, by participant */ #waiting = new Map();
 
@@ -115,12 +116,23 @@ export class Moderation {
     const found = [...state.roster.values()].filter(
       (member) => !wanted || plainLetters(`${member.site} ${member.name}`).includes(wanted),
     );
+    // The worst first, for those who can do something about it; not while one of the rows is worked with.
+    if (state.mayModerate && this.#open === null) found.sort((one, other) => state.need(one) - state.need(other));
+    else this.#keepOrder(found);
+    this.#order = found.map(({ participant }) => participant);
     this.all.show(found.slice(0, ROWS_MAX).map((member) => row(member, "all")), found.length);
     this.all.node.hidden = false;
     this.none.hidden = found.length > 0;
     this.more.hidden = found.length <= ROWS_MAX;
     if (!this.more.hidden) setText(this.more, "text", ["people.more", { count: found.length - ROWS_MAX }]);
     for (const key of this.#rows.keys()) if (!drawn.has(key)) this.#rows.delete(key);
+  }
+
+  /** @param {Member[]} members  put into the order in which they stand; newcomers last */
+  #keepOrder(members) {
+    const places = new Map(this.#order.map((participant, place) => [participant, place]));
+    const place = (/** @type {Member} */ { participant }) => places.get(participant) ?? places.size;
+    members.sort((one, other) => place(one) - place(other));
   }
 
   /** @param {import("../shared/types.js").Waiting[]} waiting */
@@ -171,6 +183,7 @@ export class Moderation {
       isRemoving: this.#removing.has(member.participant),
       isUndecodable: state.isUndecodable(member.participant),
       isOpen: this.#open === key,
+      weakness: state.weak.get(member.participant) ?? null,
       mayModerate: state.mayModerate,
       order: list === "hand" ? state.handOrder(member) : null,
     });

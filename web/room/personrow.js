@@ -23,6 +23,7 @@ import { clearText, setText } from "../shared/text/text.js";
  * @property {boolean} isSelf
  * @property {boolean} isSpeaking
  * @property {boolean} isUndecodable  this browser does not decode its picture
+ * @property {import("../shared/types.js").Weakness | null} weakness  for chair and secretary
  * @property {boolean} isRemoving
  * @property {boolean} isOpen
  * @property {boolean} mayModerate
@@ -45,6 +46,7 @@ export class PersonRow {
     this.name = element("span");
     this.you = element("span", { class: "chip", text: "common.you" });
     this.role = element("span", { class: "chip" });
+    this.weak = element("span", { class: "chip weak" });
     /** @param {string} name */
     const mark = (name) => element("span", { class: "mark", attributes: { role: "img" } }, icon(name));
     this.lost = mark("warning");
@@ -67,7 +69,7 @@ export class PersonRow {
       "li",
       { class: "person" },
       this.order,
-      element("div", { class: "person-words" }, this.site, element("span", { class: "person-name" }, this.name, this.you, this.role)),
+      element("div", { class: "person-words" }, this.site, element("span", { class: "person-name" }, this.name, this.you, this.role, this.weak)),
       element("div", { class: "marks" }, this.lost, this.sharing, this.camera, this.microphone),
       this.unfold,
       this.actions,
@@ -101,6 +103,8 @@ export class PersonRow {
     setText(this.role, "text", `role.${member.role}`);
     const isReached = member.connected && member.signal !== false;
     this.lost.hidden = isReached;
+    this.weak.hidden = state.weakness === null || !isReached;
+    if (state.weakness) setText(this.weak, "text", `people.weak.${state.weakness}`);
     PersonRow.#mark(this.lost, member.connected ? "people.state.noSignal" : "people.state.disconnected", "warning");
     this.sharing.hidden = !member.content && !member.auxiliary;
     this.camera.hidden = member.camera === "on" && !state.isUndecodable;

@@ -2,7 +2,7 @@
 
 import { openDialog } from "../shared/dialogs.js";
 import { byId, element } from "../shared/dom.js";
-import { grade } from "../protocol/report.js";
+import { grade, lineNumbers } from "../protocol/report.js";
 import { language, setText } from "../shared/text/text.js";
 
 /** Who comes to a device's picture waits for its next key frame: longer than this is worth telling. */
@@ -16,20 +16,13 @@ const KEYFRAME_INTERVAL_MAX_MS = 2500;
  * What is known of the line: what the page measured, completed by what the bridge did.
  * @param {Conference} conference
  */
-function numbers({ peer, state }) {
-  const { report } = peer ?? { report: null };
-  const { quality } = state;
+function numbers({ peer, state, weakness }) {
   return {
+    ...lineNumbers(peer?.report ?? null, state.quality),
     isConnected: Boolean(peer?.isConnected),
     hasStarted: Boolean(peer && peer.negotiations > 0),
-    protocol: report?.protocol ?? quality?.protocol ?? null,
-    rttMs: report?.rttMs ?? quality?.rtt_ms ?? null,
-    lossUp: quality?.loss_up ?? report?.lossUp ?? null,
-    lossDown: report?.lossDown ?? quality?.loss_down ?? null,
-    receivedBps: report?.receivedBps ?? null,
-    sentBps: report?.sentBps ?? null,
-    availableBps: quality?.available_bps ?? null,
     isHeldBack: state.isHeldBack,
+    weakness,
   };
 }
 
@@ -41,7 +34,10 @@ function words(known) {
   // Whatever loss and delay say: the bridge found no room for a picture.
   if (known.isHeldBack) return { text: "transport.heldBack", tone: "poor" };
   const word = grade(known);
-  if (known.protocol === "tcp") return { text: "transport.tcp", tone: word === "good" ? "fair" : word };
+  const { weakness } = known;
+  const tone = weakness && weakness !== "relay" ? (weakness === "processor" ? "fair" : "poor") : word;
+  if (known.protocol === "tcp") return { text: "transport.tcp", tone: tone === "good" ? "fair" : tone };
+  if (weakness && weakness !== "relay") return { text: `transport.weak.${weakness}`, tone };
   return { text: `transport.${word}`, tone: word };
 }
 
@@ -51,7 +47,16 @@ export function showTransport(conference) {
   const button = byId("transport", HTMLElement);
   button.dataset.tone = tone;
   setText(byId("transport-text", HTMLElement), "text", text);
-  setText(button, "title", text);
+  setText(button, "title", adviceOf(numbers(conference)) ?? text);
+}
+
+/** One sentence on what to do, if there is anything. @param {ReturnType<typeof numbers>} known @returns {TextKey | null} */
+function adviceOf(known) {
+  if (known.isHeldBack) return known.weakness === "wifi" ? "transport.advice.wifi" : "transport.advice.down";
+  if (known.weakness === "relay") return known.protocol === "tcp" ? "transport.advice.tcp" : "transport.advice.relay";
+  if (known.weakness) return `transport.advice.${known.weakness}`;
+  if (grade(known) === "poor") return "transport.advice.poor";
+  return known.protocol === "tcp" ? "transport.advice.tcp" : null;
 }
 
 /** @param {number} value @param {number} digits */
@@ -103,9 +108,9 @@ export function openTransport(conference) {
         element("div", {}, element("dt", { text: term }), element("dd", { text: value })),
       ),
     );
-    const isPoor = now.isHeldBack || grade(now) === "poor";
-    advice.hidden = !isPoor && now.protocol !== "tcp";
-    setText(advice, "text", isPoor ? "transport.advice.poor" : "transport.advice.tcp");
+    const text = adviceOf(now);
+    advice.hidden = text === null;
+    if (text) setText(advice, "text", text);
   };
   draw();
   const timer = setInterval(draw, 1000);

@@ -26,6 +26,8 @@
  * @typedef {{participant: string, source: Source}} Shown
  * @typedef {"line" | "no-signal" | "no-picture" | "keyframe"} PauseReason  why no new picture comes in a slot
  *
+ * @typedef {"down" | "up" | "wifi" | "relay" | "processor"} Weakness  what keeps a site's media from being good
+ *
  * @typedef {object} SlotsMessage
  * @property {"slots"} type
  * @property {Record<string, Shown | null>} slots  by mid
@@ -111,6 +113,7 @@
  *   | {type: "removed", by?: string | null}
  *   | {type: "closing", seconds: number}
  *   | ({type: "quality"} & Quality)
+ *   | {type: "conditions", weak: Record<string, Weakness | null>}
  *   | ProtocolError} BridgeMessage
  *
  * @typedef {object} Admission  what POST /api/join gives for an invitation
