@@ -290,7 +290,13 @@ class Client:
 
     # Sending.
 
-    def _offer(self, slot_codecs: Sequence[str]) -> str:
+    def offer_again(self) -> str:
+        """Write the same offer with other ICE credentials: a restart, after a change of network."""
+        return self._offer(("vp8", "h264"), ice=("clia", "another-password-of-24-c"))
+
+    def _offer(
+        self, slot_codecs: Sequence[str], ice: tuple[str, str] = ("clie", "client-password-of-24-ch")
+    ) -> str:
         sending = {
             mid: ("audio", ("opus",), ())
             if source is Source.MICROPHONE
@@ -301,7 +307,7 @@ class Client:
             mid: ("audio", ("opus",)) if role is SlotRole.VOICE else ("video", slot_codecs)
             for mid, role in self.slot_roles.items()
         }
-        return offer(sending, receiving, has_rtx=self.has_rtx)
+        return offer(sending, receiving, has_rtx=self.has_rtx, ice=ice)
 
     def _read_answer(self, answer: str) -> None:
         for block in answer.split("\r\nm=")[1:]:

@@ -288,7 +288,8 @@ class Signalling:
             if present is None or not present.can_resume(claims, message.resume):
                 raise _Stopping
         room = self._rooms.open(claims.room, claims.title, claims.conference_kind)
-        return room, room.join(claims, message.name, socket, message.resume)
+        page = message.client.page if message.client is not None else ""
+        return room, room.join(claims, message.name, socket, message.resume, page=page)
 
     async def _read(self, websocket: web.WebSocketResponse, socket: Socket, sender: Sender) -> None:
         clock = asyncio.get_running_loop().time

@@ -13,6 +13,13 @@ class Holders:
         """Return who came with this link, the earliest first."""
         return tuple(self._by_link.get(link, ()))
 
+    def left_by(self, link: str, page: str) -> Participant | None:
+        """Return whom this page has left behind: came with the same link, and its socket is lost."""
+        if not page:
+            return None
+        lost = (one for one in self.of(link) if one.page == page and one.absent_since is not None)
+        return next(lost, None)
+
     def add(self, participant: Participant) -> list[Participant]:
         """Note a newcomer; return the others for whom it is news that their link is shared."""
         holders = self._by_link.setdefault(participant.claims.id, [])

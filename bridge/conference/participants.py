@@ -188,6 +188,8 @@ class Participant:
         self.leg: Leg | None = None
         self.watch: _LegWatch | None = None
         self.absent_since: float | None = None
+        # The word of its tab; empty where it says none.
+        self.page = ""
         self.hand: int | None = None
         self.window: ThumbnailWindow | None = None
         self.is_gone = False

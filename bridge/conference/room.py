@@ -155,20 +155,27 @@ class Room:
         name: str,
         channel: Channel,
         resume: messages.ResumeRequest | None = None,
+        *,
+        page: str = "",
     ) -> Participant:
         """Let somebody in, back in, or wait; the channel is told which. Raises Refused or InvalidMessage.
 
         A name in the link is binding; without one, the person's own word is taken, and shown as such.
+        `page` is the tab's own word: one that crashed does not stand beside what is left of it.
         """
         returning = self._returning(claims, resume)
         if returning is not None:
             self._resume(returning, channel)
             return returning
         name = claims.name or tidy_name(name)
+        former = self._holders.left_by(claims.id, page)
+        if former is not None:
+            self.leave(former, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         ghost = self._give_place(claims)
         if ghost is not None:
             self.leave(ghost, LeaveReason.DISCONNECTED, CloseCode.LEFT)
         participant = self._new_participant(claims, name, channel)
+        participant.page = page
         if self.lobby.reason_to_wait(participant) is not None:
             self._let_wait(participant)
         else:

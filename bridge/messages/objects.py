@@ -96,10 +96,11 @@ class ResumeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientDescription:
-    """What the client says of itself; only for whoever looks for the cause of a fault."""
+    """What the client says of itself: to look for the cause of a fault, and to know a page again."""
 
     agent: Annotated[str, Characters(0, 256)] = ""
     language: Annotated[str, Characters(0, 16)] = ""
+    page: Annotated[str, Characters(0, 64)] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,3 +289,27 @@ def test_a_bad_offer_leaves_what_works() -> None:
         page.negotiate("bad", replace=True)
     assert (leg(device), leg(page)) == working
     assert page.is_sending(Source.CAMERA)
+
+
+def test_a_page_that_crashed_does_not_stand_beside_what_is_left_of_it() -> None:
+    conference = Conference()
+    claims = conference.claims()
+    left = conference.knock(claims=claims, page="tab")
+    conference.lose_socket(left)
+    back = conference.knock(claims=claims, page="tab")
+    assert set(conference.room.participants) == {back.id}
+    assert not back.shares_link
+
+
+def test_nobody_is_taken_for_a_page_that_is_not_theirs() -> None:
+    conference = Conference()
+    claims = conference.claims()
+    first = conference.knock(claims=claims, page="tab")
+    # Another tab of the same link, the copy of a tab that is there, and the same word under another link.
+    other = conference.knock(claims=claims, page="another")
+    copy = conference.knock(claims=claims, page="tab")
+    conference.lose_socket(first)
+    conference.lose_socket(other)
+    stranger = conference.knock(page="tab")
+    silent = conference.knock(claims=claims)
+    assert set(conference.room.participants) == {one.id for one in (first, other, copy, stranger, silent)}

@@ -260,3 +260,24 @@ def test_the_first_frame_of_whoever_is_seen_is_told_by_its_outgoing_time(meeting
     assert all(time >= 1 << 31 for time in times[False])
     viewer.show(None)
     assert viewer.slot().begins_at is None
+
+
+def test_an_ice_restart_in_the_middle_of_a_change_names_nobody_before_its_picture(meeting: Meeting) -> None:
+    hue, hanoi, viewer = meeting.join("hue"), meeting.join("hanoi"), meeting.join("viewer", sources=())
+    viewer.show(hue)
+    meeting.run(1.0)
+    hanoi.up.loss = 1.0
+    viewer.show(hanoi)
+    meeting.run(0.2)
+    answer = viewer.leg.negotiate(viewer.offer_again(), viewer.mids, viewer.slot_roles)
+    assert "a=mid:13" in answer
+    assert viewer.slot().seen is hue.publication()
+    assert viewer.slot().begins_at is not None
+    meeting.run(1.0)
+    # The page is told of nobody before it is told of a name whose picture is late.
+    assert viewer.slot().seen is None
+    hanoi.up.loss = 0.0
+    meeting.network.run_until(lambda: viewer.sees() == ("hanoi", "h"), within_s=3.0)
+    meeting.run(0.12)
+    assert viewer.slot().seen is hanoi.publication()
+    assert viewer.complaints() == []

@@ -54,6 +54,7 @@ import { verdict } from "./verdict.js";
  * @property {string} name
  * @property {string} language
  * @property {string} agent
+ * @property {string} page  the word of this tab, by which the bridge knows it again after a crash
  * @property {() => Promise<Refreshed>} refreshToken  from the invitation
  * @property {number} [tokenAgeMs]  how long ago the token was handed out
  * @property {Resume | null} [resume]  of the same tab before it was loaded anew
@@ -257,9 +258,9 @@ export class Connection {
 
   /** @param {Socket} socket */
   #join(socket) {
-    const { name, language, agent } = this.#options;
+    const { name, language, agent, page } = this.#options;
     /** @type {Record<string, unknown>} */
-    const join = { type: "join", version: PROTOCOL_VERSION, token: this.#token, name, client: { agent, language } };
+    const join = { type: "join", version: PROTOCOL_VERSION, token: this.#token, name, client: { agent, language, page } };
     if (this.#resume) join.resume = this.#resume;
     socket.send(JSON.stringify(join));
   }

@@ -39,6 +39,7 @@ import { Turnover } from "../protocol/turnover.js";
  * @property {number} tokenAgeMs
  * @property {string} name
  * @property {string} language
+ * @property {string} page  the word of this tab
  * @property {RTCIceServer[]} iceServers
  * @property {Sources} sources
  * @property {Refresh} refreshToken

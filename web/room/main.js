@@ -216,6 +216,7 @@ function enter(start, back) {
       tokenAgeMs: performance.now() - admittedAt,
       name: start.name,
       language: language(),
+      page: session.page,
       iceServers: admission.ice_servers ?? [],
       sources: start.sources,
       back,

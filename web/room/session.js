@@ -19,6 +19,7 @@
 
 const INVITATION = "hoichan.invitation";
 const RETURN = "hoichan.return";
+const PAGE = "hoichan.page";
 /** Who loads the page anew comes back at once; a tab that is opened again tomorrow begins before the room. */
 const RETURN_LIMIT_MS = 60_000;
 
@@ -53,6 +54,15 @@ export class Session {
   /** @returns {string | null} */
   get invitation() {
     return this.#try((store) => store.getItem(INVITATION));
+  }
+
+  /** A random word that stays the same while the tab lives, even through a crash. */
+  get page() {
+    const kept = this.#try((store) => store.getItem(PAGE));
+    if (kept) return kept;
+    const word = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.#try((store) => store.setItem(PAGE, word));
+    return word;
   }
 
   /**

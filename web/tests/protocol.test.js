@@ -67,6 +67,7 @@ function setUp({ refresh = async () => ({ token: "fresh" }), ...options } = {}) 
       name: "BS. Vừ A Dính",
       language: "vi",
       agent: "test",
+      page: "tab",
       refreshToken: refresh,
       createSocket: () => {
         const socket = new FakeSocket();

@@ -39,6 +39,18 @@ test("the invitation is known after loading anew, where the browser stores anyth
   assert.equal(off.takeReturn(0), null);
 });
 
+test("a tab has one word for as long as it lives, and another tab another", () => {
+  const store = storage();
+  const { page } = new Session(() => store);
+  assert.match(page, /^[0-9a-f]{32}$/);
+  assert.equal(new Session(() => store).page, page);
+  assert.notEqual(new Session(() => storage()).page, page);
+  const off = new Session(() => {
+    throw new DOMException("no", "SecurityError");
+  });
+  assert.match(off.page, /^[0-9a-f]{32}$/);
+});
+
 /** Channels of one browser, each hearing the others. */
 function browser() {
   const channels = [];
