@@ -25,11 +25,14 @@ CHECKS_SILENT_S = 7.0
 class Signal:
     """Whether anything comes of one leg."""
 
-    __slots__ = ("_cut_at", "_is_device", "is_cut")
+    __slots__ = ("_cut_at", "_expected", "_expected_since", "_is_device", "is_cut")
 
     def __init__(self, *, is_device: bool) -> None:
         self._is_device = is_device
         self._cut_at = 0.0
+        # What was to come when it was last judged, and since when all of that was.
+        self._expected: frozenset[Source] = frozenset()
+        self._expected_since = 0.0
         self.is_cut = False
 
     def poll(self, publications: Iterable[Publication], received_at: float, now: float) -> bool:
@@ -40,6 +43,11 @@ class Signal:
             one for one in expected if one.is_video and one.is_watched and one.source not in RESTING_SOURCES
         ]
         voices = [one for one in expected if one.source is Source.MICROPHONE]
+        sources = frozenset(one.source for one in (*cameras, *voices))
+        if not sources <= self._expected:
+            # Unmuted, or asked for, only just now.
+            self._expected_since = now
+        self._expected = sources
         heard_at, limit_s = received_at, CHECKS_SILENT_S
         if cameras and voices:
             heard_at, limit_s = max(map(_last_arrival, (*cameras, *voices))), CAMERA_SILENT_S
@@ -53,7 +61,8 @@ class Signal:
         else:
             # A slow camera has its own measure of what a pause is.
             is_slow = any(camera.is_arriving for camera in cameras)
-            is_cut = bool(expected) and not is_slow and now - heard_at > limit_s
+            silent_s = now - max(heard_at, self._expected_since)
+            is_cut = bool(expected) and not is_slow and silent_s > limit_s
         if is_cut is self.is_cut:
             return False
         self.is_cut, self._cut_at = is_cut, now

@@ -8,6 +8,7 @@ from network import Network
 from streams import talking
 
 from bridge.base.words import PauseReason, SlotRole, Source
+from bridge.leg.publication import PublicationState
 from bridge.rtp import rtcp
 
 # Everybody is to be told within two seconds: what the room's ticks and the roster take comes on top.
@@ -106,6 +107,24 @@ def test_whoever_is_muted_and_unseen_is_no_dead_line(meeting: Meeting) -> None:
         meeting.run(5.0)
         hue.send_rtcp(rtcp.ReceiverReport(1, ()))
     assert hue.cuts == []
+
+
+def test_whoever_begins_to_send_after_a_long_silence_is_no_dead_line(meeting: Meeting) -> None:
+    hue, viewer = speaker(meeting, "hue"), meeting.join("viewer", sources=())
+    meeting.run(6.0)
+    hue.leg.set_muted(Source.MICROPHONE, True)
+    voice, hue.voice = hue.voice, None
+    hue.up.drop_if = rtcp.is_rtcp
+    meeting.run(3.0)
+    assert hue.publication().state is PublicationState.PAUSED
+    # The word that it is unmuted, or watched, comes before the first packet.
+    hue.leg.set_muted(Source.MICROPHONE, False)
+    viewer.show(hue)
+    meeting.run(0.4)
+    hue.voice = voice
+    meeting.run(2.0)
+    assert hue.cuts == []
+    assert viewer.sees() is not None
 
 
 def test_a_camera_that_stops_alone_is_told_as_such(meeting: Meeting) -> None:
