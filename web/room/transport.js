@@ -26,8 +26,12 @@ function numbers({ peer, state, weakness }) {
   };
 }
 
-/** @param {ReturnType<typeof numbers>} known @returns {{text: TextKey, tone: string}} */
-function words(known) {
+/**
+ * The line in one phrase.
+ * @param {ReturnType<typeof numbers>} known
+ * @returns {{text: TextKey, tone: string}}
+ */
+export function words(known) {
   if (!known.isConnected) {
     return { text: known.hasStarted ? "transport.restoring" : "transport.connecting", tone: "busy" };
   }
@@ -51,7 +55,7 @@ export function showTransport(conference) {
 }
 
 /** One sentence on what to do, if there is anything. @param {ReturnType<typeof numbers>} known @returns {TextKey | null} */
-function adviceOf(known) {
+export function adviceOf(known) {
   if (known.isHeldBack) return known.weakness === "wifi" ? "transport.advice.wifi" : "transport.advice.down";
   if (known.weakness === "relay") return known.protocol === "tcp" ? "transport.advice.tcp" : "transport.advice.relay";
   if (known.weakness) return `transport.advice.${known.weakness}`;
