@@ -30,6 +30,7 @@ from bridge.conference.participants import LeaveReason
 from bridge.conference.roles import ROOM_ROLES
 from bridge.confinement.processes import offered
 from bridge.leg.leg import LegStats
+from bridge.media.protection import DISTANCE_MAX
 from bridge.messages.objects import RecordingStatus
 from bridge.messages.texts import ERRORS
 from bridge.rooms import Rooms
@@ -81,6 +82,11 @@ _SFU_COUNTERS = (
     ),
     ("packets_lost", "hoichan_packets_lost", "Packets from publishers that were missed at first."),
     ("packets_abandoned", "hoichan_packets_abandoned", "Packets from publishers that never came."),
+    (
+        "voices_recovered",
+        "hoichan_voices_recovered",
+        "Packets of publishers' voices that were lost and came as redundancy of later ones (RFC 2198).",
+    ),
     ("plis_received", "hoichan_plis_received", "Key frames that receivers asked for (PLI and FIR)."),
     ("plis_sent", "hoichan_plis_sent", "Key frames that the bridge asked publishers for."),
     ("keyframes_received", "hoichan_keyframes_received", "Key frames received from publishers."),
@@ -520,6 +526,13 @@ def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
         "hoichan_media_received_bytes_per_second",
         "Media arriving from all legs now.",
         value=sum(item.received_bps for item in connected) / 8,
+    )
+    yield _labelled_gauge(
+        "hoichan_voice_slots",
+        "Voices that are sent now, by their redundancy: how many packets come once more with each one.",
+        "distance",
+        [str(distance) for distance in range(DISTANCE_MAX + 1)],
+        (str(distance) for item in connected for distance in item.voice_distances),
     )
     yield _quantiles(
         "hoichan_available_bytes_per_second",

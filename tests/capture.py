@@ -119,6 +119,7 @@ class RecordedMeeting(Meeting):
         if client.voice is not None:
             voice = client.voice
             client.voice = RealVoice(mid="0", ssrc=voice.ssrc, numbers=self.number())
+            client.voice.distance = voice.distance
         return client
 
     @property

@@ -135,7 +135,7 @@ class RealVoice(Voice):
     def frame(self, captured: float) -> bytes:
         data = sounds()[self.frames % len(sounds())]
         self.frames += 1
-        return self.stream.next_packet(data, captured, marker=False, extensions={})
+        return self.packet(data, captured, {})
 
 
 def packet_times_ms(segment: Path) -> list[int]:

@@ -15,6 +15,7 @@ from streams import (
     MID_ID,
     NTP_SECOND,
     OPUS,
+    RED,
     REPAIRED_RID_ID,
     RID_ID,
     TRANSPORT_CC_ID,
@@ -74,10 +75,10 @@ def offer(
 def _section(
     mid: str, kind: str, codecs: Sequence[str], rids: Sequence[str], direction: str, has_rtx: bool
 ) -> list[str]:
-    numbers = {"opus": (OPUS, 0), "vp8": (VP8, VP8_RTX), "h264": (H264, H264_RTX)}
-    names = {"opus": "opus/48000/2", "vp8": "VP8/90000", "h264": "H264/90000"}
+    numbers = {"opus": (OPUS, 0), "red": (RED, 0), "vp8": (VP8, VP8_RTX), "h264": (H264, H264_RTX)}
+    names = {"opus": "opus/48000/2", "red": "red/48000/2", "vp8": "VP8/90000", "h264": "H264/90000"}
     formats = [number for name in codecs for number in numbers[name] if number and (has_rtx or number in
-               (OPUS, VP8, H264))]  # fmt: skip
+               (OPUS, RED, VP8, H264))]  # fmt: skip
     extensions = {
         MID_ID: "urn:ietf:params:rtp-hdrext:sdes:mid",
         ABS_SEND_TIME_ID: "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
@@ -106,6 +107,8 @@ def _section(
         ]
         if name == "h264":
             lines.append(f"a=fmtp:{number} packetization-mode=1;profile-level-id=42e01f")
+        if name == "red":
+            lines.append(f"a=fmtp:{number} {OPUS}/{OPUS}")
         if has_rtx and rtx:
             lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={number}"]
     if rids:
@@ -128,6 +131,7 @@ class Client:
         pictures: Sequence[SlotRole] = (SlotRole.STAGE, SlotRole.CONTENT),
         thumbnails: int = 0,
         has_rtx: bool = True,
+        has_red: bool = False,
         rate_hz: float = VIDEO_RATE_HZ,
         is_device: bool = False,
     ) -> None:
@@ -136,6 +140,7 @@ class Client:
         self.meeting = meeting
         self.codec = codec
         self.has_rtx = has_rtx
+        self.has_red = has_red
         self.rate_hz = rate_hz
         self.is_gone = False
         # What the leg reported.
@@ -297,14 +302,15 @@ class Client:
     def _offer(
         self, slot_codecs: Sequence[str], ice: tuple[str, str] = ("clie", "client-password-of-24-ch")
     ) -> str:
+        sounds = ("opus", "red") if self.has_red else ("opus",)
         sending = {
-            mid: ("audio", ("opus",), ())
+            mid: ("audio", sounds, ())
             if source is Source.MICROPHONE
             else ("video", (self.codec,), RIDS[source] if self.codec == "vp8" else ())
             for mid, source in self.mids.items()
         }
         receiving = {
-            mid: ("audio", ("opus",)) if role is SlotRole.VOICE else ("video", slot_codecs)
+            mid: ("audio", sounds) if role is SlotRole.VOICE else ("video", slot_codecs)
             for mid, role in self.slot_roles.items()
         }
         return offer(sending, receiving, has_rtx=self.has_rtx, ice=ice)
@@ -314,6 +320,9 @@ class Client:
             mid = re.search(r"^a=mid:(\S+)", block, re.M)
             assert mid is not None
             if mid[1] not in self.slot_roles:
+                if block.startswith(f"audio 9 UDP/TLS/RTP/SAVPF {RED} {OPUS}\r\n") and self.voice is not None:
+                    # As browsers do where it stands first in the answer.
+                    self.voice.distance = 1
                 continue
             fid = _FID.search(block)
             ssrcs = [int(found) for found in _SSRCS.findall(block)]
@@ -364,7 +373,7 @@ class Client:
             assert packet.payload_type in (VP8_RTX, H264_RTX)
             receiver.receive_repeated(packet, now)
         else:
-            assert packet.payload_type in (OPUS, VP8, H264)
+            assert packet.payload_type in ((OPUS, RED, VP8, H264) if self.has_red else (OPUS, VP8, H264))
             receiver.receive(packet, now)
 
     def _feedback(self, packet: Any, now: float) -> None:

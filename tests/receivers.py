@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from streams import VIDEO_HZ, Piece
+from streams import OPUS, RED, VIDEO_HZ, Piece
 
 from bridge.media.reception import ReceptionStatistics
 from bridge.rtp import rtcp
 from bridge.rtp.header import RtpPacket
+from bridge.rtp.red import OFFSET_TICKS_MAX, parse_red
 from bridge.rtp.sequence import SequenceUnwrapper, difference
 from bridge.rtp.vp8 import parse_descriptor
 
@@ -75,6 +76,10 @@ class SlotReceiver:
         self.errors: list[str] = []
         self.reports: list[tuple[float, rtcp.SenderReport]] = []
         self.plis_sent = 0
+        # Of a voice: by RTP time, what redundancy brought of it (the payload, and when); the largest payload.
+        self.repeated: dict[int, tuple[bytes, float]] = {}
+        self.redundant_blocks = 0
+        self.octets_max = 0
         self.wants_nack = True
         self._unwrapper = SequenceUnwrapper()
         self._highest = -1
@@ -93,14 +98,35 @@ class SlotReceiver:
         known = self.heard.get(number)
         if known is not None:
             # What was repeated may have been on its way all the time.
-            if not known.was_repeated or known.piece != Piece.of(packet.payload):
+            if (
+                packet.payload_type == RED
+                or not known.was_repeated
+                or known.piece != Piece.of(packet.payload)
+            ):
                 self.errors.append(f"number {number} was used twice")
             return
         if self._highest >= 0:
             for missing in range(self._highest + 1, number):
                 self._missing[missing] = _Missing(now)
         self._highest = max(self._highest, number)
-        self._take(number, packet, packet.payload, now, was_repeated=False)
+        payload = packet.payload
+        self.octets_max = max(self.octets_max, len(payload))
+        if packet.payload_type == RED:
+            payload = self._read_redundant(packet, payload, now)
+        self._take(number, packet, payload, now, was_repeated=False)
+
+    def _read_redundant(self, packet: RtpPacket, payload: bytes, now: float) -> bytes:
+        audio = parse_red(payload)
+        for block in audio.former:
+            self.redundant_blocks += 1
+            timestamp = packet.timestamp - block.offset_ticks & 0xFFFFFFFF
+            if (audio.payload_type, block.payload_type) != (OPUS, OPUS) or not block.offset_ticks > 0:
+                self.errors.append("redundancy of something else")
+            assert block.offset_ticks <= OFFSET_TICKS_MAX
+            known, _ = self.repeated.setdefault(timestamp, (block.data, now))
+            if known != block.data:
+                self.errors.append(f"the sound of {timestamp} came again as another one")
+        return audio.data
 
     def receive_repeated(self, packet: RtpPacket, now: float) -> None:
         payload = packet.payload

@@ -12,6 +12,7 @@ from struct import Struct
 
 from bridge.rtp import rtcp
 from bridge.rtp.header import build_rtp
+from bridge.rtp.red import RedundantAudio, RedundantBlock, build_red
 
 VIDEO_HZ = 90_000
 AUDIO_HZ = 48_000
@@ -19,13 +20,16 @@ NTP_SECOND = 1 << 32
 
 AUDIO_LEVEL_ID, ABS_SEND_TIME_ID, TRANSPORT_CC_ID, MID_ID = 1, 2, 3, 4
 RID_ID, REPAIRED_RID_ID = 10, 11
-OPUS, VP8, VP8_RTX, H264, H264_RTX = 111, 96, 97, 108, 109
+OPUS, RED, VP8, VP8_RTX, H264, H264_RTX = 111, 63, 96, 97, 108, 109
 
 # Bitrate and height by RID, as browsers make them of our layers.
 LAYERS = {"l": (150_000, 180), "m": (500_000, 360), "h": (1_700_000, 720), "": (1_500_000, 720)}
 PACKET_BYTES_MAX = 1100
 # Chromium's three temporal layers: (temporal id, whether it leans on the base layer only, how far back).
 PATTERN = ((0, False, 4), (2, True, 1), (1, True, 2), (2, False, 1))
+
+# One frame of 20 ms (RFC 6716, 3.1).
+OPUS_HEAD = b"\x78"
 
 _PIECE = Struct("!IIBBBid")
 
@@ -72,13 +76,19 @@ class Stream:
         return self.first_timestamp + round(captured * self.clock_rate_hz) & 0xFFFFFFFF
 
     def next_packet(
-        self, payload: bytes, captured: float, *, marker: bool, extensions: dict[int, bytes]
+        self,
+        payload: bytes,
+        captured: float,
+        *,
+        marker: bool,
+        extensions: dict[int, bytes],
+        payload_type: int | None = None,
     ) -> bytes:
         self.sequence_number = self.sequence_number + 1 & 0xFFFF
         self.packets += 1
         self.octets += len(payload)
         return build_rtp(
-            payload_type=self.payload_type,
+            payload_type=self.payload_type if payload_type is None else payload_type,
             sequence_number=self.sequence_number,
             timestamp=self.timestamp(captured),
             ssrc=self.ssrc,
@@ -232,6 +242,11 @@ class Voice:
         # What it says of the sound (the V bit): some always say that it is voice, some never, some judge.
         self.is_voice: Callable[[int], bool] = lambda level: True
         self.frames = 0
+        # How many of the packets before it repeats in each (RFC 2198); None: Opus by itself.
+        self.distance: int | None = None
+        # Packets that go as they are nevertheless, by their number from 1: browsers do so, too.
+        self.sends_plain: Callable[[int], bool] = lambda frame: False
+        self._former: deque[tuple[int, bytes]] = deque(maxlen=8)
 
     @property
     def ssrc(self) -> int:
@@ -243,7 +258,23 @@ class Voice:
         level = self.level(captured)
         element = bytes((self.is_voice(level) << 7 | level,))
         extensions = {AUDIO_LEVEL_ID: element} if self.tells_levels else {}
-        return self.stream.next_packet(bytes(60) + piece, captured, marker=False, extensions=extensions)
+        return self.packet(OPUS_HEAD + bytes(59) + piece, captured, extensions)
+
+    def packet(self, sound: bytes, captured: float, extensions: dict[int, bytes]) -> bytes:
+        """Send one packet of sound, with what came before it where that was agreed on."""
+        payload, payload_type = sound, OPUS
+        if self.distance is not None and not self.sends_plain(self.frames):
+            timestamp = self.stream.timestamp(captured)
+            former = [
+                RedundantBlock(OPUS, offset, data)
+                for before, data in list(self._former)[::-1][: self.distance][::-1]
+                if (offset := timestamp - before & 0xFFFFFFFF) < 1 << 14
+            ]
+            payload, payload_type = build_red(RedundantAudio(OPUS, sound, former)), RED
+        self._former.append((self.stream.timestamp(captured), sound))
+        return self.stream.next_packet(
+            payload, captured, marker=False, extensions=extensions, payload_type=payload_type
+        )
 
 
 def talking(now: float) -> int:

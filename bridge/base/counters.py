@@ -118,6 +118,7 @@ class SfuCounters:
         self.retransmissions_sent = 0
         self.retransmissions_suppressed = 0
         self.packets_lost = 0
+        self.voices_recovered = 0
         self.packets_abandoned = 0
         self.plis_received = 0
         self.plis_sent = 0

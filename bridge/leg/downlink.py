@@ -16,6 +16,7 @@ from bridge.leg.slot import Slot
 from bridge.media.allocation import Choice, Demand, LayerOption, choose
 from bridge.media.bandwidth import DownlinkEstimate
 from bridge.media.packet import retransmission
+from bridge.media.protection import DISTANCE_MAX, STEP_BPS, Protection
 from bridge.media.timeline import ServerClock, round_trip_s
 from bridge.rtp import rtcp
 from bridge.transport import Fanout
@@ -60,7 +61,9 @@ class Downlink:
         "_nacked_at",
         "_nacked_count",
         "_negotiation",
+        "_newest_round_trip_s",
         "_octets_counted",
+        "_protection",
         "_rated_at",
         "_rated_octets",
         "_request_keyframe",
@@ -93,6 +96,8 @@ class Downlink:
         self.estimate.sent_bps = 0.0
         # The share of packets lost in the last report interval, of the worst slot.
         self.loss = 0.0
+        # How much redundancy its voices need.
+        self._protection = Protection()
         self._budget = Budget(per_s=REPEATED_BYTES_PER_S, burst=REPEATED_BYTES_MAX)
         # How many numbers the datagram that arrived then has named so far.
         self._nacked_at = 0.0
@@ -104,6 +109,7 @@ class Downlink:
         self._rated_octets = 0
         # The smoothed round trip; None before the first report.
         self.round_trip_s: float | None = None
+        self._newest_round_trip_s = 0.0
         self._shortest_s: float | None = None
 
     def slots(self, role: SlotRole) -> list[Slot]:
@@ -193,7 +199,7 @@ class Downlink:
                 slots.append(slot)
                 demands.append(_demand(slot, publication, now))
             else:
-                budget_bps -= VOICE_BPS
+                budget_bps -= VOICE_BPS + STEP_BPS * slot.forwarder.distance
                 self._listen(slot)
         self.estimate.demand_bps = max(
             (option.bitrate_bps for demand in demands for option in demand.options), default=0.0
@@ -238,7 +244,7 @@ class Downlink:
         return self.round_trip_s > self._shortest_s + QUEUE_S
 
     def _measure_round_trip(self, rtt_s: float) -> None:
-        before = self.round_trip_s
+        before, self._newest_round_trip_s = self.round_trip_s, rtt_s
         self.round_trip_s = rtt_s if before is None else before + (rtt_s - before) / 8
         # Forgotten slowly, as the path may have become a longer one.
         shortest_s = rtt_s if self._shortest_s is None else self._shortest_s
@@ -261,6 +267,26 @@ class Downlink:
         if expected:
             self.loss = min(lost / expected, 1.0)
             self.estimate.report(self.loss, now, sent_bps=self.sent_bps)
+            self._protect(lost, expected, now)
+
+    def _protect(self, lost: float, expected: float, now: float) -> None:
+        """Give the voices as much redundancy as the losses call for."""
+        self._protection.note(lost, expected, now)
+        voices = self.slots(SlotRole.VOICE)
+        bearable = DISTANCE_MAX
+        if self._newest_round_trip_s > (self._shortest_s or 0.0) + QUEUE_S:
+            # A line that is full loses more the more it is sent: redundancy may only take what is left of it.
+            heard = sum(slot.current is not None for slot in voices)
+            left_bps = self.estimate.available_bps(now) - VOICE_BPS * heard
+            bearable = max(min(int(left_bps / (STEP_BPS * max(heard, 1))), DISTANCE_MAX), 0)
+        distance = self._protection.choose(now, round_trip_s=self._newest_round_trip_s, bearable=bearable)
+        for slot in voices:
+            slot.protect(distance, self._protection.loss)
+
+    def voice_distances(self) -> list[int]:
+        """How many packets each voice that is sent now has once more with each one."""
+        spans = (slot.forwarder.span for slot in self.slots(SlotRole.VOICE))
+        return [span.distance for span in spans if span is not None]
 
     def picture_lost(self, ssrc: int, now: float) -> None:
         """Somebody cannot decode a slot any more (PLI, FIR)."""

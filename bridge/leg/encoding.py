@@ -14,9 +14,11 @@ from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan, MakeRoute, Span
 from bridge.leg.forwarder import Forwarder
 from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
-from bridge.media.packet import MediaPacket
+from bridge.media.packet import MediaPacket, OutgoingPacket
 from bridge.media.parameter_sets import ParameterSets, holds_both
+from bridge.media.protection import DISTANCE_MAX, PAYLOAD_BYTES_MAX, protected
 from bridge.media.reception import ReceptionStatistics
+from bridge.media.recovery import LossRecovery
 from bridge.media.replay import ReplayWindow
 from bridge.media.speakers import LEVEL_SILENCE
 from bridge.media.throttle import KeyframeRequests
@@ -24,6 +26,7 @@ from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
 from bridge.rtp.header import RtpPacket
 from bridge.rtp.opus import PACKETS_PER_S_MAX
+from bridge.rtp.red import parse_red
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 from bridge.transport import FanoutRows
@@ -100,6 +103,10 @@ class Owner(Protocol):
     def is_face(self) -> bool:
         """Whether its picture may stand for a moment where another one's is to be."""
 
+    @property
+    def unprotected_loss(self) -> float:
+        """The share of packets that is lost to those who show it, where only its sender can help."""
+
     def await_keyframe(self, encoding: Encoding) -> None:
         """Let those who would like to have this encoding begin with the key frame that it comes back with."""
 
@@ -118,6 +125,9 @@ class Encoding:
         "_newcomers",
         "_parameters_timestamp",
         "_picture_ids",
+        "_recent",
+        "_recovery",
+        "_red_payload_type",
         "_replays",
         "_rtx_payload_type",
         "_unwrapper",
@@ -139,6 +149,7 @@ class Encoding:
         "payload_type",
         "publication",
         "reception",
+        "recovered",
         "report",
         "rid",
         "shares",
@@ -159,6 +170,7 @@ class Encoding:
         ssrc: int,
         payload_type: int,
         rtx_payload_type: int | None,
+        red_payload_type: int | None = None,
         parameter_sets: Iterable[bytes] = (),
         feedback: frozenset[str] = frozenset(),
         codec: Codec,
@@ -215,6 +227,12 @@ class Encoding:
         self._parameters_timestamp = -1
         self._commands = 0
         self._rtx_payload_type = rtx_payload_type
+        self._red_payload_type = red_payload_type
+        self._recovery = None if red_payload_type is None else LossRecovery()
+        # What redundancy has brought of packets that were lost, to be passed on before what brought it.
+        self.recovered: list[MediaPacket] = []
+        # The newest packets in the order of their numbers, while anybody is sent them again.
+        self._recent: list[MediaPacket] = []
         # Of sound: whether the packets carry the level of what is in them (RFC 6464).
         self.tells_levels = True
         self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
@@ -252,11 +270,17 @@ class Encoding:
         # Whatever the packet is, its number is used up: the next one must be judged by it.
         extended = self._unwrapper.unwrap(packet.sequence_number)
         self.reception.received(extended, packet.timestamp, arrival, len(packet.data))
+        is_redundant = packet.payload_type == self._red_payload_type
         if not self._replays.take(extended):
+            if is_redundant:
+                # It came before as redundancy of the one that overtook it, and may bring what that did not.
+                self._recover(extended, packet, arrival)
+            if self.recovered:
+                return self.recovered.pop()
             self._drop(DropReason.DUPLICATE)
             return None
         self.losses.received(extended, arrival)
-        if packet.payload_type != self.payload_type:
+        if packet.payload_type != self.payload_type and not is_redundant:
             self._skip(extended, packet.timestamp, arrival)
             self._drop(DropReason.UNKNOWN_PAYLOAD_TYPE)
             return None
@@ -273,7 +297,13 @@ class Encoding:
                 self.fan.skip(extended)
             self._drop(DropReason.RATE_LIMITED)
             return None
-        return self._read(extended, packet, packet.payload, arrival)
+        if is_redundant:
+            return self._read_redundant(extended, packet, arrival)
+        media = self._read(extended, packet, packet.payload, arrival)
+        if self._recovery is not None and media is not None:
+            # Browsers send some packets as they are.
+            self._recovery.take(extended, packet.timestamp, media.payload)
+        return media
 
     def receive_retransmission(self, packet: RtpPacket, arrival: float) -> MediaPacket | None:
         """Take in a packet of the RTX stream (RFC 4588).
@@ -308,7 +338,7 @@ class Encoding:
 
         `lead_in` comes before it, and where the key frame came late, `catch_up` must follow.
         """
-        if self.waiting and (self.is_audio or (packet.is_keyframe and packet.starts_frame)):
+        if self.waiting and packet.starts_frame and (self.is_audio or packet.is_keyframe):
             self.fan.leap(packet.extended_sequence_number)
             late = self.fan.highest - packet.extended_sequence_number
             if late < 0:
@@ -316,6 +346,39 @@ class Encoding:
             elif not self.is_audio and self._may_catch_up(late):
                 self._latecomers = packet.extended_sequence_number, self._let_in(packet)
         return self.fan.forward(packet)
+
+    def protect(self, packet: MediaPacket) -> Iterator[tuple[OutgoingPacket, FanoutRows, int]]:
+        """Yield a packet of sound as those are sent it whose lines lose too much of it, and their rows.
+
+        To be called for each packet while `fan.protected` has anybody, after `forward`.
+        """
+        number, recent = packet.extended_sequence_number, self._recent
+        if number == self.fan.highest:
+            is_plain = len(packet.payload) >= PAYLOAD_BYTES_MAX
+            for spans, rows, count in self.fan.forward_protected(packet, is_plain=is_plain):
+                if is_plain:
+                    yield packet, rows, count
+                    continue
+                former = [
+                    one for one in recent if 0 < number - one.extended_sequence_number <= spans.distance
+                ]
+                wrapped = protected(packet, former, spans.payload_type)
+                self.fan.redundant_octets[spans.distance] += len(wrapped.payload) - len(packet.payload)
+                yield wrapped, rows, count
+        recent.append(packet)
+        if len(recent) > 1 and recent[-2].extended_sequence_number > number:
+            recent.sort(key=lambda one: one.extended_sequence_number)
+        del recent[:-DISTANCE_MAX]
+
+    def take_recovered(self) -> list[MediaPacket]:
+        """Return what was lost and has come after all, in the order of its numbers."""
+        found, self.recovered = self.recovered, []
+        return found
+
+    def forget_lost(self) -> None:
+        """Take nothing any more that was said before the next packet: it was not to be heard."""
+        if self._recovery is not None:
+            self._recovery.forget()
 
     def _may_catch_up(self, late: int) -> bool:
         """Whether those who wait may still begin with a key frame that came so many packets late."""
@@ -448,6 +511,51 @@ class Encoding:
         if not self.is_audio:
             self.cache.put(extended, media)
         return media
+
+    def _read_redundant(self, extended: int, packet: RtpPacket, arrival: float) -> MediaPacket | None:
+        """Read a packet of redundant audio (RFC 2198), and keep of it what had been lost."""
+        sound = self._recover(extended, packet, arrival)
+        if not sound:
+            self._drop(DropReason.MALFORMED_PAYLOAD)
+            self._skip(extended, packet.timestamp, arrival)
+            return None
+        return self._read(extended, packet, sound, arrival)
+
+    def _recover(self, extended: int, packet: RtpPacket, arrival: float) -> bytes:
+        """Keep what redundant audio brings of what was lost; return its own sound, empty if it has none."""
+        try:
+            audio = parse_red(packet.payload)
+        except MalformedPacket:
+            return b""
+        if self._recovery is None or audio.payload_type != self.payload_type or not audio.data:
+            return b""
+        former = [block for block in audio.former if block.payload_type == self.payload_type]
+        for found in self._recovery.take(extended, packet.timestamp, audio.data, former):
+            number = found.extended_sequence_number
+            if not self._replays.take(number):
+                continue
+            self.losses.received(number, arrival)
+            if not self._allowance.spend(1.0, arrival):
+                self._drop(DropReason.RATE_LIMITED)
+                if number > self.fan.highest:
+                    self.fan.skip(number)
+                continue
+            self._counters.voices_recovered += 1
+            level = UNTOLD_LEVEL if packet.audio_level is None else packet.audio_level
+            # As if it had come in time. It was overtaken, so nobody's hearing begins with it.
+            self.recovered.append(
+                MediaPacket(
+                    number,
+                    found.timestamp,
+                    False,
+                    found.data,
+                    arrival - found.age_s,
+                    level,
+                    starts_frame=False,
+                    is_voice=packet.is_voice,
+                )
+            )
+        return audio.data
 
     def _note_keyframe(self, timestamp: int, arrival: float) -> None:
         """Measure from one key frame to the next; parameter sets and slices of the same one begin none."""

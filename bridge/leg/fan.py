@@ -11,16 +11,20 @@ remaining packets are compact, and are the same for every slot with that limit:
 Skips are counted as packets arrive in order. A number missing at that moment is taken as one
 to be forwarded; if it then turns out to belong to a layer the slot leaves out, one hole stays.
 A late packet is numbered as if it had come in time: the skips after it are taken off again.
+
+Where a line loses voices, its span is protected: the same packets under the same numbers, with redundancy
+in front of them (`bridge.media.protection`). Protected spans stand in columns of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from bridge.media.packet import MediaPacket
+from bridge.media.protection import DISTANCE_MAX
 from bridge.media.rows import Rows
 from bridge.media.skips import SkipLog
 from bridge.transport import FanoutRows, Route, Transport
@@ -49,15 +53,19 @@ class Span(Generic[S]):
     __slots__ = (
         "_octets_before",
         "_packets_before",
+        "_redundant_before",
+        "_redundant_octets",
         "abs_send_time_id",
         "audio_level_id",
         "destination",
+        "distance",
         "fan",
         "first",
         "owner",
         "payload_type",
         "picture_offset",
         "prelude",
+        "red_payload_type",
         "sequence_offset",
         "ssrc",
         "start",
@@ -84,6 +92,7 @@ class Span(Generic[S]):
         tl0_offset: int,
         start: int,
         prelude: MediaPacket | None = None,
+        red_payload_type: int | None = None,
     ) -> None:
         self.owner = owner
         self.fan = fan
@@ -91,6 +100,9 @@ class Span(Generic[S]):
         self.destination = destination
         self.ssrc = ssrc
         self.payload_type = payload_type
+        # Of redundant audio; None where it must not be sent. How many packets it holds beside the newest.
+        self.red_payload_type = red_payload_type
+        self.distance = 0
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
         self.temporal_limit = temporal_limit
@@ -105,6 +117,9 @@ class Span(Generic[S]):
         self.tl0_offset = tl0_offset
         self._packets_before = fan.packets[temporal_limit]
         self._octets_before = fan.octets[temporal_limit]
+        # What redundancy took, at other distances and before this one.
+        self._redundant_octets = 0
+        self._redundant_before = 0
 
     @property
     def packets(self) -> int:
@@ -114,7 +129,15 @@ class Span(Generic[S]):
     @property
     def octets(self) -> int:
         """How many payload bytes this span has carried, without retransmissions."""
-        return self.fan.octets[self.temporal_limit] - self._octets_before
+        redundant = self.fan.redundant_octets[self.distance] - self._redundant_before
+        return self.fan.octets[self.temporal_limit] - self._octets_before + self._redundant_octets + redundant
+
+    def protect(self, distance: int) -> None:
+        """Go on at another distance; called by the fan between packets."""
+        fan = self.fan
+        self._redundant_octets += fan.redundant_octets[self.distance] - self._redundant_before
+        self.distance = distance
+        self._redundant_before = fan.redundant_octets[distance]
 
 
 def ranked(spans: Iterable[Span[S]]) -> list[Span[S]]:
@@ -135,12 +158,16 @@ class Columns:
         "rows",
     )
 
-    def __init__(self, ordered: Sequence[Span[S]], make_route: MakeRoute) -> None:
+    def __init__(
+        self, ordered: Sequence[Span[S]], make_route: MakeRoute, *, is_protected: bool = False
+    ) -> None:
         limits = [span.temporal_limit for span in ordered]
         self.rows: FanoutRows = Rows(
             route=make_route([span.destination for span in ordered]),
             ssrc=[span.ssrc for span in ordered],
-            payload_type=[span.payload_type for span in ordered],
+            payload_type=[
+                (span.red_payload_type if is_protected else None) or span.payload_type for span in ordered
+            ],
             abs_send_time_id=[span.abs_send_time_id for span in ordered],
             audio_level_id=[span.audio_level_id for span in ordered],
         )
@@ -175,11 +202,34 @@ class Columns:
             rows.picture_id[where] -= pictures
 
 
+class ProtectedSpans(Generic[S]):
+    """Those of a fan's spans that are sent the same redundancy."""
+
+    __slots__ = ("_make_route", "_plain", "_spans", "columns", "distance", "payload_type")
+
+    def __init__(self, spans: Iterable[Span[S]], make_route: MakeRoute) -> None:
+        self._spans = ranked(spans)
+        self._make_route = make_route
+        self._plain: Columns | None = None
+        self.distance = self._spans[0].distance
+        # Of the blocks that the redundant audio consists of.
+        self.payload_type = self._spans[0].payload_type
+        self.columns = Columns(self._spans, make_route, is_protected=True)
+
+    @property
+    def plain(self) -> Columns:
+        """For a packet that no redundancy fits, and that goes as it is."""
+        if self._plain is None:
+            self._plain = Columns(self._spans, self._make_route)
+        return self._plain
+
+
 class Fan(Generic[S]):
     """Renumbers the packets of one encoding for every slot that shows it."""
 
     __slots__ = (
         "_columns",
+        "_distance_changes",
         "_is_stale",
         "_late",
         "_limit_changes",
@@ -193,6 +243,8 @@ class Fan(Generic[S]):
         "octets",
         "packets",
         "picture_id",
+        "protected",
+        "redundant_octets",
         "skips",
         "source",
         "timestamp",
@@ -219,6 +271,11 @@ class Fan(Generic[S]):
         # In the order in which they came.
         self._spans: dict[Span[S], None] = {}
         self._limit_changes: dict[Span[S], int] = {}
+        self._distance_changes: dict[Span[S], int] = {}
+        # Those that get redundancy; `forward` has rows for the others alone.
+        self.protected: Sequence[ProtectedSpans[S]] = ()
+        # How many bytes redundancy has added so far to what each distance was sent.
+        self.redundant_octets = [0] * (DISTANCE_MAX + 1)
         self._is_stale = False
         # None while there are no spans; `_late` are those of the spans that had begun by a late packet, with
         # how many these were: the same ones for one late packet after the other.
@@ -243,6 +300,7 @@ class Fan(Generic[S]):
         """Send nothing more to `span`."""
         del self._spans[span]
         self._limit_changes.pop(span, None)
+        self._distance_changes.pop(span, None)
         self._is_stale = True
 
     def change_limit(self, span: Span[S], temporal_limit: int) -> None:
@@ -252,13 +310,22 @@ class Fan(Generic[S]):
         else:
             self._limit_changes[span] = temporal_limit
 
+    def change_distance(self, span: Span[S], distance: int) -> None:
+        """Let `span` have so many packets again with each one, as soon as it has been sent that many."""
+        if distance == span.distance or span.red_payload_type is None:
+            self._distance_changes.pop(span, None)
+        else:
+            self._distance_changes[span] = distance
+
     def forward(self, packet: MediaPacket) -> tuple[FanoutRows, int] | None:
-        """Return the rows of those who get `packet`, and how many of them from the first on."""
+        """Return the rows of those who get `packet` as it is, and how many of them from the first on."""
         extended = packet.extended_sequence_number
         if extended <= self.highest:
             return self._forward_late(packet)
         if self._limit_changes and packet.starts_frame:
             self._apply_limit_changes(packet)
+        if self._distance_changes:
+            self._apply_distance_changes(extended)
         self.leap(extended)
         begins_picture = packet.picture_id != self.picture_id
         self.highest = extended
@@ -281,6 +348,15 @@ class Fan(Generic[S]):
             return None
         columns.number(packet, self.skips, is_late=False)
         return columns.rows, count
+
+    def forward_protected(
+        self, packet: MediaPacket, *, is_plain: bool
+    ) -> Iterator[tuple[ProtectedSpans[S], FanoutRows, int]]:
+        """Yield protected spans and their rows for the newest packet; if it `is_plain`, for it alone."""
+        for spans in self.protected:
+            columns = spans.plain if is_plain else spans.columns
+            columns.number(packet, self.skips, is_late=False)
+            yield spans, columns.rows, columns.count_by_temporal_id[packet.temporal_id]
 
     def late_columns(self, spans: Iterable[Span[S]]) -> Columns:
         """Return the columns of some spans that are to get packets which came before they did."""
@@ -335,9 +411,10 @@ class Fan(Generic[S]):
         if extended < self._oldest:
             return None
         columns = self._build() if self._is_stale else self._columns
-        if columns is None:
+        if columns is None and not self.protected:
             return None
-        if extended < self._newest_start:
+        # Whoever is protected gets a late packet as it is: what came before it has been sent again already.
+        if columns is None or self.protected or extended < self._newest_start:
             begun = [span for span in self._spans if span.start <= extended]
             if not begun:
                 return None
@@ -370,9 +447,24 @@ class Fan(Generic[S]):
             if wanted > limit:
                 self._limit_changes[successor] = wanted
 
+    def _apply_distance_changes(self, extended: int) -> None:
+        """Change the distances of spans that have been sent all that they would be sent again."""
+        for span, distance in list(self._distance_changes.items()):
+            if span.start + distance <= extended:
+                del self._distance_changes[span]
+                span.protect(distance)
+                self._is_stale = True
+
     def _build(self) -> Columns | None:
         self._is_stale = False
         self._late = None
         self._newest_start = max((span.start for span in self._spans), default=-1)
-        self._columns = Columns(ranked(self._spans), self._make_route) if self._spans else None
+        plain = [span for span in self._spans if not span.distance]
+        self._columns = Columns(ranked(plain), self._make_route) if plain else None
+        if self.protected or len(plain) < len(self._spans):
+            alike: dict[tuple[int, int], list[Span[S]]] = {}
+            for span in self._spans:
+                if span.distance:
+                    alike.setdefault((span.distance, span.payload_type), []).append(span)
+            self.protected = [ProtectedSpans(spans, self._make_route) for spans in alike.values()]
         return self._columns

@@ -47,7 +47,9 @@ class Forwarder(Generic[S]):
         "audio_level_id",
         "begins_at",
         "destination",
+        "distance",
         "payload_types",
+        "red_payload_type",
         "span",
         "ssrc",
     )
@@ -62,10 +64,15 @@ class Forwarder(Generic[S]):
         audio_level_id: int,
         first_sequence_number: int,
         first_timestamp: int,
+        red_payload_type: int | None = None,
     ) -> None:
         self.destination = destination
         self.ssrc = ssrc
         self.payload_types = dict(payload_types)
+        # Of redundant audio; None where the receiver has not agreed to it.
+        self.red_payload_type = red_payload_type
+        # How many packets are sent once more with each one, whatever is shown.
+        self.distance = 0
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
         self.span: Span[S] | None = None
@@ -155,6 +162,14 @@ class Forwarder(Generic[S]):
         """Ask for more or fewer temporal layers (0 to `ALL_TEMPORAL_LAYERS`) of what is shown."""
         if self.span is not None:
             self.span.fan.change_limit(self.span, temporal_limit)
+
+    def protect(self, distance: int) -> None:
+        """Send so many packets once more with each one, where the receiver has agreed to that."""
+        if self.red_payload_type is None or distance == self.distance:
+            return
+        self.distance = distance
+        if self.span is not None:
+            self.span.fan.change_distance(self.span, distance)
 
     def stop(self) -> None:
         """Show nothing; what comes next goes on from here."""
@@ -246,8 +261,11 @@ class Forwarder(Generic[S]):
             tl0_offset=tl0_offset,
             start=start,
             prelude=prelude,
+            red_payload_type=self.red_payload_type,
         )
         self.span = span
         self._spans.append(span)
         fan.attach(span)
+        if self.distance:
+            fan.change_distance(span, self.distance)
         return span

@@ -7,7 +7,7 @@ and runs on the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from bridge.leg.publication import Publication, PublicationState
 from bridge.leg.signal import Signal
 from bridge.leg.slot import Slot
 from bridge.leg.uplink import Uplink
-from bridge.media.packet import MediaPacket
+from bridge.media.packet import MediaPacket, OutgoingPacket
 from bridge.media.timeline import ClockOffset, ServerClock
 from bridge.rtp import rtcp
 from bridge.transport import FanoutRows, MediaPort, Transport, TransportState
@@ -94,6 +94,8 @@ class LegStats:
     loss_down: float
     received_bps: int
     available_bps: int
+    # The redundancy of each voice that is sent to it now: how many packets come once more with each one.
+    voice_distances: Sequence[int]
     protocol: str | None
 
 
@@ -242,6 +244,7 @@ class Leg:
             loss_down=self._downlink.loss,
             received_bps=int(sum(reception.bitrate_bps(now) for reception in receptions)),
             available_bps=int(self._downlink.estimate.available_bps(now)),
+            voice_distances=self._downlink.voice_distances(),
             protocol=None if path is None else path.protocol,
         )
 
@@ -290,12 +293,22 @@ class Leg:
                 encoding.publication.await_keyframe(encoding)
         if media.audio_level is not None and not encoding.publication.is_muted:
             self.router.note_level(self.id, media.audio_level, arrival, is_told=encoding.tells_levels)
+        if encoding.recovered:
+            for found in encoding.take_recovered():
+                self._pass_on(encoding, found, arrival)
+        self._pass_on(encoding, media, arrival)
+
+    def _pass_on(self, encoding: Encoding, media: MediaPacket, arrival: float) -> None:
+        """Send a packet to everybody who watches."""
         watched = encoding.forward(media)
         led_in = encoding.lead_in()
         if led_in is not None:
             self._send(*led_in, arrival)
         if watched is not None:
             self._send(media, *watched, arrival)
+        if encoding.fan.protected:
+            for wrapped, rows, count in encoding.protect(media):
+                self._send(wrapped, rows, count, arrival)
         if encoding.has_latecomers:
             for missed, rows, count in encoding.catch_up():
                 self._send(missed, rows, count, arrival)
@@ -303,7 +316,7 @@ class Leg:
         if encoding.tap is not None:
             encoding.tap.receive(media)
 
-    def _send(self, media: MediaPacket, rows: FanoutRows, count: int, arrival: float) -> None:
+    def _send(self, media: OutgoingPacket, rows: FanoutRows, count: int, arrival: float) -> None:
         sent = self._fanout.send(media, rows, count, self._clock())
         counters = self._counters
         counters.rtp_forwarded += sent

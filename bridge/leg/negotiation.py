@@ -131,6 +131,7 @@ class Negotiation:
             ssrc=ssrc,
             payload_type=codec.payload_type,
             rtx_payload_type=plan.rtx_payload_type,
+            red_payload_type=plan.red_payload_type,
             parameter_sets=sprop_parameter_sets(codec.parameters.get("sprop-parameter-sets", "")),
             feedback=plan.feedback,
             codec=publication.codec,
@@ -192,7 +193,7 @@ class Negotiation:
         self, publication: Publication, packet: RtpPacket
     ) -> tuple[Publication, str, bool] | None:
         plan = self._plans[publication.mid]
-        if packet.payload_type == plan.codec.payload_type:
+        if packet.payload_type in plan.payload_types:
             rid, is_retransmission = packet.rid, False
         elif packet.payload_type == plan.rtx_payload_type:
             rid, is_retransmission = packet.repaired_rid or packet.rid, True
@@ -271,6 +272,7 @@ class Negotiation:
             payload_types=plan.payload_types,
             abs_send_time_id=plan.abs_send_time_id,
             audio_level_id=plan.audio_level_id,
+            red_payload_type=plan.red_payload_type,
             # Below 2^15, so that the receiver cannot misjudge SRTP's rollover counter (RFC 3711, 3.3.1).
             first_sequence_number=1 + secrets.randbelow(1 << 14),
             first_timestamp=secrets.randbelow(1 << 31),

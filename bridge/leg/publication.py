@@ -42,6 +42,10 @@ class Watcher(Protocol):
     def desired(self) -> tuple[str, int] | None:
         """The RID and temporal limit that it would like to have, whether or not they arrive now."""
 
+    @property
+    def unprotected_loss(self) -> float:
+        """The share of packets that its line loses, where the bridge can send no redundancy."""
+
     def aim(self, encoding: Encoding | None, temporal_limit: int) -> bool:
         """Show an encoding as soon as it can be; tell whether a key frame is needed for that."""
 
@@ -141,6 +145,14 @@ class Publication:
         if is_muted:
             for encoding in self.encodings.values():
                 encoding.let_go()
+        else:
+            for encoding in self.encodings.values():
+                encoding.forget_lost()
+
+    @property
+    def unprotected_loss(self) -> float:
+        """The share of packets lost to those who show it, of the worst line that has no redundancy."""
+        return max((watcher.unprotected_loss for watcher in self.watchers), default=0.0)
 
     @property
     def is_video(self) -> bool:

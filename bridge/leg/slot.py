@@ -41,6 +41,7 @@ class Slot:
         "sent_recently",
         "shown",
         "ssrc",
+        "unprotected_loss",
         "wanted_height_px",
     )
 
@@ -72,6 +73,8 @@ class Slot:
         self.is_borne = True
         self.pause: PauseReason | None = None
         self.sent_recently = SentRecently()
+        # The share of packets lost on the way to the receiver, where the bridge can do nothing against it.
+        self.unprotected_loss = 0.0
         # How often this receiver may have a key frame made for everybody who watches the same.
         # Key frames that the receiver may ask for.
         self.picture_losses = Budget(per_s=1.0, burst=2)
@@ -161,6 +164,14 @@ class Slot:
         # A hole at the end of the interval may be in the receiver's next report only.
         self._unsent = max(min(unsent, self._unsent + unsent - explained), 0)
         return lost - explained, sent
+
+    def protect(self, distance: int, loss: float) -> None:
+        """Send so many packets of a voice once more with each one against a loss on the receiver's line.
+
+        Where the receiver has not agreed to redundancy, only the publisher's encoder can help.
+        """
+        self.forwarder.protect(distance)
+        self.unprotected_loss = loss if self.forwarder.red_payload_type is None else 0.0
 
     def can_show(self, encoding: Encoding) -> bool:
         """Whether the receiver negotiated the codec of this encoding."""

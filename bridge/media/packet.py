@@ -60,8 +60,8 @@ class MediaPacket:
 
 
 @dataclass(slots=True)
-class Retransmission:
-    """A packet on its way again in RTX form (RFC 4588): the original number stands before the payload."""
+class Wrapped:
+    """A packet on its way in a payload format that has something in front of its own payload."""
 
     marker: bool
     payload: bytes
@@ -71,9 +71,9 @@ class Retransmission:
     tl0_offset: int
 
 
-def retransmission(packet: MediaPacket, sequence_number: int) -> Retransmission:
-    """Wrap `packet`, which the receiver knows by the 16-bit `sequence_number`."""
-    return Retransmission(
+def retransmission(packet: MediaPacket, sequence_number: int) -> Wrapped:
+    """Wrap `packet`, which the receiver knows by the 16-bit `sequence_number`, for RTX (RFC 4588)."""
+    return Wrapped(
         marker=packet.marker,
         payload=sequence_number.to_bytes(2, "big") + packet.payload,
         audio_level=packet.audio_level,

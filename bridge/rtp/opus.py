@@ -1,5 +1,8 @@
 """How much sound an Opus packet holds (RFC 6716, 3.1 and 3.2)."""
 
+# Of RTP, whatever the encoder was fed with (RFC 7587, 4.1).
+CLOCK_RATE_HZ = 48_000
+
 _SILK_MS = (10.0, 20.0, 40.0, 60.0)
 _HYBRID_MS = (10.0, 20.0)
 _CELT_MS = (2.5, 5.0, 10.0, 20.0)

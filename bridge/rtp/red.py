@@ -1,8 +1,8 @@
 """Redundant audio (RFC 2198): what was sent before goes out once more in front of what is new.
 
-A payload is a header for each block, then the blocks in the same order, the oldest first. The last block is the
-primary: what the packet would hold by itself. All blocks tell their time by how much earlier they are than
-the packet's RTP timestamp; their sequence numbers are told nowhere.
+A payload is a header for each block, then the blocks in the same order, the oldest first. The last block is
+the primary: what the packet would hold by itself. All blocks tell their time by how much earlier they are
+than the packet's RTP timestamp; their sequence numbers are told nowhere.
 """
 
 from collections.abc import Sequence

@@ -123,7 +123,7 @@ def _live_lines(section: Section, decision: AnswerSection, plan: AnswerPlan) -> 
     extensions = {**(slot.extension_ids if slot else {}), **(receiving.extension_ids if receiving else {})}
     feedback = (slot.feedback if slot else frozenset()) | (receiving.feedback if receiving else frozenset())
     return [
-        f"m={section.kind} 9 {section.protocol} {' '.join(_formats(codecs, rtx))}",
+        f"m={section.kind} 9 {section.protocol} {' '.join(_formats(codecs, rtx, receiving, slot))}",
         "c=IN IP4 0.0.0.0",
         "a=rtcp:9 IN IP4 0.0.0.0",
         f"a=ice-ufrag:{plan.ice_ufrag}",
@@ -137,6 +137,7 @@ def _live_lines(section: Section, decision: AnswerSection, plan: AnswerPlan) -> 
         "a=rtcp-mux",
         *(["a=rtcp-rsize"] if section.has_reduced_size else []),
         *(line for codec in codecs for line in _codec_lines(codec, rtx.get(codec.payload_type), feedback)),
+        *_red_lines(codecs, receiving, slot),
         *(_rid_lines(section, receiving) if receiving else []),
         *(_ssrc_lines(sending) if sending else []),
     ]
@@ -150,11 +151,26 @@ def _codecs_of(receiving: PublishingPlan | None, slot: SlotPlan | None) -> list[
     return codecs
 
 
-def _formats(codecs: Sequence[Codec], rtx: Mapping[int, int]) -> Iterator[str]:
+def _formats(
+    codecs: Sequence[Codec], rtx: Mapping[int, int], receiving: PublishingPlan | None, slot: SlotPlan | None
+) -> Iterator[str]:
+    # Browsers send redundant audio only where it is preferred to what it consists of.
+    if receiving and receiving.red_payload_type is not None:
+        yield str(receiving.red_payload_type)
     for codec in codecs:
         yield str(codec.payload_type)
         if codec.payload_type in rtx:
             yield str(rtx[codec.payload_type])
+    if not receiving and slot and slot.red_payload_type is not None:
+        yield str(slot.red_payload_type)
+
+
+def _red_lines(codecs: Sequence[Codec], receiving: PublishingPlan | None, slot: SlotPlan | None) -> list[str]:
+    plan = receiving or slot
+    if plan is None or plan.red_payload_type is None:
+        return []
+    number, opus = plan.red_payload_type, codecs[0].payload_type
+    return [f"a=rtpmap:{number} red/48000/2", f"a=fmtp:{number} {opus}/{opus}"]
 
 
 def _extmap_line(extension: OfferedExtension, uri: str) -> str:

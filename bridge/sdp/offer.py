@@ -53,6 +53,8 @@ _SSRC = re.compile(r"([0-9]{1,10})(?: .*)?")
 _ICE_UFRAG = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 _ICE_PWD = re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
 _FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,16}) +([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){0,63})")
+# Of what redundant audio consists (RFC 2198, 5).
+_REDUNDANCY = re.compile(r"[0-9]{1,3}(?:/[0-9]{1,3}){1,31}")
 _MSID = re.compile(r"(\S{1,128})(?: +(\S{1,128}))?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 
@@ -85,7 +87,10 @@ _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One payload type; `name` is in lower case, `parameters` come from its fmtp line."""
+    """One payload type; `name` is in lower case, `parameters` come from its fmtp line.
+
+    The one that has no name, the payload types that redundant audio consists of, is called "redundancy".
+    """
 
     payload_type: int
     name: str
@@ -321,6 +326,8 @@ def _parameters(value: str) -> Iterator[tuple[str, str]]:
         name, separator, setting = part.partition("=")
         if separator:
             yield name.strip().lower(), setting.strip()
+        elif _REDUNDANCY.fullmatch(name.strip()):
+            yield "redundancy", name.strip()
 
 
 def _extensions(attributes: _Attributes) -> dict[str, OfferedExtension]:

@@ -1,7 +1,7 @@
 """Says what the m-lines of an offer can be used for, and chooses their codecs.
 
 Opus for sound; for pictures VP8 or H.264, whichever the offer prefers, and both for a slot, because its
-sources differ.
+sources differ. Redundant audio (RFC 2198) is taken and sent where the offer has it for the same Opus.
 """
 
 import re
@@ -60,11 +60,18 @@ class PublishingPlan:
     kind: str
     codec: Codec
     rtx_payload_type: int | None
+    red_payload_type: int | None
     rids: tuple[str, ...]
     extension_ids: Mapping[str, int]
     feedback: frozenset[str]
     ssrcs: tuple[int, ...]
     fid: Mapping[int, int]
+
+    @property
+    def payload_types(self) -> tuple[int, ...]:
+        """Those under which the media itself may come."""
+        red = self.red_payload_type
+        return (self.codec.payload_type,) if red is None else (self.codec.payload_type, red)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class SlotPlan:
     codecs: tuple[Codec, ...]
     payload_types: Mapping[str, int]
     rtx_payload_types: Mapping[str, int]
+    red_payload_type: int | None
     extension_ids: Mapping[str, int]
     feedback: frozenset[str]
 
@@ -132,8 +140,8 @@ def _is_told_apart(section: Section, sending: Iterable[Section]) -> bool:
     if len(plan.ssrcs) >= max(len(section.rids[:RIDS_MAX]), 1):
         return True
     others = [publishing_of(other) for other in sending if other is not section]
-    taken = {other.codec.payload_type for other in others if other is not None}
-    return not section.rids and plan.codec.payload_type not in taken
+    taken = {number for other in others if other is not None for number in other.payload_types}
+    return not section.rids and taken.isdisjoint(plan.payload_types)
 
 
 def plan_publishing(section: Section) -> PublishingPlan | None:
@@ -171,6 +179,7 @@ def publishing_of(section: Section) -> PublishingPlan | None:
         kind=section.kind,
         codec=codec,
         rtx_payload_type=rtx_payload_types_of(section).get(codec.payload_type),
+        red_payload_type=red_payload_type_of(section, codec),
         rids=rids,
         extension_ids=extension_ids,
         feedback=feedback,
@@ -197,6 +206,7 @@ def slot_of(section: Section) -> SlotPlan | None:
         codecs=codecs,
         payload_types={codec.name: codec.payload_type for codec in codecs},
         rtx_payload_types={c.name: rtx[c.payload_type] for c in codecs if c.payload_type in rtx},
+        red_payload_type=red_payload_type_of(section, codecs[0]),
         # The fan-out writes one-byte extension elements, whose identifiers end at 14.
         extension_ids={
             uri: section.extensions[uri].id
@@ -247,6 +257,17 @@ def _h264_rank(codec: Codec) -> tuple[bool, int]:
 
 def _is_single_nal_unit_mode(codec: Codec) -> bool:
     return codec.name == "h264" and codec.parameters.get("packetization-mode", "0") != "1"
+
+
+def red_payload_type_of(section: Section, opus: Codec) -> int | None:
+    """Return the payload type of redundant audio that consists of that Opus alone (RFC 2198, 5)."""
+    for codec in section.codecs:
+        is_red = (codec.name, codec.clock_rate_hz, codec.channels) == ("red", 48000, 2)
+        if not is_red or section.kind != "audio" or codec.payload_type in RTCP_PAYLOAD_TYPES:
+            continue
+        if set(codec.parameters.get("redundancy", "").split("/")) == {str(opus.payload_type)}:
+            return codec.payload_type
+    return None
 
 
 def rtx_payload_types_of(section: Section) -> dict[int, int]:

@@ -46,6 +46,7 @@ def leg(keyframe_interval_s: float | None = None, **statistics: Any) -> Any:
         "loss_down": 0.0,
         "received_bps": 0,
         "available_bps": 0,
+        "voice_distances": [],
         "protocol": None,
     }
     encoding = SimpleNamespace(keyframe_interval_s=keyframe_interval_s)
@@ -247,6 +248,16 @@ def test_quality_is_told_as_quantiles_over_the_connected_legs(scrape: Scrape) ->
     assert scrape.value("hoichan_rtt_seconds", quantile="1") == pytest.approx(0.1)
     assert scrape.value("hoichan_loss_ratio", direction="up", quantile="0.95") == pytest.approx(0.1)
     assert scrape.value("hoichan_media_received_bytes_per_second") == 55
+
+
+def test_the_redundancy_of_voices_is_told_by_distance(scrape: Scrape) -> None:
+    scrape.participants = [
+        participant("A", Role.CHAIR, leg(protocol="udp", voice_distances=[2, 2, 0])),
+        participant("B", Role.EXPERT, leg(protocol="tcp", voice_distances=[0])),
+        participant("C", Role.EXPERT, leg(voice_distances=[1])),
+    ]
+    distances = [scrape.value("hoichan_voice_slots", distance=distance) for distance in "012"]
+    assert distances == [2, 0, 2]
 
 
 def test_without_legs_there_is_no_quality_to_tell(scrape: Scrape) -> None:

@@ -25,7 +25,9 @@ blocks = st.builds(
 
 
 def test_the_layout_is_that_of_the_standard() -> None:
-    audio = RedundantAudio(111, b"new", [RedundantBlock(111, 1920, b"oldest"), RedundantBlock(111, 960, b"o")])
+    audio = RedundantAudio(
+        111, b"new", [RedundantBlock(111, 1920, b"oldest"), RedundantBlock(111, 960, b"o")]
+    )
     payload = bytes.fromhex("EF1E0006 EF0F0001 6F") + b"oldest" + b"o" + b"new"
     assert build_red(audio) == payload
     assert parse_red(payload) == audio
@@ -37,9 +39,7 @@ def test_a_primary_alone_has_a_header_of_one_byte() -> None:
 
 
 @given(payload_types, st.binary(max_size=60), st.lists(blocks, max_size=BLOCKS_MAX - 1))
-def test_what_is_written_is_read_again(
-    payload_type: int, data: bytes, former: list[RedundantBlock]
-) -> None:
+def test_what_is_written_is_read_again(payload_type: int, data: bytes, former: list[RedundantBlock]) -> None:
     audio = RedundantAudio(payload_type, data, former)
     assert parse_red(build_red(audio)) == audio
 

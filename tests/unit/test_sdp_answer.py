@@ -51,12 +51,53 @@ def test_answer_offers_no_codec_extension_or_feedback_of_its_own(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_redundancy_and_what_nobody_reads_is_not_agreed_on(name: str) -> None:
+def test_correction_of_pictures_and_what_nobody_reads_is_not_agreed_on(name: str) -> None:
     """FEC would have to be made anew for each receiver; a picture's orientation is turned by its sender."""
     offered = sample(name).replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-fb:* rrtr\r\n")
     answer = answer_to(parse_offer(offered)).lower()
-    for word in ("ulpfec", "flexfec", "red/", "rrtr", "video-orientation"):
+    for word in ("ulpfec", "flexfec", "red/90000", "rrtr", "video-orientation"):
         assert word not in answer
+
+
+def audio_line(text: str, mid: str) -> list[str]:
+    return next(
+        block for block in m_lines(text) if f"a=mid:{mid}" in block and block[0].startswith("m=audio")
+    )
+
+
+def test_redundant_audio_is_preferred_where_a_browser_sends_and_possible_where_it_receives() -> None:
+    text = answer_to(parse_offer(sample("chromium_client_all_codecs")))
+    sending, receiving = audio_line(text, "0"), audio_line(text, "4")
+    # Chromium sends it only if it stands before what it consists of.
+    assert sending[0] == "m=audio 9 UDP/TLS/RTP/SAVPF 63 111"
+    assert receiving[0] == "m=audio 9 UDP/TLS/RTP/SAVPF 111 63"
+    for block in (sending, receiving):
+        assert "a=rtpmap:63 red/48000/2" in block
+        assert "a=fmtp:63 111/111" in block
+        assert "a=rtpmap:111 opus/48000/2" in block
+
+
+@pytest.mark.parametrize(
+    "name", ["firefox_client", "aiortc_whip", "aiortc_sendrecv", "obs_whip", "gstreamer_whip_h264"]
+)
+def test_who_does_not_offer_redundant_audio_is_answered_without(name: str) -> None:
+    assert "red/" not in answer_to(parse_offer(sample(name))).lower()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("a=fmtp:63 111/111", "a=fmtp:63 111/0", id="other-codecs-in-it"),
+        pytest.param("a=fmtp:63 111/111", "a=x", id="nobody-knows-what-is-in-it"),
+        pytest.param("red/48000/2", "red/8000", id="another-clock"),
+        pytest.param("a=rtpmap:63 red/48000/2", "a=x", id="no-format"),
+    ],
+)
+def test_redundant_audio_of_anything_but_this_opus_is_not_agreed_on(before: str, after: str) -> None:
+    offered = sample("chromium_client_all_codecs").replace(before, after)
+    answer = answer_to(parse_offer(offered))
+    assert "red/" not in answer
+    assert audio_line(answer, "0")[0] == "m=audio 9 UDP/TLS/RTP/SAVPF 111"
 
 
 def test_session_part_says_ice_lite_and_keeps_its_identity() -> None:

@@ -47,6 +47,9 @@ const FRESH_MS = 5000;
 /** The bridge's code for a leg whose DTLS association it no longer has. */
 const MEDIA_LOST = "negotiation-failed:media-lost";
 
+/** What is offered on audio lines: Opus, alone and with what was said just before (RFC 2198). */
+const AUDIO_CODECS = new Set(["audio/opus", "audio/red"]);
+
 /** What is offered on video lines: the bridge forwards nothing else, and 49 slots must stay below its offer limit. */
 const VIDEO_CODECS = new Set(["video/VP8", "video/H264", "video/rtx"]);
 const H264_PROFILES = ["42e01f", "42001f"];
@@ -72,7 +75,7 @@ function preferCodecs(transceiver, kind) {
   const capabilities = RTCRtpReceiver.getCapabilities(kind);
   if (!capabilities || !transceiver.setCodecPreferences) return;
   const codecs = capabilities.codecs.filter((codec) =>
-    kind === "audio" ? codec.mimeType === "audio/opus" : isForwarded(codec),
+    kind === "audio" ? AUDIO_CODECS.has(codec.mimeType) : isForwarded(codec),
   );
   if (codecs.length > 0) transceiver.setCodecPreferences(codecs);
 }

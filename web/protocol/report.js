@@ -52,7 +52,8 @@ export function reportTransport(stats, previous) {
     if (entry.type === "inbound-rtp") {
       report.packetsReceived += entry.packetsReceived ?? 0;
       report.packetsLost += Math.max(0, entry.packetsLost ?? 0);
-    } else if (entry.type === "remote-inbound-rtp" && typeof entry.fractionLost === "number") {
+    } else if (entry.type === "remote-inbound-rtp" && entry.kind !== "audio" && typeof entry.fractionLost === "number") {
+      // Of a voice the bridge tells the encoder what its worst listener loses.
       report.lossUp = Math.max(report.lossUp ?? 0, entry.fractionLost);
     }
   }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { grade, reportTransport } from "../protocol/report.js";
 
-function stats({ at = 1000, protocol = "udp", received = 100, lost = 0, bytes = 0, rtt = 0.02, up } = {}) {
+function stats({ at = 1000, protocol = "udp", received = 100, lost = 0, bytes = 0, rtt = 0.02, up, voiceUp } = {}) {
   const entries = [
     { id: "T", type: "transport", timestamp: at, selectedCandidatePairId: "P" },
     { id: "P", type: "candidate-pair", localCandidateId: "L", currentRoundTripTime: rtt, bytesReceived: bytes, bytesSent: 0 },
@@ -11,8 +11,14 @@ function stats({ at = 1000, protocol = "udp", received = 100, lost = 0, bytes = 
     { id: "I", type: "inbound-rtp", packetsReceived: received, packetsLost: lost },
   ];
   if (up !== undefined) entries.push({ id: "R", type: "remote-inbound-rtp", fractionLost: up });
+  if (voiceUp !== undefined) entries.push({ id: "V", type: "remote-inbound-rtp", kind: "audio", fractionLost: voiceUp });
   return entries.map((entry) => [entry.id, entry]);
 }
+
+test("what a listener loses of a voice is not a loss on the way up", () => {
+  assert.equal(reportTransport(stats({ voiceUp: 0.2 }), null).lossUp, null);
+  assert.equal(reportTransport(stats({ up: 0.01, voiceUp: 0.2 }), null).lossUp, 0.01);
+});
 
 test("a connection over TCP is recognised", () => {
   assert.equal(reportTransport(stats({ protocol: "tcp" }), null).protocol, "tcp");
