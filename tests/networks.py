@@ -42,8 +42,9 @@ class Network:
     chromium: str
     server_host: str
     init_script: str = ""
-    # What goes before a command that is to run there.
+    # What goes before a command that is to run there, and what its devices and rules are called.
     enter: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def is_own(self) -> bool:
@@ -53,6 +54,25 @@ class Network:
     def drop_udp(self) -> None:
         """Throw away all UDP from now on."""
         _run(*self.enter, "nft", "-f", "-", text=DROP_UDP)
+
+    def lose_udp(self, *, up: float = 0.0, down: float = 0.0) -> None:
+        """Lose these shares of all UDP packets from now on, each packet by itself."""
+        # Not where packets leave: a browser is told that they did not, and sends them again.
+        for enter, device, share in ((self.enter, f"{self.name}b", down), ((), f"{self.name}a", up)):
+            _run(
+                *enter,
+                *("nft", "-f", "-"),
+                text=f"""
+                    table netdev {self.name}
+                    delete table netdev {self.name}
+                    table netdev {self.name} {{
+                        chain coming {{
+                            type filter hook ingress device "{device}" priority 0;
+                            ip protocol udp numgen random mod 1000 < {round(1000 * share)} drop;
+                        }}
+                    }}
+                """,
+            )
 
     def udp_dropped(self) -> int:
         """Return how many UDP packets the firewall has thrown away."""
@@ -104,10 +124,11 @@ def clinic(directory: Path) -> Iterator[Network]:
         chromium = directory / "chromium-in-the-clinic"
         chromium.write_text(f'#!/bin/sh\nexec ip netns exec {name} {CHROMIUM} "$@"\n', encoding="utf-8")
         chromium.chmod(0o755)
-        yield Network(str(chromium), here, enter=("ip", "netns", "exec", name))
+        yield Network(str(chromium), here, enter=("ip", "netns", "exec", name), name=name)
     finally:
         # The veth pair goes with the namespace.
         _run("ip", "netns", "delete", name)
+        _run("nft", "-f", "-", text=f"table netdev {name}\ndelete table netdev {name}\n")
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from bridge.base.words import SlotRole, Source
 from bridge.rtp.red import RedundantAudio, RedundantBlock, build_red
 
 MICROPHONE = (Source.MICROPHONE,)
-FRAME_S = 0.02
+# 1,500 packets.
+SPOKEN_S = 30.0
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_random_losses_of_a_listeners_line_are_hardly_heard(
 ) -> None:
     speaker, listener = pair(meeting)
     listener.down.loss = loss
-    sent = sent_in(meeting, speaker, 60.0)
+    sent = sent_in(meeting, speaker, SPOKEN_S)
     receiver = voice_of(listener, speaker)
     assert len(receiver.holes) > 0.8 * loss * len(sent)
     assert lacking(receiver, sent) <= allowed
@@ -120,7 +121,7 @@ def test_random_losses_of_a_listeners_line_are_hardly_heard(
 def test_bursts_on_a_listeners_line_are_hardly_heard(meeting: Meeting) -> None:
     speaker, listener = pair(meeting)
     listener.down.drop_if = bursts(meeting.network, 0.2, 4.0, 170.0)
-    sent = sent_in(meeting, speaker, 60.0)
+    sent = sent_in(meeting, speaker, SPOKEN_S)
     receiver = voice_of(listener, speaker)
     assert len(receiver.holes) > 0.15 * len(sent)
     assert lacking(receiver, sent) <= 0.05
@@ -133,10 +134,10 @@ def test_losses_on_the_way_up_are_repaired_for_all_and_told_as_they_were(
 ) -> None:
     speaker, listener = pair(meeting)
     speaker.up.loss = loss
-    sent = sent_in(meeting, speaker, 60.0)
+    sent = sent_in(meeting, speaker, SPOKEN_S)
     receiver = voice_of(listener, speaker)
     # A browser repeats one packet: two in a row are lost.
-    assert lacking(receiver, sent) <= 1.3 * loss * loss
+    assert lacking(receiver, sent) <= 1.5 * loss * loss
     assert meeting.counters.voices_recovered > 0.7 * loss * len(sent)
     assert loss / 2 < speaker.leg.snapshot().loss_up < 2 * loss
     # It was nothing of the listener's.
@@ -148,7 +149,7 @@ def test_losses_on_the_way_up_are_repaired_for_all_and_told_as_they_were(
 def test_losses_on_both_ways_are_repaired_on_both(meeting: Meeting) -> None:
     speaker, listener = pair(meeting)
     speaker.up.loss = listener.down.loss = 0.1
-    sent = sent_in(meeting, speaker, 60.0)
+    sent = sent_in(meeting, speaker, SPOKEN_S)
     assert lacking(voice_of(listener, speaker), sent) <= 0.02
     assert listener.complaints() == []
 
