@@ -16,7 +16,7 @@ from bridge.media.cache import PacketCache
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket, OutgoingPacket
 from bridge.media.parameter_sets import ParameterSets, holds_both
-from bridge.media.protection import DISTANCE_MAX, PAYLOAD_BYTES_MAX, protected
+from bridge.media.protection import PAYLOAD_BYTES_MAX, RecentPackets, protected
 from bridge.media.reception import ReceptionStatistics
 from bridge.media.recovery import LossRecovery
 from bridge.media.replay import ReplayWindow
@@ -26,7 +26,6 @@ from bridge.media.timeline import ClockOffset, SenderClock
 from bridge.rtp.h264 import inspect
 from bridge.rtp.header import RtpPacket
 from bridge.rtp.opus import PACKETS_PER_S_MAX
-from bridge.rtp.red import parse_red
 from bridge.rtp.sequence import SequenceUnwrapper
 from bridge.rtp.vp8 import parse_descriptor
 from bridge.transport import FanoutRows
@@ -231,8 +230,8 @@ class Encoding:
         self._recovery = None if red_payload_type is None else LossRecovery()
         # What redundancy has brought of packets that were lost, to be passed on before what brought it.
         self.recovered: list[MediaPacket] = []
-        # The newest packets in the order of their numbers, while anybody is sent them again.
-        self._recent: list[MediaPacket] = []
+        # Of sound, while anybody is sent it again.
+        self._recent = RecentPackets()
         # Of sound: whether the packets carry the level of what is in them (RFC 6464).
         self.tells_levels = True
         self._latecomers: tuple[int, list[Span[Encoding]]] | None = None
@@ -359,16 +358,10 @@ class Encoding:
                 if is_plain:
                     yield packet, rows, count
                     continue
-                former = [
-                    one for one in recent if 0 < number - one.extended_sequence_number <= spans.distance
-                ]
-                wrapped = protected(packet, former, spans.payload_type)
+                wrapped = protected(packet, recent.before(number, spans.distance), spans.payload_type)
                 self.fan.redundant_octets[spans.distance] += len(wrapped.payload) - len(packet.payload)
                 yield wrapped, rows, count
-        recent.append(packet)
-        if len(recent) > 1 and recent[-2].extended_sequence_number > number:
-            recent.sort(key=lambda one: one.extended_sequence_number)
-        del recent[:-DISTANCE_MAX]
+        recent.keep(packet)
 
     def take_recovered(self) -> list[MediaPacket]:
         """Return what was lost and has come after all, in the order of its numbers."""
@@ -523,14 +516,10 @@ class Encoding:
 
     def _recover(self, extended: int, packet: RtpPacket, arrival: float) -> bytes:
         """Keep what redundant audio brings of what was lost; return its own sound, empty if it has none."""
-        try:
-            audio = parse_red(packet.payload)
-        except MalformedPacket:
+        if self._recovery is None:
             return b""
-        if self._recovery is None or audio.payload_type != self.payload_type or not audio.data:
-            return b""
-        former = [block for block in audio.former if block.payload_type == self.payload_type]
-        for found in self._recovery.take(extended, packet.timestamp, audio.data, former):
+        sound, recovered = self._recovery.read(extended, packet.timestamp, packet.payload, self.payload_type)
+        for found in recovered:
             number = found.extended_sequence_number
             if not self._replays.take(number):
                 continue
@@ -555,7 +544,7 @@ class Encoding:
                     is_voice=packet.is_voice,
                 )
             )
-        return audio.data
+        return sound
 
     def _note_keyframe(self, timestamp: int, arrival: float) -> None:
         """Measure from one key frame to the next; parameter sets and slices of the same one begin none."""

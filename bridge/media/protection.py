@@ -113,6 +113,27 @@ class Protection:
         return self.distance
 
 
+class RecentPackets:
+    """The newest packets of a stream of sound, in the order of their numbers."""
+
+    __slots__ = ("_packets",)
+
+    def __init__(self) -> None:
+        self._packets: list[MediaPacket] = []
+
+    def keep(self, packet: MediaPacket) -> None:
+        """Note a packet; of more than can be sent once more the oldest is forgotten."""
+        packets = self._packets
+        packets.append(packet)
+        if len(packets) > 1 and packets[-2].extended_sequence_number > packet.extended_sequence_number:
+            packets.sort(key=lambda one: one.extended_sequence_number)
+        del packets[:-DISTANCE_MAX]
+
+    def before(self, number: int, distance: int) -> list[MediaPacket]:
+        """Return those of the `distance` numbers before `number` that are here."""
+        return [one for one in self._packets if 0 < number - one.extended_sequence_number <= distance]
+
+
 def protected(packet: MediaPacket, former: Iterable[MediaPacket], payload_type: int) -> Wrapped:
     """Wrap a voice with those before it, the oldest first, whose own payload type is `payload_type`.
 

@@ -14,8 +14,9 @@ would harm nobody but the sender's own voice: each number is taken once, here as
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bridge.base.errors import MalformedPacket
 from bridge.rtp.opus import CLOCK_RATE_HZ, duration_ms
-from bridge.rtp.red import RedundantBlock
+from bridge.rtp.red import RedundantBlock, parse_red
 from bridge.rtp.sequence import difference
 
 # How many numbers back a packet may still be missing: a third of a second, which is as far as an offset
@@ -52,6 +53,22 @@ class LossRecovery:
         self._highest = -1
         self._known.clear()
         self._missing.clear()
+
+    def read(
+        self, number: int, timestamp: int, payload: bytes, payload_type: int
+    ) -> tuple[bytes, list[Recovered]]:
+        """Return the sound of a packet of redundant audio, and what it brings that was missing.
+
+        The sound is empty where there is none of that type, or where the payload cannot be read.
+        """
+        try:
+            audio = parse_red(payload)
+        except MalformedPacket:
+            return b"", []
+        if audio.payload_type != payload_type or not audio.data:
+            return b"", []
+        former = [block for block in audio.former if block.payload_type == payload_type]
+        return audio.data, self.take(number, timestamp, audio.data, former)
 
     def take(
         self, number: int, timestamp: int, payload: bytes, former: Sequence[RedundantBlock] = ()

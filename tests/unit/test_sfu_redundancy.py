@@ -121,7 +121,7 @@ def test_random_losses_of_a_listeners_line_are_hardly_heard(
 def test_bursts_on_a_listeners_line_are_hardly_heard(meeting: Meeting) -> None:
     speaker, listener = pair(meeting)
     listener.down.drop_if = bursts(meeting.network, 0.2, 4.0, 170.0)
-    sent = sent_in(meeting, speaker, SPOKEN_S)
+    sent = sent_in(meeting, speaker, 2 * SPOKEN_S)
     receiver = voice_of(listener, speaker)
     assert len(receiver.holes) > 0.15 * len(sent)
     assert lacking(receiver, sent) <= 0.05
