@@ -9,7 +9,7 @@ from capture import RecordedMeeting
 from meeting import Client, Meeting
 from network import Network
 from receivers import SlotReceiver
-from streams import OPUS, RED, Piece, talking
+from streams import AUDIO_LEVEL_ID, OPUS, RED, Piece, talking
 
 from bridge.base.words import SlotRole, Source
 from bridge.rtp.red import RedundantAudio, RedundantBlock, build_red
@@ -241,6 +241,31 @@ def test_pauses_are_kept_and_nothing_from_before_a_long_one_is_repeated(meeting:
         meeting.run(0.4)
     assert len(receiver.heard) == heard + 5
     assert receiver.redundant_blocks == blocks
+    assert listener.complaints() == []
+
+
+def test_a_packet_that_no_redundancy_fits_goes_as_it_is(meeting: Meeting) -> None:
+    speaker, listener = pair(meeting)
+    voice = speaker.voice
+    assert voice is not None
+    listener.down.loss = 0.2
+    meeting.run(5.0)
+    listener.down.loss = 0.0
+    meeting.run(0.5)
+    receiver = voice_of(listener, speaker)
+    newest, speaker.voice, voice.distance = max(receiver.heard), None, None
+    for size_bytes in (1199, 1200, 1275, 600, 600, 80):
+        voice.frames += 1
+        now = meeting.network.now
+        piece = Piece(voice.ssrc, voice.frames, 0, 1, False, 0, -1, now).pack()
+        sound = b"\x78" + bytes(size_bytes - 1 - len(piece)) + piece
+        speaker.send_rtp(voice.packet(sound, now, {AUDIO_LEVEL_ID: b"\x99"}))
+        meeting.run(0.02)
+    meeting.run(0.2)
+    packets = [one for one in receiver.packets() if one.number > newest]
+    assert [one.payload_type for one in packets[-6:]] == [RED, OPUS, OPUS, RED, RED, RED]
+    assert receiver.octets_max == 1275
+    assert distances(listener) == {2}
     assert listener.complaints() == []
 
 
