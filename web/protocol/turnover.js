@@ -36,6 +36,7 @@ function isReached(rtpTime, begins) {
 
 export class Turnover {
   /** @type {Map<string, Held>} by mid */ #held = new Map();
+  /** @type {Map<string, number>} by mid: the RTP time of the frame that was told last */ #shown = new Map();
 
   /**
    * What of a message may be said at once; the rest is held.
@@ -56,6 +57,12 @@ export class Turnover {
         continue;
       }
       const begins = message.begins?.[mid] ?? null;
+      const onScreen = this.#shown.get(mid);
+      // The word comes after the picture as often as not.
+      if (begins !== null && onScreen !== undefined && isReached(onScreen, begins)) {
+        sayable.slots[mid] = shown;
+        continue;
+      }
       if (begins === null) sayable.slots[mid] = null;
       this.#held.set(mid, { shown, pause: null, begins, sinceMs: nowMs, isCovered: begins === null });
     }
@@ -80,6 +87,7 @@ export class Turnover {
    * @returns {SlotsMessage | null} what may be said now
    */
   frame(mid, { rtpTimestamp, receiveTime }, nowMs) {
+    if (rtpTimestamp !== undefined) this.#shown.set(mid, rtpTimestamp);
     const held = this.#held.get(mid);
     if (!held || held.begins === null) return null;
     const isNew =
@@ -109,6 +117,7 @@ export class Turnover {
   /** Another peer connection: nothing of the former one is awaited. */
   forget() {
     this.#held.clear();
+    this.#shown.clear();
   }
 
   /** @param {string} mid @param {Held} held @returns {SlotsMessage} */

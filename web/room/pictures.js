@@ -50,7 +50,7 @@ export class Pictures {
     this.strip = new Strip(conference);
     this.voices = new Voices(speakerId);
     this.watch = new Watch(conference, {
-      videos: () => new Map(this.#framed().map(([mid, { video }]) => [mid, video])),
+      videos: () => this.#framed().map(([mid, frame]) => [mid, frame.video, "role" in frame]),
       seen: () => this.#seen(),
       show: (stale, nowMs) => this.#showStale(stale, nowMs),
     });

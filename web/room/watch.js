@@ -7,7 +7,7 @@ import { MEASURE_INTERVAL_MS } from "./conference.js";
 /** @typedef {import("../protocol/freshness.js").Seen} Seen */
 /** @typedef {import("../protocol/freshness.js").Stale} Stale */
 
-/** One frame in so long is looked at, of each picture: thirty pictures cost little. */
+/** One frame in so long is looked at, of each small picture: thirty of them cost little. */
 const LOOK_MS = 250;
 
 export class Watch {
@@ -20,7 +20,7 @@ export class Watch {
 
   /**
    * @param {Conference} conference
-   * @param {{videos: () => Map<string, HTMLVideoElement>, seen: () => Map<string, Seen>, show: (stale: Map<string, Stale>, nowMs: number) => void}} page
+   * @param {{videos: () => [string, HTMLVideoElement, boolean][], seen: () => Map<string, Seen>, show: (stale: Map<string, Stale>, nowMs: number) => void}} page
    */
   constructor(conference, page) {
     this.#conference = conference;
@@ -34,7 +34,7 @@ export class Watch {
         return;
       }
       if (this.#isCounting) this.#count(now);
-      else for (const [mid, video] of page.videos()) this.#ask(mid, video);
+      else for (const [mid, video, isLarge] of page.videos()) this.#ask(mid, video, isLarge);
       page.show(this.#freshness.look(page.seen(), Boolean(conference.peer?.isConnected), LOOK_MS, now), now);
     };
     this.timer = setInterval(this.#look, LOOK_MS);
@@ -48,8 +48,9 @@ export class Watch {
   /**
    * @param {string} mid
    * @param {HTMLVideoElement} video
+   * @param {boolean} isLarge  every frame of it is looked at, so that its name changes with it
    */
-  #ask(mid, video) {
+  #ask(mid, video, isLarge) {
     if (this.#asked.get(video) === mid) return;
     this.#asked.set(video, mid);
     video.requestVideoFrameCallback((_, frame) => {
@@ -58,7 +59,7 @@ export class Watch {
       const now = performance.now();
       this.#freshness.frame(mid, now);
       this.#conference.frameShown(mid, frame, now);
-      if (this.#conference.isFrameAwaited(mid)) this.#ask(mid, video);
+      if (isLarge || this.#conference.isFrameAwaited(mid)) this.#ask(mid, video, isLarge);
     });
   }
 

@@ -118,3 +118,16 @@ test("another peer connection waits for nothing of the former one", () => {
   say(state, turnover.due(5000));
   assert.equal(state.slots.size, 0);
 });
+
+test("a name whose picture is on the screen already is said at once", () => {
+  const state = shown({ 7: A });
+  const turnover = new Turnover();
+  turnover.frame("7", { rtpTimestamp: 4000 }, 0);
+  turnover.frame("7", { rtpTimestamp: 8000 }, 40);
+  hear(turnover, state, { slots: { 7: B }, begins: { 7: 5000 } }, 50);
+  assert.deepEqual(state.slots.get("7"), B);
+  // Of a frame of the former connection nothing follows.
+  turnover.forget();
+  hear(turnover, state, { slots: { 7: A }, begins: { 7: 6000 } }, 60);
+  assert.deepEqual(state.slots.get("7"), B);
+});
