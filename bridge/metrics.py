@@ -80,6 +80,7 @@ _SFU_COUNTERS = (
         "hoichan_retransmissions_suppressed",
         "Requests not answered: over the leg's budget, or repeated within a round trip.",
     ),
+    ("probe_packets_sent", "hoichan_probe_packets", "Packets sent to try what a receiver's line carries."),
     ("packets_lost", "hoichan_packets_lost", "Packets from publishers that were missed at first."),
     ("packets_abandoned", "hoichan_packets_abandoned", "Packets from publishers that never came."),
     (

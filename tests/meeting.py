@@ -30,6 +30,7 @@ from bridge.base.words import SlotRole, Source
 from bridge.leg.leg import Leg
 from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
+from bridge.media.feedback import ArrivalLog
 from bridge.rtp import rtcp
 from bridge.rtp.header import Extension, ExtensionIds, parse_rtp
 from bridge.sfu import TICK_S, Sfu
@@ -37,9 +38,17 @@ from bridge.sfu import TICK_S, Sfu
 ALL_SOURCES = (Source.MICROPHONE, Source.CAMERA)
 RECEIVER_TICK_S = 0.01
 REPORT_S = 1.0
+# As browsers do at the rate of a picture of full size.
+FEEDBACK_S = 0.05
 VIDEO_RATE_HZ = 30.0
 VOICE_S = 0.02
-SLOT_IDS = ExtensionIds({ABS_SEND_TIME_ID: Extension.ABS_SEND_TIME, AUDIO_LEVEL_ID: Extension.AUDIO_LEVEL})
+SLOT_IDS = ExtensionIds(
+    {
+        ABS_SEND_TIME_ID: Extension.ABS_SEND_TIME,
+        AUDIO_LEVEL_ID: Extension.AUDIO_LEVEL,
+        TRANSPORT_CC_ID: Extension.TRANSPORT_SEQUENCE_NUMBER,
+    }
+)
 FINGERPRINT = "sha-256 " + ":".join(["CD"] * 32)
 SEND_MIDS = {Source.MICROPHONE: "0", Source.CAMERA: "1", Source.CONTENT: "2", Source.AUXILIARY: "3"}
 RIDS = {Source.CAMERA: ("l", "m", "h"), Source.CONTENT: ("l", "h"), Source.AUXILIARY: ("l", "m", "h")}
@@ -52,17 +61,24 @@ def offer(
     receiving: Mapping[str, tuple[str, Sequence[str]]],
     *,
     has_rtx: bool = True,
+    tells_arrivals: bool = True,
     ice: tuple[str, str] = ("clie", "client-password-of-24-ch"),
     fingerprint: str = FINGERPRINT,
 ) -> str:
-    """Write an offer: `sending` is kind, codecs and RIDs by MID, `receiving` kind and codecs."""
+    """Write an offer: `sending` is kind, codecs and RIDs by MID, `receiving` kind and codecs.
+
+    Who tells of no arrivals offers to tell its own estimate (REMB) alone, for what it receives.
+    """
     sections = {
         **{mid: (kind, codecs, rids, "sendonly") for mid, (kind, codecs, rids) in sending.items()},
         **{mid: (kind, codecs, (), "recvonly") for mid, (kind, codecs) in receiving.items()},
     }
     lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=group:BUNDLE {' '.join(sections)}"]
     for mid, (kind, codecs, rids, direction) in sections.items():
-        lines += _section(mid, kind, codecs, rids, direction, has_rtx)
+        section = _section(mid, kind, codecs, rids, direction, has_rtx)
+        if direction == "recvonly" and not tells_arrivals:
+            section = [line for line in section if "transport-" not in line]
+        lines += section
         lines += [
             f"a=ice-ufrag:{ice[0]}",
             f"a=ice-pwd:{ice[1]}",
@@ -132,6 +148,7 @@ class Client:
         thumbnails: int = 0,
         has_rtx: bool = True,
         has_red: bool = False,
+        tells_arrivals: bool = True,
         rate_hz: float = VIDEO_RATE_HZ,
         is_device: bool = False,
     ) -> None:
@@ -141,6 +158,7 @@ class Client:
         self.codec = codec
         self.has_rtx = has_rtx
         self.has_red = has_red
+        self.tells_arrivals = tells_arrivals
         self.rate_hz = rate_hz
         self.is_gone = False
         # What the leg reported.
@@ -173,6 +191,7 @@ class Client:
         self.leg: Leg = meeting.router.create_leg(name, self, is_device=is_device)
         self.transport: Any = self.leg.transport
         self.receivers: dict[str, SlotReceiver] = {}
+        self.arrivals = ArrivalLog()
         self._receiver_by_ssrc: dict[int, tuple[SlotReceiver, bool]] = {}
         self._read_answer(self.leg.negotiate(self._offer(slot_codecs), self.mids, self.slot_roles))
         self._transport_numbers = itertools.count(meeting.network.random.getrandbits(16))
@@ -182,6 +201,7 @@ class Client:
         network.every(VOICE_S, self._speak, phase_s=phase_s)
         network.every(RECEIVER_TICK_S, self._repair, phase_s=phase_s)
         network.every(REPORT_S, self._report, phase_s=phase_s + 0.3)
+        network.every(FEEDBACK_S, self._tell_arrivals, phase_s=phase_s)
 
     # LegObserver.
 
@@ -313,7 +333,9 @@ class Client:
             mid: ("audio", sounds) if role is SlotRole.VOICE else ("video", slot_codecs)
             for mid, role in self.slot_roles.items()
         }
-        return offer(sending, receiving, has_rtx=self.has_rtx, ice=ice)
+        return offer(
+            sending, receiving, has_rtx=self.has_rtx, tells_arrivals=self.tells_arrivals, ice=ice
+        )
 
     def _read_answer(self, answer: str) -> None:
         for block in answer.split("\r\nm=")[1:]:
@@ -368,6 +390,9 @@ class Client:
                 self._feedback(packet, now)
             return
         packet = parse_rtp(data, SLOT_IDS)
+        if packet.transport_sequence_number is not None:
+            assert self.tells_arrivals, "a number was told that was not agreed on"
+            self.arrivals.add(packet.transport_sequence_number, now)
         receiver, is_repeated = self._receiver_by_ssrc[packet.ssrc]
         if is_repeated:
             assert packet.payload_type in (VP8_RTX, H264_RTX)
@@ -416,6 +441,11 @@ class Client:
                 self.send_rtcp(rtcp.Nack(1, receiver.ssrc, tuple(numbers)))
             if receiver.needs_keyframe(now):
                 self.send_rtcp(rtcp.PictureLossIndication(1, receiver.ssrc))
+
+    def _tell_arrivals(self) -> None:
+        if not self.is_gone and self.transport.down is not None:
+            for data in self.arrivals.build(self.meeting.network.now, 1, 2):
+                self.up.send(data)
 
     def _report(self) -> None:
         if self.is_gone or self.transport.down is None:

@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from bridge.media.rows import Rows
 from bridge.rtp import rtcp
 from bridge.rtp.header import build_rtp
 from bridge.transport import SelectedPath, TransportState
+from bridge.transport.departures import Departures
 
 START_S = 1000.0
 
@@ -146,7 +147,11 @@ class Link:
 class MemoryTransport:
     """A transport whose far side is a `Link`."""
 
-    def __init__(self, network: Network, observer: Any, number: int) -> None:
+    is_on_tcp = False
+
+    def __init__(self, network: Network, observer: Any, number: int, departures: Departures) -> None:
+        self.departure_row = 0
+        self._departures = departures
         self.local_ufrag = f"ufrag{number}"
         self.local_pwd = f"password-of-transport-{number:08}"
         self.state = TransportState.NEW
@@ -171,6 +176,10 @@ class MemoryTransport:
         self.remote = remote_ufrag, remote_pwd
         return self.local_ufrag, self.local_pwd
 
+    def number_departures(self) -> int:
+        self.departure_row = self.departure_row or self._departures.open()
+        return self.departure_row
+
     def connect(self, down: Link) -> None:
         self.down = down
         self.state = TransportState.CONNECTED
@@ -180,8 +189,12 @@ class MemoryTransport:
         if self.state is TransportState.CONNECTED and self.down is not None:
             self.down.send(data)
 
+    @property
+    def is_ready(self) -> bool:
+        return self.state is TransportState.CONNECTED and self.down is not None
+
     def send_rtp(self, data: bytes) -> bool:
-        if self.state is not TransportState.CONNECTED or self.down is None:
+        if not self.is_ready or self.down is None:
             return False
         self.down.send(data)
         return True
@@ -204,11 +217,14 @@ class MemoryTransport:
 class MemoryFanout:
     """Writes each row out as an RTP packet of its own."""
 
+    def __init__(self) -> None:
+        self.departures = Departures()
+
     def route(self, transports: Sequence[MemoryTransport]) -> list[MemoryTransport]:
         return list(transports)
 
     def send(self, packet: OutgoingPacket, rows: Rows, count: int, now: float) -> int:
-        sent = 0
+        sent = at = 0
         for row in range(count):
             payload = bytearray(packet.payload)
             if packet.picture_id_offset >= 0:
@@ -217,6 +233,12 @@ class MemoryFanout:
                 payload[where : where + 2] = picture_id.to_bytes(2, "big")
             if packet.tl0_offset >= 0:
                 payload[packet.tl0_offset] = int(rows.tl0_picture_index[row]) & 0xFF
+            transport = rows.route[row]
+            extensions = _extensions(packet, rows, row, now)
+            if rows.transport_wide_id[row]:
+                at = at or self.departures.note(now, len(payload) + 36)
+                number = self.departures.number_one(transport.departure_row, at) if transport.is_ready else 0
+                extensions[int(rows.transport_wide_id[row])] = number.to_bytes(2, "big")
             data = build_rtp(
                 payload_type=int(rows.payload_type[row]),
                 sequence_number=int(rows.sequence_number[row]),
@@ -224,15 +246,15 @@ class MemoryFanout:
                 ssrc=int(rows.ssrc[row]),
                 marker=packet.marker,
                 payload=bytes(payload),
-                extensions=_extensions(packet, rows, row, now),
+                extensions=extensions,
             )
-            sent += rows.route[row].send_rtp(data)
+            sent += transport.send_rtp(data)
         return sent
 
 
-def _extensions(packet: OutgoingPacket, rows: Rows, row: int, now: float) -> Mapping[int, bytes]:
+def _extensions(packet: OutgoingPacket, rows: Rows, row: int, now: float) -> dict[int, bytes]:
     extensions = {}
-    if rows.abs_send_time_id[row]:
+    if rows.abs_send_time_id[row] and not rows.transport_wide_id[row]:
         extensions[int(rows.abs_send_time_id[row])] = (int(now * 262144.0) & 0xFFFFFF).to_bytes(3, "big")
     if packet.audio_level is not None and rows.audio_level_id[row]:
         element = packet.is_voice << 7 | packet.audio_level
@@ -254,4 +276,4 @@ class MemoryPort:
         return ["1 1 udp 2130706431 192.0.2.1 7882 typ host"]
 
     def create_transport(self, observer: Any) -> MemoryTransport:
-        return MemoryTransport(self._network, observer, next(self._numbers))
+        return MemoryTransport(self._network, observer, next(self._numbers), self.fanout.departures)

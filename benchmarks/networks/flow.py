@@ -9,6 +9,7 @@ from benchmarks.networks.line import Line, Loss
 from benchmarks.networks.source import FRAMES_PER_S, Source
 from benchmarks.networks.tally import Tally
 from bridge.estimation.estimator import Estimator
+from bridge.estimation.history import SentHistory
 from bridge.estimation.pacer import Kind, Pacer
 from bridge.media.feedback import ArrivalLog
 from bridge.rtp.rtcp import TransportFeedback, parse_rtcp
@@ -139,7 +140,8 @@ class EstimatedFlow(Media):
 
     def __init__(self, clock: Clock, line: Line, source: Source, **where: object) -> None:
         super().__init__(clock, line, source, **where)  # type: ignore[arg-type]
-        self.estimator = Estimator()
+        self._history = SentHistory()
+        self.estimator = Estimator(self._history)
         self.estimator.wanted_bps = source.max_bps
         self._pacer: Pacer[bool] = Pacer(self.estimator.estimate_bps, clock.now)
         self._log = ArrivalLog()
@@ -187,7 +189,8 @@ class EstimatedFlow(Media):
         while (departure := self._pacer.pop(now)) is not None:
             number = self._number
             self._number = (number + 1) & 0xFFFF
-            self.estimator.sent(number, departure.size_bytes, now, departure.probe_id)
+            self._history.sent(number, departure.size_bytes, now, departure.probe_id)
+            self.estimator.sent(departure.size_bytes, now)
             self.transmit(number, departure.size_bytes, is_voice=bool(departure.item))
         due = self._pacer.due(now)
         if due is not None and due < self._wakes_at:

@@ -117,6 +117,7 @@ class SfuCounters:
         self.retransmissions_received = 0
         self.retransmissions_sent = 0
         self.retransmissions_suppressed = 0
+        self.probe_packets_sent = 0
         self.packets_lost = 0
         self.voices_recovered = 0
         self.packets_abandoned = 0

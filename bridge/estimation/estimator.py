@@ -1,20 +1,21 @@
 """What may be sent on one path: the rates by delay and by loss put together, with probes, pauses and silence.
 
-The path of a packet through the files here: `sent` notes it (history, alr); `feedback` matches what came of
-it (history), measures the rate that arrives (acknowledged) and that of a probe (measuring), the growth of
-the queue (groups, trendline) and its length (queueing); moves the rate by delay (aimd, capacity) and the
-limit by loss; `tick` says what may be sent now and which probes are due (probing).
+The path of a packet through the files here: the sender's history notes it, and `sent` how much it is (alr);
+`feedback` matches what came of it (history), measures the rate that arrives (acknowledged) and that of a
+probe (measuring), the growth of the queue (groups, trendline) and its length (queueing); moves the rate by
+delay (aimd, capacity) and the limit by loss; `tick` says what may be sent now and which probes are due
+(probing). Where a report tells of a calm path, `calm_feedback` takes all its packets as one.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bridge.estimation.acknowledged import AcknowledgedRate
 from bridge.estimation.aimd import CEILING_BPS, FLOOR_BPS, AimdRate
 from bridge.estimation.alr import IdleDetector
 from bridge.estimation.competition import LOSS_BEYOND_INHERENT, Competition
 from bridge.estimation.groups import ArrivalGroups
-from bridge.estimation.history import AGE_MAX_S, PacketResult, SentHistory
-from bridge.estimation.loss import LossLimit
+from bridge.estimation.history import AGE_MAX_S, PacketResult
+from bridge.estimation.loss import LOSS_JUDGED, LossLimit
 from bridge.estimation.measuring import ProbeResults
 from bridge.estimation.probing import NEXT_FACTOR, Probe, ProbePlan
 from bridge.estimation.queueing import QueueDelay
@@ -37,7 +38,7 @@ FULL_REMEMBERED_S = 15.0
 # And only when the next probe shows it again: the others may have paused between two pictures.
 CONFIRM_S = 3.0
 # Where that was wrong nonetheless, probes are no witnesses for so long.
-DISTRUST_S = 15.0
+DISTRUST_S = 6.0
 # Right after a raise pictures are larger, and their last packets come later for that alone: a step in delay
 # of no more than this, and no queue that grows.
 STEP_S = 0.025
@@ -47,6 +48,9 @@ LAG_S = 0.5
 QUEUEING_S = 0.1
 # Unless it has neither grown nor gone for so long: then the path has become longer.
 QUEUE_FORGIVEN_S = 10.0
+# Where it stands and so much more is lost than the path loses by nature, it is full and need not grow to show
+# it.
+FULL_LOSS = 0.1
 
 # Browsers send feedback at least every 250 ms: twice that beyond a round trip without any is an interruption.
 # While it lasts only what costs little goes out: half as much each time as long.
@@ -55,6 +59,28 @@ RTT_START_S = 0.2
 RTT_STEP = 0.1
 # When the path is back it may be another one: half of what was known, and a probe for the whole.
 RETURN_PART = 0.5
+
+# A packet that waits less than this on a path without losses is no sign of anything: less than two thirds of
+# what the trendline begins to take for a growing queue, and what busy receivers add by themselves.
+CALM_WAIT_S = 0.008
+
+
+class History(Protocol):
+    """What was sent on the path, and what is not yet told of it."""
+
+    @property
+    def oldest_in_flight_at(self) -> float | None:
+        """When the first packet was sent that no feedback reaches yet; None when there is no such one."""
+
+    def match(self, feedback: TransportFeedback) -> list[PacketResult]:
+        """Return what is new in a feedback, by ascending number; numbers never sent are passed over."""
+
+
+class Passage(NamedTuple):
+    """One packet's time of sending, and of arrival by the receiver's clock."""
+
+    sent_at: float
+    received_at: float
 
 
 class Plan(NamedTuple):
@@ -98,6 +124,7 @@ class Estimator:
 
     def __init__(
         self,
+        history: History,
         *,
         start_bps: float = START_BPS,
         floor_bps: float = FLOOR_BPS,
@@ -107,7 +134,7 @@ class Estimator:
         self.wanted_bps = ceiling_bps
         self._floor_bps = floor_bps
         self._ceiling_bps = ceiling_bps
-        self._history = SentHistory()
+        self._history = history
         self._groups = ArrivalGroups()
         self._trendline = Trendline()
         self._queue = QueueDelay()
@@ -186,11 +213,10 @@ class Estimator:
         """The packets of a probe are going out."""
         self._probes.expect(probe)
 
-    def sent(self, number: int, size_bytes: int, now: float, probe_id: int | None = None) -> None:
-        """Note a packet that goes out with that transport-wide number (16 bits)."""
+    def sent(self, size_bytes: int, now: float) -> None:
+        """Note how much has gone out: one packet, or what has since the last time."""
         if self._started_at is None:
             self._started_at = now
-        self._history.sent(number, size_bytes, now, probe_id)
         was_idle = self._idle.is_idle
         self._idle.sent(size_bytes, self.estimate_bps, now)
         if was_idle and not self._idle.is_idle:
@@ -198,7 +224,11 @@ class Estimator:
 
     def feedback(self, feedback: TransportFeedback, now: float) -> None:
         """Take what the receiver tells."""
+        # Before the report lets it be forgotten.
+        self._note_silence(now)
         results = self._history.match(feedback)
+        if not results:
+            return
         received = [result for result in results if result.received_at is not None]
         if not received:
             # A long interruption is told in more than one report, the first of which name nothing that came.
@@ -212,10 +242,14 @@ class Estimator:
         self._count_losses(results)
         received.sort(key=lambda result: (result.received_at or 0.0, result.packet.number))
         probed_bps = self._take_arrivals(received, now)
-        usage = self._usage(now)
-        before_bps = self.estimate_bps
         excess = 1.0 - len(received) / len(results) - self._loss.inherent_loss
         has_lost = excess > LOSS_BEYOND_INHERENT
+        if self._loss.loss < self._loss.inherent_loss + LOSS_JUDGED:
+            self._queue.forgive_steady(now)
+        usage = self._usage(now)
+        if excess > FULL_LOSS and self._queue.s > QUEUEING_S:
+            usage = Usage.OVERUSE
+        before_bps = self.estimate_bps
         if has_lost:
             self._competition.lost(now)
         if self._competition.is_on:
@@ -229,6 +263,36 @@ class Estimator:
             self._overused_at = now
         elif probed_bps is not None:
             self._probed(probed_bps, now)
+
+    def is_calm(self, first: Passage, last: Passage, now: float) -> bool:
+        """Tell whether a report without losses on packets from `first` to `last` may be taken as one.
+
+        Not where anything is under way that looks at single packets, or has to: then `feedback` does.
+        """
+        return (
+            self._interrupted_at is None
+            and self._last_feedback_at is not None
+            and now - self._last_feedback_at < SILENCE_S
+            and self._trendline.usage is Usage.NORMAL
+            and self._loss.bps is None
+            and not self._competition.is_on
+            and self._queue.waited_s(last.sent_at, last.received_at) < CALM_WAIT_S
+            and self._queue.waited_s(first.sent_at, first.received_at) < CALM_WAIT_S
+        )
+
+    def calm_feedback(self, packets: int, size_bytes: int, first: Passage, last: Passage, now: float) -> None:
+        """Take what `is_calm` has found to be calm: so many packets in order, all of which came."""
+        self._last_feedback_at = now
+        self.rtt(now - last.sent_at)
+        self._loss.add_received(last.sent_at, packets, size_bytes, bps=self._aimd.bps)
+        self._acknowledged.add(size_bytes, last.received_at)
+        shortest_s = min(self._queue.add(*first), self._queue.add(*last))
+        self._competition.waited(shortest_s, now)
+        # The last ones of two reports stand for what lies between.
+        delta = self._groups.add(*last)
+        if delta is not None:
+            self._trendline.update(*delta)
+        self._aimd.update(Usage.NORMAL, self._acknowledged.bps, now)
 
     def tick(self, now: float) -> Plan:
         """Return what may be sent, and the probes that are due; to be asked every few milliseconds."""

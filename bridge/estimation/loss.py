@@ -74,7 +74,6 @@ class LossLimit:
 
     __slots__ = (
         "_bytes",
-        "_last_sent_at",
         "_lost",
         "_observations",
         "_packets",
@@ -88,7 +87,6 @@ class LossLimit:
         self.inherent_loss = INHERENT_START
         self._observations: deque[Observation] = deque(maxlen=OBSERVATIONS_MAX)
         self._started_at: float | None = None
-        self._last_sent_at = 0.0
         self._packets = self._lost = self._bytes = 0
 
     @property
@@ -106,9 +104,21 @@ class LossLimit:
 
     def add(self, sent_at: float, size_bytes: int, *, is_lost: bool, bps: float, is_queueing: bool) -> None:
         """Take what became of one packet; `bps` is the rate that is allowed now."""
+        self._observe(sent_at, bps, is_queueing=is_queueing)
+        self._packets += 1
+        self._lost += is_lost
+        self._bytes += size_bytes
+
+    def add_received(self, sent_at: float, packets: int, size_bytes: int, *, bps: float) -> None:
+        """Take packets that have all come, the last of which was sent then, over a path without a queue."""
+        self._observe(sent_at, bps, is_queueing=False)
+        self._packets += packets
+        self._bytes += size_bytes
+
+    def _observe(self, sent_at: float, bps: float, *, is_queueing: bool) -> None:
+        """Close the observation when its time is over."""
         if self._started_at is None or sent_at < self._started_at:
             self._started_at = sent_at
-        self._last_sent_at = max(self._last_sent_at, sent_at)
         elapsed_s = sent_at - self._started_at
         if elapsed_s >= OBSERVATION_S and self._packets >= PACKETS_MIN:
             seen = Observation(self._bytes * 8 / elapsed_s, self._packets, min(self._lost, self._packets))
@@ -116,9 +126,6 @@ class LossLimit:
             self._started_at = sent_at
             self._packets = self._lost = self._bytes = 0
             self._judge(bps, is_queueing=is_queueing)
-        self._packets += 1
-        self._lost += is_lost
-        self._bytes += size_bytes
 
     def skip(self) -> None:
         """What was under way is not to be counted: the path was interrupted."""
@@ -172,7 +179,8 @@ class LossLimit:
         received_bps = sum(one.received_bps for one in list(self._observations)[-2:]) / min(
             2, len(self._observations)
         )
-        received_bps = max(received_bps, CUT_MAX * bps, LIMIT_MIN_BPS)
+        limit_bps = bps if self.bps is None else min(self.bps, bps)
+        received_bps = max(received_bps, CUT_MAX * limit_bps, LIMIT_MIN_BPS)
         candidates = {min(received_bps, bps)}
         if self.bps is not None:
             candidates |= {self.bps, self.bps * GROWTH, max(self.bps * 0.95, min(received_bps, self.bps))}

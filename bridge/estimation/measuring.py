@@ -12,6 +12,8 @@ FASTER_MAX = 2.0
 # Arrived slower than sent: that is what the path carries, and a little below leaves its queue empty.
 SLOWER = 0.9
 FILL = 0.95
+# Sent and arrived faster than was meant, as a busy loop sends: not more than this is taken to be shown.
+BEYOND_MAX = 1.25
 
 
 class _Cluster:
@@ -68,7 +70,8 @@ class ProbeResults:
             cluster.count >= RECEIVED_PART_MIN * probe.packets_min
             and cluster.bytes >= RECEIVED_PART_MIN * probe.size_bytes
         )
-        return _rate(cluster) if is_enough else None
+        bps = _rate(cluster) if is_enough else None
+        return None if bps is None else min(bps, BEYOND_MAX * probe.bps)
 
 
 def _rate(cluster: _Cluster) -> float | None:

@@ -10,10 +10,12 @@ from bridge.base.rate import Budget
 from bridge.base.words import SlotRole, Source
 from bridge.leg.encoding import Codec, Encoding
 from bridge.leg.fan import ALL_TEMPORAL_LAYERS
+from bridge.leg.feedback import SendSideEstimate
 from bridge.leg.negotiation import Negotiation
+from bridge.leg.probes import Prober
 from bridge.leg.publication import Publication
 from bridge.leg.slot import Slot
-from bridge.media.allocation import Choice, Demand, LayerOption, choose
+from bridge.media.allocation import UPGRADE_HEADROOM, Choice, Demand, LayerOption, choose
 from bridge.media.bandwidth import DownlinkEstimate
 from bridge.media.packet import retransmission
 from bridge.media.protection import DISTANCE_MAX, STEP_BPS, Protection
@@ -56,6 +58,7 @@ class Downlink:
 
     __slots__ = (
         "_budget",
+        "_clock",
         "_counters",
         "_fanout",
         "_nacked_at",
@@ -64,15 +67,17 @@ class Downlink:
         "_newest_round_trip_s",
         "_octets_counted",
         "_protection",
+        "_prober",
         "_rated_at",
         "_rated_octets",
+        "_reported_loss",
         "_request_keyframe",
         "_send_rtcp",
         "_server_clock",
         "_shortest_s",
         "estimate",
-        "loss",
         "round_trip_s",
+        "send_side",
         "sent_bps",
     )
 
@@ -82,6 +87,7 @@ class Downlink:
         negotiation: Negotiation,
         counters: SfuCounters,
         fanout: Fanout,
+        clock: Callable[[], float],
         server_clock: ServerClock,
         request_keyframe: RequestKeyframe,
         send_rtcp: Callable[[bytes], None],
@@ -89,15 +95,19 @@ class Downlink:
         self._negotiation = negotiation
         self._counters = counters
         self._fanout = fanout
+        self._clock = clock
         self._server_clock = server_clock
         self._request_keyframe = request_keyframe
         self._send_rtcp = send_rtcp
+        # By REMB and receiver reports; where the receiver tells of each arrival, by that.
         self.estimate = DownlinkEstimate()
         self.estimate.sent_bps = 0.0
-        # The share of packets lost in the last report interval, of the worst slot.
-        self.loss = 0.0
         # How much redundancy its voices need.
         self._protection = Protection()
+        self.send_side: SendSideEstimate | None = None
+        self._prober: Prober | None = None
+        # The share of packets lost in the last report interval.
+        self._reported_loss = 0.0
         self._budget = Budget(per_s=REPEATED_BYTES_PER_S, burst=REPEATED_BYTES_MAX)
         # How many numbers the datagram that arrived then has named so far.
         self._nacked_at = 0.0
@@ -111,6 +121,31 @@ class Downlink:
         self.round_trip_s: float | None = None
         self._newest_round_trip_s = 0.0
         self._shortest_s: float | None = None
+
+    def count_departures(self) -> None:
+        """Judge the path by transport-wide feedback from now on, as was agreed. Harmless twice."""
+        if self.send_side is None:
+            self.send_side = SendSideEstimate(self._fanout.departures, self._negotiation.departure_row)
+            self._prober = Prober(
+                estimate=self.send_side,
+                fanout=self._fanout,
+                counters=self._counters,
+                slots=lambda: self._negotiation.slots.values(),
+                clock=self._clock,
+            )
+
+    def close(self) -> None:
+        """Send nothing more by itself."""
+        if self._prober is not None:
+            self._prober.stop()
+
+    def available_bps(self, now: float) -> float:
+        """Return what may be sent now, in bits per second."""
+        send_side = self.send_side
+        # TCP delivers late what it repeats: that is no queue of ours, and what it cannot take is not sent.
+        if send_side is None or self._negotiation.is_on_tcp or send_side.is_silent(now):
+            return self.estimate.available_bps(now)
+        return send_side.estimate_bps
 
     def slots(self, role: SlotRole) -> list[Slot]:
         """Return the slots of one role, in the order of their m-lines."""
@@ -187,7 +222,8 @@ class Downlink:
         """Choose for every slot the encoding that its page shows best within what the link bears."""
         slots = []
         demands = []
-        budget_bps = self.estimate.available_bps(now)
+        budget_bps = self.available_bps(now)
+        voices_bps = 0.0
         for slot in self._negotiation.slots.values():
             publication = slot.shown
             if publication is None:
@@ -199,12 +235,16 @@ class Downlink:
                 slots.append(slot)
                 demands.append(_demand(slot, publication, now))
             else:
-                budget_bps -= VOICE_BPS + STEP_BPS * slot.forwarder.distance
+                voices_bps += VOICE_BPS + STEP_BPS * slot.forwarder.distance
                 self._listen(slot)
         self.estimate.demand_bps = max(
             (option.bitrate_bps for demand in demands for option in demand.options), default=0.0
         )
-        for slot, choice in zip(slots, choose(budget_bps, demands), strict=True):
+        choices = choose(budget_bps - voices_bps, demands)
+        if self.send_side is not None:
+            most_bps = sum(choice.most_bps for choice in choices)
+            self.send_side.want(UPGRADE_HEADROOM * most_bps + voices_bps)
+        for slot, choice in zip(slots, choices, strict=True):
             self._follow(slot, choice, now)
 
     def note_pauses(self, now: float) -> bool:
@@ -231,6 +271,21 @@ class Downlink:
             self._request_keyframe(encoding, now)
 
     # What the receiver says.
+
+    def arrivals(self, feedback: rtcp.TransportFeedback, now: float) -> None:
+        """Take in when packets arrived (transport-wide feedback)."""
+        if self.send_side is not None:
+            self.send_side.take(feedback, now)
+            self.probe(now)
+
+    def probe(self, now: float) -> None:
+        """Try how much more the path carries, if that is due."""
+        send_side = self.send_side
+        if send_side is None or self._prober is None:
+            return
+        plan = send_side.tick(now)
+        if plan.probes and not self._negotiation.is_on_tcp:
+            self._prober.probe(plan.probes)
 
     def remb(self, bitrate_bps: int, now: float) -> None:
         """Take in what the receiver thinks its path bears."""
@@ -264,9 +319,11 @@ class Downlink:
             lost_packets, sent_packets = slot.losses_since_report(report.fraction_lost / 256)
             lost += lost_packets
             expected += sent_packets
+        if self.send_side is not None:
+            self.send_side.reported()
         if expected:
-            self.loss = min(lost / expected, 1.0)
-            self.estimate.report(self.loss, now, sent_bps=self.sent_bps)
+            self._reported_loss = min(lost / expected, 1.0)
+            self.estimate.report(self._reported_loss, now, sent_bps=self.sent_bps)
             self._protect(lost, expected, now)
 
     def _protect(self, lost: float, expected: float, now: float) -> None:
@@ -277,7 +334,7 @@ class Downlink:
         if self._newest_round_trip_s > (self._shortest_s or 0.0) + QUEUE_S:
             # A line that is full loses more the more it is sent: redundancy may only take what is left of it.
             heard = sum(slot.current is not None for slot in voices)
-            left_bps = self.estimate.available_bps(now) - VOICE_BPS * heard
+            left_bps = self.available_bps(now) - VOICE_BPS * heard
             bearable = max(min(int(left_bps / (STEP_BPS * max(heard, 1))), DISTANCE_MAX), 0)
         distance = self._protection.choose(now, round_trip_s=self._newest_round_trip_s, bearable=bearable)
         for slot in voices:
@@ -287,6 +344,15 @@ class Downlink:
         """How many packets each voice that is sent now has once more with each one."""
         spans = (slot.forwarder.span for slot in self.slots(SlotRole.VOICE))
         return [span.distance for span in spans if span is not None]
+
+    @property
+    def loss(self) -> float:
+        """The share of packets lost on the path of late."""
+        send_side = self.send_side
+        if send_side is not None and send_side.has_told:
+            # Counted by transport-wide numbers, which have no holes where something did not come to us.
+            return send_side.loss
+        return self._reported_loss
 
     def picture_lost(self, ssrc: int, now: float) -> None:
         """Somebody cannot decode a slot any more (PLI, FIR)."""
@@ -309,6 +375,10 @@ class Downlink:
         rtt_s = ROUND_TRIP_S if self.round_trip_s is None else self.round_trip_s
         self._earn_retransmissions()
         counters.nacks_received += len(nack.sequence_numbers)
+        if self.send_side is not None and self.send_side.is_full:
+            # It would drop what comes next, voices among it, to be late itself; it will be asked for again.
+            counters.retransmissions_suppressed += len(nack.sequence_numbers)
+            return
         if now != self._nacked_at:
             self._nacked_at, self._nacked_count = now, 0
         for number in nack.sequence_numbers[: NACKED_AT_ONCE - self._nacked_count]:

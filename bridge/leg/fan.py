@@ -72,6 +72,7 @@ class Span(Generic[S]):
         "temporal_limit",
         "timestamp_offset",
         "tl0_offset",
+        "transport_wide_id",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Span(Generic[S]):
         payload_type: int,
         abs_send_time_id: int,
         audio_level_id: int,
+        transport_wide_id: int = 0,
         temporal_limit: int,
         first: int,
         sequence_offset: int,
@@ -105,6 +107,7 @@ class Span(Generic[S]):
         self.distance = 0
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
+        self.transport_wide_id = transport_wide_id
         self.temporal_limit = temporal_limit
         # The first outgoing number, and the incoming one from which on packets belong to it.
         self.first = first
@@ -170,6 +173,7 @@ class Columns:
             ],
             abs_send_time_id=[span.abs_send_time_id for span in ordered],
             audio_level_id=[span.audio_level_id for span in ordered],
+            transport_wide_id=[span.transport_wide_id for span in ordered],
         )
         counts = [limits.count(limit) for limit in range(ALL_TEMPORAL_LAYERS + 1)]
         self.count_by_temporal_id = [sum(counts[temporal_id:]) for temporal_id in range(len(counts))]

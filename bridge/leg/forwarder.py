@@ -52,6 +52,7 @@ class Forwarder(Generic[S]):
         "red_payload_type",
         "span",
         "ssrc",
+        "transport_wide_id",
     )
 
     def __init__(
@@ -62,6 +63,7 @@ class Forwarder(Generic[S]):
         payload_types: Mapping[str, int],
         abs_send_time_id: int,
         audio_level_id: int,
+        transport_wide_id: int = 0,
         first_sequence_number: int,
         first_timestamp: int,
         red_payload_type: int | None = None,
@@ -75,6 +77,8 @@ class Forwarder(Generic[S]):
         self.distance = 0
         self.abs_send_time_id = abs_send_time_id
         self.audio_level_id = audio_level_id
+        # Who has one is told transport-wide numbers in the place of send times.
+        self.transport_wide_id = transport_wide_id
         self.span: Span[S] | None = None
         # The outgoing RTP time of the first picture since the last switch.
         self.begins_at = first_timestamp
@@ -253,6 +257,7 @@ class Forwarder(Generic[S]):
             payload_type=codec_payload_type,
             abs_send_time_id=self.abs_send_time_id,
             audio_level_id=self.audio_level_id,
+            transport_wide_id=self.transport_wide_id,
             temporal_limit=temporal_limit,
             first=first,
             sequence_offset=sequence_offset,

@@ -25,6 +25,9 @@ from bridge.media.timeline import ClockOffset, ServerClock
 from bridge.rtp import rtcp
 from bridge.transport import FanoutRows, MediaPort, Transport, TransportState
 
+# What a receiver's path carries is looked at once a second; more often when it has become so much more.
+RISEN_FACTOR = 1.2
+
 
 class LegObserver(Protocol):
     """What a leg tells its participant."""
@@ -144,6 +147,7 @@ class Leg:
             negotiation=self._negotiation,
             counters=counters,
             fanout=port.fanout,
+            clock=clock,
             server_clock=server_clock,
             request_keyframe=router.request_keyframe,
             send_rtcp=self._send_rtcp,
@@ -159,6 +163,8 @@ class Leg:
     ) -> str:
         """Answer an offer: the first one, more slots, or an ICE restart. Raises `NegotiationFailed`."""
         answered = self._negotiation.answer(sdp, publications, slots)
+        if self._negotiation.is_transport_wide:
+            self._downlink.count_departures()
         for publication in answered.ended:
             self._end(publication)
         for slot in answered.stopped:
@@ -243,8 +249,8 @@ class Leg:
             loss_up=max((reception.fraction_lost for reception in receptions), default=0.0),
             loss_down=self._downlink.loss,
             received_bps=int(sum(reception.bitrate_bps(now) for reception in receptions)),
-            available_bps=int(self._downlink.estimate.available_bps(now)),
             voice_distances=self._downlink.voice_distances(),
+            available_bps=int(self._downlink.available_bps(now)),
             protocol=None if path is None else path.protocol,
         )
 
@@ -260,6 +266,7 @@ class Leg:
                 encoding.close()
         for slot in self._negotiation.slots.values():
             self._downlink.show(slot, None)
+        self._downlink.close()
         self._uplink.clear()
         self.router.forget(self)
         self.transport.close()
@@ -326,11 +333,14 @@ class Leg:
     def receive_rtcp(self, data: bytes, arrival: float) -> None:
         """Take in one decrypted compound of feedback and reports."""
         self._counters.rtcp_received += 1
-        packets, is_damaged = rtcp.parse_rtcp(data, reads_transport_feedback=False)
+        downlink = self._downlink
+        send_side = downlink.send_side
+        if send_side is not None and send_side.take_calm(data, arrival):
+            return
+        packets, is_damaged = rtcp.parse_rtcp(data, reads_transport_feedback=send_side is not None)
         if is_damaged:
             self._counters.dropped[DropReason.MALFORMED_RTCP] += 1
-        downlink = self._downlink
-        before_bps = downlink.estimate.available_bps(arrival)
+        before_bps = downlink.available_bps(arrival)
         for packet in packets:
             match packet:
                 case rtcp.SenderReport():
@@ -347,10 +357,13 @@ class Leg:
                         downlink.picture_lost(ssrc, arrival)
                 case rtcp.ReceiverEstimatedMaximumBitrate():
                     downlink.remb(packet.bitrate_bps, arrival)
+                case rtcp.TransportFeedback():
+                    downlink.arrivals(packet, arrival)
                 case _:
                     pass
-        if downlink.estimate.available_bps(arrival) < before_bps:
-            # A queue grows while one waits for the next report.
+        after_bps = downlink.available_bps(arrival)
+        if after_bps < before_bps or after_bps > RISEN_FACTOR * before_bps:
+            # A queue grows while one waits for the next report; and a probe has found room at once.
             self.router.schedule(self)
 
     def _came_alive(self, encoding: Encoding) -> None:
@@ -419,6 +432,7 @@ class Leg:
         """Tell the receiver where its streams stand, and look again at what its link bears."""
         if self.is_connected:
             self._downlink.send_sender_reports(now)
+            self._downlink.probe(now)
             self.allocate(now)
 
     def poll(self, now: float) -> None:

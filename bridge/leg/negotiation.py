@@ -29,6 +29,7 @@ from bridge.sdp import (
     check_sections,
     default_publications,
     default_slots,
+    has_transport_wide_slots,
     parse_offer,
     plan_publishing,
     plan_slot,
@@ -50,6 +51,8 @@ class Wishes:
     receiving: Mapping[str, SlotPlan]
     sources: Mapping[str, Source]
     roles: Mapping[str, SlotRole]
+    # Whether the m-lines that receive can be told transport-wide numbers.
+    is_transport_wide: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,19 @@ def read_offer(
     offer = parse_offer(sdp)
     check_sections(offer)
     sending = {section.mid: plan for section in offer.sections if (plan := plan_publishing(section))}
-    receiving = {section.mid: slot for section in offer.sections if (slot := plan_slot(section))}
+    is_wide = has_transport_wide_slots(offer)
+    receiving = {
+        section.mid: slot
+        for section in offer.sections
+        if (slot := plan_slot(section, is_transport_wide=is_wide))
+    }
     if not sending and not receiving:
         raise NegotiationFailed("negotiation-failed:nothing-usable", "no m-line can be used")
     sources = default_publications(sending.values()) if publications is None else publications
     roles = default_slots(receiving.values()) if slots is None else slots
     if not {section.mid for section in offer.sections}.issuperset((*sources, *roles)):
         raise NegotiationFailed("negotiation-failed:unknown-mid", "a mid stands for no m-line of the offer")
-    return Wishes(offer, sending, receiving, sources, roles)
+    return Wishes(offer, sending, receiving, sources, roles, is_wide)
 
 
 class Negotiation:
@@ -103,12 +111,29 @@ class Negotiation:
         self._counters = counters
         self._clock_offset = clock_offset
         self._dtls_role = "server"
+        # Whether what the slots send is told of by transport-wide numbers; the first slots decide.
+        self._is_transport_wide: bool | None = None
         # Slots whose m-line receives nothing now, by MID.
         self._stopped: dict[str, Slot] = {}
         self._plans: dict[str, PublishingPlan] = {}
         self._slot_plans: dict[str, SlotPlan] = {}
         self._offer: Offer | None = None
         self._version = 0
+
+    @property
+    def is_transport_wide(self) -> bool:
+        """Whether the receiver has agreed to tell when each packet of its slots arrived."""
+        return bool(self._is_transport_wide)
+
+    @property
+    def departure_row(self) -> int:
+        """Where the port keeps what was sent by transport-wide number."""
+        return self._transport.departure_row
+
+    @property
+    def is_on_tcp(self) -> bool:
+        """Whether media goes over TCP now."""
+        return self._transport.is_on_tcp
 
     def description(self, ssrcs: Iterable[int]) -> bytes:
         """Return what ends a compound of reports: who each sender in it is (RFC 3550, 6.1 and 6.5.1)."""
@@ -242,6 +267,10 @@ class Negotiation:
             )
 
     def _plan_slots(self, wishes: Wishes) -> None:
+        if self._is_transport_wide is None and wishes.roles:
+            self._is_transport_wide = wishes.is_transport_wide
+            if wishes.is_transport_wide:
+                self._transport.number_departures()
         counts = Counter(slot.role for slot in self.slots.values())
         for mid, role in wishes.roles.items():
             plan = wishes.receiving.get(mid)
@@ -250,6 +279,10 @@ class Negotiation:
             if counts[role] >= SLOTS_MAX[role]:
                 continue
             counts[role] += 1
+            if wishes.is_transport_wide is not self._is_transport_wide:
+                section = wishes.offer.section(mid)
+                assert section is not None
+                plan = plan_slot(section, is_transport_wide=self.is_transport_wide) or plan
             stopped = self._stopped.pop(mid, None)
             if stopped is not None and stopped.role is role and self._slot_plans[mid] == plan:
                 self.slots[mid] = stopped
@@ -273,6 +306,7 @@ class Negotiation:
             abs_send_time_id=plan.abs_send_time_id,
             audio_level_id=plan.audio_level_id,
             red_payload_type=plan.red_payload_type,
+            transport_wide_id=plan.transport_wide_id,
             # Below 2^15, so that the receiver cannot misjudge SRTP's rollover counter (RFC 3711, 3.3.1).
             first_sequence_number=1 + secrets.randbelow(1 << 14),
             first_timestamp=secrets.randbelow(1 << 31),
@@ -322,6 +356,7 @@ class Negotiation:
             candidates=self._port.candidates(),
             sections=sections,
             dtls_role=self._dtls_role,
+            is_transport_wide=self.is_transport_wide,
             session_id=self.ssrc,
             session_version=self._version,
         )

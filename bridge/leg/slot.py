@@ -213,6 +213,13 @@ class Slot:
 
     def retransmission_rows(self, span: Span[Encoding], make_route: MakeRoute) -> FanoutRows:
         """Return one row for the RTX stream, its next number filled in, for what can be repeated."""
+        rows = self.unnumbered_rows(span, make_route)
+        self._rtx_sequence_number += 1
+        rows.sequence_number[0] = self._rtx_sequence_number
+        return rows
+
+    def unnumbered_rows(self, span: Span[Encoding], make_route: MakeRoute) -> FanoutRows:
+        """Return one row for the RTX stream, for what can be repeated."""
         codec = span.fan.source.codec.value
         rows = self._rtx_rows.get(codec)
         if rows is None:
@@ -222,8 +229,7 @@ class Slot:
                 payload_type=[self._rtx_payload_types[codec]],
                 abs_send_time_id=[self.forwarder.abs_send_time_id],
                 audio_level_id=[self.forwarder.audio_level_id],
+                transport_wide_id=[self.forwarder.transport_wide_id],
             )
             self._rtx_rows[codec] = rows
-        self._rtx_sequence_number += 1
-        rows.sequence_number[0] = self._rtx_sequence_number
         return rows

@@ -48,12 +48,13 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What one slot gets; `encoding_key` None shows nothing."""
+    """What one slot gets; `encoding_key` None shows nothing. `most_bps` is what it would get at best."""
 
     slot_key: Hashable
     encoding_key: Hashable | None
     temporal_limit: int
     bitrate_bps: float = 0.0
+    most_bps: float = 0.0
 
 
 class _Ladder:
@@ -83,10 +84,11 @@ class _Ladder:
         return self.options[self.step + 1].bitrate_bps > self.current_bps
 
     def choice(self) -> Choice:
+        key, most_bps = self.demand.slot_key, self.options[-1].bitrate_bps if self.options else 0.0
         if self.step < 0:
-            return Choice(self.demand.slot_key, None, 0)
+            return Choice(key, None, 0, most_bps=most_bps)
         option = self.options[self.step]
-        return Choice(self.demand.slot_key, option.encoding_key, option.temporal_limit, option.bitrate_bps)
+        return Choice(key, option.encoding_key, option.temporal_limit, option.bitrate_bps, most_bps)
 
 
 def _worthwhile(demand: Demand) -> tuple[LayerOption, ...]:

@@ -29,6 +29,7 @@ class Rows(Generic[R, P]):
         "ssrc",
         "timestamp",
         "tl0_picture_index",
+        "transport_wide_id",
     )
 
     def __init__(
@@ -39,6 +40,7 @@ class Rows(Generic[R, P]):
         payload_type: Sequence[int],
         abs_send_time_id: Sequence[int],
         audio_level_id: Sequence[int],
+        transport_wide_id: Sequence[int] = (),
     ) -> None:
         count = len(ssrc)
         self.route = route
@@ -48,6 +50,8 @@ class Rows(Generic[R, P]):
         self.payload_type: NDArray[np.uint8] = np.array(payload_type, dtype=np.uint8)
         self.abs_send_time_id: NDArray[np.uint8] = np.array(abs_send_time_id, dtype=np.uint8)
         self.audio_level_id: NDArray[np.uint8] = np.array(audio_level_id, dtype=np.uint8)
+        # Who has one is told a transport-wide number, and no abs-send-time.
+        self.transport_wide_id: NDArray[np.uint8] = np.array(transport_wide_id or [0] * count, dtype=np.uint8)
         self.sequence_number: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.timestamp: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.picture_id: NDArray[np.int64] = np.zeros(count, dtype=np.int64)

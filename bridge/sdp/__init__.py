@@ -31,6 +31,7 @@ from bridge.sdp.plan import (
     check_sections,
     default_publications,
     default_slots,
+    has_transport_wide_slots,
     plan_publishing,
     plan_slot,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "check_sections",
     "default_publications",
     "default_slots",
+    "has_transport_wide_slots",
     "parse_offer",
     "plan_publishing",
     "plan_slot",

@@ -65,6 +65,8 @@ class AnswerPlan:
     sections: Sequence[AnswerSection]
     # The bridge's, "client" or "server". It stays as it is while the association lives (RFC 8842, 5.5).
     dtls_role: str
+    # Whether the slots of this transport are judged by transport-wide numbers.
+    is_transport_wide: bool = False
     session_id: int = 1
     session_version: int = 1
 
@@ -117,7 +119,7 @@ def _live_lines(section: Section, decision: AnswerSection, plan: AnswerPlan) -> 
     slot = sending.plan if sending else None
     if direction is Direction.INACTIVE:
         # Codecs and RIDs stay negotiated, so that the m-line can come to life by a later offer.
-        receiving, slot = publishing_of(section), slot_of(section)
+        receiving, slot = publishing_of(section), slot_of(section, is_transport_wide=plan.is_transport_wide)
     codecs = _codecs_of(receiving, slot)
     rtx = rtx_payload_types_of(section)
     extensions = {**(slot.extension_ids if slot else {}), **(receiving.extension_ids if receiving else {})}

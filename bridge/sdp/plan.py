@@ -32,18 +32,21 @@ _PUBLISHING_URIS = {
     "audio": (MID_URI, AUDIO_LEVEL_URI, TRANSPORT_WIDE_CC_URI),
     "video": (MID_URI, RID_URI, REPAIRED_RID_URI, TRANSPORT_WIDE_CC_URI),
 }
-_SLOT_URIS = {"audio": (ABS_SEND_TIME_URI, AUDIO_LEVEL_URI), "video": (ABS_SEND_TIME_URI,)}
+_SLOT_URIS = {"audio": (AUDIO_LEVEL_URI,), "video": ()}
 
-# Slots must not negotiate transport-cc: without it browsers estimate the line themselves
-# from abs-send-time and report REMB.
 _PUBLISHING_FEEDBACK = {
     "audio": ("transport-cc",),
     "video": ("nack", "nack pli", "ccm fir", "transport-cc"),
 }
 _SLOT_FEEDBACK: dict[str, tuple[str, ...]] = {
     "audio": (),
-    "video": ("goog-remb", "nack", "nack pli", "ccm fir"),
+    "video": ("nack", "nack pli", "ccm fir"),
 }
+# How a slot's receiver lets its line be judged. With transport-wide numbers it tells when each packet came;
+# without, it estimates the line itself from send times and tells the result. Never both: the send time stands
+# where the number would.
+_TRANSPORT_WIDE = (TRANSPORT_WIDE_CC_URI, "transport-cc")
+_BY_SEND_TIMES = (ABS_SEND_TIME_URI, "goog-remb")
 
 PROFILE_LEVEL_ID = re.compile(r"[0-9A-Fa-f]{6}")
 
@@ -90,6 +93,10 @@ class SlotPlan:
     @property
     def abs_send_time_id(self) -> int:
         return self.extension_ids.get(ABS_SEND_TIME_URI, 0)
+
+    @property
+    def transport_wide_id(self) -> int:
+        return self.extension_ids.get(TRANSPORT_WIDE_CC_URI, 0)
 
     @property
     def audio_level_id(self) -> int:
@@ -149,9 +156,34 @@ def plan_publishing(section: Section) -> PublishingPlan | None:
     return publishing_of(section) if section.direction.sends else None
 
 
-def plan_slot(section: Section) -> SlotPlan | None:
+def plan_slot(section: Section, *, is_transport_wide: bool = False) -> SlotPlan | None:
     """Say how the section can be fed; None when it receives nothing the bridge can send."""
-    return slot_of(section) if section.direction.receives else None
+    return slot_of(section, is_transport_wide=is_transport_wide) if section.direction.receives else None
+
+
+def has_transport_wide_slots(offer: Offer) -> bool:
+    """Whether all pictures that an offer's sections may receive can be told transport-wide numbers.
+
+    One transport is judged in one way. Firefox offers it for pictures alone: its voices, a small part of
+    what it receives, go uncounted then.
+    """
+    slots = [
+        section
+        for section in offer.sections
+        if section.kind == "video" and section.direction.receives and slot_of(section) is not None
+    ]
+    return bool(slots) and all(_is_transport_wide(section) for section in slots)
+
+
+def _is_transport_wide(section: Section) -> bool:
+    feedback = (codec.feedback for codec in usable_codecs(section))
+    return _receives(section, TRANSPORT_WIDE_CC_URI) and all("transport-cc" in one for one in feedback)
+
+
+def _receives(section: Section, uri: str) -> bool:
+    """Whether an extension can be written for the section in one byte, whose identifiers end at 14."""
+    extension = section.extensions.get(uri)
+    return extension is not None and extension.direction.receives and extension.id <= 14
 
 
 def publishing_of(section: Section) -> PublishingPlan | None:
@@ -188,16 +220,17 @@ def publishing_of(section: Section) -> PublishingPlan | None:
     )
 
 
-def slot_of(section: Section) -> SlotPlan | None:
+def slot_of(section: Section, *, is_transport_wide: bool = False) -> SlotPlan | None:
     # A source may send fragmented NAL units, which packetization mode 0 forbids (RFC 6184, 6.2).
     codecs = tuple(codec for codec in usable_codecs(section) if not _is_single_nal_unit_mode(codec))
     if not codecs:
         return None
     rtx = rtx_payload_types_of(section)
+    uri, message = _TRANSPORT_WIDE if is_transport_wide and _is_transport_wide(section) else _BY_SEND_TIMES
     # What cannot be sent again is not to be asked for.
     wanted = [
         message
-        for message in _SLOT_FEEDBACK[section.kind]
+        for message in (message, *_SLOT_FEEDBACK[section.kind])
         if message != "nack" or all(codec.payload_type in rtx for codec in codecs)
     ]
     return SlotPlan(
@@ -207,13 +240,10 @@ def slot_of(section: Section) -> SlotPlan | None:
         payload_types={codec.name: codec.payload_type for codec in codecs},
         rtx_payload_types={c.name: rtx[c.payload_type] for c in codecs if c.payload_type in rtx},
         red_payload_type=red_payload_type_of(section, codecs[0]),
-        # The fan-out writes one-byte extension elements, whose identifiers end at 14.
         extension_ids={
             uri: section.extensions[uri].id
-            for uri in _SLOT_URIS[section.kind]
-            if uri in section.extensions
-            and section.extensions[uri].direction.receives
-            and section.extensions[uri].id <= 14
+            for uri in (uri, *_SLOT_URIS[section.kind])
+            if _receives(section, uri)
         },
         feedback=frozenset(wanted).intersection(*(codec.feedback for codec in codecs)),
     )

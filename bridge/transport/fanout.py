@@ -9,7 +9,8 @@ one layout, so what differs is written by numpy as columns of a matrix with one 
     audio: 0xBEDE, 2 words: [audio level 1+1][abs-send-time 1+3][padding 2]
 
 An abs-send-time that a receiver did not negotiate is written with id 15, at which receivers stop
-reading (RFC 8285, 4.2); an audio level that it did not negotiate becomes padding.
+reading (RFC 8285, 4.2); an audio level that it did not negotiate becomes padding. Who negotiated
+transport-wide numbers is told one in the place of the abs-send-time: [number 1+2][padding 1].
 """
 
 import errno
@@ -25,6 +26,7 @@ from bridge.base.counters import DropReason, PortCounters
 from bridge.media.packet import OutgoingPacket
 from bridge.media.rows import Rows
 from bridge.transport import srtp
+from bridge.transport.departures import NOBODY, RING, Departures, ranks_of
 from bridge.transport.mmsg import Messages, Sender, address_of, bytes_at, new_arena
 from bridge.transport.paths import UdpPath
 from bridge.transport.tcp import TcpConnection
@@ -52,6 +54,9 @@ class _Block:
 
     __slots__ = (
         "_transports",
+        "departure_bases",
+        "departure_ranks",
+        "departure_rows",
         "lengths",
         "messages",
         "packets",
@@ -84,9 +89,13 @@ class _Block:
         self.udp_before = [0]
         self.tcp_before = [0]
         headers: list[tuple[int, int, int, int, int]] = []
+        departure_rows: list[int] = []
         pointers = self.messages.length_pointers
         for transport, packet in zip(self._transports, arena_rows, strict=False):
             path = transport.path
+            is_ready = transport.tx is not None and path is not None
+            # What does not leave has no number: to the receiver it would be lost.
+            departure_rows.append(transport.departure_row if is_ready else NOBODY)
             if transport.tx is not None and path is not None:
                 if isinstance(path, UdpPath):
                     end = transport.endpoint
@@ -114,6 +123,10 @@ class _Block:
             self.tcp_before.append(len(self.tcp))
         if headers:
             self.messages.address(np.array(headers, dtype=np.uint64))
+        self.departure_rows = np.array(departure_rows, np.int64)
+        self.departure_bases = self.departure_rows * RING
+        # One transport may show one camera twice, large and small.
+        self.departure_ranks = ranks_of(departure_rows)
 
 
 class Route:
@@ -139,17 +152,24 @@ class Route:
 class _Prepared:
     """The bytes of the headers of some rows that are the same in each packet, bytes 8 to 16 in one piece."""
 
-    __slots__ = ("abs_send_time", "audio", "video", "wants_level")
+    __slots__ = ("audio", "element", "is_wide", "video", "wants_level", "wide")
 
     def __init__(self, rows: "FanoutRows") -> None:
         count = len(rows.ssrc)
         ssrc = rows.ssrc.astype(">u4").view(np.uint8).reshape(count, 4)
-        self.abs_send_time = _ABS_SEND_TIME_HEADER[rows.abs_send_time_id]
+        is_wide = rows.transport_wide_id > 0
+        # The rows that are told a transport-wide number, and whether all are.
+        self.wide: NDArray[np.int64] = np.flatnonzero(is_wide)
+        self.is_wide = bool(is_wide.all())
+        # The first byte of the last element: of the transport-wide number, or of the abs-send-time.
+        self.element: NDArray[np.uint8] = np.where(
+            is_wide, rows.transport_wide_id << 4 | 1, _ABS_SEND_TIME_HEADER[rows.abs_send_time_id]
+        ).astype(np.uint8)
         self.wants_level = (rows.audio_level_id > 0).astype(np.uint8)
         self.video: NDArray[np.uint8] = np.empty((count, 9), np.uint8)
         self.video[:, :4] = ssrc
         self.video[:, 4:8] = np.frombuffer(_VIDEO_PREFIX[12:16], np.uint8)
-        self.video[:, 8] = self.abs_send_time
+        self.video[:, 8] = self.element
         self.audio: NDArray[np.uint8] = np.empty((count, 9), np.uint8)
         self.audio[:, :4] = ssrc
         self.audio[:, 4:8] = np.frombuffer(_AUDIO_PREFIX[12:16], np.uint8)
@@ -165,12 +185,16 @@ class Fanout:
     def __init__(self, sender: Sender, counters: PortCounters) -> None:
         self._sender = sender
         self._counters = counters
+        # What was sent to those who are told transport-wide numbers.
+        self.departures = Departures()
         self._arena, matrix, self._arena_rows = new_arena(ROWS_MAX, STRIDE_BYTES)
         self._matrix = matrix
         self._view = memoryview(self._matrix.reshape(-1).data)
         self._second_byte = matrix[:, 1]
         self._sequence_number = self._column(2, ">u2")
         self._timestamp = self._column(4, ">u4")
+        self._video_number = self._column(17, ">u2")
+        self._audio_number = self._column(19, ">u2")
         # By offset in the packet: at most STRIDE_BYTES of them, a handful in practice.
         self._picture_id: dict[int, NDArray[np.uint16]] = {}
 
@@ -219,9 +243,9 @@ class Fanout:
             if not ready:
                 return 0
         if count <= FEW:
-            length = self._write_few(packet, rows, first, count, now)
+            length = self._write_few(block, packet, rows, first, count, now)
         else:
-            length = self._write(packet, rows, first, count, now)
+            length = self._write(block, packet, rows, first, count, now)
         udp = block.udp_before[count]
         block.messages.lengths[:udp] = length
         if udp != ready and block.tcp_messages is not None:
@@ -267,7 +291,9 @@ class Fanout:
                 self._counters.dropped[DropReason.TCP_BUFFER_FULL] += 1
         return sent
 
-    def _write(self, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float) -> int:
+    def _write(
+        self, block: _Block, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float
+    ) -> int:
         """Write `count` copies into the arena, column by column; return the length of each."""
         last = first + count
         payload = packet.payload
@@ -297,7 +323,9 @@ class Fanout:
         else:
             matrix[:count, 8:17] = rows.prepared.audio[first:last]
             np.multiply(rows.prepared.wants_level[first:last], level, out=matrix[:count, 17])
-            matrix[:count, 18] = rows.prepared.abs_send_time[first:last]
+            matrix[:count, 18] = rows.prepared.element[first:last]
+        if len(rows.prepared.wide):
+            self._number(block, rows.prepared, first, count, is_video=level is None, now=now, length=length)
         if packet.picture_id_offset >= 0:
             offset = start + packet.picture_id_offset
             column = self._picture_id.get(offset)
@@ -308,7 +336,35 @@ class Fanout:
             matrix[:count, start + packet.tl0_offset] = rows.tl0_picture_index[first:last]
         return length
 
-    def _write_few(self, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float) -> int:
+    def _number(
+        self,
+        block: _Block,
+        prepared: _Prepared,
+        first: int,
+        count: int,
+        *,
+        is_video: bool,
+        now: float,
+        length: int,
+    ) -> None:
+        """Write transport-wide numbers over the abs-send-times of those who are told them."""
+        departures = self.departures
+        at = departures.note(now, length + srtp.TRAILER_BYTES_MAX)
+        column, padding = (self._video_number, 19) if is_video else (self._audio_number, 21)
+        rows, bases, ranks = block.departure_rows, block.departure_bases, block.departure_ranks
+        if prepared.is_wide:
+            here = None if ranks is None else ranks[:count]
+            column[:count] = departures.number(rows[:count], here, bases[:count], at)
+            self._matrix[:count, padding] = 0
+            return
+        wide = prepared.wide
+        wide = wide[(wide >= first) & (wide < first + count)] - first
+        column[wide] = departures.number(rows[wide], None if ranks is None else ranks[wide], bases[wide], at)
+        self._matrix[wide, padding] = 0
+
+    def _write_few(
+        self, block: _Block, packet: OutgoingPacket, rows: FanoutRows, first: int, count: int, now: float
+    ) -> int:
         """As `_write`, row by row: for one or two rows numpy costs more than it saves."""
         payload = packet.payload
         abs_send_time = int(now * 262144.0) & 0xFFFFFF
@@ -318,6 +374,7 @@ class Fanout:
         start = 20 if level is None else 24
         length = start + len(payload)
         marker = 0x80 if packet.marker else 0
+        at = 0
         for row in range(count):
             base = row * STRIDE_BYTES
             number = first + row
@@ -329,13 +386,19 @@ class Fanout:
                 int(rows.ssrc[number]),
                 0xBEDE,
             )
-            abs_word = int(_ABS_SEND_TIME_HEADER[rows.abs_send_time_id[number]]) << 24 | abs_send_time
+            wide_id = int(rows.transport_wide_id[number])
+            if wide_id:
+                at = at or self.departures.note(now, length + srtp.TRAILER_BYTES_MAX)
+                wide = self.departures.number_one(int(block.departure_rows[row]), at)
+                element = (wide_id << 4 | 1) << 24 | wide << 8
+            else:
+                element = int(_ABS_SEND_TIME_HEADER[rows.abs_send_time_id[number]]) << 24 | abs_send_time
             if level is None:
-                _VIDEO_HEADER.pack_into(self._view, base, *head, 1, abs_word)
+                _VIDEO_HEADER.pack_into(self._view, base, *head, 1, element)
             else:
                 level_id = int(rows.audio_level_id[number])
                 level_word = level_id << 12 | level if level_id else 0
-                _AUDIO_HEADER.pack_into(self._view, base, *head, 2, level_word, abs_word, 0)
+                _AUDIO_HEADER.pack_into(self._view, base, *head, 2, level_word, element, 0)
             payload_at = base + start
             self._view[payload_at : base + length] = payload
             if packet.picture_id_offset >= 0:

@@ -101,6 +101,7 @@ class MediaPort:
         self._receiver = Receiver(udp)
         self._sender = Sender(udp)
         self.fanout = Fanout(self._sender, counters)
+        self.departures = self.fanout.departures
         self._listener = TcpListener(self, counters) if tcp else None
         self.proofs = PathProofs(
             send=self.send, later=asyncio.get_running_loop().call_later, given_up=self._proof_given_up

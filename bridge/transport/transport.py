@@ -22,6 +22,7 @@ from bridge.base.counters import DtlsFailure, PortCounters
 from bridge.base.errors import NegotiationFailed, TransportFailed
 from bridge.base.rate import Budget
 from bridge.transport import srtp
+from bridge.transport.departures import NOBODY, Departures
 from bridge.transport.dtls import SUPPORTED_HASHES, Certificate, Dtls, DtlsRole, Turns
 from bridge.transport.ice import Credentials, generate_credentials
 from bridge.transport.mmsg import Endpoint, host_and_port
@@ -127,6 +128,7 @@ class PortSide(Protocol):
     counters: PortCounters
     turns: Turns
     proofs: PathProofs
+    departures: Departures
     family: int
 
     def now(self) -> float:
@@ -182,6 +184,7 @@ class Transport:
         "checks",
         "close_reason",
         "connections",
+        "departure_row",
         "endpoint",
         "first_checked",
         "heard_at",
@@ -244,6 +247,8 @@ class Transport:
         self._followers: list[ref[FollowingRoute]] = []
         self._followers_max = FOLLOWERS_MIN
         self.own_route: FollowingRoute | None = None
+        # Where in the port's columns its transport-wide numbers stand; NOBODY while it has none.
+        self.departure_row = NOBODY
 
     @property
     def local_ufrag(self) -> str:
@@ -259,6 +264,11 @@ class Transport:
     def credentials(self) -> Sequence[Credentials]:
         """All credentials that are valid, newest last."""
         return self._credentials
+
+    @property
+    def is_on_tcp(self) -> bool:
+        """Whether media goes over TCP now, which repairs and delays by itself."""
+        return isinstance(self.path, TcpConnection)
 
     @property
     def selected_path(self) -> SelectedPath | None:
@@ -308,6 +318,13 @@ class Transport:
             self._port.remove_credentials(self._credentials.pop(0))
         return self._credentials[-1]
 
+    def number_departures(self) -> int:
+        """Number from now on what is sent to slots that tell it; return the row of the columns."""
+        if self.departure_row == NOBODY and self.state is not TransportState.CLOSED:
+            self.departure_row = self._port.departures.open()
+            self._mark_routes_stale()
+        return self.departure_row
+
     def send_rtcp(self, data: bytes) -> None:
         """Protect and send one compound packet; dropped and counted when there is no path or no key yet."""
         self._port.send_rtcp(data, self)
@@ -331,6 +348,9 @@ class Transport:
         self.connections.clear()
         self.path = None
         self.rx = self.tx = None
+        if self.departure_row != NOBODY:
+            self._port.departures.close(self.departure_row)
+            self.departure_row = NOBODY
         self._mark_routes_stale()
         # The routes refer to the handles until they notice that they are stale, but never use them.
         self._rx_session = self._tx_session = None

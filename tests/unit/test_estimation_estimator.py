@@ -12,12 +12,12 @@ from benchmarks.networks.line import Line, Outages, Schedule
 from benchmarks.networks.source import Encoder
 from bridge.estimation.aimd import CEILING_BPS, FLOOR_BPS
 from bridge.estimation.estimator import Estimator
-from bridge.estimation.history import PACKETS_MAX
+from bridge.estimation.history import PACKETS_MAX, SentHistory
 from bridge.estimation.measuring import CLUSTERS_MAX
 from bridge.rtp.rtcp import TransportFeedback, parse_rtcp
 
 
-def is_sound(estimator: Estimator, now: float) -> bool:
+def is_sound(estimator: Estimator, history: SentHistory, now: float) -> bool:
     """Tell whether all that the estimator says is within its bounds, and what it keeps as well."""
     plan = estimator.tick(now)
     rates = [plan.target_bps, estimator.estimate_bps, *(probe.bps for probe in plan.probes)]
@@ -29,20 +29,23 @@ def is_sound(estimator: Estimator, now: float) -> bool:
         and 0.0 <= estimator.loss <= 1.0
         and math.isfinite(estimator.queue_delay_s)
         and math.isfinite(estimator.rtt_s)
-        and len(estimator._history) <= PACKETS_MAX
+        and len(history) <= PACKETS_MAX
         and len(estimator._probes._clusters) <= CLUSTERS_MAX
     )
 
 
 def torment(random_: random.Random, rounds: int) -> int:
     """Send packets and answer with feedback of random numbers and times; return how many packets matched."""
-    estimator = Estimator()
+    history = SentHistory()
+    estimator = Estimator(history)
     now = 1000.0
     number = random_.randrange(1 << 16)
     matched = 0
     for _ in range(rounds):
         for _ in range(random_.randrange(6)):
-            estimator.sent(number, random_.randrange(1500), now, random_.choice((None, None, 1, 2)))
+            size_bytes = random_.randrange(1500)
+            history.sent(number, size_bytes, now, random_.choice((None, None, 1, 2)))
+            estimator.sent(size_bytes, now)
             number = (number + 1) & 0xFFFF
             now += random_.choice((0.0, 0.001, 0.02))
         count = random_.randrange(1, 12)
@@ -55,14 +58,14 @@ def torment(random_: random.Random, rounds: int) -> int:
         reference = int(now / 0.064) if random_.random() < 0.9 else random_.randrange(-0x800000, 0x800000)
         reference = (reference + 0x800000) % 0x1000000 - 0x800000
         feedback = TransportFeedback(1, 2, base & 0xFFFF, reference, 0, statuses)
-        before = len(estimator._history)
+        before = len(history)
         # By way of its bytes, as it would come.
         for packet in parse_rtcp(feedback.pack())[0]:
             assert isinstance(packet, TransportFeedback)
             estimator.feedback(packet, now)
-        matched += before - len(estimator._history)
+        matched += before - len(history)
         now += random_.choice((0.0, 0.05, 0.1, 0.1, 2.0))
-        assert is_sound(estimator, now)
+        assert is_sound(estimator, history, now)
         for probe in estimator.tick(now).probes:
             estimator.probing(probe)
     return matched
@@ -81,7 +84,7 @@ def test_feedback_of_any_seed_leads_nowhere_out_of_bounds(seed: int) -> None:
 @settings(deadline=None)
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_round_trip_that_cannot_be_is_not_believed(rtt_s: float) -> None:
-    estimator = Estimator()
+    estimator = Estimator(SentHistory())
     estimator.rtt(rtt_s)
     assert 0.0 <= estimator.rtt_s <= 10.0
 

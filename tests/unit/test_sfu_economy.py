@@ -234,7 +234,7 @@ def test_a_layer_that_was_absent_is_given_to_no_link_that_cannot_bear_it(meeting
     hue = meeting.join("hue", sources=(Source.CAMERA,))
     other = meeting.join("other", sources=(Source.CONTENT,))
     hue.obeys_layers = False
-    viewer = meeting.join("viewer", sources=())
+    viewer = meeting.join("viewer", sources=(), tells_arrivals=False)
     # Enough for one large picture, not for two.
     viewer.leg._downlink.estimate = DownlinkEstimate(ceiling_bps=2_500_000)
     viewer.show(other, SlotRole.CONTENT, source=Source.CONTENT)

@@ -348,7 +348,7 @@ def test_a_slow_camera_is_not_taken_for_one_that_stalls(meeting: Meeting) -> Non
 def test_voices_alone_do_not_make_a_line_look_wide(meeting: Meeting) -> None:
     hue = meeting.join("hue", sources=(Source.MICROPHONE,))
     assert hue.voice is not None
-    viewer = meeting.join("viewer", sources=())
+    viewer = meeting.join("viewer", sources=(), tells_arrivals=False)
     viewer.remb_bps = 90_000
     meeting.run(40.0)
     assert viewer.hears() == {"hue"}
@@ -357,7 +357,7 @@ def test_voices_alone_do_not_make_a_line_look_wide(meeting: Meeting) -> None:
 
 def test_heavy_loss_alone_leads_to_a_lower_layer(meeting: Meeting) -> None:
     hue = meeting.join("hue", sources=(Source.CAMERA,))
-    viewer = viewer_of(meeting, hue)
+    viewer = viewer_of(meeting, hue, tells_arrivals=False)
     meeting.run(2.0)
     viewer.down.loss = 0.3
     meeting.run(6.0)
