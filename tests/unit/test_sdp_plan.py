@@ -18,6 +18,7 @@ from bridge.sdp import (
     check_sections,
     default_publications,
     default_slots,
+    has_transport_wide_slots,
     parse_offer,
     plan_publishing,
     plan_slot,
@@ -298,3 +299,54 @@ def test_an_offer_whose_streams_nobody_could_tell_apart_is_refused_with_the_reas
     with pytest.raises(NegotiationFailed, match="RFC 9143") as refused:
         check_sections(parse_offer(text))
     assert refused.value.code == "negotiation-failed:extension-conflict"
+
+
+class TestTransportWideSlots:
+    """How a receiver lets its line be judged: by numbers that all its pictures bear, or by its own estimate."""
+
+    def planned(self, text: str) -> dict[str, SlotPlan]:
+        offer = parse_offer(text)
+        is_wide = has_transport_wide_slots(offer)
+        plans = ((one.mid, plan_slot(one, is_transport_wide=is_wide)) for one in offer.sections)
+        return {mid: plan for mid, plan in plans if plan is not None}
+
+    @pytest.mark.parametrize("name", ["chromium_client", "chromium_client_all_codecs", "chromium_whep"])
+    def test_chromium_is_told_numbers_in_pictures_and_voices(self, name: str) -> None:
+        plans = self.planned(sample(name))
+        assert plans
+        for plan in plans.values():
+            assert plan.transport_wide_id > 0
+            assert plan.abs_send_time_id == 0
+            assert "transport-cc" in plan.feedback
+            assert "goog-remb" not in plan.feedback
+
+    def test_firefox_is_told_numbers_in_pictures_and_send_times_nowhere(self) -> None:
+        plans = self.planned(sample("firefox_client"))
+        assert {plan.kind for plan in plans.values()} == {"audio", "video"}
+        for plan in plans.values():
+            assert (plan.transport_wide_id > 0) is (plan.kind == "video")
+            assert ("transport-cc" in plan.feedback) is (plan.kind == "video")
+            assert plan.abs_send_time_id == 0 or plan.kind == "audio"
+
+    def test_aiortc_goes_on_with_its_own_estimate(self) -> None:
+        plans = self.planned(sample("aiortc_sendrecv"))
+        assert plans
+        for plan in plans.values():
+            assert plan.transport_wide_id == 0
+            assert "transport-cc" not in plan.feedback
+            assert ("goog-remb" in plan.feedback) is (plan.kind == "video")
+
+    @pytest.mark.parametrize("lacking", ["a=rtcp-fb:96 transport-cc", "a=extmap:3 "])
+    def test_where_one_picture_cannot_none_is_told_numbers(self, lacking: str) -> None:
+        before, last = sample("chromium_client").rsplit("\r\nm=video", 1)
+        lines = [line for line in last.split("\r\n") if not line.startswith(lacking)]
+        plans = self.planned(f"{before}\r\nm=video" + "\r\n".join(lines))
+        assert len(plans) > 3
+        for plan in plans.values():
+            assert plan.transport_wide_id == 0
+            assert "transport-cc" not in plan.feedback
+            assert plan.abs_send_time_id > 0
+
+    def test_identifiers_beyond_one_byte_are_not_written(self) -> None:
+        text = sample("chromium_client").replace("a=extmap:3 ", "a=extmap:15 ")
+        assert all(plan.transport_wide_id == 0 for plan in self.planned(text).values())
