@@ -81,6 +81,18 @@ _SFU_COUNTERS = (
         "Requests not answered: over the leg's budget, or repeated within a round trip.",
     ),
     ("probe_packets_sent", "hoichan_probe_packets", "Packets sent to try what a receiver's line carries."),
+    ("feedback_calm", "hoichan_feedback_calm", "Transport-wide feedback that told of a calm path."),
+    ("feedback_single", "hoichan_feedback_single", "Transport-wide feedback taken packet by packet."),
+    (
+        "slots_limited",
+        "hoichan_slots_limited",
+        "Times a receiver's line left a slot less than it would show.",
+    ),
+    (
+        "slots_freed",
+        "hoichan_slots_freed",
+        "Times a slot shows all again after its receiver's line was too thin.",
+    ),
     ("packets_lost", "hoichan_packets_lost", "Packets from publishers that were missed at first."),
     ("packets_abandoned", "hoichan_packets_abandoned", "Packets from publishers that never came."),
     (
@@ -540,6 +552,22 @@ def _collect_statistics(statistics: Sequence[LegStats]) -> Iterator[Metric]:
         "What the bridge believes that legs can receive, over the connected legs; 0 is the thinnest line.",
         [item.available_bps / 8 for item in connected],
         LOW_QUANTILES,
+    )
+    yield _quantiles(
+        "hoichan_media_sent_bytes_per_second",
+        "What each connected leg is sent now, retransmissions left out.",
+        [item.sent_bps / 8 for item in connected],
+    )
+    waits_s = [item.queue_s for item in connected if item.queue_s is not None]
+    yield _quantiles(
+        "hoichan_queue_seconds",
+        "How long packets wait on the way to a leg beyond its shortest time, over the legs that tell.",
+        waits_s,
+    )
+    yield GaugeMetricFamily(
+        "hoichan_legs_telling_arrivals",
+        "Connected legs whose line is judged by transport-wide feedback; others are by REMB and reports.",
+        value=len(waits_s),
     )
 
 

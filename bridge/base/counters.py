@@ -118,6 +118,12 @@ class SfuCounters:
         self.retransmissions_sent = 0
         self.retransmissions_suppressed = 0
         self.probe_packets_sent = 0
+        # Transport-wide feedback, taken as one sample or packet by packet.
+        self.feedback_calm = 0
+        self.feedback_single = 0
+        # Times that a slot began to show less than its page would like because of the line, and stopped to.
+        self.slots_limited = 0
+        self.slots_freed = 0
         self.packets_lost = 0
         self.voices_recovered = 0
         self.packets_abandoned = 0

@@ -125,7 +125,9 @@ class Downlink:
     def count_departures(self) -> None:
         """Judge the path by transport-wide feedback from now on, as was agreed. Harmless twice."""
         if self.send_side is None:
-            self.send_side = SendSideEstimate(self._fanout.departures, self._negotiation.departure_row)
+            self.send_side = SendSideEstimate(
+                self._fanout.departures, self._negotiation.departure_row, self._counters
+            )
             self._prober = Prober(
                 estimate=self.send_side,
                 fanout=self._fanout,
@@ -146,6 +148,12 @@ class Downlink:
         if send_side is None or self._negotiation.is_on_tcp or send_side.is_silent(now):
             return self.estimate.available_bps(now)
         return send_side.estimate_bps
+
+    @property
+    def queue_s(self) -> float | None:
+        """How long packets wait on the path beyond its shortest time; None where nobody tells."""
+        send_side = self.send_side
+        return None if send_side is None or not send_side.has_told else send_side.estimator.queue_delay_s
 
     def slots(self, role: SlotRole) -> list[Slot]:
         """Return the slots of one role, in the order of their m-lines."""
@@ -245,6 +253,11 @@ class Downlink:
             most_bps = sum(choice.most_bps for choice in choices)
             self.send_side.want(UPGRADE_HEADROOM * most_bps + voices_bps)
         for slot, choice in zip(slots, choices, strict=True):
+            is_limited = choice.bitrate_bps < choice.most_bps
+            if is_limited is not slot.is_limited:
+                slot.is_limited = is_limited
+                self._counters.slots_limited += is_limited
+                self._counters.slots_freed += not is_limited
             self._follow(slot, choice, now)
 
     def note_pauses(self, now: float) -> bool:
@@ -323,7 +336,9 @@ class Downlink:
             self.send_side.reported()
         if expected:
             self._reported_loss = min(lost / expected, 1.0)
-            self.estimate.report(self._reported_loss, now, sent_bps=self.sent_bps)
+            self.estimate.report(
+                self._reported_loss, now, sent_bps=self.sent_bps, is_queueing=self._is_queueing
+            )
             self._protect(lost, expected, now)
 
     def _protect(self, lost: float, expected: float, now: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from struct import Struct
 
+from bridge.base.counters import SfuCounters
 from bridge.base.rate import Budget
 from bridge.estimation.estimator import Estimator, Passage, Plan
 from bridge.estimation.history import PacketResult, SentPacket
@@ -166,9 +167,10 @@ class SentColumns:
 class SendSideEstimate:
     """How much one receiver's path carries, by its transport-wide feedback."""
 
-    __slots__ = ("_sent", "_statuses", "_unanswered", "estimator", "is_held_back", "reports")
+    __slots__ = ("_counters", "_sent", "_statuses", "_unanswered", "estimator", "has_told", "is_held_back")
 
-    def __init__(self, departures: Departures, row: int) -> None:
+    def __init__(self, departures: Departures, row: int, counters: SfuCounters) -> None:
+        self._counters = counters
         self._sent = SentColumns(departures, row)
         self.estimator = Estimator(self._sent, start_bps=START_BPS, floor_bps=FLOOR_BPS)
         self._statuses = Budget(per_s=STATUSES_PER_S, burst=STATUSES_BURST)
@@ -176,8 +178,8 @@ class SendSideEstimate:
         self._unanswered = 0
         # More could be shown than the estimate allows: then each packet counts.
         self.is_held_back = False
-        # How many reports were taken in, by the short way and by the long one.
-        self.reports = [0, 0]
+        # Whether the receiver has told of any arrival.
+        self.has_told = False
 
     def is_silent(self, now: float) -> bool:
         """Whether the receiver does not tell of arrivals as it has agreed to, though its reports arrive."""
@@ -185,11 +187,6 @@ class SendSideEstimate:
             return False
         oldest = self._sent.oldest_in_flight_at
         return oldest is not None and now - oldest > SILENT_S
-
-    @property
-    def has_told(self) -> bool:
-        """Whether the receiver has told of any arrival."""
-        return any(self.reports)
 
     def reported(self) -> None:
         """A receiver report has come."""
@@ -243,7 +240,7 @@ class SendSideEstimate:
             return False
         size_bytes = sent.take(first, count)
         self._unanswered = 0
-        self.reports[0] += 1
+        self._counters.feedback_calm += 1
         estimator.sent(size_bytes, now)
         estimator.calm_feedback(count, size_bytes, begin, end, now)
         return True
@@ -253,7 +250,8 @@ class SendSideEstimate:
         if not self._statuses.take(len(feedback.statuses), now):
             return
         self._unanswered = 0
-        self.reports[1] += 1
+        self.has_told = True
+        self._counters.feedback_single += 1
         estimator = self.estimator
         estimator.feedback(feedback, now)
         estimator.sent(self._sent.told_bytes, now)

@@ -99,6 +99,9 @@ class LegStats:
     available_bps: int
     # The redundancy of each voice that is sent to it now: how many packets come once more with each one.
     voice_distances: Sequence[int]
+    sent_bps: int
+    # How long packets wait on the way down; None where the client does not tell of arrivals.
+    queue_s: float | None
     protocol: str | None
 
 
@@ -251,6 +254,8 @@ class Leg:
             received_bps=int(sum(reception.bitrate_bps(now) for reception in receptions)),
             voice_distances=self._downlink.voice_distances(),
             available_bps=int(self._downlink.available_bps(now)),
+            sent_bps=int(self._downlink.sent_bps),
+            queue_s=self._downlink.queue_s,
             protocol=None if path is None else path.protocol,
         )
 

@@ -31,6 +31,7 @@ class Slot:
         "desired",
         "forwarder",
         "is_borne",
+        "is_limited",
         "leg_id",
         "mid",
         "pause",
@@ -72,6 +73,8 @@ class Slot:
         # Whether the receiver's line bears any picture here, and why none comes, as it is told.
         self.is_borne = True
         self.pause: PauseReason | None = None
+        # Whether the line leaves it less than it would show.
+        self.is_limited = False
         self.sent_recently = SentRecently()
         # The share of packets lost on the way to the receiver, where the bridge can do nothing against it.
         self.unprotected_loss = 0.0

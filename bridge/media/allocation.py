@@ -1,7 +1,8 @@
 """Which layer each slot of a receiver gets, within the receiver's bitrate.
 
 1. Every slot, in order of priority, gets its lowest option. Slots for which nothing is left
-   show nothing: the last thumbnails first.
+   show nothing: the last thumbnails first. On a line that hardly carries voices nothing takes the room in
+   which something more important has not found any.
 2. What remains is spent from the most important slots down. Slots of the same priority
    (the thumbnails) take turns, one step each, so that they grow evenly.
 3. A slot never gets more pixels than its page shows.
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 UPGRADE_HEADROOM = 1.15
+# Two of the smallest pictures: where there is less, the last kilobits are the voices'.
+NARROW_BPS = 300_000.0
 
 # "As tall as there is", for a page that has not told its sizes.
 HEIGHT_ANY_PX = 1 << 16
@@ -151,8 +154,10 @@ def choose(budget_bps: float, demands: Sequence[Demand]) -> list[Choice]:
     ladders = [_Ladder(demand) for demand in demands]
     by_priority = sorted(ladders, key=lambda ladder: ladder.demand.priority)
     budget = _Budget(budget_bps)
-    for ladder in by_priority:
-        budget.climb(ladder)
+    for _, group in groupby(by_priority, key=lambda ladder: ladder.demand.priority):
+        climbed = [budget.climb(ladder) or not ladder.options for ladder in group]
+        if not all(climbed) and budget_bps < NARROW_BPS:
+            break
     for _, group in groupby(by_priority, key=lambda ladder: ladder.demand.priority):
         climbing = [ladder for ladder in group if ladder.step >= 0]
         while climbing:

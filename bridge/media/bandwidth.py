@@ -8,6 +8,10 @@ for the next layer waits forever. So a REMB that does not fall is no limit. The 
 it, the next layer is tried, and when that was too much REMB falls, the layer is left at
 once, and the next try waits twice as long.
 
+Loss is a limit only where it shrinks when less is sent. A radio that loses one packet in ten loses it at
+any rate: when the first cut has shown that, it is taken back, and what the path loses by nature counts no
+more.
+
 A receiver whose processor is busy (a browser that is just starting) reads late, takes that for
 a bottleneck, and then announces a few kilobits for a minute. So a low REMB counts only when the
 path itself shows it: packets are lost, or the round trip has grown.
@@ -32,6 +36,15 @@ GROWTH_MAX_S = 10.0
 LOSS_LOW = 0.02
 LOSS_HIGH = 0.10
 LOSS_CUT_MIN = 0.7
+
+# After a cut so much less must be sent before its effect can be judged: what a full path drops then shrinks by
+# all that is sent less, what a bad one loses stays as it is.
+LESS_SENT = 0.85
+INHERENT_LOSS_MAX = 0.3
+# The first report after the fall tells of the moment before it, too.
+REPORTS_JUDGED = 2
+# How fast it is forgotten when less is lost.
+INHERENT_STEP = 0.25
 
 # Loss or REMB while less than this is sent (a few voices) says nothing about room for pictures.
 SENT_MIN_BPS = 300_000.0
@@ -64,10 +77,13 @@ class DownlinkEstimate:
         "_grown",
         "_hold_s",
         "_hold_until",
+        "_inherent_loss",
+        "_judged",
         "_loss",
         "_remb_at",
         "_remb_bps",
         "_start_bps",
+        "_trial",
         "demand_bps",
         "sent_bps",
     )
@@ -79,6 +95,11 @@ class DownlinkEstimate:
         self.demand_bps = 0.0
         self._ceiling_bps = ceiling_bps
         self._loss = 0.0
+        # What is lost at any rate; and of a cut that has yet to show its effect: the estimate, what was sent,
+        # and what was lost before it; and how many reports have told of less being sent since.
+        self._inherent_loss = 0.0
+        self._trial: tuple[float, float, float] | None = None
+        self._judged = 0
         self._remb_bps: float | None = None
         self._remb_at = 0.0
         # Times of the last growth, the last cut and the last congestion.
@@ -114,8 +135,19 @@ class DownlinkEstimate:
         elif bps > self._bps and now >= self._hold_until and not self._is_lossy:
             self._bps = min(bps, self._ceiling_bps)
 
-    def report(self, fraction_lost: float, now: float, *, sent_bps: float | None = None) -> None:
-        """Take over the loss of a report block (0.0 to 1.0); `sent_bps` is what is sent now."""
+    def report(
+        self,
+        fraction_lost: float,
+        now: float,
+        *,
+        sent_bps: float | None = None,
+        is_queueing: bool = True,
+    ) -> None:
+        """Take over the loss of a report block (0.0 to 1.0).
+
+        `sent_bps` is what is sent now; `is_queueing` (the round trip is longer than the path) makes any loss one
+        of too much.
+        """
         self._grow(now)
         # Streams with few packets waver most: move halfway with each block, so that one bad block
         # of a thumbnail is not yet congestion.
@@ -123,14 +155,40 @@ class DownlinkEstimate:
         if sent_bps is not None and not self._is_lossy and now >= self._hold_until:
             # What arrives is borne.
             self._bps = max(self._bps, min(sent_bps, self._ceiling_bps))
-        if fraction_lost <= LOSS_HIGH or self._loss <= LOSS_HIGH:
+        if sent_bps is not None:
+            self._judge(fraction_lost, sent_bps, is_queueing=is_queueing)
+        if fraction_lost < self._inherent_loss:
+            self._inherent_loss += INHERENT_STEP * (fraction_lost - self._inherent_loss)
+        if min(fraction_lost, self._loss) - self._inherent_loss <= LOSS_HIGH:
             return
         if self._cut is not None and now - self._cut < CUT_INTERVAL_S:
             return
         self._cut = now
+        if self._trial is None and sent_bps is not None and sent_bps >= SENT_MIN_BPS:
+            self._trial = self._bps, sent_bps, self._loss
         base_bps = self._bps if sent_bps is None else min(self._bps, max(sent_bps, SENT_MIN_BPS))
         self._bps = max(base_bps * max(LOSS_CUT_MIN, 1.0 - 0.5 * self._loss), FLOOR_BPS)
         self._hold(now)
+
+    def _judge(self, fraction_lost: float, sent_bps: float, *, is_queueing: bool) -> None:
+        """See whether a cut has had the effect that it has on a full path."""
+        if self._trial is None:
+            return
+        before_bps, sent_before_bps, loss_before = self._trial
+        if is_queueing or fraction_lost <= LOSS_LOW or fraction_lost > INHERENT_LOSS_MAX:
+            self._trial, self._judged = None, 0
+            return
+        if sent_bps > LESS_SENT * sent_before_bps:
+            return
+        self._judged += 1
+        if self._judged < REPORTS_JUDGED:
+            return
+        self._trial, self._judged = None, 0
+        expected = max(1.0 - sent_before_bps * (1.0 - loss_before) / max(sent_bps, 1.0), 0.0)
+        if fraction_lost > (expected + loss_before) / 2.0:
+            self._inherent_loss = min(max(fraction_lost, self._loss), INHERENT_LOSS_MAX)
+            self._bps = max(self._bps, before_bps)
+            self._congested, self._hold_until = None, 0.0
 
     @property
     def loss(self) -> float:
@@ -139,7 +197,7 @@ class DownlinkEstimate:
 
     @property
     def _is_lossy(self) -> bool:
-        return self._loss > LOSS_LOW
+        return self._loss - self._inherent_loss > LOSS_LOW
 
     def available_bps(self, now: float) -> float:
         """Return what may be sent now, in bits per second."""

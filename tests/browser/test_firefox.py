@@ -46,6 +46,11 @@ ACTIVE = """
 hoichan.peer.pc.getSenders().find(({ track }) => track?.kind === "video").getParameters().encodings
   .filter(({ active }) => active).map(({ rid }) => rid)
 """.strip()
+# What was agreed on for each picture that Firefox may be sent.
+RECEIVED_PICTURES = """
+hoichan.peer.pc.remoteDescription.sdp.split("\\r\\nm=").slice(1)
+  .filter((one) => one.startsWith("video") && one.includes("a=sendonly"))
+""".strip()
 VIDEO_PACKETS = 20
 FRAMES = 5
 SHARES_MAX = 3
@@ -108,6 +113,16 @@ async def conference(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 async def test_firefox_sees_every_site_under_its_name(conference: Conference) -> None:
     await _sees_the_others(conference)
+
+
+async def test_firefox_tells_when_each_packet_of_a_picture_arrived(conference: Conference) -> None:
+    for section in await conference.clinic.evaluate(RECEIVED_PICTURES):
+        assert "transport-wide-cc" in section
+        assert "goog-remb" not in section
+    deadline = time.monotonic() + PATIENCE_S
+    while (telling := conference.server.metric("hoichan_legs_telling_arrivals")) < 3:
+        assert time.monotonic() < deadline, f"{telling} of three tell of arrivals"
+        await asyncio.sleep(0.1)
 
 
 async def test_the_others_see_and_hear_firefox(conference: Conference) -> None:

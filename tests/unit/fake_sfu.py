@@ -57,6 +57,8 @@ class FakeStats:
     loss_down: float = 0.01
     protocol: str | None = "udp"
     available_bps: int = 2_500_000
+    sent_bps: int = 1_700_000
+    queue_s: float | None = 0.004
 
 
 @dataclass(eq=False)

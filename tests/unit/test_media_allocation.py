@@ -76,6 +76,16 @@ def test_the_last_thumbnails_go_dark_first() -> None:
     assert encodings(choose(560_000, demands)) == ["l", "l", "l", None, None, None]
 
 
+@pytest.mark.parametrize(("budget_bps", "thumbnail"), [(120_000, None), (160_000, None), (1_000_000, "l")])
+def test_on_a_narrow_line_a_small_thumbnail_does_not_outlive_the_stage(
+    budget_bps: int, thumbnail: str | None
+) -> None:
+    """Half a thumbnail's pictures take less than the stage needs, and are what voices lack."""
+    stage = demand("s", options=(LayerOption("", 2, 1_500_000, 720),))
+    small = demand("t", THUMBNAIL, wanted_height_px=180, options=(LayerOption("l", 1, 97_000, 180),))
+    assert encodings(choose(budget_bps, [stage, small])) == [None, thumbnail]
+
+
 def test_thumbnails_are_upgraded_in_turns() -> None:
     options = (
         LayerOption("l", 0, 50_000, 180),

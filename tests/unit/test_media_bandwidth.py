@@ -293,3 +293,31 @@ def test_time_that_goes_back_a_little_is_not_grown_twice() -> None:
         wavering.available_bps(step / 50)
         wavering.available_bps(step / 50 - 0.015)
     assert wavering.available_bps(20.0) == pytest.approx(steady.available_bps(20.0))
+
+
+@pytest.mark.parametrize("loss", [0.12, 0.2])
+def test_loss_that_does_not_shrink_with_the_rate_is_no_limit(loss: float) -> None:
+    estimate = DownlinkEstimate()
+    estimate.demand_bps = 1_700_000
+    for second in range(30):
+        sent_bps = 1_700_000.0 if estimate.available_bps(second) >= 1_955_000 else 500_000.0
+        estimate.sent_bps = sent_bps
+        estimate.report(loss, float(second), sent_bps=sent_bps, is_queueing=False)
+    assert estimate.available_bps(30.0) >= 2_000_000
+
+
+@pytest.mark.parametrize("capacity_bps", [100_000, 500_000, 1_000_000])
+@pytest.mark.parametrize("is_queueing", [True, False])
+def test_loss_of_a_full_path_shrinks_with_the_rate_and_stays_a_limit(
+    capacity_bps: int, is_queueing: bool
+) -> None:
+    estimate = DownlinkEstimate()
+    estimate.demand_bps = 1_700_000
+    lost = []
+    for second in range(60):
+        bps = estimate.available_bps(second)
+        sent_bps = max(layer for layer in (48_000, 150_000, 500_000, 1_700_000) if layer <= max(bps, 48_000))
+        estimate.sent_bps = float(sent_bps)
+        lost.append(max(1.0 - capacity_bps / sent_bps, 0.0))
+        estimate.report(lost[-1], float(second), sent_bps=float(sent_bps), is_queueing=is_queueing)
+    assert sum(lost[20:]) / 40 < 0.1

@@ -47,6 +47,8 @@ def leg(keyframe_interval_s: float | None = None, **statistics: Any) -> Any:
         "received_bps": 0,
         "available_bps": 0,
         "voice_distances": [],
+        "sent_bps": 0,
+        "queue_s": None,
         "protocol": None,
     }
     encoding = SimpleNamespace(keyframe_interval_s=keyframe_interval_s)

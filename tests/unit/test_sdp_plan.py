@@ -302,7 +302,7 @@ def test_an_offer_whose_streams_nobody_could_tell_apart_is_refused_with_the_reas
 
 
 class TestTransportWideSlots:
-    """How a receiver lets its line be judged: by numbers that all its pictures bear, or by its own estimate."""
+    """How a receiver lets its line be judged: by numbers in its packets, or by its own estimate."""
 
     def planned(self, text: str) -> dict[str, SlotPlan]:
         offer = parse_offer(text)

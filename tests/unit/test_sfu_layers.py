@@ -359,7 +359,8 @@ def test_heavy_loss_alone_leads_to_a_lower_layer(meeting: Meeting) -> None:
     hue = meeting.join("hue", sources=(Source.CAMERA,))
     viewer = viewer_of(meeting, hue, tells_arrivals=False)
     meeting.run(2.0)
-    viewer.down.loss = 0.3
+    # More than any line loses by nature and carries pictures all the same.
+    viewer.down.loss = 0.5
     meeting.run(6.0)
     assert viewer.leg.snapshot().loss_down > 0.0
     assert viewer.sees() is not None
