@@ -63,6 +63,7 @@ RETURN_PART = 0.5
 # A packet that waits less than this on a path without losses is no sign of anything: less than two thirds of
 # what the trendline begins to take for a growing queue, and what busy receivers add by themselves.
 CALM_WAIT_S = 0.008
+CALM_PIECE_S = 0.05
 
 
 class History(Protocol):
@@ -264,8 +265,8 @@ class Estimator:
         elif probed_bps is not None:
             self._probed(probed_bps, now)
 
-    def is_calm(self, first: Passage, last: Passage, now: float) -> bool:
-        """Tell whether a report without losses on packets from `first` to `last` may be taken as one.
+    def is_calm(self, last: Passage, now: float) -> bool:
+        """Tell whether a report without losses, whose last packet that is, may be taken with others as one.
 
         Not where anything is under way that looks at single packets, or has to: then `feedback` does.
         """
@@ -277,15 +278,27 @@ class Estimator:
             and self._loss.bps is None
             and not self._competition.is_on
             and self._queue.waited_s(last.sent_at, last.received_at) < CALM_WAIT_S
-            and self._queue.waited_s(first.sent_at, first.received_at) < CALM_WAIT_S
         )
 
     def calm_feedback(self, packets: int, size_bytes: int, first: Passage, last: Passage, now: float) -> None:
-        """Take what `is_calm` has found to be calm: so many packets in order, all of which came."""
+        """Take reports that `is_calm` has found to be calm: so many packets in order, all of which came.
+
+        `now` is when the last of them was heard.
+        """
         self._last_feedback_at = now
         self.rtt(now - last.sent_at)
-        self._loss.add_received(last.sent_at, packets, size_bytes, bps=self._aimd.bps)
-        self._acknowledged.add(size_bytes, last.received_at)
+        # Spread evenly, as both measure rates by when what they are given was sent or came.
+        pieces = min(1 + int((last.received_at - first.received_at) / CALM_PIECE_S), packets)
+        for piece in range(1, pieces + 1):
+            part = piece / pieces
+            self._loss.add_received(
+                first.sent_at + part * (last.sent_at - first.sent_at),
+                packets * piece // pieces - packets * (piece - 1) // pieces,
+                size_bytes // pieces,
+                bps=self._aimd.bps,
+            )
+            received_at = first.received_at + part * (last.received_at - first.received_at)
+            self._acknowledged.add(size_bytes // pieces, received_at)
         shortest_s = min(self._queue.add(*first), self._queue.add(*last))
         self._competition.waited(shortest_s, now)
         # The last ones of two reports stand for what lies between.

@@ -2,7 +2,7 @@
 
 Judged by `bridge.estimation`. A receiver sends feedback ten to twenty times a second. Most of it tells of a
 path on which nothing is lost and nothing waits; that is taken as one sample for all its packets, and only
-otherwise each packet is looked at.
+otherwise each packet is looked at. Several feedbacks in a row on a calm path make one such sample.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ STATUSES_BURST = 10_000
 # Of a probe's packets all is known after that.
 PROBE_S = 2.0
 PROBES_MAX = 8
+# Calm feedback of so long is one sample, which has no more to say than a quarter second of it.
+RUN_S = 0.2
 # Whoever agreed to tell of arrivals and does not, while reports come, is judged by the reports.
 SILENT_S = 3.0
 REPORTS_UNANSWERED = 3
@@ -59,6 +61,19 @@ class _Probing:
         # None while it goes on.
         self.last: int | None = None
         self.until = until
+
+
+class _Run:
+    """Numbers that came one after the other on a calm path, and have not been taken in yet."""
+
+    __slots__ = ("began_at", "begin", "end", "first", "heard_at")
+
+    def __init__(self, first: int, begin: Passage, end: Passage, now: float) -> None:
+        self.first = first
+        self.begin = begin
+        self.end = end
+        # By our clock: when the first and the last feedback on it came.
+        self.began_at = self.heard_at = now
 
 
 class SentColumns:
@@ -97,13 +112,9 @@ class SentColumns:
         first = self._departures.extended(self._row, base)
         return first if first is not None and count <= self.next_number - first else None
 
-    def ends(self, first: int, count: int) -> tuple[float, float] | None:
-        """Return when the first and the last of some numbers left; None where one was told of already."""
-        places = self._departures.places(self._row, first, count)
-        if not places.all():
-            return None
-        sent_at = self._departures.sent_at
-        return float(sent_at[places[0]]), float(sent_at[places[-1]])
+    def left_at(self, number: int) -> float | None:
+        """Return when an extended number left; None where that is forgotten, or was told of already."""
+        return self._departures.left_at(self._row, number)
 
     def bytes_since(self, first: int) -> int:
         """Return the bytes of all numbers from the extended number `first` on, told of or not."""
@@ -115,7 +126,6 @@ class SentColumns:
         departures = self._departures
         size_bytes = int(departures.size_bytes[departures.places(self._row, first, count)].sum())
         departures.forget(self._row, first, count)
-        self.highest = first + count - 1
         return size_bytes
 
     def match(self, feedback: TransportFeedback) -> list[PacketResult]:
@@ -167,13 +177,23 @@ class SentColumns:
 class SendSideEstimate:
     """How much one receiver's path carries, by its transport-wide feedback."""
 
-    __slots__ = ("_counters", "_sent", "_statuses", "_unanswered", "estimator", "has_told", "is_held_back")
+    __slots__ = (
+        "_counters",
+        "_run",
+        "_sent",
+        "_statuses",
+        "_unanswered",
+        "estimator",
+        "has_told",
+        "is_held_back",
+    )
 
     def __init__(self, departures: Departures, row: int, counters: SfuCounters) -> None:
         self._counters = counters
         self._sent = SentColumns(departures, row)
         self.estimator = Estimator(self._sent, start_bps=START_BPS, floor_bps=FLOOR_BPS)
         self._statuses = Budget(per_s=STATUSES_PER_S, burst=STATUSES_BURST)
+        self._run: _Run | None = None
         # Receiver reports since the last feedback.
         self._unanswered = 0
         # More could be shown than the estimate allows: then each packet counts.
@@ -230,20 +250,42 @@ class SendSideEstimate:
         return self._take_run(first, count, deltas, sent.reference_s(time_and_number >> 8), now)
 
     def _take_run(self, first: int, count: int, deltas: bytes, at_s: float, now: float) -> bool:
-        sent, estimator = self._sent, self.estimator
-        ends = sent.ends(first, count)
-        if ends is None:
+        """Add numbers that have all come to the run of those before, which the estimator takes as one."""
+        sent = self._sent
+        last = first + count - 1
+        left_at = sent.left_at(last)
+        if left_at is None:
             return False
-        begin = Passage(ends[0], at_s + deltas[0] * TICK_S)
-        end = Passage(ends[1], at_s + sum(deltas) * TICK_S)
-        if not estimator.is_calm(begin, end, now):
+        end = Passage(left_at, at_s + sum(deltas) * TICK_S)
+        if not self.estimator.is_calm(end, now):
             return False
-        size_bytes = sent.take(first, count)
+        run = self._run
+        if run is None:
+            first_left_at = sent.left_at(first)
+            if first_left_at is None:
+                return False
+            begin = Passage(first_left_at, at_s + deltas[0] * TICK_S)
+            self._run = _Run(first, begin, end, now)
+        else:
+            run.end, run.heard_at = end, now
+            if now - run.began_at >= RUN_S:
+                self._take_in(run, last)
+        sent.highest = last
         self._unanswered = 0
         self._counters.feedback_calm += 1
-        estimator.sent(size_bytes, now)
-        estimator.calm_feedback(count, size_bytes, begin, end, now)
         return True
+
+    def _take_in(self, run: _Run, last: int) -> None:
+        count = last + 1 - run.first
+        size_bytes = self._sent.take(run.first, count)
+        self._run = None
+        self.estimator.sent(size_bytes, run.heard_at)
+        self.estimator.calm_feedback(count, size_bytes, run.begin, run.end, run.heard_at)
+
+    def _end_run(self) -> None:
+        """Let the estimator know what has been calm before what comes now."""
+        if self._run is not None:
+            self._take_in(self._run, self._sent.highest)
 
     def take(self, feedback: TransportFeedback, now: float) -> None:
         """Take in a feedback packet by packet."""
@@ -252,6 +294,7 @@ class SendSideEstimate:
         self._unanswered = 0
         self.has_told = True
         self._counters.feedback_single += 1
+        self._end_run()
         estimator = self.estimator
         estimator.feedback(feedback, now)
         estimator.sent(self._sent.told_bytes, now)
@@ -259,6 +302,7 @@ class SendSideEstimate:
 
     def tick(self, now: float) -> Plan:
         """Return what may be sent now, and what is to be tried."""
+        self._end_run()
         return self.estimator.tick(now)
 
     def begin_probe(self, probe: Probe, now: float) -> None:

@@ -37,8 +37,8 @@ LOSS_LOW = 0.02
 LOSS_HIGH = 0.10
 LOSS_CUT_MIN = 0.7
 
-# After a cut so much less must be sent before its effect can be judged: what a full path drops then shrinks by
-# all that is sent less, what a bad one loses stays as it is.
+# After a cut so much less must be sent before its effect can be judged: what a full path drops then shrinks
+# by all that is sent less, what a bad one loses stays as it is.
 LESS_SENT = 0.85
 INHERENT_LOSS_MAX = 0.3
 # The first report after the fall tells of the moment before it, too.
@@ -145,8 +145,8 @@ class DownlinkEstimate:
     ) -> None:
         """Take over the loss of a report block (0.0 to 1.0).
 
-        `sent_bps` is what is sent now; `is_queueing` (the round trip is longer than the path) makes any loss one
-        of too much.
+        `sent_bps` is what is sent now; `is_queueing` (the round trip is longer than the path) makes any loss
+        one of too much.
         """
         self._grow(now)
         # Streams with few packets waver most: move halfway with each block, so that one bad block

@@ -98,6 +98,11 @@ class Departures:
         wrapped = self._places[base : base + start + count - RING]
         return np.concatenate((self._places[base + start : base + RING], wrapped))
 
+    def left_at(self, row: int, number: int) -> float | None:
+        """Return when an extended number left; None where that is forgotten."""
+        place = self._places[row * RING + (number & MASK)]
+        return float(self.sent_at[place]) if place else None
+
     def forget(self, row: int, first: int, count: int) -> None:
         """Remember nothing more of some numbers: what became of them is known."""
         start, base = first & MASK, row * RING
@@ -111,8 +116,7 @@ class Departures:
         first = max(first, newest - MASK)
         if first > newest:
             return None
-        place = int(self._places[row * RING + (first & MASK)])
-        return float(self.sent_at[place]) if place else None
+        return self.left_at(row, first)
 
     def _grow(self) -> None:
         rows = len(self.next_number)
