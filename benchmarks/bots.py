@@ -25,10 +25,20 @@ import aiohttp
 import numpy as np
 import pylibsrtp
 import uvloop
+from numpy.typing import NDArray
 
 from benchmarks.dtls import ClientIdentity
 from benchmarks.link import Link
-from benchmarks.offers import Answer, OfferedLine, build_offer, client_lines, parse_answer
+from benchmarks.offers import (
+    EXTENSION_IDS,
+    OPUS,
+    TRANSPORT_WIDE_URI,
+    Answer,
+    OfferedLine,
+    build_offer,
+    client_lines,
+    parse_answer,
+)
 from benchmarks.publishing import (
     LECTURE_SHAPE,
     SIMULCAST_SHAPES,
@@ -56,10 +66,14 @@ from benchmarks.wire import (
     reported_ssrcs,
     rtcp_packets,
     rtp_payload,
+    transport_feedback,
 )
 
 READ_EVERY_S = 0.002
 REPORT_EVERY_S = 1.0
+# Chromium's at the rate of a full picture; not more packets in one than fit a datagram.
+FEEDBACK_EVERY_S = 0.05
+FEEDBACK_PACKETS_MAX = 250
 TALKERS = 3
 TALKER_CHANGES_EVERY_S = 4.0
 REMB_BPS = 20_000_000
@@ -67,6 +81,7 @@ SAMPLES_PER_S = 1500
 LATENCIES_MAX = 200_000
 JOIN_TIMEOUT_S = 20.0
 STAGE_HEIGHT_PX, THUMBNAIL_HEIGHT_PX = 720, 180
+WIDE_ELEMENT = EXTENSION_IDS[TRANSPORT_WIDE_URI] << 4 | 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,10 @@ class Bot:
         self._reading: asyncio.Task[None] | None = None
         self._last_sender_report: dict[int, tuple[int, float]] = {}
         self._reported: dict[int, tuple[int, int]] = {}
+        # Transport-wide: arrivals in µs by number since the last feedback, the next to tell, and a count.
+        self.arrivals_us: dict[int, int] = {}
+        self._feedback_base: int | None = None
+        self._feedback_count = 0
 
     async def join(self, session: aiohttp.ClientSession) -> None:
         """From the click to keys on both sides; records how long it took."""
@@ -221,6 +240,7 @@ class Bot:
                 await self._say({"type": "mute", "source": source, "muted": False})
             self._publish(offer.publications)
         self._schedule.add(time.monotonic() + random.random() * REPORT_EVERY_S, self._report)
+        self._schedule.add(time.monotonic() + random.random() * FEEDBACK_EVERY_S, self._tell_arrivals)
 
     async def take_stage(self) -> None:
         """The chair puts its own camera on everybody's stage."""
@@ -349,17 +369,36 @@ class Bot:
         # Bots that join together must not send in step.
         self._schedule.add(time.monotonic() + random.random() / 30, lambda: next(packets))
 
+    def _tell_arrivals(self) -> float:
+        """Transport-wide feedback on all that came since the last one."""
+        arrived, self.arrivals_us = self.arrivals_us, {}
+        if arrived:
+            numbers = iter(arrived)
+            base = next(numbers) if self._feedback_base is None else self._feedback_base
+            last = max(((number - base + 0x8000) & 0xFFFF) - 0x8000 for number in arrived)
+            for start in range(0, last + 1, FEEDBACK_PACKETS_MAX):
+                stop = min(start + FEEDBACK_PACKETS_MAX, last + 1)
+                told = [arrived.get((base + n) & 0xFFFF) for n in range(start, stop)]
+                if any(told):
+                    self._feedback_count += 1
+                    self.uplink.send_rtcp(
+                        transport_feedback(self._ssrc, base + start, self._feedback_count, told)
+                    )
+            self._feedback_base = (base + max(last + 1, 0)) & 0xFFFF
+        return time.monotonic() + FEEDBACK_EVERY_S
+
     def _report(self) -> float:
-        """Receiver report with REMB, and a sender report for each stream; once a second."""
+        """Receiver report, with REMB where that was agreed, and a sender report a stream; once a second."""
         now = time.monotonic()
         blocks = [self._report_block(ssrc, now) for ssrcs in self.slot_ssrcs.values() for ssrc in ssrcs]
         heard = [block for block in blocks if block is not None]
         if heard:
             video = [ssrc for role in ("stage", "thumbnail") for ssrc in self.slot_ssrcs.get(role, [])]
-            self.uplink.send_rtcp(
-                receiver_report(self._ssrc, heard)
-                + receiver_estimated_maximum_bitrate(self._ssrc, REMB_BPS, video)
-            )
+            compound = receiver_report(self._ssrc, heard)
+            if self._feedback_base is None:
+                # Who is told no transport-wide numbers estimates the line itself.
+                compound += receiver_estimated_maximum_bitrate(self._ssrc, REMB_BPS, video)
+            self.uplink.send_rtcp(compound)
         for stream in self.streams.values():
             if stream.has_sent and stream.is_active:
                 self.uplink.send_rtcp(stream.report(now))
@@ -495,6 +534,7 @@ class Fleet:
             fresh = self._counts.add(
                 arena.owners[rows], ssrcs, sequence_numbers, arena.lengths()[rows], arrivals_ns
             )
+            self._note_numbers(rows, arrivals_ns)
             # The first of each stream is always opened, so that libsrtp knows where the numbers began.
             sampled = self._random.random(len(rows)) < self._sample_share
             sampled[fresh] = True
@@ -504,6 +544,18 @@ class Fleet:
             for row in np.flatnonzero(~is_rtp).tolist():
                 self.bots[int(arena.owners[row])].receive_control(arena.datagram(row))
         arena.clear()
+
+    def _note_numbers(self, rows: NDArray[np.int64], arrivals_ns: NDArray[np.int64]) -> None:
+        """Keep when each transport-wide number came: it is in the clear, in the last extension element."""
+        data = self._arena.data
+        at = np.where(data[rows, 1] & 0x7F < OPUS, 16, 18)
+        is_numbered = data[rows, at] == WIDE_ELEMENT
+        chosen, at = rows[is_numbered], at[is_numbered]
+        numbers = data[chosen, at + 1].astype(np.int64) << 8 | data[chosen, at + 2]
+        owners = self._arena.owners[chosen].tolist()
+        arrivals_us = (arrivals_ns[is_numbered] // 1000).tolist()
+        for owner, number, arrival_us in zip(owners, numbers.tolist(), arrivals_us, strict=True):
+            self.bots[owner].arrivals_us[number] = arrival_us
 
     def _sample(self, row: int, arrival_ns: int) -> None:
         bot = self.bots[int(self._arena.owners[row])]

@@ -240,6 +240,36 @@ def receiver_estimated_maximum_bitrate(sender_ssrc: int, bitrate_bps: int, ssrcs
     return rtcp_packet(15, RTCP_PAYLOAD_FEEDBACK, body + struct.pack(f"!{len(ssrcs)}I", *ssrcs))
 
 
+def transport_feedback(
+    sender_ssrc: int, base: int, feedback_count: int, arrivals_us: Sequence[int | None]
+) -> bytes:
+    """When each transport-wide number from `base` on arrived (draft-holmer-rmcat-transport-wide-cc, 3.1)."""
+    first = next(arrival for arrival in arrivals_us if arrival is not None)
+    reference = first // 64_000
+    previous = reference * 64_000 // 250
+    symbols, deltas = [], bytearray()
+    for arrival in arrivals_us:
+        ticks = 0 if arrival is None else arrival // 250 - previous
+        symbols.append(0 if arrival is None else 1 if 0 <= ticks <= 255 else 2)
+        if arrival is not None:
+            previous += ticks
+            deltas += ticks.to_bytes(symbols[-1], "big", signed=symbols[-1] == 2)
+    if set(symbols) == {1}:
+        chunks = struct.pack("!H", 0x2000 | len(symbols))
+    else:
+        vectors = [symbols[at : at + 7] for at in range(0, len(symbols), 7)]
+        chunks = b"".join(
+            struct.pack("!H", 0xC000 | sum(one << 12 - 2 * n for n, one in enumerate(vector)))
+            for vector in vectors
+        )
+    head = struct.pack("!IIHHI", sender_ssrc, 0, base & 0xFFFF, len(symbols), (reference & 0xFFFFFF) << 8)
+    body = bytearray(head + chunks + deltas)
+    body[15] = feedback_count & 0xFF
+    padding = -len(body) % 4
+    body += bytes(max(padding - 1, 0)) + bytes((padding,) if padding else ())
+    return rtcp_packet(15 | (0x20 if padding else 0), RTCP_TRANSPORT_FEEDBACK, bytes(body))
+
+
 @dataclass(frozen=True, slots=True)
 class RtcpView:
     """One packet of a compound: its type, its count or format field, and its body after the header."""
