@@ -333,9 +333,7 @@ class Client:
             mid: ("audio", sounds) if role is SlotRole.VOICE else ("video", slot_codecs)
             for mid, role in self.slot_roles.items()
         }
-        return offer(
-            sending, receiving, has_rtx=self.has_rtx, tells_arrivals=self.tells_arrivals, ice=ice
-        )
+        return offer(sending, receiving, has_rtx=self.has_rtx, tells_arrivals=self.tells_arrivals, ice=ice)
 
     def _read_answer(self, answer: str) -> None:
         for block in answer.split("\r\nm=")[1:]:

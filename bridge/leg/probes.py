@@ -18,7 +18,7 @@ from bridge.leg.encoding import Encoding
 from bridge.leg.fan import Span
 from bridge.leg.feedback import SendSideEstimate
 from bridge.leg.slot import Slot
-from bridge.media.packet import Retransmission, retransmission
+from bridge.media.packet import Wrapped, retransmission
 from bridge.transport import Fanout
 
 # Timers of the loop come a millisecond late at best.
@@ -39,7 +39,7 @@ class Padding:
 
     slot: Slot
     span: Span[Encoding]
-    packet: Retransmission
+    packet: Wrapped
     timestamp: int
     picture_id: int
     tl0_picture_index: int
