@@ -52,8 +52,9 @@ def talk(client: Client) -> None:
 def pair(
     meeting: Meeting, *, has_red: bool = True, sources: tuple[Source, ...] = MICROPHONE
 ) -> tuple[Client, Client]:
-    speaker = meeting.join("speaker", sources=sources, has_red=has_red)
-    listener = meeting.join("listener", sources=(), has_red=has_red)
+    # Feedback would draw from the same chance as the losses, and change which ones there are.
+    speaker = meeting.join("speaker", sources=sources, has_red=has_red, tells_arrivals=False)
+    listener = meeting.join("listener", sources=(), has_red=has_red, tells_arrivals=False)
     talk(speaker)
     if Source.CAMERA in sources:
         listener.show(speaker)
