@@ -43,6 +43,8 @@ class Case:
     queue_s: float = 0.3
     jitter_s: float = 0.0
     losses: Callable[[], tuple[Loss, ...]] = tuple
+    # Of the other direction, of its own chance.
+    back_losses: Callable[[], tuple[Loss, ...]] = tuple
     long_tcp: bool = False
     short_tcp: int = 0
     # The rate of the other direction, over which the reports go, and a flow as well.
@@ -96,24 +98,32 @@ def run(case: Case, flow_type: FlowType, *, seed: int = 0) -> Run:
                 back_s=back_s,
                 extra_delay_s=shape.extra_delay_s,
                 pauses=shape.pauses,
+                back_losses=case.back_losses(),
                 back_line=done.back_line,
             )
         )
     if case.long_tcp:
         done.tcps.append(Tcp(clock, line, back_s=back_s))
-    random_ = random.Random(case.short_tcp)
-    for _ in range(case.short_tcp):
-        start_s = random_.expovariate(1 / SHORT_TCP_PAUSE_S)
-        while start_s < case.duration_s:
-            size_bytes = random_.expovariate(1 / SHORT_TCP_BYTES)
-            done.tcps.append(Tcp(clock, line, start_s=start_s, size_bytes=size_bytes, back_s=back_s))
-            start_s += random_.expovariate(1 / SHORT_TCP_PAUSE_S)
+    for start_s, size_bytes in short_transfers(case):
+        done.tcps.append(Tcp(clock, line, start_s=start_s, size_bytes=size_bytes, back_s=back_s))
     clock.run(case.duration_s)
     return done
 
 
-def _random(part: float) -> tuple[Loss, ...]:
-    return (RandomLoss(part, random.Random(7)),)
+def short_transfers(case: Case) -> list[tuple[float, float]]:
+    """Return when the short TCP transfers of a case begin, and how many bytes each has."""
+    found: list[tuple[float, float]] = []
+    random_ = random.Random(case.short_tcp)
+    for _ in range(case.short_tcp):
+        start_s = random_.expovariate(1 / SHORT_TCP_PAUSE_S)
+        while start_s < case.duration_s:
+            found.append((start_s, random_.expovariate(1 / SHORT_TCP_BYTES)))
+            start_s += random_.expovariate(1 / SHORT_TCP_PAUSE_S)
+    return found
+
+
+def _random(part: float, seed: int = 7) -> tuple[Loss, ...]:
+    return (RandomLoss(part, random.Random(seed)),)
 
 
 def _bursts(part: float) -> tuple[Loss, ...]:
@@ -211,6 +221,7 @@ CASES = (
         90.0,
         delay=((0.0, 0.3),),
         losses=partial(_random, 0.01),
+        back_losses=partial(_random, 0.01, 8),
         settled_s=20.0,
     ),
     Case(
@@ -222,7 +233,21 @@ CASES = (
     ),
     Case("4G drive", _drive(120.0), 120.0, jitter_s=0.01),
     Case("ADSL 300 k, one TCP", [(0, 3e5)], 120.0, long_tcp=True, settled_s=20.0),
-    Case("outage of 3 s", [(0, 4e6)], 45.0, losses=partial(_outage, 20.0, 23.0), rises=(23.0,)),
-    Case("outage of 10 s", [(0, 4e6)], 55.0, losses=partial(_outage, 20.0, 30.0), rises=(30.0,)),
+    Case(
+        "outage of 3 s",
+        [(0, 4e6)],
+        45.0,
+        losses=partial(_outage, 20.0, 23.0),
+        back_losses=partial(_outage, 20.0, 23.0),
+        rises=(23.0,),
+    ),
+    Case(
+        "outage of 10 s",
+        [(0, 4e6)],
+        55.0,
+        losses=partial(_outage, 20.0, 30.0),
+        back_losses=partial(_outage, 20.0, 30.0),
+        rises=(30.0,),
+    ),
     Case("policer, 1 M, no queue", [(0, 1e6)], 60.0, queue_s=0.02),
 )

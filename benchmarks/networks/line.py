@@ -16,20 +16,20 @@ class Schedule:
         self._values = [value for _, value in steps]
 
     def at(self, when: float) -> float:
-        """Return the value at a time."""
-        return self._values[bisect_right(self._times, when) - 1]
+        """Return the value at a time; before the first step it is that of the first."""
+        return self._values[max(bisect_right(self._times, when) - 1, 0)]
 
     def until(self, when: float) -> float:
         """Return when the value of that time ends."""
         index = bisect_right(self._times, when)
         return self._times[index] if index < len(self._times) else float("inf")
 
-    def integral(self, start: float, end: float) -> float:
-        """Return the value times time between two times."""
+    def integral(self, start: float, end: float, most: float = float("inf")) -> float:
+        """Return the value, `most` where it is more, times time between two times."""
         total = 0.0
         while start < end:
             step = min(self.until(start), end)
-            total += self.at(start) * (step - start)
+            total += min(self.at(start), most) * (step - start)
             start = step
         return total
 
@@ -77,7 +77,7 @@ class Outages:
 
 
 class Line:
-    """One direction: a drop-tail queue in front of the rate, then a delay. Packets stay in order."""
+    """One direction: a drop-tail queue in front of the rate, then a delay. A flow's packets stay in order."""
 
     def __init__(
         self,
@@ -97,7 +97,9 @@ class Line:
         self._jitter_s = jitter_s
         self._losses = losses
         self._random = random.Random(seed)
-        self._free_at = 0.0
+        self._free_at = float("-inf")
+        # When the last packet reached the common line's end.
+        self._ended_at = float("-inf")
 
     def send(
         self, size_bytes: int, extra_delay_s: float, deliver: Callable[..., object], *args: Any
@@ -114,8 +116,9 @@ class Line:
         if any(is_lost(now) for is_lost in self._losses):
             return "line"
         jitter_s = self._random.random() * self._jitter_s if self._jitter_s else 0.0
-        arrives_at = leaves_at + self.delay_s.at(leaves_at) + extra_delay_s + jitter_s
-        self._clock.at(arrives_at, deliver, leaves_at - now + jitter_s, *args)
+        # Whoever left later never overtakes, however the delay changes.
+        self._ended_at = max(leaves_at + self.delay_s.at(leaves_at) + jitter_s, self._ended_at)
+        self._clock.at(self._ended_at + extra_delay_s, deliver, leaves_at - now + jitter_s, *args)
         return None
 
     def _finish(self, start: float, bits: float) -> float:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from benchmarks.networks.cases import Run
-from benchmarks.networks.flow import Media
+from benchmarks.networks.cases import Case, Run
+from benchmarks.networks.line import Schedule
 from benchmarks.networks.source import Ladder
+from benchmarks.networks.tally import Tally
 
 # A rate is reached when a second's mean has it; the queue is back when a fifth of a second's packets show it.
 RATE_WINDOW_S = 1.0
@@ -31,6 +33,13 @@ class Score:
     voice_p95_wait_s: float
 
 
+class Flow(Protocol):
+    """What is counted of one media flow."""
+
+    tally: Tally
+    voice: Tally
+
+
 def jain(values: Sequence[float]) -> float:
     """Return the fairness index: 1 when all have the same, 1/n when one has all."""
     squares = sum(value * value for value in values)
@@ -39,56 +48,59 @@ def jain(values: Sequence[float]) -> float:
 
 def score(run: Run) -> Score:
     """Read the tallies of a run."""
-    case = run.case
+    most_bps = Ladder.STEPS_BPS[-1] if run.case.is_ladder else float("inf")
+    return score_flows(run.case, run.flows, [tcp.tally for tcp in run.tcps], most_bps)
+
+
+def score_flows(case: Case, flows: Sequence[Flow], tcps: Sequence[Tally], most_bps: float) -> Score:
+    """Read tallies; the flows have no more to send than `most_bps` together, whatever the line carries."""
     start_s, end_s = case.settled_s, case.duration_s
-    rates = [flow.tally.rate_bps(start_s, end_s) for flow in run.flows]
-    capacity_bps = run.line.rate_bps.integral(start_s, end_s) / (end_s - start_s)
-    if case.is_ladder:
-        capacity_bps = min(capacity_bps, Ladder.STEPS_BPS[-1])
-    tcp_bps = sum(tcp.tally.rate_bps(start_s, end_s) for tcp in run.tcps)
-    packets = sum(flow.tally.packets for flow in run.flows)
+    rate_bps = Schedule(case.rate)
+    rates = [flow.tally.rate_bps(start_s, end_s) for flow in flows]
+    had_bps = most_bps if not tcps else float("inf")
+    capacity_bps = rate_bps.integral(start_s, end_s, had_bps) / (end_s - start_s)
+    tcp_bps = sum(tally.rate_bps(start_s, end_s) for tally in tcps)
+    packets = max(sum(flow.tally.packets for flow in flows), 1)
     total_bps = sum(rates) + tcp_bps
+
+    def rise_s(at: float) -> float:
+        wanted_bps = RISEN * min(rate_bps.at(at), most_bps)
+        return _first_s(case, at, lambda when: _total_bps(flows, when, is_sent=False) >= wanted_bps)
+
+    def fall_s(at: float) -> float:
+        borne_bps = FALLEN * rate_bps.at(at)
+        return _first_s(case, at, lambda when: _total_bps(flows, when, is_sent=True) <= borne_bps)
+
     return Score(
         utilisation=total_bps / capacity_bps,
-        p95_wait_s=max(flow.tally.wait_s(start_s, end_s) for flow in run.flows),
-        queue_loss=sum(flow.tally.losses["queue"] for flow in run.flows) / packets,
-        line_loss=sum(flow.tally.losses["line"] for flow in run.flows) / packets,
-        rise_s=max((_rise_s(run, at) for at in case.rises), default=None),
-        fall_s=max((_fall_s(run, at) for at in case.falls), default=None),
-        queue_back_s=max((_queue_back_s(run.flows, at, end_s) for at in case.falls), default=None),
+        p95_wait_s=max(flow.tally.wait_s(start_s, end_s) for flow in flows),
+        queue_loss=sum(flow.tally.losses["queue"] for flow in flows) / packets,
+        line_loss=sum(flow.tally.losses["line"] for flow in flows) / packets,
+        rise_s=max(map(rise_s, case.rises), default=None),
+        fall_s=max(map(fall_s, case.falls), default=None),
+        queue_back_s=max((_queue_back_s(flows, at, end_s) for at in case.falls), default=None),
         jain=jain(rates) if len(rates) > 1 else None,
-        media_share=sum(rates) / total_bps if run.tcps else None,
-        voice_p95_wait_s=max(flow.voice.wait_s(start_s, end_s) for flow in run.flows),
+        media_share=sum(rates) / total_bps if tcps and total_bps else None,
+        voice_p95_wait_s=max(flow.voice.wait_s(start_s, end_s) for flow in flows),
     )
 
 
-def _total_bps(flows: Sequence[Media], start_s: float, *, is_sent: bool) -> float:
+def _total_bps(flows: Sequence[Flow], start_s: float, *, is_sent: bool) -> float:
     if not is_sent:
         return sum(flow.tally.rate_bps(start_s, start_s + RATE_WINDOW_S) for flow in flows)
     bins = range(round(start_s * 10), round((start_s + RATE_WINDOW_S) * 10))
     return sum(flow.tally.sent_bits.get(index, 0.0) for flow in flows for index in bins) / RATE_WINDOW_S
 
 
-def _rise_s(run: Run, at: float) -> float:
-    most_bps = run.flows[0].source.max_bps if run.case.is_ladder else float("inf")
-    wanted_bps = RISEN * min(run.line.rate_bps.at(at), most_bps)
-    return _first_s(run, at, lambda when: _total_bps(run.flows, when, is_sent=False) >= wanted_bps)
-
-
-def _fall_s(run: Run, at: float) -> float:
-    borne_bps = FALLEN * run.line.rate_bps.at(at)
-    return _first_s(run, at, lambda when: _total_bps(run.flows, when, is_sent=True) <= borne_bps)
-
-
-def _first_s(run: Run, at: float, is_so: Callable[[float], bool]) -> float:
+def _first_s(case: Case, at: float, is_so: Callable[[float], bool]) -> float:
     """Return how long after `at` a window ends that shows it."""
-    for tenth in range(round((run.case.duration_s - at - RATE_WINDOW_S) * 10)):
+    for tenth in range(round((case.duration_s - at - RATE_WINDOW_S) * 10)):
         if is_so(at + tenth / 10):
             return tenth / 10 + RATE_WINDOW_S
     return float("inf")
 
 
-def _queue_back_s(flows: Sequence[Media], at: float, end_s: float) -> float:
+def _queue_back_s(flows: Sequence[Flow], at: float, end_s: float) -> float:
     """Return when the last packet of the ten seconds after `at` came that had waited for long."""
     late = [
         when - at

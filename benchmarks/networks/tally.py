@@ -21,6 +21,10 @@ class Tally:
         self.packets = 0
         self.losses: dict[str, int] = defaultdict(int)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what was counted, for another process: the clock stays here."""
+        return {**self.__dict__, "_clock": None}
+
     def sent(self, size_bytes: int) -> None:
         """One packet has left its sender."""
         self.packets += 1

@@ -224,10 +224,14 @@ class Browsers:
         amplitude: float = 0.6,
         flags: Sequence[str] = (),
         chromium: str = CHROMIUM,
+        picture: Path | None = None,
+        script: Path = PROBE,
     ) -> Site:
-        """Start one site's browser, with an empty page."""
-        picture, voice = self._directory / f"camera-{name}.y4m", self._directory / f"voice-{name}.wav"
-        write_camera(picture, camera.colour, camera.width_px, camera.height_px, camera.frames_per_s)
+        """Start one site's browser, with an empty page; its camera shows its colour, or a `picture` (y4m)."""
+        voice = self._directory / f"voice-{name}.wav"
+        if picture is None:
+            picture = self._directory / f"camera-{name}.y4m"
+            write_camera(picture, camera.colour, camera.width_px, camera.height_px, camera.frames_per_s)
         write_voice(voice, pitch_hz, amplitude)
         browser = await self._playwright.chromium.launch(
             executable_path=chromium,
@@ -239,7 +243,7 @@ class Browsers:
             ],
         )
         context = await browser.new_context(viewport=VIEWPORT, reduced_motion="reduce")
-        await context.add_init_script(path=PROBE)
+        await context.add_init_script(path=script)
         page = await context.new_page()
         site = Site(name, camera, browser, context, page)
         page.on("pageerror", lambda error: site.errors.append(str(error)))
