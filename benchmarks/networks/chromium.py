@@ -11,6 +11,9 @@ import asyncio
 import json
 import math
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,12 +21,13 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from bridge_process import BridgeServer, free_port
 from networks import CHROMIUM
 from pages import Browsers, Camera, Site, browsers, cores_waited_ms
@@ -47,6 +51,8 @@ CAMERA = Camera(BLUE, WIDTH_PX, HEIGHT_PX, FRAMES_PER_S)
 SMALL = Camera(GREY, 320, 180, 5)
 # With the first values of its line a flow has this long before its case begins.
 LEAD_S = 8.0
+# Directories of runs, followed by the number of the process.
+PREFIX = "hoichan-networks-"
 BEFORE_S = 1000.0
 PICTURE_LOOP = 20
 # IP and UDP.
@@ -125,13 +131,28 @@ class Conference:
         await site.until("sampler.stageFrames() > 5", "a picture on stage", within_s=60.0)
 
 
+def end_left_behind() -> None:
+    """End the bridges and pages of runs that were killed, and delete what they wrote."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            marked = "\0".join([*process.cmdline(), *process.environ().values()])
+            found = re.search(rf"{PREFIX}(\d+)-", marked)
+            if found and not psutil.pid_exists(int(found[1])):
+                process.kill()
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(PREFIX).partition("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @asynccontextmanager
 async def conference(live: LiveCase, tcp_port: int) -> AsyncIterator[Conference]:
     """Everything that a case needs, and its end."""
     case = live.case
     extra = [shape.extra_delay_s for shape in case.flows] if live.way == "down" else [0.0]
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hoichan-networks-")))
+        end_left_behind()
+        prefix = f"{PREFIX}{os.getpid()}-"
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
         http_port = free_port()
         setup = Setup(case, live.way, tcp_port=tcp_port, page_port=http_port)
         line = stack.enter_context(tunnel(setup, extra))
@@ -361,6 +382,8 @@ def main() -> None:
     missing = lacking()
     if missing is not None:
         parser.error(missing)
+    # A run that is told to end takes its pages and devices along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     about = {"commit": commit(), "chromium": chromium_version()}
     for live in chosen(args.only):
         for number in range(args.runs):

@@ -46,11 +46,13 @@ class Seen:
     longest_still_s: float
     frames_per_s: float
     height_px: int
-    # For how much of the time which height was shown; 0 is no picture.
+    # For how much of the time which height was shown; 0 is no new picture for half a second.
     heights: dict[int, float]
     # From a rise until the highest picture was there, and until the voice was whole.
     full_picture_s: float | None
     voice_back_s: float | None
+    # No new picture for a second, and the page says what it said before.
+    unsaid_still_s: float
     received_bps: float
     estimate_bps: float
     longest_lag_ms: float
@@ -121,7 +123,8 @@ def seen(
     still = stills_s(shown, start_s, end_s)
     heights: dict[int, float] = {}
     for one in within:
-        heights[one.height_px] = heights.get(one.height_px, 0.0) + one.seconds / total_s
+        height_px = one.height_px if one.frames else 0
+        heights[height_px] = heights.get(height_px, 0.0) + one.seconds / total_s
     estimates = sorted(one.estimate_bps for one in within if one.estimate_bps is not None)
     words: list[str] = []
     for one in within:
@@ -142,18 +145,30 @@ def seen(
         freezes_per_minute=60.0 * sum(one > FREEZE_S for one in still) / total_s,
         longest_still_s=max(still, default=0.0),
         frames_per_s=sum(start_s < at < end_s for at in shown) / total_s,
-        height_px=within[-1].height_px if within else 0,
+        height_px=within[-1].height_px if within and within[-1].frames else 0,
         heights={height: round(part, 3) for height, part in sorted(heights.items())},
         full_picture_s=max(
             (first_s(at, lambda one: one.frames > 0 and one.height_px >= full_px) for at in rises),
             default=None,
         ),
         voice_back_s=max((first_s(at, is_whole) for at in rises), default=None),
+        unsaid_still_s=_unsaid_still_s(all_moments, within),
         received_bps=sum(one.received_bps * one.seconds for one in within) / total_s,
         estimate_bps=estimates[len(estimates) // 2] if estimates else 0.0,
         longest_lag_ms=max((one.lag_ms for one in within), default=0.0),
         words=tuple(words[:20]),
     )
+
+
+def _unsaid_still_s(all_moments: Sequence[Moment], within: Sequence[Moment]) -> float:
+    """Return for how long a picture without new frames was shown with the words of the picture before."""
+    usual = next((one.words for one in reversed(all_moments) if one.at < 0.0), "")
+    total_s = still_s = 0.0
+    for one in within:
+        still_s = 0.0 if one.frames else still_s + one.seconds
+        if still_s > FREEZE_S and one.words == usual and one.height_px:
+            total_s += one.seconds
+    return total_s
 
 
 def concealed(within: Sequence[Moment], start_s: float, end_s: float) -> float:

@@ -7,6 +7,7 @@ behind goes at the next start.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,8 @@ def delete_left_behind() -> None:
         owner, _, site = name.removeprefix(PREFIX).partition("s")
         is_ours = name.startswith(PREFIX) and owner.isdigit() and site.isdigit()
         if is_ours and not Path(f"/proc/{owner}").exists():
+            for process in _run("ip", "netns", "pids", name).split():
+                os.kill(int(process), signal.SIGKILL)
             _run("ip", "netns", "delete", name)
 
 
