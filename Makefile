@@ -5,6 +5,8 @@
 # make lock     both lock files anew, from the newest versions that pyproject.toml allows
 # make sbom     build/hoichan.cdx.json: what runs, with licences and what rides in the wheels (CycloneDX)
 # make bench    the short benchmarks, one JSON line each
+# make scorecard  how good bandwidth estimation is, in virtual time and with Chromium behind shaped lines; hours;
+#               as root; CASES="5.1;GEO" chooses, RUNS=1 is quicker than the medians of three
 # make torture  1,000 kills of a recording server, and damaged files; an hour; goes on where it was ended
 # make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory;
 #               then a film of sites in trouble, whose flashes and beeps are to meet
@@ -15,6 +17,8 @@ RUN_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_SECONDS ?= 10
 SOAK_SECONDS ?= 3600
+CASES ?=
+RUNS ?= 3
 TORTURE_KILLS ?= 1000
 TORTURE_ARGS ?= --folder build/torture
 
@@ -45,7 +49,7 @@ ONE_BY_ONE := tests/browser tests/hostile \
 # What takes the time is told at the end of each run.
 SLOWEST := --durations 10 --durations-min 1
 
-.PHONY: run test lint python-lint web-lint web web-unit unit bench soak torture lock sbom clean
+.PHONY: run test lint python-lint web-lint web web-unit unit bench scorecard soak torture lock sbom clean
 
 run: $(VENV)/.run-installed
 	@exec $(BIN)/hoichan serve --demo --state-dir state $(RUN_ARGS)
@@ -82,6 +86,14 @@ bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.compose --sites 6 --minutes 2 --json
 	$(BIN)/python -m benchmarks.beside --seconds $(BENCH_SECONDS) --json
 	$(BIN)/python -m benchmarks.conference --scenario ceremony --points 300 --seconds $(BENCH_SECONDS) --json
+
+# What is measured replaces these cases in the committed scorecard; `git diff` shows what has changed.
+scorecard: $(VENV)/.system-packages $(VENV)/.test-installed
+	mkdir -p build/networks && rm -f build/networks/*.jsonl
+	$(BIN)/python -m benchmarks.networks --json --only "$(CASES)" > build/networks/virtual.jsonl
+	PYTHONPATH=tests:tests/browser $(BIN)/python -m benchmarks.networks.chromium --only "$(CASES)" --runs $(RUNS) \
+		--out build/networks/live.jsonl --plots benchmarks/networks/plots
+	$(BIN)/python -m benchmarks.networks.card --virtual build/networks/virtual.jsonl --live build/networks/live.jsonl
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json

@@ -6,14 +6,18 @@ written down, by hand, in `known_misses.json`.
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.networks import columns
+from benchmarks.networks.cases import CASES
+from benchmarks.networks.columns import NEVER
 from benchmarks.networks.floors import Judged, judge, medians
 from benchmarks.networks.live import LIVE
 from benchmarks.networks.plot import file_name
+from benchmarks.networks.score import Score
 
 HERE = Path(__file__).parent
 CARD = HERE / "scorecard.json"
@@ -22,47 +26,6 @@ KNOWN_MISSES = HERE / "known_misses.json"
 PLOTS = HERE / "plots"
 
 Row = dict[str, Any]
-
-NEVER = float("inf")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _ms(value: float) -> str:
-    return f"{1000 * value:.0f}"
-
-
-def _seconds(value: float) -> str:
-    return "never" if value == NEVER else f"{value:.1f}"
-
-
-COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("used %", "utilisation", lambda value: f"{100 * value:.0f}"),
-    ("p95 wait ms", "p95_wait_s", _ms),
-    ("queue loss %", "queue_loss", _percent),
-    ("rise 90 % s", "rise_s", _seconds),
-    ("fall 110 % s", "fall_s", _seconds),
-    ("queue < 200 ms s", "queue_back_s", _seconds),
-    ("Jain", "jain", lambda value: f"{value:.2f}"),
-    ("beside TCP %", "media_share", lambda value: f"{100 * value:.0f}"),
-    ("voice made up %", "concealed", _percent),
-    ("after a fall %", "fall_concealed", _percent),
-    ("stills s", "stills_s", _seconds),
-    ("longest s", "longest_still_s", _seconds),
-    ("> 1 s a minute", "freezes_per_minute", _seconds),
-    ("unsaid s", "unsaid_still_s", _seconds),
-    ("whole picture %", "whole_picture", lambda value: f"{100 * value:.0f}"),
-    ("lines at the end", "height_px", lambda value: f"{value:.0f}"),
-    ("whole again s", "full_picture_s", _seconds),
-    ("estimate Mbit/s", "estimate_bps", lambda value: f"{value / 1e6:.2f}"),
-    ("control: voice %", "control_concealed", _percent),
-    ("control: stills s", "control_stills_s", _seconds),
-    ("control: whole %", "control_whole_picture", lambda value: f"{100 * value:.0f}"),
-    ("late ms", "late_s", _ms),
-    ("load", "load", lambda value: f"{value:.0f}"),
-)
 
 
 def read_card() -> dict[str, Any]:
@@ -100,11 +63,11 @@ def write_card(card: Mapping[str, Any]) -> None:
     def listed(rows: Sequence[Row], indent: str) -> str:
         return "[\n" + ",\n".join(indent + json.dumps(row, ensure_ascii=False) for row in rows) + "\n]"
 
-    columns = ",\n".join(
+    written = ",\n".join(
         f'{{"label": {json.dumps(column["label"])}, "rows": {listed(column["rows"], "  ")}}}'
         for column in card["columns"]
     )
-    text = f'{{"virtual": {listed(card["virtual"], "  ")},\n"columns": [\n{columns}\n]}}\n'
+    text = f'{{"virtual": {listed(card["virtual"], "  ")},\n"columns": [\n{written}\n]}}\n'
     CARD.write_text(text, encoding="utf-8")
 
 
@@ -118,13 +81,34 @@ def _verdict(judged: Judged) -> str:
     return f"| {floor.case} | {floor.measure} | {sign} {floor.bound:g} | {value} | {verdict} |"
 
 
+def _virtual(rows: Sequence[Row]) -> list[str]:
+    names = ["case", "by", *(name for name, _ in columns.VIRTUAL)]
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    for row in rows:
+        values = {name: NEVER if value == "never" else value for name, value in row.items()}
+        case, by = values.pop("case"), values.pop("by")
+        found = Score(**values)
+        lines.append(f"| {' | '.join([case, by, *(show(found) for _, show in columns.VIRTUAL)])} |")
+    return lines
+
+
 def table(card: Mapping[str, Any]) -> str:
     """Return the scorecard for people."""
-    names = ["case", "by", "runs", *(name for name, _, _ in COLUMNS)]
+    names = ["case", "by", "runs", *(name for name, _, _ in columns.LIVE)]
     lines = [
-        "# The scorecard, with real pages",
+        "# The scorecard",
         "",
-        "Written by `make scorecard`; [README.md](README.md) tells what columns mean. Medians of the runs.",
+        "Written by `make scorecard`; [README.md](README.md) tells what columns mean.",
+        "",
+        "## In virtual time",
+        "",
+        "The same on any machine.",
+        "",
+        *_virtual(card["virtual"]),
+        "",
+        "## With real pages",
+        "",
+        "Medians of the runs; of several receivers the worst.",
         "",
         f"| {' | '.join(names)} |",
         f"|{'---|' * len(names)}",
@@ -135,7 +119,7 @@ def table(card: Mapping[str, Any]) -> str:
             if not rows:
                 continue
             found = medians(rows)
-            cells = [show(found[key]) if key in found else "" for _, key, show in COLUMNS]
+            cells = [show(found[key]) if key in found else "" for _, key, show in columns.LIVE]
             lines.append(f"| {' | '.join([name, column['label'], str(len(rows)), *cells])} |")
     lines += ["", "What was measured, and on what:", ""]
     for column in card["columns"]:
@@ -149,7 +133,7 @@ def table(card: Mapping[str, Any]) -> str:
             f"{min(loads):.1f} to {max(loads):.1f}, median {median(loads):.1f}"
         )
     scaled = [f"{live.name}: {live.scaled}" for live in LIVE if live.scaled]
-    lines += ["", f"Scaled: {'; '.join(scaled)}.", "", "## Floors", ""]
+    lines += ["", f"Scaled: {'; '.join(scaled)}.", "", "## Floors, with real pages", ""]
     lines += ["| case | measure | floor | measured | |", "|---|---|---|---|---|"]
     lines += [_verdict(one) for one in judge(card["columns"][-1]["rows"])] if card["columns"] else []
     lines += ["", "## Over time", ""]
@@ -168,7 +152,9 @@ def main() -> None:
     parser.add_argument("--virtual", type=Path, metavar="JSONL", help="runs in virtual time")
     args = parser.parse_args()
     card = read_card()
-    card["virtual"] = merge(card["virtual"], _read_lines(args.virtual), ("case", "by"))
+    order = [case.name for case in CASES]
+    virtual = merge(card["virtual"], _read_lines(args.virtual), ("case", "by"))
+    card["virtual"] = sorted(virtual, key=lambda row: order.index(row["case"]))
     live = _read_lines(args.live)
     for row in live:
         # What pages said is for whoever looks at one run.

@@ -122,6 +122,12 @@ def short_transfers(case: Case) -> list[tuple[float, float]]:
     return found
 
 
+def is_chosen(name: str, texts: str) -> bool:
+    """Whether a case's name holds one of the texts, which semicolons separate; every name holds none."""
+    wanted = [text.strip() for text in texts.split(";") if text.strip()]
+    return not wanted or any(text in name for text in wanted)
+
+
 def _random(part: float, seed: int = 7) -> tuple[Loss, ...]:
     return (RandomLoss(part, random.Random(seed)),)
 

@@ -34,11 +34,11 @@ from pages import Browsers, Camera, Site, browsers, cores_waited_ms
 from pictures import BLUE, GREY
 
 from benchmarks.networks import bulk
-from benchmarks.networks.cases import Shape, short_transfers
+from benchmarks.networks.cases import Shape, is_chosen, short_transfers
 from benchmarks.networks.clock import Clock
 from benchmarks.networks.live import LIVE, LiveCase
 from benchmarks.networks.plot import plot
-from benchmarks.networks.score import score_flows
+from benchmarks.networks.score import plain, score_flows
 from benchmarks.networks.seen import Moment, Seen, moments, seen
 from benchmarks.networks.shaper import Count, Measured, Setup
 from benchmarks.networks.tally import Tally
@@ -341,17 +341,6 @@ def _whole_bps(control: Sequence[Moment]) -> float:
     return rates[len(rates) // 2] if rates else float("inf")
 
 
-def plain(value: Any) -> Any:
-    """Return what JSON can say: what never came to be is `"never"`."""
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, float):
-        return "never" if math.isinf(value) else round(value, 4)
-    return value
-
-
 def commit() -> str:
     """Return the commit that runs, with a + if files differ from it."""
     head = subprocess.run(
@@ -364,12 +353,6 @@ def commit() -> str:
 def chromium_version() -> str:
     """Return what Chromium calls itself."""
     return subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True).stdout.strip()
-
-
-def chosen(text: str) -> list[LiveCase]:
-    """Return the cases whose names hold one of the texts, separated by semicolons; all for none."""
-    texts = [one.strip() for one in text.split(";") if one.strip()]
-    return [live for live in LIVE if not texts or any(one in live.name for one in texts)]
 
 
 def main() -> None:
@@ -385,7 +368,7 @@ def main() -> None:
     # A run that is told to end takes its pages and devices along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     about = {"commit": commit(), "chromium": chromium_version()}
-    for live in chosen(args.only):
+    for live in (one for one in LIVE if is_chosen(one.name, args.only)):
         for number in range(args.runs):
             result = asyncio.run(run(live))
             at = time.strftime("%Y-%m-%dT%H:%M:%S%z")

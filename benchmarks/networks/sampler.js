@@ -24,7 +24,7 @@
 
   function text(selector) {
     const found = document.querySelector(selector);
-    return found?.checkVisibility() ? found.innerText.trim() : "";
+    return found?.checkVisibility() ? found.innerText.trim().replace(/\s+/g, " ") : "";
   }
 
   /** Streams that carried the voice once: in silence their slot may show nobody, and the silence counts. */
@@ -46,8 +46,9 @@
       connection: pc.hoichanSince ??= Date.now(),
       height_px: video && !video.closest(".pane").hidden ? video.videoHeight : 0,
       estimate_bps: state.quality?.available_bps ?? null,
-      words: [text("#transport-text"), text("#banner"), text(".pane.stage")]
-        .filter(Boolean).join(" · ").replace(/\s+/g, " "),
+      // Of the line in general, and of the picture that is shown.
+      line: text("#transport-text"),
+      picture: `${text("#banner")} · ${text(".pane.stage")}`,
       lag_ms: longestLag_ms,
       stage: null,
       voice: { samples: 0, concealed: 0, packets: 0, lost: 0, fec: 0, delay_s: 0, emitted: 0 },

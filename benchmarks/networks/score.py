@@ -1,8 +1,9 @@
 """The figures of one run, in the words of RFC 8868."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.networks.cases import Case, Run
 from benchmarks.networks.line import Schedule
@@ -38,6 +39,17 @@ class Flow(Protocol):
 
     tally: Tally
     voice: Tally
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can say: what never came to be is `"never"`."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return "never" if math.isinf(value) else round(value, 4)
+    return value
 
 
 def jain(values: Sequence[float]) -> float:

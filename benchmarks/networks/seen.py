@@ -29,7 +29,9 @@ class Moment:
     received_bps: float
     packets: int
     lost: int
-    words: str
+    # What the page says of the line, and of the picture.
+    line: str
+    picture: str
     lag_ms: float
 
 
@@ -51,7 +53,7 @@ class Seen:
     # From a rise until the highest picture was there, and until the voice was whole.
     full_picture_s: float | None
     voice_back_s: float | None
-    # No new picture for a second, and the page says what it said before.
+    # No new picture for a second, and the page says of it what it said before.
     unsaid_still_s: float
     received_bps: float
     estimate_bps: float
@@ -91,7 +93,8 @@ def moments(samples: Sequence[dict[str, Any]], zero: float) -> list[Moment]:
                 received_bps=8 * grown("received_bytes") / seconds,
                 packets=packets,
                 lost=lost,
-                words=now["words"],
+                line=now["line"],
+                picture=now["picture"],
                 lag_ms=now["lag_ms"],
             )
         )
@@ -128,8 +131,8 @@ def seen(
     estimates = sorted(one.estimate_bps for one in within if one.estimate_bps is not None)
     words: list[str] = []
     for one in within:
-        if one.words not in words:
-            words.append(one.words)
+        if (said := f"{one.line} · {one.picture}") not in words:
+            words.append(said)
 
     def first_s(at: float, is_so: Any) -> float:
         return next((one.at - at for one in within if one.at > at and is_so(one)), float("inf"))
@@ -162,11 +165,11 @@ def seen(
 
 def _unsaid_still_s(all_moments: Sequence[Moment], within: Sequence[Moment]) -> float:
     """Return for how long a picture without new frames was shown with the words of the picture before."""
-    usual = next((one.words for one in reversed(all_moments) if one.at < 0.0), "")
+    usual = next((one.picture for one in reversed(all_moments) if one.at < 0.0), "")
     total_s = still_s = 0.0
     for one in within:
         still_s = 0.0 if one.frames else still_s + one.seconds
-        if still_s > FREEZE_S and one.words == usual and one.height_px:
+        if still_s > FREEZE_S and one.picture == usual and one.height_px:
             total_s += one.seconds
     return total_s
 
