@@ -39,7 +39,7 @@ from benchmarks.networks.clock import Clock
 from benchmarks.networks.live import LIVE, LiveCase
 from benchmarks.networks.plot import plot
 from benchmarks.networks.score import plain, score_flows
-from benchmarks.networks.seen import Moment, Seen, moments, seen
+from benchmarks.networks.seen import Moment, Seen, moments, seen, spans_there
 from benchmarks.networks.shaper import Count, Measured, Setup
 from benchmarks.networks.tally import Tally
 from benchmarks.networks.tunnel import Tunnel, lacking, tunnel
@@ -312,8 +312,7 @@ def _result(
         return seen(
             page.moments,
             page.shown,
-            start_s=shape.start_s,
-            end_s=min(shape.end_s, case.duration_s),
+            spans=spans_there(shape, case.duration_s),
             falls=case.falls,
             rises=case.rises,
             full_px=HEIGHT_PX,

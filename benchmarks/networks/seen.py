@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from benchmarks.networks.cases import Shape
+
 # A still that people notice, and one that counts in the floors.
 STILL_S = 0.5
 FREEZE_S = 1.0
@@ -101,6 +103,15 @@ def moments(samples: Sequence[dict[str, Any]], zero: float) -> list[Moment]:
     return found
 
 
+def spans_there(shape: Shape, duration_s: float) -> list[tuple[float, float]]:
+    """Return when a flow's page was in the conference; the seconds of joining within a case are spared."""
+    ends = [start for start, _ in shape.pauses] + [min(shape.end_s, duration_s)]
+    starts = [shape.start_s] + [end for _, end in shape.pauses]
+    return [
+        (start + JOINING_S if start > 0.0 else start, end) for start, end in zip(starts, ends, strict=True)
+    ]
+
+
 def stills_s(shown: Sequence[float], start_s: float, end_s: float) -> list[float]:
     """Return how long the picture stood still each time, to the end if it never came back."""
     times = [start_s, *(at for at in shown if start_s < at < end_s), end_s]
@@ -112,18 +123,15 @@ def seen(
     all_moments: Sequence[Moment],
     shown: Sequence[float],
     *,
-    start_s: float,
-    end_s: float,
+    spans: Sequence[tuple[float, float]],
     falls: Sequence[float],
     rises: Sequence[float],
     full_px: int,
 ) -> Seen:
-    """Read one page between two times; `full_px` is the height of the whole picture."""
-    # Other than what it shows, which has begun with the case, a page that joins later is spared its joining.
-    start_s = start_s + JOINING_S if start_s > 0.0 else 0.0
-    within = [one for one in all_moments if start_s <= one.at < end_s]
+    """Read one page in the spans of time in which it was there; `full_px` is the whole picture's height."""
+    within = [one for one in all_moments if any(start <= one.at < end for start, end in spans)]
     total_s = max(sum(one.seconds for one in within), 1e-9)
-    still = stills_s(shown, start_s, end_s)
+    still = [gap for start, end in spans for gap in stills_s(shown, start, end)]
     heights: dict[int, float] = {}
     for one in within:
         height_px = one.height_px if one.frames else 0
@@ -141,13 +149,13 @@ def seen(
         return one.concealed < WHOLE * one.samples
 
     return Seen(
-        concealed=concealed(within, start_s, end_s),
+        concealed=concealed(within, 0.0, float("inf")),
         fall_concealed=max((concealed(within, at, at + 10.0) for at in falls), default=None),
         stills=len(still),
         stills_s=sum(still),
         freezes_per_minute=60.0 * sum(one > FREEZE_S for one in still) / total_s,
         longest_still_s=max(still, default=0.0),
-        frames_per_s=sum(start_s < at < end_s for at in shown) / total_s,
+        frames_per_s=sum(start < at < end for at in shown for start, end in spans) / total_s,
         height_px=within[-1].height_px if within and within[-1].frames else 0,
         heights={height: round(part, 3) for height, part in sorted(heights.items())},
         full_picture_s=max(

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.networks.card import TABLE, merge, read_card, read_known_misses, table
-from benchmarks.networks.cases import CASES, Case
+from benchmarks.networks.cases import CASES, Case, Shape
 from benchmarks.networks.clock import Clock
 from benchmarks.networks.floors import FLOORS, judge
 from benchmarks.networks.line import Line, Loss, Outages, Schedule
 from benchmarks.networks.live import LIVE
-from benchmarks.networks.seen import Seen, moments, seen, stills_s
+from benchmarks.networks.seen import Seen, moments, seen, spans_there, stills_s
 from benchmarks.networks.shaper import Measured, Setup
 from benchmarks.networks.tunnel import PREFIX, Tunnel, delete_left_behind, lacking, tunnel
 
@@ -175,11 +175,17 @@ def _sample(at: float, frames: int, concealed: int, **more: object) -> dict[str,
 
 
 def _look(samples: list[dict[str, object]], shown: list[float]) -> Seen:
-    return seen(moments(samples, 101.0), shown, start_s=0.0, end_s=4.0, falls=(), rises=(1.0,), full_px=720)
+    return seen(moments(samples, 101.0), shown, spans=[(0.0, 4.0)], falls=(), rises=(1.0,), full_px=720)
 
 
 def test_picture_that_never_comes_back_is_a_still() -> None:
     assert stills_s([0.1, 0.2, 1.0], 0.0, 5.0) == pytest.approx([0.8, 4.0])
+
+
+def test_page_that_leaves_and_comes_again_is_spared_its_absence_and_its_joining() -> None:
+    shape = Shape(0.0, pauses=((40.0, 60.0),))
+    assert spans_there(shape, 120.0) == [(0.0, 40.0), (63.0, 120.0)]
+    assert spans_there(Shape(20.0), 120.0) == [(23.0, 120.0)]
 
 
 def test_page_is_read_by_what_grew() -> None:
