@@ -5,9 +5,11 @@ losses, and how they change. Packets to a namespace go down, packets from it up;
 the direction in which it is told to work, the other one has the case's delay and the rate of its way back.
 """
 
+import ctypes
 import fcntl
 import heapq
 import os
+import platform
 import select
 import struct
 import time
@@ -37,6 +39,9 @@ BATCH = 64
 OPEN_BPS = 100e6
 OPEN_QUEUE_S = 1.0
 TCP, UDP = 6, 17
+# sched_setattr(2), by machine, and the slice asked for: the shortest that Linux grants.
+SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+SLICE_NS = 100_000
 # Opus and RED in what Chromium offers (RFC 3551 leaves these numbers to the offer).
 VOICE_PAYLOAD_TYPES = (111, 63)
 
@@ -262,6 +267,15 @@ class Shaper:
         return counts[key], is_voice
 
 
+def ask_for_short_slices() -> None:
+    """Ask to be woken sooner in return for shorter turns: no more of a core, but less late (Linux 6.12)."""
+    number = SCHED_SETATTR.get(platform.machine())
+    if number is not None:
+        # size, policy, flags, nice, priority, slice, deadline, period; older kernels take no notice.
+        attributes = struct.pack("IIQiIQQQ", 48, 0, 0, os.nice(0), 0, SLICE_NS, 0, 0)
+        ctypes.CDLL(None).syscall(number, 0, ctypes.c_char_p(attributes), 0)
+
+
 def shape(
     setup: Setup,
     name: str,
@@ -270,6 +284,7 @@ def shape(
     control: Connection,
 ) -> None:
     """Be the line: tell the names of the devices, then do as `control` says."""
+    ask_for_short_slices()
     names = [f"{name}h", *(f"{name}n{site}" for site in range(len(addresses)))]
     devices = [open_device(one) for one in names]
     shaper = Shaper(setup, devices, addresses, extra_delays_s)
