@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.networks import columns
 from benchmarks.networks.cases import CASES
 from benchmarks.networks.columns import NEVER
-from benchmarks.networks.floors import Judged, judge, medians
+from benchmarks.networks.floors import Judged, is_noisy, judge, medians
 from benchmarks.networks.live import LIVE
 from benchmarks.networks.plot import file_name
 from benchmarks.networks.score import Score
@@ -92,6 +92,11 @@ def _virtual(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _runs(rows: Sequence[Row]) -> str:
+    noisy = sum(map(is_noisy, rows))
+    return f"{len(rows)}, noisy: {noisy}" if noisy else str(len(rows))
+
+
 def table(card: Mapping[str, Any]) -> str:
     """Return the scorecard for people."""
     names = ["case", "by", "runs", *(name for name, _, _ in columns.LIVE)]
@@ -108,7 +113,8 @@ def table(card: Mapping[str, Any]) -> str:
         "",
         "## With real pages",
         "",
-        "Medians of the runs; of several receivers the worst.",
+        "Medians of the runs, over those that their machine did not spoil if there are any; of several receivers",
+        "the worst.",
         "",
         f"| {' | '.join(names)} |",
         f"|{'---|' * len(names)}",
@@ -120,7 +126,7 @@ def table(card: Mapping[str, Any]) -> str:
                 continue
             found = medians(rows)
             cells = [show(found[key]) if key in found else "" for _, key, show in columns.LIVE]
-            lines.append(f"| {' | '.join([name, column['label'], str(len(rows)), *cells])} |")
+            lines.append(f"| {' | '.join([name, column['label'], _runs(rows), *cells])} |")
     lines += ["", "What was measured, and on what:", ""]
     for column in card["columns"]:
         rows = column["rows"]

@@ -6,6 +6,9 @@ from benchmarks.networks.cases import CASES, Case
 from benchmarks.networks.shaper import Way
 
 
+PUBLISHER = ", of the publisher"
+
+
 @dataclass(frozen=True)
 class LiveCase:
     """A case of the scorecard on a real line."""
@@ -19,7 +22,7 @@ class LiveCase:
     @property
     def name(self) -> str:
         """Name the case and the line."""
-        return self.case.name if self.way == "down" else f"{self.case.name}, of the publisher"
+        return self.case.name if self.way == "down" else f"{self.case.name}{PUBLISHER}"
 
 
 _BY_NAME = {case.name: case for case in CASES}

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.networks.card import TABLE, merge, read_card, read_known_misses, table
 from benchmarks.networks.cases import CASES, Case, Shape
 from benchmarks.networks.clock import Clock
-from benchmarks.networks.floors import FLOORS, judge
+from benchmarks.networks.floors import FLOORS, judge, medians
 from benchmarks.networks.line import Line, Loss, Outages, Schedule
 from benchmarks.networks.live import LIVE
 from benchmarks.networks.seen import Seen, moments, seen, spans_there, stills_s
@@ -231,3 +231,17 @@ def test_floors_and_live_cases_are_named_alike() -> None:
 def test_cases_that_are_measured_anew_replace_their_rows() -> None:
     old = [{"case": "a", "n": 1}, {"case": "a", "n": 2}, {"case": "b", "n": 3}]
     assert merge(old, [{"case": "a", "n": 4}], ("case",)) == [{"case": "b", "n": 3}, {"case": "a", "n": 4}]
+
+
+def _run_row(concealed: float, control: float, late_s: float = 0.001) -> dict[str, object]:
+    row = read_card()["columns"][-1]["rows"][0]
+    receivers = [{**one, "concealed": concealed} for one in row["receivers"]]
+    line = {**row["line"], "late_s": [0.0, late_s, late_s]}
+    more = {"case": "RFC 8867 5.1 one flow", "receivers": receivers, "line": line}
+    return {**row, **more, "control": {**row["control"], "concealed": control}}
+
+
+def test_runs_that_the_machine_spoiled_count_only_where_there_are_no_others() -> None:
+    spoiled = [_run_row(0.5, 0.2), _run_row(0.6, 0.0, late_s=0.2)]
+    assert medians([*spoiled, _run_row(0.1, 0.001)])["concealed"] == 0.1
+    assert medians(spoiled)["concealed"] == pytest.approx(0.55)
