@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from benchmarks.networks.cases import CASES, Case
 from benchmarks.networks.shaper import Way
 
-
 PUBLISHER = ", of the publisher"
 
 
