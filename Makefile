@@ -91,7 +91,7 @@ bench: $(VENV)/.test-installed
 scorecard: $(VENV)/.system-packages $(VENV)/.test-installed
 	mkdir -p build/networks && rm -f build/networks/*.jsonl
 	$(BIN)/python -m benchmarks.networks --json --only "$(CASES)" > build/networks/virtual.jsonl
-	PYTHONPATH=tests:tests/browser $(BIN)/python -m benchmarks.networks.chromium --only "$(CASES)" --runs $(RUNS) \
+	-PYTHONPATH=tests:tests/browser $(BIN)/python -m benchmarks.networks.chromium --only "$(CASES)" --runs $(RUNS) \
 		--out build/networks/live.jsonl --plots benchmarks/networks/plots
 	$(BIN)/python -m benchmarks.networks.card --virtual build/networks/virtual.jsonl --live build/networks/live.jsonl
 

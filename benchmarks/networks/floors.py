@@ -111,7 +111,7 @@ def medians(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A floor and what was measured; nothing if its case was not."""
+    """A floor and what was measured; nothing if its case was not, or in noisy runs alone."""
 
     floor: Floor
     value: float | None
@@ -126,6 +126,6 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Judged]:
     """Hold what was measured against all floors."""
     found: list[Judged] = []
     for floor in FLOORS:
-        runs = [row for row in rows if row["case"] == floor.case]
+        runs = [row for row in rows if row["case"] == floor.case and not is_noisy(row)]
         found.append(Judged(floor, medians(runs).get(floor.measure) if runs else None))
     return found

@@ -252,3 +252,5 @@ def test_runs_that_the_machine_spoiled_count_only_where_there_are_no_others() ->
     spoiled = [_run_row(0.5, 0.2), _run_row(0.6, 0.0, late_s=0.2)]
     assert medians([*spoiled, _run_row(0.1, 0.001)])["concealed"] == 0.1
     assert medians(spoiled)["concealed"] == pytest.approx(0.55)
+    # And no floor is held, or missed, by a machine.
+    assert {one.value for one in judge(spoiled)} == {None}
