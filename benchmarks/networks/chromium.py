@@ -342,12 +342,11 @@ def _whole_bps(control: Sequence[Moment]) -> float:
 
 
 def commit() -> str:
-    """Return the commit that runs, with a + if files differ from it."""
-    head = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    dirty = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "bridge", "web"]).returncode
-    return head + ("+" if dirty else "")
+    """Return the last commit that changed what runs, with a + if files differ from it."""
+    runs = ("--", "bridge", "web")
+    told = subprocess.run(["git", "log", "-1", "--format=%h", *runs], capture_output=True, text=True)
+    differs = subprocess.run(["git", "diff", "--quiet", "HEAD", *runs]).returncode
+    return told.stdout.strip() + ("+" if differs else "")
 
 
 def chromium_version() -> str:

@@ -101,9 +101,9 @@ def tunnel(setup: Setup, extra_delays_s: Sequence[float] = (0.0,)) -> Iterator[T
         target=shape, args=(setup, f"{PREFIX}{pid}", addresses, tuple(extra_delays_s), there), daemon=True
     )
     made: list[str] = []
+    process.start()
+    there.close()
     try:
-        process.start()
-        there.close()
         line = Tunnel(host, addresses, namespaces, here)
         devices = line._answer()
         _run("ip", "address", "add", f"{host}/27", "dev", devices[0])
