@@ -40,7 +40,7 @@ from benchmarks.networks.clock import Clock
 from benchmarks.networks.live import LIVE, LiveCase
 from benchmarks.networks.plot import plot
 from benchmarks.networks.score import plain, score_flows
-from benchmarks.networks.seen import Moment, Seen, moments, seen, spans_there
+from benchmarks.networks.seen import Moment, Seen, moments, seen
 from benchmarks.networks.shaper import Count, Measured, Setup
 from benchmarks.networks.tally import Tally
 from benchmarks.networks.tunnel import Tunnel, lacking, tunnel
@@ -224,7 +224,8 @@ async def _run(held: Conference, tcp_port: int) -> Result:
     beside = _start_beside(held, tcp_port, began)
     try:
         tasks = [_live(held, site, shape, began) for site, shape in zip(receivers, shapes, strict=True)]
-        await asyncio.gather(*tasks, _until(began + case.duration_s))
+        spans = await asyncio.gather(*tasks)
+        await _until(began + case.duration_s)
     finally:
         for process in beside:
             process.kill()
@@ -232,7 +233,7 @@ async def _run(held: Conference, tcp_port: int) -> Result:
     measured = line.finish()
     waited_ms = cores_waited_ms() - waited_ms
     read = [await _read(held, site, zero) for site in (control, *receivers)]
-    return _result(held, measured, read, shapes, load, waited_ms)
+    return _result(held, measured, read, spans, load, waited_ms)
 
 
 async def _join(held: Conference, site: Site) -> None:
@@ -248,18 +249,24 @@ async def _until(when: float) -> None:
     await asyncio.sleep(max(when - time.monotonic(), 0.0))
 
 
-async def _live(held: Conference, site: Site, shape: Shape, began: float) -> None:
-    """Let a page do what its flow's shape says."""
+async def _live(held: Conference, site: Site, shape: Shape, began: float) -> list[tuple[float, float]]:
+    """Let a page do what its flow's shape says; return when it was there, with picture and voice."""
+    since_s = 0.0
+    spans: list[tuple[float, float]] = []
     if shape.start_s > 0.0:
         await _until(began + shape.start_s)
         await _join(held, site)
+        since_s = time.monotonic() - began
     for start_s, end_s in shape.pauses:
         await _until(began + start_s)
+        spans.append((since_s, start_s))
         await held.gather(site)
         await site.leave()
         await held.open(site, "presenter")
         await _until(began + end_s)
         await _join(held, site)
+        since_s = time.monotonic() - began
+    return [*spans, (since_s, held.live.case.duration_s)]
 
 
 def _start_beside(held: Conference, tcp_port: int, began: float) -> list[subprocess.Popen[bytes]]:
@@ -271,6 +278,10 @@ def _start_beside(held: Conference, tcp_port: int, began: float) -> list[subproc
         return []
     command = [*held.line.enter(0), sys.executable, str(Path(bulk.__file__)), held.line.host, str(tcp_port)]
     return [subprocess.Popen([*command, held.live.way, str(began), *plan], stderr=subprocess.DEVNULL)]
+
+
+# When a page was in the conference.
+Spans = Sequence[tuple[float, float]]
 
 
 @dataclass
@@ -295,25 +306,25 @@ def _result(
     held: Conference,
     measured: Measured,
     read: Sequence[Page],
-    shapes: Sequence[Shape],
+    spans: Sequence[Spans],
     load: tuple[float, float, float],
     waited_ms: float,
 ) -> Result:
     live, case = held.live, held.live.case
-    forward = [measured.counts.get((live.way, number, "media")) or _empty() for number in range(len(shapes))]
+    forward = [measured.counts.get((live.way, number, "media")) or _empty() for number in range(len(spans))]
     tcps = [
         count.tally for (way, _, kind), count in measured.counts.items() if way == live.way and kind == "tcp"
     ]
     control, *receivers = read
     per_flow_bps = _whole_bps(control.moments)
-    most_bps = per_flow_bps * len(shapes) if live.way == "down" else float("inf")
+    most_bps = per_flow_bps * len(spans) if live.way == "down" else float("inf")
     found = score_flows(case, forward, tcps, most_bps)
 
-    def look(page: Page, shape: Shape) -> Seen:
+    def look(page: Page, there: Spans) -> Seen:
         return seen(
             page.moments,
             page.shown,
-            spans=spans_there(shape, case.duration_s),
+            spans=there,
             falls=case.falls,
             rises=case.rises,
             full_px=HEIGHT_PX,
@@ -324,8 +335,8 @@ def _result(
         "scaled": live.scaled,
         **asdict(found),
         "most_bps": None if math.isinf(most_bps) else most_bps,
-        "receivers": [asdict(look(page, shape)) for page, shape in zip(receivers, shapes, strict=True)],
-        "control": asdict(look(control, Shape())),
+        "receivers": [asdict(look(page, there)) for page, there in zip(receivers, spans, strict=True)],
+        "control": asdict(look(control, [(0.0, case.duration_s)])),
         "line": {"late_s": measured.late_s, "core": round(measured.cpu, 3)},
         "load": load,
         "waited": round(waited_ms / 1000 / (case.duration_s + LEAD_S), 3),

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.networks.cases import Shape
-
 # A still that people notice, and one that counts in the floors.
 STILL_S = 0.5
 FREEZE_S = 1.0
 SAMPLE_HZ = 48_000
 # The voice is whole again when so little of a half second is made up.
 WHOLE = 0.1
-# After a page has joined its first seconds belong to joining.
-JOINING_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -101,15 +97,6 @@ def moments(samples: Sequence[dict[str, Any]], zero: float) -> list[Moment]:
             )
         )
     return found
-
-
-def spans_there(shape: Shape, duration_s: float) -> list[tuple[float, float]]:
-    """Return when a flow's page was in the conference; the seconds of joining within a case are spared."""
-    ends = [start for start, _ in shape.pauses] + [min(shape.end_s, duration_s)]
-    starts = [shape.start_s] + [end for _, end in shape.pauses]
-    return [
-        (start + JOINING_S if start > 0.0 else start, end) for start, end in zip(starts, ends, strict=True)
-    ]
 
 
 def stills_s(shown: Sequence[float], start_s: float, end_s: float) -> list[float]:

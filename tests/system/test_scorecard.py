@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.networks.card import TABLE, merge, read_card, read_known_misses, table
-from benchmarks.networks.cases import CASES, Case, Shape
+from benchmarks.networks.cases import CASES, Case
 from benchmarks.networks.clock import Clock
 from benchmarks.networks.floors import FLOORS, judge, medians
 from benchmarks.networks.line import Line, Loss, Outages, Schedule
 from benchmarks.networks.live import LIVE
-from benchmarks.networks.seen import Seen, moments, seen, spans_there, stills_s
+from benchmarks.networks.seen import Seen, moments, seen, stills_s
 from benchmarks.networks.shaper import Measured, Setup
 from benchmarks.networks.tunnel import PREFIX, Tunnel, delete_left_behind, lacking, tunnel
 
@@ -189,10 +189,16 @@ def test_picture_that_never_comes_back_is_a_still() -> None:
     assert stills_s([0.1, 0.2, 1.0], 0.0, 5.0) == pytest.approx([0.8, 4.0])
 
 
-def test_page_that_leaves_and_comes_again_is_spared_its_absence_and_its_joining() -> None:
-    shape = Shape(0.0, pauses=((40.0, 60.0),))
-    assert spans_there(shape, 120.0) == [(0.0, 40.0), (63.0, 120.0)]
-    assert spans_there(Shape(20.0), 120.0) == [(23.0, 120.0)]
+def test_page_that_leaves_and_comes_again_is_spared_its_absence() -> None:
+    samples = [_sample(at, round(10 * (at - 100.0)), 0) for at in (100.5, 101.0, 101.5)]
+    samples += [_sample(at, round(10 * (at - 103.0)), 0, connection=2) for at in (103.5, 104.0, 104.5, 105.0)]
+    shown = [0.1 * n for n in range(5)] + [2.5 + 0.1 * n for n in range(15)]
+    spans = [(0.0, 0.5), (2.9, 4.0)]
+    found = seen(moments(samples, 101.0), shown, spans=spans, falls=(), rises=(), full_px=720)
+    assert (found.stills, found.concealed) == (0, 0.0)
+    assert (
+        seen(moments(samples, 101.0), shown, spans=[(0.0, 4.0)], falls=(), rises=(), full_px=720).stills == 1
+    )
 
 
 def test_page_is_read_by_what_grew() -> None:
