@@ -86,7 +86,7 @@ def _virtual(rows: Sequence[Row]) -> list[str]:
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for row in rows:
         values = {name: NEVER if value == "never" else value for name, value in row.items()}
-        case, by = values.pop("case"), values.pop("by")
+        case, by = str(values.pop("case")), str(values.pop("by"))
         found = Score(**values)
         lines.append(f"| {' | '.join([case, by, *(show(found) for _, show in columns.VIRTUAL)])} |")
     return lines
