@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -25,8 +26,7 @@ PACKET_BYTES = 1_200
 HEADERS_BYTES = 28
 # SO_RCVBUFFORCE: a process that is kept waiting is to lose nothing.
 RECEIVE_BUFFER_FORCE, BUFFER_BYTES = 33, 16_000_000
-# Nothing more comes.
-SILENCE_S = 0.6
+LAST_EVERY_S = 0.1
 # Answers to every datagram with its first bytes; runs in the namespace.
 ECHO = f"""
 import socket
@@ -63,28 +63,45 @@ def echoed(request: pytest.FixtureRequest) -> Iterator[Tunnel]:
                 process.wait()
 
 
-def _exchange(line: Tunnel, packets_per_s: float, seconds: float) -> tuple[list[float], float]:
-    """Send packets down the line; return the round trips of those answered, and how long sending took."""
-    trips: list[float] = []
+@dataclass
+class Exchange:
+    """What came of sending packets down a line."""
+
+    sent: int = 0
+    # Of those, packets that were sent after all others until one was answered: nothing is under way then.
+    last: int = 0
+    lasted_s: float = 0.0
+    trips_s: list[float] = field(default_factory=list)
+
+
+def _exchange(line: Tunnel, packets_per_s: float, seconds: float) -> Exchange:
+    """Send packets down the line and take the answers, until one came to what was sent last."""
+    found = Exchange()
+    count, answered = round(packets_per_s * seconds), -1.0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as socket_:
         socket_.setsockopt(socket.SOL_SOCKET, RECEIVE_BUFFER_FORCE, BUFFER_BYTES)
         socket_.connect((line.addresses[0], PORT))
         socket_.setblocking(False)
         began = time.monotonic()
-        count, sent, lasted_s, answered_at = round(packets_per_s * seconds), 0, 0.0, 0.0
-        while sent < count or time.monotonic() - began < max(lasted_s, answered_at) + SILENCE_S:
-            while sent < count and sent < (time.monotonic() - began) * packets_per_s:
-                lasted_s = time.monotonic() - began
-                socket_.send(f"{lasted_s:012.6f}".encode() + bytes(PACKET_BYTES - 12))
-                sent += 1
+        ended_s = float("inf")
+        while answered < ended_s:
+            now_s = time.monotonic() - began
+            due = min(now_s * packets_per_s, count)
+            if found.sent >= count:
+                ended_s = min(ended_s, now_s)
+                due = count + (now_s - ended_s) / LAST_EVERY_S
+            while found.sent < due:
+                found.lasted_s = time.monotonic() - began
+                socket_.send(f"{found.lasted_s:012.6f}".encode() + bytes(PACKET_BYTES - 12))
+                found.sent += 1
             try:
                 while True:
-                    at = float(socket_.recv(100))
-                    answered_at = time.monotonic() - began
-                    trips.append(answered_at - at)
+                    answered = float(socket_.recv(100))
+                    found.trips_s.append(time.monotonic() - began - answered)
             except BlockingIOError:
                 time.sleep(0.001)
-    return trips, lasted_s
+    found.last = found.sent - count
+    return found
 
 
 def _down(measured: Measured) -> tuple[int, float, dict[str, int]]:
@@ -101,18 +118,19 @@ def _down(measured: Measured) -> tuple[int, float, dict[str, int]]:
 def test_line_has_its_rate_its_queue_and_its_delay(echoed: Tunnel) -> None:
     echoed.begin(0.0)
     # Half as much again as the line carries.
-    found, lasted_s = _exchange(echoed, 3e6 / 8 / (PACKET_BYTES + HEADERS_BYTES), 1.2)
+    found = _exchange(echoed, 3e6 / 8 / (PACKET_BYTES + HEADERS_BYTES), 1.2)
     packets, bits, losses = _down(echoed.finish())
-    trips = sorted(found)
+    trips = sorted(found.trips_s)
     # Both delays, and never less; most have found others before them.
     assert trips[0] >= 0.08
     assert trips[len(trips) // 2] >= 0.08 + 0.05
     assert losses.keys() == {"queue"}
     # What arrived is what the rate carries in that time, and the queue's rest after it.
-    assert bits <= 2e6 * (lasted_s + 0.1) * 1.05
+    assert bits <= 2e6 * (found.lasted_s + 0.1) * 1.05
     assert packets * 8 * (PACKET_BYTES + HEADERS_BYTES) > bits
-    # Whatever the machine did, what was not dropped was handed on.
-    assert bits == 8 * (PACKET_BYTES + HEADERS_BYTES) * (packets - losses["queue"])
+    # Whatever the machine did, what was not dropped was handed on, but for what was sent last.
+    passed = bits / 8 / (PACKET_BYTES + HEADERS_BYTES)
+    assert packets - losses["queue"] - found.last <= passed <= packets - losses["queue"]
 
 
 @needs_line
@@ -124,16 +142,17 @@ def test_line_has_its_rate_its_queue_and_its_delay(echoed: Tunnel) -> None:
 def test_line_carries_thousands_of_packets_and_nothing_in_an_outage(echoed: Tunnel) -> None:
     # Before its case begins a line loses nothing.
     echoed.begin(-0.5)
-    before, _ = _exchange(echoed, 500.0, 0.1)
-    assert len(before) == 50
+    before = _exchange(echoed, 500.0, 0.1)
+    assert len(before.trips_s) >= 50
     echoed.begin(0.0)
-    answered, _ = _exchange(echoed, 2_000.0, 1.6)
+    found = _exchange(echoed, 2_000.0, 1.6)
     packets, _, losses = _down(echoed.finish())
-    assert packets == 3_200
-    # 0.4 s of 2,000 a second, by half more or less where the machine was late.
-    assert 400 <= losses["line"] <= 1_200
+    assert packets == found.sent
+    # 0.4 s of 2,000 a second; how many a busy machine sends in just that time is its affair.
     assert losses.keys() == {"line"}
-    assert len(answered) == packets - losses["line"]
+    assert 0 < losses["line"] < 1_600
+    # Whatever was not lost was answered, but for what was sent last.
+    assert packets - losses["line"] - found.last <= len(found.trips_s) <= packets - losses["line"]
 
 
 @needs_line
