@@ -9,7 +9,7 @@
 #               as root; CASES="5.1;GEO" chooses, RUNS=1 is quicker than the medians of three
 # make torture  1,000 kills of a recording server, and damaged files; an hour; goes on where it was ended
 # make soak     an hour of conference under load, then two hours of recording composed; prints loss and memory;
-#               then a film of sites in trouble, whose flashes and beeps are to meet
+#               then films of sites in trouble, a day of recordings, and a minute of hostile input
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -40,8 +40,10 @@ SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PAGES := tests/browser/test_every_page.py tests/browser/test_library.py tests/browser/test_library_archive.py
 CASE_PANEL := tests/browser/test_case_panel.py
 MODERATION := tests/browser/test_moderation.py
-# A film of minutes, and a day of recordings: `make soak` has them.
-LONG := tests/browser/test_film.py tests/system/test_long_session.py
+# Films of minutes, a day of recordings, and a minute of hostile input in place of seconds: `make soak` has them.
+LONG := tests/browser/test_film.py tests/browser/test_mutes.py tests/system/test_long_session.py \
+	tests/system/test_recording_soak.py
+HOSTILE := tests/hostile/test_blast.py tests/hostile/test_recorded_beside.py
 SIDE_BY_SIDE := $(PAGES) tests/system $(CASE_PANEL) tests/peers $(MODERATION) tests/unit $(SHARED) \
 	$(foreach file,$(LONG),--ignore $(file))
 ONE_BY_ONE := tests/browser tests/hostile \
@@ -98,7 +100,7 @@ scorecard: $(VENV)/.system-packages $(VENV)/.test-installed
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.conference --scenario full --points 30 --seconds $(SOAK_SECONDS) --json
 	$(BIN)/python -m benchmarks.compose --soak-hours 2 --json
-	$(BIN)/python -m pytest $(LONG) $(SLOWEST)
+	HOSTILE_S=60 $(BIN)/python -m pytest $(LONG) $(HOSTILE) $(SLOWEST)
 
 torture: $(VENV)/.test-installed
 	PYTHONPATH=tests $(BIN)/python -m torture --kills $(TORTURE_KILLS) $(TORTURE_ARGS)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,6 @@ SPAN_S = 4.0
 # What the video shows where the recording was paused.
 CARD_MS = 2000
 SEALED_WITHIN_S = 90.0
-CLAP_LIMIT_MS = 40
-CLAPPING_S = 14.0
-# No multiples of the two seconds from clap to clap.
-MUTES_S = (5.3, 3.1, 5.3)
-SPEAKING_S, MUTED_LIMIT_MS = 6, 80
-CLAP_JS = Path(__file__).parent / "clap.js"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,63 +221,3 @@ def _nothing_of_the_stranger(server: BridgeServer, *found: Path) -> None:
     assert max(one[YELLOW.name] for one in colours) < 200
     for package in found:
         assert max(colours[YELLOW.name] for _, colours in pictures(package)) < 50
-
-
-async def test_claps_fit_on_both_sides_of_every_mute(start_bridge: StartBridge, tmp_path: Path) -> None:
-    """Chromium stops the RTP clock of a microphone that sends nothing, and not that of the camera.
-
-    Before the first mute they fit the closest.
-    """
-    server = start_bridge(HOICHAN_RECORDING_CONSULTATION="auto", HOICHAN_ROOMS_EMPTY_CLOSE_S="1")
-    async with browsers(tmp_path) as started:
-        chair, clapping = await asyncio.gather(
-            started.site(CHAIR, Camera(RED, 320, 180, 8)), started.site(HA_GIANG, Camera(GREEN))
-        )
-        await clapping.context.add_init_script(path=CLAP_JS)
-        for site, role in ((chair, "chair"), (clapping, "presenter")):
-            await site.open(server.link(role, site.name))
-            await site.join(with_voice=site is clapping)
-        await chair.until("hoichan.state.cameras.length === 1", "the other camera")
-        await say(chair, type="stage", participant=await clapping.evaluate("hoichan.state.self"))
-        await asyncio.sleep(CLAPPING_S)
-        for muted_s in MUTES_S:
-            await clapping.press("microphone")
-            await asyncio.sleep(muted_s)
-            await clapping.press("microphone")
-            await asyncio.sleep(SPEAKING_S)
-        for site in (chair, clapping):
-            await say(site, type="leave")
-    (package,) = await asyncio.to_thread(wait_for_packages, server, 1, within_s=SEALED_WITHIN_S)
-    seen_ms, heard_ms = flashes_ms(package), bursts_ms(package)
-    apart_ms = [min((seen - heard for seen in seen_ms), key=abs) for heard in heard_ms]
-    told = f"{[round(apart) for apart in apart_ms]} at {[round(heard) for heard in heard_ms]}"
-    assert len(heard_ms) >= (len(MUTES_S) + 1) * (SPEAKING_S // 2 - 1), told
-    # What is heard between two pauses in hearing, one after the other.
-    begins = [0, *(n for n in range(1, len(heard_ms)) if heard_ms[n] - heard_ms[n - 1] > 3000), len(heard_ms)]
-    assert len(begins) == len(MUTES_S) + 2, told
-    for first, last in pairwise(begins):
-        limit_ms = MUTED_LIMIT_MS if first else CLAP_LIMIT_MS
-        assert abs(float(np.median(apart_ms[first:last]))) <= limit_ms, told
-
-
-def flashes_ms(package: Path) -> list[float]:
-    """Return when the picture on stage turned white."""
-    (part,) = parts(package)
-    bright = [
-        float(frame.to_ndarray(format="gray")[::8, ::8].mean())
-        for frame in frames(package / "data" / "video" / part["file"])
-    ]
-    middle = (min(bright) + max(bright)) / 2
-    return [n * FRAME_MS for n in range(1, len(bright)) if bright[n - 1] < middle <= bright[n]]
-
-
-def bursts_ms(package: Path) -> list[float]:
-    """Return when the sound became loud."""
-    wave = np.abs(samples(package))
-    loud = wave > wave.max() / 4
-    found: list[float] = []
-    for number in np.flatnonzero(loud):
-        at_ms = float(number) * 1000 / RATE_HZ
-        if not found or at_ms - found[-1] > 1000:
-            found.append(at_ms)
-    return found

@@ -1,4 +1,6 @@
-"""A minute of hostile input on every door while a conference goes on, which must not lose a packet.
+"""Hostile input on every door while a conference goes on, which must not lose a packet.
+
+Twenty seconds of it; `HOSTILE_S=60` makes it a minute, as `make soak` does.
 
 Strangers send random and damaged datagrams and TCP streams to the media port, and nonsense to the web
 port; one participant with good keys sends damaged media, control packets and messages, asks for thousands
@@ -37,7 +39,7 @@ from garbage import (
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-BLAST_S = 60.0
+BLAST_S = float(os.environ.get("HOSTILE_S", "20"))
 POINTS, PUBLISHERS = 4, 2
 STRANGERS = 8
 DATAGRAMS_PER_S = 2000
@@ -253,7 +255,7 @@ async def insider(person: Member, tally: Tally) -> None:
                 tally.add("messages")
 
 
-async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
+async def test_a_conference_loses_nothing_under_hostile_input(
     start_bridge: StartBridge, captured: list[bytes]
 ) -> None:
     server = start_bridge()
@@ -299,7 +301,7 @@ async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
         ("leaps", 1000),
         ("messages", 50),
     ):
-        assert tally.sent[what] > count, tally.sent
+        assert tally.sent[what] > count * BLAST_S / 60, tally.sent
     # Nobody without keys is answered, so nobody can be hit by way of the bridge.
     assert tally.answered_bytes == 0
     assert server.metric("hoichan_packets_dropped_total") - dropped > 0.5 * tally.sent["datagrams"]
@@ -307,7 +309,7 @@ async def test_a_conference_loses_nothing_under_a_minute_of_hostile_input(
     for reason in REASONS:
         assert server.metric("hoichan_packets_dropped_total", reason=reason) > 10, reason
 
-    assert server.metric("hoichan_nacks_received_total") > 100_000
+    assert server.metric("hoichan_nacks_received_total") > 100_000 * BLAST_S / 60
 
     assert result["join_failures"] == 0, result
     assert packets_lost(result) == 0, result
