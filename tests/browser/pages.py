@@ -105,11 +105,11 @@ class Visitor(ABC):
         """Return the name of the colour of the `stage` or `content` picture."""
         return name_of(await self.evaluate("role => probe.colour(role)", role))
 
-    async def until_colour(self, role: str, colour: str) -> None:
-        """Wait until the `stage` or `content` picture has this colour."""
+    async def until_colour(self, role: str, *colours: str) -> None:
+        """Wait until the `stage` or `content` picture has one of these colours."""
         deadline = time.monotonic() + PATIENCE_S
-        while (seen := await self.colour_of(role)) != colour:
-            assert time.monotonic() < deadline, f"{self.name}: {role} is {seen}, not {colour}; {self.errors}"
+        while (seen := await self.colour_of(role)) not in colours:
+            assert time.monotonic() < deadline, f"{self.name}: {role} is {seen}, not {colours}; {self.errors}"
             await asyncio.sleep(0.05)
 
     async def thumbnails(self) -> dict[str, str]:

@@ -156,7 +156,7 @@ async def test_whoever_is_on_stage_is_told_so(sites: Sites) -> None:
     await presenter.page.locator(f"#toasts {text('room.stage.self')}").wait_for()
     await presenter.page.locator(f"#tiles .tile.self.on-stage {text('sites.onStage.self')}").wait_for()
     # What its own page shows large is another site, and nobody chose that one.
-    assert await presenter.colour_of("stage") in (RED.name, YELLOW.name)
+    await presenter.until_colour("stage", RED.name, YELLOW.name)
     assert await presenter.page.locator(f".pane.stage {text('room.stage.other')}").is_visible()
     assert await presenter.page.locator("#tiles .tile.on-stage:not(.self)").count() == 0
     await other.page.locator(f".pane.stage {text('room.pinned')}").wait_for()
