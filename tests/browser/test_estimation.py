@@ -69,4 +69,3 @@ async def test_its_feedback_is_read_and_makes_a_sane_estimate(conference: Confer
     assert conference.server.metric("hoichan_feedback_single_total") > 0
     # The thinnest line, in bytes: loopback, held to be no narrower than the start.
     assert 250_000 < conference.server.metric("hoichan_available_bytes_per_second", quantile="0") < 6_300_000
-    assert conference.server.metric("hoichan_probe_packets_total") > 0
