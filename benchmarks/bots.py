@@ -98,8 +98,6 @@ class Plan:
     joins_per_s: float
     server_pid: int
     media_port: int
-    # Whether what they receive comes with transport-wide feedback, or with REMB.
-    tells_arrivals: bool = True
 
 
 @dataclass(slots=True)
@@ -204,11 +202,7 @@ class Bot:
         self.participant = welcome["participant"]
         lines = self._lines()
         offer = build_offer(
-            lines,
-            ufrag=self.link.ufrag,
-            pwd=self.link.pwd,
-            fingerprint=self._identity.fingerprint,
-            tells_arrivals=self._plan.tells_arrivals,
+            lines, ufrag=self.link.ufrag, pwd=self.link.pwd, fingerprint=self._identity.fingerprint
         )
         reply_message = await self._ask(
             {

@@ -58,13 +58,8 @@ class Offer:
     slots: Mapping[str, str]
 
 
-def build_offer(
-    lines: Sequence[OfferedLine], *, ufrag: str, pwd: str, fingerprint: str, tells_arrivals: bool = True
-) -> Offer:
-    """An offer as Chromium writes it, down to what a selective forwarding unit reads.
-
-    Who does not tell of arrivals sends REMB, as older browsers do.
-    """
+def build_offer(lines: Sequence[OfferedLine], *, ufrag: str, pwd: str, fingerprint: str) -> Offer:
+    """An offer as Chromium writes it, down to what a selective forwarding unit reads."""
     mids = " ".join(str(mid) for mid in range(len(lines)))
     text = [
         "v=0",
@@ -76,7 +71,7 @@ def build_offer(
         "a=msid-semantic: WMS",
     ]
     for mid, line in enumerate(lines):
-        text += _section(line, str(mid), ufrag, pwd, fingerprint, tells_arrivals=tells_arrivals)
+        text += _section(line, str(mid), ufrag, pwd, fingerprint)
     return Offer(
         sdp="\r\n".join(text) + "\r\n",
         publications={str(mid): line.source for mid, line in enumerate(lines) if line.source},
@@ -84,9 +79,7 @@ def build_offer(
     )
 
 
-def _section(
-    line: OfferedLine, mid: str, ufrag: str, pwd: str, fingerprint: str, *, tells_arrivals: bool
-) -> list[str]:
+def _section(line: OfferedLine, mid: str, ufrag: str, pwd: str, fingerprint: str) -> list[str]:
     formats = str(OPUS) if line.kind == "audio" else f"{VP8} {VP8_RTX}"
     uris = [TRANSPORT_WIDE_URI, MID_URI, ABS_SEND_TIME_URI]
     uris += [AUDIO_LEVEL_URI] if line.kind == "audio" else [RID_URI, REPAIRED_RID_URI]
@@ -115,11 +108,7 @@ def _section(
     else:
         text += [
             f"a=rtpmap:{VP8} VP8/90000",
-            *[
-                f"a=rtcp-fb:{VP8} {feedback}"
-                for feedback in VIDEO_FEEDBACK
-                if feedback != "transport-cc" or line.source or tells_arrivals
-            ],
+            *[f"a=rtcp-fb:{VP8} {feedback}" for feedback in VIDEO_FEEDBACK],
             f"a=rtpmap:{VP8_RTX} rtx/90000",
             f"a=fmtp:{VP8_RTX} apt={VP8}",
         ]

@@ -88,8 +88,6 @@ async def conference(server: BridgeServer, seconds: float) -> AsyncIterator["asy
         "joins_per_s": 5.0,
         "server_pid": server.pid,
         "media_port": server.media_port,
-        # With transport-wide feedback two packets in 27,000 are missed; that is not explained yet.
-        "tells_arrivals": False,
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.bots", "--core", str((os.cpu_count() or 1) - 1), "-"),
