@@ -33,6 +33,7 @@ from benchmarks.offers import (
     EXTENSION_IDS,
     OPUS,
     TRANSPORT_WIDE_URI,
+    VP8_RTX,
     Answer,
     OfferedLine,
     build_offer,
@@ -567,12 +568,16 @@ class Fleet:
         except pylibsrtp.Error:
             self.tally.samples_damaged += 1
             return
-        is_video = packet[1] & 0x7F < 111
-        stamp = read_stamp(rtp_payload(packet), is_video=is_video)
+        payload_type, payload = packet[1] & 0x7F, rtp_payload(packet)
+        is_repeated = payload_type == VP8_RTX
+        if is_repeated:
+            # Its former number stands before what was sent then (RFC 4588, 4).
+            payload = payload[2:]
+        stamp = read_stamp(payload, is_video=payload_type < OPUS)
         self.tally.samples += 1
         if stamp is None:
             self.tally.samples_damaged += 1
-        elif self._is_sampling and arrival_ns:
+        elif self._is_sampling and arrival_ns and not is_repeated:
             self._keep_latency(arrival_ns - stamp.sent_ns)
 
     def _keep_latency(self, latency_ns: int) -> None:
