@@ -1,4 +1,4 @@
-"""bridge/metrics.py: what a scrape says, and what it must never say."""
+"""`bridge/metrics`: what a scrape says, and what it must never say."""
 
 import re
 from dataclasses import replace
