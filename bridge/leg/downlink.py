@@ -483,8 +483,8 @@ def _demand(slot: Slot, publication: Publication, now: float) -> Demand:
 def _last_step(publication: Publication, rid: str) -> tuple[int, float]:
     """Return the temporal limit that leaves out an encoding's upper layers, and the share that is left."""
     encoding = publication.encodings.get(rid)
-    if encoding is None or encoding.shares is None:
+    if encoding is None or encoding.rates.shares is None:
         return 1, BASE_LAYERS_SHARE if publication.codec is Codec.VP8 else 1.0
     # Of three layers the lower two, of two the lowest (Firefox).
-    limit = 1 if encoding.shares[1] < SAVING_SHARE else 0
-    return limit, encoding.shares[limit]
+    limit = 1 if encoding.rates.shares[1] < SAVING_SHARE else 0
+    return limit, encoding.rates.shares[limit]

@@ -13,6 +13,7 @@ from bridge.base.words import Source
 from bridge.leg.fan import ALL_TEMPORAL_LAYERS, Fan, MakeRoute, Span
 from bridge.leg.forwarder import Forwarder
 from bridge.media.cache import PacketCache
+from bridge.media.layer_rates import LayerRates
 from bridge.media.loss import NackGenerator
 from bridge.media.packet import MediaPacket, OutgoingPacket
 from bridge.media.parameter_sets import ParameterSets, holds_both
@@ -34,10 +35,6 @@ from bridge.transport import FanoutRows
 # does not change sends a picture now and then.
 SOUND_RESTS_S = 0.5
 PICTURE_RESTS_S = 10.0
-# Long enough for a key frame not to count for much.
-MEASURED_S = 2.0
-# How far the neighbours of a lost packet are looked for.
-NEAR_MAX = 32
 SEVEN_BITS = 7
 # The level of calm speech (RFC 6464), taken for senders that tell none.
 UNTOLD_LEVEL = 30
@@ -119,8 +116,6 @@ class Encoding:
         "_counters",
         "_keyframe",
         "_latecomers",
-        "_measured",
-        "_measured_octets",
         "_newcomers",
         "_parameters_timestamp",
         "_picture_ids",
@@ -147,16 +142,15 @@ class Encoding:
         "patience",
         "payload_type",
         "publication",
+        "rates",
         "reception",
         "recovered",
         "report",
         "rid",
-        "shares",
         "ssrc",
         "stalled_at",
         "tap",
         "tells_levels",
-        "usual_bps",
         "waiting",
         "width_px",
     )
@@ -209,12 +203,8 @@ class Encoding:
         self.width_px = 0
         self.height_px = 0
         self.last_arrival: float | None = None
-        # What it takes when it is sent: measured over seconds, and kept while it is switched off.
-        self.usual_bps = 0.0
-        # Which part of its bytes each temporal limit gets (0 to 3); None before it was measured.
-        self.shares: tuple[float, ...] | None = None
-        self._measured = 0.0
-        self._measured_octets = [0] * (ALL_TEMPORAL_LAYERS + 1)
+        # What it takes when it is sent.
+        self.rates = LayerRates(ALL_TEMPORAL_LAYERS)
         # How much longer than others it may be silent, and when it last was for too long.
         self.patience = 1.0
         self.stalled_at = -1e9
@@ -430,39 +420,10 @@ class Encoding:
         """Whether a slot shows or awaits this encoding, or it is recorded."""
         return bool(self.waiting) or len(self.fan) > 0 or self.tap is not None
 
-    def needs_repair(self, number: int) -> bool:
-        """Whether a key frame must repair what was lost under that number.
-
-        Not where only upper temporal layers can have been lost: they come right at the next picture that
-        leans on the base layer alone.
-        """
-        before = next(
-            (one for one in map(self.cache.get, range(number - 1, number - NEAR_MAX, -1)) if one), None
-        )
-        after = next((one for one in map(self.cache.get, range(number + 1, number + NEAR_MAX)) if one), None)
-        if before is None or after is None or min(before.tl0_picture_index, after.tl0_picture_index) < 0:
-            return True
-        is_same = before.picture_id == after.picture_id
-        if (is_same or not before.marker) and before.temporal_id == 0:
-            return True
-        if not is_same and not after.starts_frame and after.temporal_id == 0:
-            return True
-        bases = (after.tl0_picture_index - before.tl0_picture_index) & 0xFF
-        return bases != (not is_same and after.temporal_id == 0)
-
     def measure(self, now: float) -> None:
         """See, every few seconds, what this stream takes and how much of it each temporal limit gets."""
-        if now - self._measured < MEASURED_S or self.is_stalled:
-            return
-        before, octets = self._measured_octets, list(self.fan.octets)
-        elapsed_s, self._measured, self._measured_octets = now - self._measured, now, octets
-        whole = octets[ALL_TEMPORAL_LAYERS] - before[ALL_TEMPORAL_LAYERS]
-        if elapsed_s > 2 * MEASURED_S or not whole:
-            # The first look, or one after a pause.
-            return
-        self.shares = tuple((octets[at] - before[at]) / whole for at in range(ALL_TEMPORAL_LAYERS + 1))
-        bps = 8 * whole / elapsed_s
-        self.usual_bps = bps if not self.usual_bps else self.usual_bps + (bps - self.usual_bps) * 0.3
+        if not self.is_stalled:
+            self.rates.measure(self.fan.octets, now)
 
     def sender_report(self, ntp: int, rtp_timestamp: int, now: float) -> None:
         """Take in what the publisher's clocks say of this stream."""

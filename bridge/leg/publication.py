@@ -192,7 +192,7 @@ class Publication:
 
     def _measured(self, rid: str) -> tuple[int, float]:
         encoding = self.encodings[rid]
-        return encoding.height_px, encoding.usual_bps
+        return encoding.height_px, encoding.rates.usual_bps
 
     def nearest_alive(self, rid: str) -> Encoding | None:
         """Return the encoding to show while `rid` is what one would like to show.
@@ -225,10 +225,10 @@ class Publication:
             return self.price_bps(stand_in.rid, now)
         encoding = self.encodings.get(rid)
         nominal_bps = self._nominal(rid)[0]
-        if encoding is None or not encoding.usual_bps:
+        if encoding is None or not encoding.rates.usual_bps:
             return nominal_bps
         # Not what came in the last second: a key frame would price out those it was made for.
-        return max(encoding.usual_bps, nominal_bps / 16)
+        return max(encoding.rates.usual_bps, nominal_bps / 16)
 
     def picture_height_px(self, rid: str) -> int:
         """How many lines this encoding has, as far as is known."""

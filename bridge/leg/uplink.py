@@ -10,6 +10,7 @@ from bridge.base.errors import MalformedPacket
 from bridge.leg.encoding import Encoding
 from bridge.leg.negotiation import Negotiation
 from bridge.leg.publication import Publication
+from bridge.media.dependence import is_missed
 from bridge.media.feedback import ArrivalLog
 from bridge.media.packet import MediaPacket
 from bridge.rtp import rtcp
@@ -130,7 +131,7 @@ class Uplink:
             self._counters.packets_abandoned += abandoned
             if not abandoned or not (len(encoding.fan) or encoding.tap is not None):
                 continue
-            if len(numbers) < abandoned or any(map(encoding.needs_repair, numbers)):
+            if len(numbers) < abandoned or any(is_missed(encoding.cache, one) for one in numbers):
                 broken.append(encoding)
         return broken
 

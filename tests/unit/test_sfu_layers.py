@@ -288,7 +288,7 @@ def test_layers_are_ranked_by_what_arrives_of_them(
 def test_layers_of_one_size_are_ranked_by_their_bitrates() -> None:
     publication = Publication(leg_id="a", mid="1", source=Source.CAMERA, codec=Codec.VP8, rids=("a", "b"))
     for rid, bps in (("a", 900_000.0), ("b", 200_000.0)):
-        publication.encodings[rid] = SimpleNamespace(height_px=720, usual_bps=bps)  # type: ignore[assignment]
+        publication.encodings[rid] = SimpleNamespace(height_px=720, rates=SimpleNamespace(usual_bps=bps))  # type: ignore[assignment]
     assert publication.ranked_rids == ("b", "a")
 
 
