@@ -32,6 +32,7 @@ from bridge.conference.roster import Roster
 from bridge.conference.rounds import Rounds
 from bridge.conference.shares import Shares
 from bridge.conference.sight import Sight
+from bridge.conference.speaking import Speaking
 from bridge.conference.standing import Standing, remember
 from bridge.messages import BridgeMessage, ChatLine, IceServer, write_object
 from bridge.store.journal import EventKind
@@ -44,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 # Time-outs, tokens and quality are looked at less often than thumbnails.
 ROUND_EVERY_S = 0.5
-SPEAKERS_EVERY_S = 0.25
 # Guests let in together in one tick, as each of them is work of a millisecond or so.
 LET_IN_SLICE = 64
 
@@ -125,9 +125,7 @@ class Room:
         self._awaited_on_stage = standing.on_stage
         self._order = 0
         self._hands = 0
-        self._voices: tuple[str, ...] = ()
-        self._are_speakers_news = False
-        self._next_speakers_at = 0.0
+        self._speaking = Speaking(self.participants.__contains__, self._dominant_id)
         self._are_more_passing = False
         self._next_round_at = 0.0
         self._voices_shown_changed: set[Participant] = set()
@@ -295,7 +293,7 @@ class Room:
         chat = f"[{','.join(self._chat)}]"
         text = messages.serialise(welcome, roster=self._roster.serialised(), chat=chat)
         participant.channel.send(text)
-        speakers = self._speakers()
+        speakers = self._speaking.now()
         if is_resumed or speakers.voices or speakers.dominant:
             participant.send(speakers)
         conditions = self.conditions.everything() if participant.may_moderate else None
@@ -578,12 +576,11 @@ class Room:
     # What the router reports.
 
     def dominant_speaker_changed(self, leg_id: str | None) -> None:
-        self._are_speakers_news = True
+        self._speaking.dominant_changed()
         self.sight.dominant_changed(self.participants.get(leg_id) if leg_id else None)
 
     def voices_changed(self, leg_ids: tuple[str, ...]) -> None:
-        self._are_speakers_news = True
-        self._voices = leg_ids
+        self._speaking.voices_changed(leg_ids)
 
     # What is told, and when.
 
@@ -618,8 +615,11 @@ class Room:
             self._let_in_who_may_pass()
         if self.lobby.take_news(now):
             self.tell_moderators(messages.Knock(self.lobby.listed()))
-        if self._are_speakers_news and now >= self._next_speakers_at:
-            self._tell_speakers(now)
+        speakers = self._speaking.take_news(now)
+        if speakers is not None:
+            self.broadcast(speakers)
+            data = {"voices": list(speakers.voices), "dominant": speakers.dominant}
+            self.proceedings.note(EventKind.SPEAKERS, data)
         conditions = self.conditions.take_news(now)
         if conditions is not None:
             self.tell_moderators(conditions)
@@ -635,15 +635,6 @@ class Room:
             if self.lobby.forget_silent_devices(now):
                 self.lobby.changed()
 
-    def _tell_speakers(self, now: float) -> None:
-        self._are_speakers_news = False
-        self._next_speakers_at = now + SPEAKERS_EVERY_S
-        speakers = self._speakers()
-        self.broadcast(speakers)
-        data = {"voices": list(speakers.voices), "dominant": speakers.dominant}
-        self.proceedings.note(EventKind.SPEAKERS, data)
-
-    def _speakers(self) -> messages.Speakers:
-        voices = tuple(voice for voice in self._voices if voice in self.participants)
+    def _dominant_id(self) -> str | None:
         dominant = self.sight.dominant
-        return messages.Speakers(voices, dominant.id if dominant else None)
+        return dominant.id if dominant else None
